@@ -1,0 +1,1 @@
+"""The offline half: corpora in, weighted Arrow shards out."""

@@ -1,0 +1,72 @@
+"""Buckets of effective context, and their histogram from segment lengths alone.
+
+Bucket 0 holds the contexts 0..7 and bucket b >= 1 holds 2^(b+2) .. 2^(b+3) - 1:
+
+    bucket    0     1      2       3       4        5         ...
+    contexts  0-7   8-15   16-31   32-63   64-127   128-255   ...
+
+A segment of n tokens has one supervised target at each context 1..n-1. So the number of targets
+with context l is the number of segments longer than l, and a bucket's count is the sum of that
+over its contexts: no token is looked at. Example, segments of 3 and 10 tokens:
+
+    l                          1  2  3  4  5  6  7 | 8  9
+    segments longer than l     2  2  1  1  1  1  1 | 1  1
+    histogram                  9                   | 2
+
+Counts are int64, so histograms of parts of a corpus add up exactly, in any order.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["bucket_count", "bucket_of", "context_codes", "histogram", "lower_edges", "targets_in"]
+
+
+def bucket_of(context: int) -> int:
+    """The bucket of one effective context (>= 0)."""
+    return max(0, context.bit_length() - 3)
+
+
+def bucket_count(window: int) -> int:
+    """How many buckets the contexts 0..window-1 fall into."""
+    return bucket_of(window - 1) + 1
+
+
+def lower_edges(n_buckets: int) -> NDArray[np.int64]:
+    """The smallest context of each bucket, shape [n_buckets]: 0, 8, 16, 32, ..."""
+    edges = np.int64(1) << np.arange(2, n_buckets + 2, dtype=np.int64)
+    edges[0] = 0
+    return edges
+
+
+def context_codes(window: int) -> NDArray[np.uint8]:
+    """The dictionary code of every context, shape [window].
+
+    Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The codes of a
+    segment of n tokens are the first n entries.
+    """
+    edges = lower_edges(bucket_count(window))
+    codes = np.searchsorted(edges, np.arange(window), side="right").astype(np.uint8)
+    codes[0] = 0
+    return codes
+
+
+def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.int64]:
+    """Supervised targets a bucket over segments of the given lengths.
+
+    Args:
+        segment_lengths: in tokens, each in 1..window, padding left out; any shape.
+        window: the window length L in tokens.
+
+    Returns:
+        int64, shape [bucket_count(window)].
+    """
+    per_length = np.bincount(np.ravel(segment_lengths), minlength=window + 1).astype(np.int64)
+    longer_than = per_length[::-1].cumsum()[::-1][1:]
+    longer_than[0] = 0  # context 0 is unsupervised
+    return np.add.reduceat(longer_than, lower_edges(bucket_count(window)))
+
+
+def targets_in(segment_lengths: NDArray[np.integer]) -> int:
+    """Supervised targets of segments of the given lengths: all tokens but the first of each."""
+    return int(np.sum(segment_lengths, dtype=np.int64)) - int(np.size(segment_lengths))

@@ -1,0 +1,154 @@
+"""EXACT: from the corpus' histogram of effective contexts to one weight a bucket.
+
+Source: EXACT, Effective-context Allocation for Context Training, arXiv 2605.10544. The paper gives
+the shape of the weight, the buckets and the fixed budget; gamma, tau and all default values follow
+a third party's reading of it, which is why each of them is an option.
+
+    c_b     supervised targets in bucket b, over the packed training windows of the whole corpus
+    a_b     the smallest context of bucket b
+    T       the tail: the buckets with a_b >= tau and c_b > 0
+    q_b     c_b / sum_{j in T} c_j             the tail's own distribution
+    r_b     (q_b + eps)^(-gamma)               inverse frequency
+    r_bar   sum_{b in T} q_b r_b               its mean over the tail's targets
+    w_b     1 + alpha r_b / r_bar              for b in T, else 1
+
+The extra weight is a fixed budget: sum_T q_b (w_b - 1) = alpha, whatever gamma. With gamma = 0 every
+target of the tail gets 1 + alpha; with gamma = 1 every bucket of the tail gets the same extra mass.
+
+Example: the tail has two buckets with 300 and 100 targets, alpha = 0.15, gamma = 0.5:
+
+    q      0.75      0.25
+    r      1.1547    2         r_bar = 1.3660
+    w      1.1268    1.2196    0.75 * 0.1268 + 0.25 * 0.2196 = 0.15
+
+With a ceiling W on the weights (`max_weight`, not in the paper) w_b = 1 + min(W - 1, lambda r_b),
+and lambda is such that the budget still holds; it can only where alpha <= W - 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .buckets import lower_edges
+
+__all__ = ["BucketWeight", "Exact", "WeightTable", "weight_table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """The parameters of the weighting.
+
+    Attributes:
+        tau: where the tail begins, in tokens of effective context.
+        alpha: mean extra weight of the tail's targets.
+        gamma: exponent of the inverse frequency; 0 treats the tail's buckets alike.
+        epsilon: added to q_b before the power.
+        max_weight: ceiling for a weight, or None.
+    """
+
+    tau: int
+    alpha: float = 0.15
+    gamma: float = 0.5
+    epsilon: float = 1e-8
+    max_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tau < 0:
+            raise ValueError(f"tau is {self.tau}; it must be at least 0")
+        for name in ("alpha", "gamma", "epsilon"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; it must be finite and at least 0")
+        if self.max_weight is not None and not 1 <= self.max_weight < float("inf"):
+            raise ValueError(f"max_weight is {self.max_weight}; it must be finite and at least 1")
+        if self.max_weight is not None and self.alpha > self.max_weight - 1:
+            raise ValueError(
+                f"alpha is {self.alpha}, but max_weight {self.max_weight} leaves room for at most "
+                f"{self.max_weight - 1:g}; raise max_weight or lower alpha"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketWeight:
+    """One row of the weight table. `share` is q_b and `inverse_frequency` r_b; None outside T."""
+
+    bucket: int
+    low: int
+    high: int
+    targets: int
+    in_tail: bool
+    share: float | None
+    inverse_frequency: float | None
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightTable:
+    """The weights of all buckets, and what they spend.
+
+    Attributes:
+        rows: one a bucket, from bucket 0 to that of context window - 1.
+        budget: sum_T q_b (w_b - 1); alpha up to rounding, or 0 where the tail is empty.
+    """
+
+    rows: tuple[BucketWeight, ...]
+    budget: float
+
+    @property
+    def tail_is_empty(self) -> bool:
+        return not any(row.in_tail for row in self.rows)
+
+    @property
+    def weights(self) -> list[float]:
+        return [row.weight for row in self.rows]
+
+
+def weight_table(counts: Sequence[int], window: int, exact: Exact) -> WeightTable:
+    """The weight of every bucket.
+
+    Args:
+        counts: c_b, shape [bucket_count(window)].
+        window: the window length in tokens; the last bucket ends at context window - 1.
+        exact: the parameters.
+    """
+    lows = [int(edge) for edge in lower_edges(len(counts))]
+    highs = [low - 1 for low in lows[1:]] + [window - 1]
+    tail = [b for b, count in enumerate(counts) if lows[b] >= exact.tau and count > 0]
+    total = sum(int(counts[b]) for b in tail)
+    share = {b: int(counts[b]) / total for b in tail}
+    inverse = {b: (share[b] + exact.epsilon) ** -exact.gamma for b in tail}
+    extra = _spend(share, inverse, exact)
+    rows = tuple(
+        BucketWeight(
+            bucket=b,
+            low=lows[b],
+            high=highs[b],
+            targets=int(counts[b]),
+            in_tail=b in share,
+            share=share.get(b),
+            inverse_frequency=inverse.get(b),
+            weight=1.0 + extra.get(b, 0.0),
+        )
+        for b in range(len(counts))
+    )
+    return WeightTable(rows=rows, budget=sum(share[b] * extra[b] for b in tail))
+
+
+def _spend(share: dict[int, float], inverse: dict[int, float], exact: Exact) -> dict[int, float]:
+    """The extra weight of each bucket of the tail: lambda r_b under the ceiling, the budget spent.
+
+    The buckets with the largest r_b reach the ceiling first. So they are capped one by one until
+    the rest can take what is left of the budget without exceeding it.
+    """
+    ceiling = float("inf") if exact.max_weight is None else exact.max_weight - 1
+    extra: dict[int, float] = {}
+    free = sorted(share, key=lambda b: inverse[b])
+    budget = exact.alpha
+    while free:
+        scale = max(0.0, budget) / sum(share[b] * inverse[b] for b in free)
+        if scale * inverse[free[-1]] <= ceiling:
+            extra.update((b, scale * inverse[b]) for b in free)
+            break
+        capped = free.pop()
+        extra[capped] = ceiling
+        budget -= share[capped] * ceiling
+    return extra

@@ -1,0 +1,63 @@
+"""The errors a person can do something about.
+
+    ExactcptError            the job failed: exit code 1
+    ├── FormatError          a file is not what it should be
+    ├── IncompleteError      a store or shard set that is not finished
+    └── UsageError           asked for something impossible: exit code 2
+"""
+
+__all__ = ["ExactcptError", "FormatError", "IncompleteError", "UsageError"]
+
+
+class ExactcptError(Exception):
+    """What was found, what was expected, where, and what to do, in a few plain lines.
+
+    Args:
+        found: what is wrong, in one sentence.
+        expected: what would have been right.
+        where: the file (and line or row), setting or place it is about.
+        fix: what the reader can do now.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        found: str,
+        *,
+        expected: str | None = None,
+        where: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(found)
+        self.found, self.expected, self.where, self.fix = found, expected, where, fix
+
+    def __str__(self) -> str:
+        labelled = [("where", self.where), ("expected", self.expected), ("fix", self.fix)]
+        return "\n".join(
+            [self.found, *(f"  {label + ':':<10}{text}" for label, text in labelled if text)]
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        details = {"expected": self.expected, "where": self.where, "fix": self.fix}
+        return (_rebuild, (type(self), self.found, details))
+
+
+class FormatError(ExactcptError):
+    """A file is corrupt, of another format, or of a newer version."""
+
+
+class IncompleteError(ExactcptError):
+    """A store or shard set whose job has not finished."""
+
+
+class UsageError(ExactcptError):
+    """Options that cannot be met."""
+
+    exit_code = 2
+
+
+def _rebuild(
+    kind: type[ExactcptError], found: str, details: dict[str, str | None]
+) -> ExactcptError:
+    return kind(found, **details)

@@ -1,0 +1,142 @@
+"""Manifests: the JSON that makes a folder of files a token store or a shard set."""
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, NotRequired, TypedDict
+
+from .errors import FormatError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "SHARD_SET",
+    "TOKEN_STORE",
+    "Bucket",
+    "Input",
+    "Manifest",
+    "Part",
+    "PartFile",
+    "Read",
+    "ShardFile",
+    "dump",
+    "parse",
+]
+
+MANIFEST = "manifest.json"
+TOKEN_STORE = "exactcpt token store"
+SHARD_SET = "exactcpt shard set"
+FORMAT_VERSION = 1
+
+Manifest = dict[str, Any]
+Kind = Literal["exactcpt token store", "exactcpt shard set"]
+
+
+class PartFile(TypedDict):
+    path: str
+    bytes: int
+    xxh3_128: str
+
+
+class Part(TypedDict):
+    """One part of a token store."""
+
+    part: str
+    source: str
+    documents: int
+    tokens: int
+    file: PartFile
+    index: PartFile
+
+
+class Read(TypedDict):
+    """What tokenization made of a source's records."""
+
+    documents: int
+    tokens: int
+    text_bytes: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
+
+
+class Input(TypedDict):
+    """One input file."""
+
+    source: str
+    path: str
+    bytes: int | None
+    xxh3_128: str | None
+    skipped: str | None
+
+
+class Bucket(TypedDict):
+    """One row of the weight table."""
+
+    bucket: int
+    low: int
+    high: int
+    targets: int
+    in_tail: bool
+    share: float | None
+    inverse_frequency: float | None
+    weight: float
+
+
+class ShardFile(TypedDict):
+    path: str
+    bytes: int
+    xxh3_128: str
+    windows: NotRequired[int]
+    rows: NotRequired[int]
+
+
+def dump(manifest: Manifest) -> bytes:
+    """The manifest's bytes: the same manifest always gives the same ones."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def parse(data: bytes, where: str, kind: Kind) -> Manifest:
+    """A manifest from its bytes, checked against its JSON schema.
+
+    Raises:
+        FormatError: no JSON, of another format, of a newer version, or not as the schema says.
+    """
+    import jsonschema
+
+    try:
+        manifest = json.loads(data)
+    except ValueError as error:
+        raise FormatError(
+            f"the manifest is not JSON: {error}", where=where, fix="restore the file, or write the folder again"
+        ) from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != kind:
+        raise FormatError(
+            f"this is no {kind}", expected=f'"format": "{kind}"', where=f'{where} says "format": {json.dumps(found)}'
+        )
+    version = manifest.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FormatError(
+            f"the {kind} has format version {version}",
+            expected=f"at most {FORMAT_VERSION}",
+            where=where,
+            fix="update exactcpt",
+        )
+    error = next(_validator(kind).iter_errors(manifest), None)
+    if isinstance(error, jsonschema.ValidationError):
+        raise FormatError(
+            f"the manifest is not valid: {error.message[:300]}",
+            where=f"{where} at {error.json_path}",
+            fix="restore the file, or write the folder again",
+        )
+    return manifest
+
+
+@cache
+def _validator(kind: Kind) -> Any:
+    import jsonschema
+
+    name = {TOKEN_STORE: "token-store", SHARD_SET: "shard-set"}[kind]
+    schema = resources.files(__package__).joinpath(f"{name}.schema.json").read_text("utf-8")
+    return jsonschema.Draft202012Validator(json.loads(schema))

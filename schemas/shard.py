@@ -1,0 +1,85 @@
+"""The shard file: an Arrow IPC file, uncompressed, one window a row. See README.md beside this file."""
+
+import pyarrow as pa
+
+__all__ = [
+    "PADDING",
+    "SPLITS",
+    "UNSUPERVISED",
+    "TRAIN",
+    "VALIDATION",
+    "documents_schema",
+    "rows_per_batch",
+    "shard_name",
+    "shard_schema",
+    "weight_dictionary",
+]
+
+TRAIN = "train"
+VALIDATION = "validation"
+SPLITS = (TRAIN, VALIDATION)
+
+UNSUPERVISED = 0
+"""Dictionary code of a position that is no supervised target; code b + 1 is bucket b."""
+
+PADDING = -1
+"""`doc_index` of a run of padding."""
+
+TOKENS_PER_BATCH = 1 << 20
+
+
+def shard_schema(window: int) -> pa.Schema:
+    """The columns of a shard with windows of `window` tokens. No value is ever null."""
+    weight = pa.dictionary(pa.uint8(), pa.float32())
+
+    def tokens(value_type: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("item", value_type, nullable=False), window)
+
+    def segments(value_type: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("item", value_type, nullable=False))
+
+    return pa.schema(
+        [
+            pa.field("input_ids", tokens(pa.int32()), nullable=False),
+            pa.field("loss_weight", tokens(weight), nullable=False),
+            pa.field("seq_lengths", segments(pa.int32()), nullable=False),
+            pa.field("doc_index", segments(pa.int64()), nullable=False),
+            pa.field("doc_offset", segments(pa.int64()), nullable=False),
+        ]
+    )
+
+
+def documents_schema() -> pa.Schema:
+    """The columns of `documents/part-*.parquet`: one row a document of the token store."""
+    required = [
+        ("doc_index", pa.int64()),
+        ("id", pa.string()),
+        ("source", pa.dictionary(pa.int32(), pa.string())),
+        ("part", pa.dictionary(pa.int32(), pa.string())),
+        ("row", pa.int32()),
+        ("n_tokens", pa.int32()),
+        ("content_hash", pa.binary(16)),
+        ("split", pa.dictionary(pa.int32(), pa.string())),
+        ("copies", pa.int32()),
+    ]
+    return pa.schema(
+        [
+            *(pa.field(name, kind, nullable=False) for name, kind in required),
+            pa.field("drop_reason", pa.dictionary(pa.int32(), pa.string())),
+        ]
+    )
+
+
+def rows_per_batch(window: int) -> int:
+    """Windows a record batch; the last batch of a shard may have fewer."""
+    return max(1, TOKENS_PER_BATCH // window)
+
+
+def shard_name(split: str, index: int, total: int) -> str:
+    """The shard's path below the shard set."""
+    return f"{split}/shard-{index:05d}-of-{total:05d}.arrow"
+
+
+def weight_dictionary(bucket_weights: list[float]) -> pa.FloatArray:
+    """The dictionary of `loss_weight`: 0.0 for unsupervised positions, then a weight a bucket."""
+    return pa.array([0.0, *bucket_weights], pa.float32())

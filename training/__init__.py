@@ -1,0 +1,1 @@
+"""The training half: weighted shards in, a model out."""
