@@ -12,8 +12,9 @@ a third party's reading of it, which is why each of them is an option.
     r_bar   sum_{b in T} q_b r_b               its mean over the tail's targets
     w_b     1 + alpha r_b / r_bar              for b in T, else 1
 
-The extra weight is a fixed budget: sum_T q_b (w_b - 1) = alpha, whatever gamma. With gamma = 0 every
-target of the tail gets 1 + alpha; with gamma = 1 every bucket of the tail gets the same extra mass.
+The extra weight is a fixed budget: sum_T q_b (w_b - 1) = alpha, whatever gamma. With gamma = 0
+every target of the tail gets 1 + alpha; with gamma = 1 (and eps = 0) every bucket of the tail gets
+the same extra mass.
 
 Example: the tail has two buckets with 300 and 100 targets, alpha = 0.15, gamma = 0.5:
 
@@ -39,10 +40,14 @@ class Exact:
 
     Attributes:
         tau: where the tail begins, in tokens of effective context.
-        alpha: mean extra weight of the tail's targets.
-        gamma: exponent of the inverse frequency; 0 treats the tail's buckets alike.
-        epsilon: added to q_b before the power.
-        max_weight: ceiling for a weight, or None.
+        alpha: mean extra weight of the tail's targets, 0 to 1000.
+        gamma: exponent of the inverse frequency, 0 to 10; 0 treats the tail's buckets alike.
+        epsilon: added to q_b before the power, 0 to 1.
+        max_weight: ceiling for a weight, at least 1 + alpha, or None.
+
+    Raises:
+        ValueError: a parameter is out of its range. Inside the ranges no int64 counts make a power
+            overflow, and every weight is finite in float32.
     """
 
     tau: int
@@ -54,13 +59,13 @@ class Exact:
     def __post_init__(self) -> None:
         if self.tau < 0:
             raise ValueError(f"tau is {self.tau}; it must be at least 0")
-        for name in ("alpha", "gamma", "epsilon"):
+        for name, most in (("alpha", 1000), ("gamma", 10), ("epsilon", 1)):
             value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}; it must be finite and at least 0")
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} is {value}; it must be from 0 to {most}")
         if self.max_weight is not None and not 1 <= self.max_weight < float("inf"):
             raise ValueError(f"max_weight is {self.max_weight}; it must be finite and at least 1")
-        if self.max_weight is not None and self.alpha > self.max_weight - 1:
+        if self.max_weight is not None and 1 + self.alpha > self.max_weight:
             raise ValueError(
                 f"alpha is {self.alpha}, but max_weight {self.max_weight} leaves room for at most "
                 f"{self.max_weight - 1:g}; raise max_weight or lower alpha"
@@ -95,10 +100,12 @@ class WeightTable:
 
     @property
     def tail_is_empty(self) -> bool:
+        """Whether no bucket is weighted: tau is past the data."""
         return not any(row.in_tail for row in self.rows)
 
     @property
     def weights(self) -> list[float]:
+        """w_b of every bucket."""
         return [row.weight for row in self.rows]
 
 
@@ -136,12 +143,13 @@ def weight_table(counts: Sequence[int], window: int, exact: Exact) -> WeightTabl
 def _spend(share: dict[int, float], inverse: dict[int, float], exact: Exact) -> dict[int, float]:
     """The extra weight of each bucket of the tail: lambda r_b under the ceiling, the budget spent.
 
-    The buckets with the largest r_b reach the ceiling first. So they are capped one by one until
-    the rest can take what is left of the budget without exceeding it.
+    The rarest buckets have the largest r_b and reach the ceiling first. So they are capped one by
+    one until the rest can take what is left of the budget without exceeding it. Where buckets tie
+    in r_b the rarest still goes first: what rounding leaves of the budget must meet a large share.
     """
     ceiling = float("inf") if exact.max_weight is None else exact.max_weight - 1
     extra: dict[int, float] = {}
-    free = sorted(share, key=lambda b: inverse[b])
+    free = sorted(share, key=lambda b: share[b], reverse=True)
     budget = exact.alpha
     while free:
         scale = max(0.0, budget) / sum(share[b] * inverse[b] for b in free)

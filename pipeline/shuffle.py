@@ -1,6 +1,6 @@
 """Seeded order and seeded draws, as pure functions of (seed, purpose, scope).
 
-Only the raw 64-bit stream of numpy's Philox generator and SeedSequence are used: NumPy promises that
+Only SeedSequence and the raw 64-bit stream of the Philox generator are used: NumPy promises that
 both stay the same across versions, which it does not for `Generator.permutation`.
 """
 

@@ -1,9 +1,9 @@
 """The errors a person can do something about.
 
-    ExactcptError            the job failed: exit code 1
-    ├── FormatError          a file is not what it should be
-    ├── IncompleteError      a store or shard set that is not finished
-    └── UsageError           asked for something impossible: exit code 2
+ExactcptError            the job failed: exit code 1
+├── FormatError          a file is not what it should be
+├── IncompleteError      a store or shard set that is not finished
+└── UsageError           asked for something impossible: exit code 2
 """
 
 __all__ = ["ExactcptError", "FormatError", "IncompleteError", "UsageError"]

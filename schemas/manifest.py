@@ -33,6 +33,8 @@ Kind = Literal["exactcpt token store", "exactcpt shard set"]
 
 
 class PartFile(TypedDict):
+    """One file of a token store."""
+
     path: str
     bytes: int
     xxh3_128: str
@@ -83,6 +85,8 @@ class Bucket(TypedDict):
 
 
 class ShardFile(TypedDict):
+    """One file of a shard set; shards count windows, files of the documents table rows."""
+
     path: str
     bytes: int
     xxh3_128: str
@@ -93,7 +97,8 @@ class ShardFile(TypedDict):
 def dump(manifest: Manifest) -> bytes:
     """The manifest's bytes: the same manifest always gives the same ones."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
+    # File names that are not UTF-8 come as lone surrogates; JSON has an escape for them.
+    return (text + "\n").encode(errors="backslashreplace")
 
 
 def parse(data: bytes, where: str, kind: Kind) -> Manifest:
@@ -108,12 +113,16 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
         manifest = json.loads(data)
     except ValueError as error:
         raise FormatError(
-            f"the manifest is not JSON: {error}", where=where, fix="restore the file, or write the folder again"
+            f"the manifest is not JSON: {error}",
+            where=where,
+            fix="restore the file, or write the folder again",
         ) from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != kind:
         raise FormatError(
-            f"this is no {kind}", expected=f'"format": "{kind}"', where=f'{where} says "format": {json.dumps(found)}'
+            f"this is no {kind}",
+            expected=f'"format": "{kind}"',
+            where=f'{where} says "format": {json.dumps(found)}',
         )
     version = manifest.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -1,0 +1,78 @@
+# Everything happens in .venv; the first target that needs it makes it.
+#     make PYTHON=python3.12 test     another Python (3.11 to 3.13)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Named after the version, so that another PYTHON makes another environment.
+INSTALLED := $(VENV)/.installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+DEMO := demo-shards
+LOCK := build/lock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format pytest bench lock clean
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## make .venv and install exactcpt and the tools into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "$(PYTHON) is no Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogram and weights
+	$(BIN)/exactcpt prepare --overwrite \
+		--source novels=tests/data/novels.jsonl.zst \
+		--source jargon=tests/data/jargon.jsonl.gz \
+		--source poems=tests/data/poems.jsonl \
+		--source proposals=tests/data/proposals.jsonl \
+		--tokenizer tests/data/tokenizer.json --window 4096 --out $(DEMO)
+	@printf '%s\n' '' 'What next:' \
+		'  $(BIN)/exactcpt verify $(DEMO)' \
+		'      checks every claim of the shards' \
+		'  $(BIN)/exactcpt pack $(DEMO).store --window 8192 --out $(DEMO)-8192' \
+		'      another window, without tokenizing again' \
+		'  $(BIN)/exactcpt prepare --help' \
+		'      the same for a corpus of your own' \
+		'  schemas/README.md' \
+		'      what is in the shards, for your trainer'
+
+test: lint pytest ## run every check: ruff, pyright, pytest
+
+lint: $(INSTALLED) ## ruff and pyright
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(INSTALLED) ## let ruff repair and format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+pytest: $(INSTALLED) ## the tests alone; choose some with ARGS="-k packing"
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
+	$(BIN)/python tests/benchmarks/core.py
+	$(BIN)/python tests/benchmarks/prepare.py
+
+# One torch, the version that everything here was tried with. Its CUDA libraries are left out:
+# torch pins them itself, and a pin here would make pip replace those of another build or image.
+lock: ## write constraints.txt anew; for the newest versions: ARGS=--upgrade
+	$(PYTHON) -m venv --clear $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	echo 'torch==2.13.0' > $(LOCK)/torch.txt
+	cp constraints.txt $(LOCK)/all.txt
+	$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+		--constraints $(LOCK)/torch.txt --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(ARGS) pyproject.toml --output-file $(LOCK)/all.txt
+	grep -vE '^(cuda|nvidia|triton)' $(LOCK)/all.txt > constraints.txt
+
+clean: ## remove .venv and what the demo wrote
+	rm -rf $(VENV) build $(DEMO) $(DEMO).store $(DEMO)-8192

@@ -1,0 +1,304 @@
+"""The configuration of a job: TOML file and flags, one set of names, checked where it is made.
+
+    [[source]] tables and --source        Source, and how it is mixed
+    tokenizer, min_tokens, ...            TokenizeConfig: what the token store depends on
+    window, packing, tau, ...             PackConfig: what the shards depend on
+    workers, runner, ...                  runner.RunSettings: what nothing depends on
+
+A flag overrides the file. A setting's name is its flag's, with underscores.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..schemas.errors import UsageError
+
+__all__ = [
+    "DEDUPS",
+    "SETTINGS",
+    "BackendChoice",
+    "PackConfig",
+    "SourceConfig",
+    "TokenizeConfig",
+    "parse_mixing",
+    "parse_size",
+    "parse_source",
+    "read_toml",
+]
+
+BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
+PackingName = Literal["concat", "best_fit"]
+Dedup = Literal["none", "exact"]
+DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
+
+SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
+DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One `--source` or `[[source]]`.
+
+    Attributes:
+        name: what tables and manifests call it.
+        pattern: a file, folder, glob or URL.
+        text, id, tokens: fields of a record; `tokens` for pre-tokenized documents.
+        epochs: how often it is seen.
+        share: its part of the token budget.
+        format: of its files, where their names do not say.
+    """
+
+    name: str
+    pattern: str
+    text: str = "text"
+    id: str = "id"
+    tokens: str | None = None
+    epochs: float | None = None
+    share: float | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(bool(self.name) and not set(self.name) & set("/,="), f"source name {self.name!r}", "letters, digits, - or _")
+        if self.epochs is not None and self.share is not None:
+            raise UsageError(f"source {self.name!r} has both epochs and share", fix="give one of them")
+        _check_range(f"source {self.name!r}: epochs", self.epochs, 0, 1000)
+        _check_range(f"source {self.name!r}: share", self.share, 0, 1)
+        if self.id == (self.tokens or self.text):
+            raise UsageError(f"source {self.name!r} reads one field as id and as document: {self.id!r}")
+
+    @property
+    def mixing(self) -> dict[str, float]:
+        """Its entry in the settings' `mixing`."""
+        if self.share is not None:
+            return {"share": self.share}
+        return {"epochs": 1.0 if self.epochs is None else self.epochs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig:
+    """What a token store depends on.
+
+    Attributes:
+        sources: the corpora.
+        tokenizer: path or URL of a tokenizer.json or of a folder that has one.
+        tokenizer_backend: which library encodes.
+        eos_token: ends documents; None to find it.
+        bos: whether documents get a BOS; None as the tokenizer's template says.
+        special_tokens_in_text: whether the text of a special token becomes that token.
+        min_tokens: shorter documents are dropped, BOS and EOS not counted.
+        split_bytes: input text of a unit of work.
+        on_bad_file: whether a file that cannot be read ends the job or is left out.
+        max_rejected: fraction of records that may be rejected.
+    """
+
+    sources: tuple[SourceConfig, ...]
+    tokenizer: str
+    tokenizer_backend: BackendChoice = "auto"
+    eos_token: str | None = None
+    bos: bool | None = None
+    special_tokens_in_text: Literal["ordinary", "allow"] = "ordinary"
+    min_tokens: int = 1
+    split_bytes: int = 32 << 20
+    on_bad_file: Literal["fail", "skip"] = "fail"
+    max_rejected: float = 0.01
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(f"two sources have the name {twice[0]!r}", fix="give each its own name")
+        if not names:
+            raise UsageError("there is no source", fix="name one with --source NAME=PATTERN")
+        _check_range("min_tokens", self.min_tokens, 1, None)
+        _check_range("split_bytes", self.split_bytes, 1, 1 << 40)
+        _check_range("max_rejected", self.max_rejected, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    """What a shard set depends on beside its token store.
+
+    Attributes:
+        window: window length L in tokens.
+        packing: "concat" or "best_fit".
+        tau: where the tail begins, in tokens of effective context; None for window // 4.
+        alpha, gamma, epsilon, max_weight: see `exact.Exact`.
+        validation_fraction: of documents, by content hash.
+        token_budget: training tokens, or None for what the sources have.
+        group_tokens: scope of the shuffle.
+        shard_bytes: size of a shard.
+        dedup: whether documents of equal content are kept.
+        seed: of every shuffle and draw.
+        mixing: source -> {"epochs": x} or {"share": x}; {"epochs": 1} where it is not named.
+    """
+
+    window: int = 8192
+    packing: PackingName = "concat"
+    tau: int | None = None
+    alpha: float = 0.15
+    gamma: float = 0.5
+    epsilon: float = 1e-8
+    max_weight: float | None = None
+    validation_fraction: float = 0.01
+    token_budget: int | None = None
+    group_tokens: int = 256_000_000
+    shard_bytes: int = 256 << 20
+    dedup: Dedup = "none"
+    seed: int = 0
+    mixing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_range("window", self.window, 2, 1 << 30)
+        _check_range("tau", self.tau, 0, self.window - 1)
+        for name in ("alpha", "gamma", "epsilon"):
+            _check_range(name, getattr(self, name), 0, 1e6)
+        _check_range("max_weight", self.max_weight, 1, 1e6)
+        if self.max_weight is not None and self.alpha > self.max_weight - 1:
+            raise UsageError(
+                f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
+                expected=f"alpha of at most max_weight - 1 = {self.max_weight - 1:g}",
+            )
+        _check_range("validation_fraction", self.validation_fraction, 0, 0.999)
+        _check_range("token_budget", self.token_budget, 1, None)
+        _check_range("group_tokens", self.group_tokens, 1, 1 << 31)
+        _check_range("shard_bytes", self.shard_bytes, 1, 1 << 40)
+        _check_range("seed", self.seed, 0, (1 << 64) - 1)
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        shares = {name: m["share"] for name, m in self.mixing.items() if "share" in m}
+        if shares and self.token_budget is None:
+            raise UsageError("a share is a part of the token budget, and there is none", fix="give --token-budget, or epochs instead of share")
+        total = sum(Fraction(str(share)) for share in shares.values())
+        if total > 1:
+            raise UsageError(f"the shares add up to {float(total):g}", expected="at most 1")
+
+    @property
+    def tail_start(self) -> int:
+        """Tau, or its default for the window."""
+        return self.window // 4 if self.tau is None else self.tau
+
+
+SETTINGS: dict[str, Any] = {
+    **{name: f for name, f in TokenizeConfig.__dataclass_fields__.items() if name != "sources"},
+    **{name: f for name, f in PackConfig.__dataclass_fields__.items() if name != "mixing"},
+}
+"""Every setting of the two configurations, by name."""
+
+
+def parse_source(text: str) -> SourceConfig:
+    """A source from its flag: NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F].
+
+    Commas that no known option follows belong to the pattern.
+    """
+    name, equals, rest = text.partition("=")
+    if not equals or not rest:
+        raise UsageError(f"--source {text!r} has no pattern", expected="NAME=PATTERN[,OPTION=VALUE...]")
+    pattern, *pieces = rest.split(",")
+    options: dict[str, Any] = {}
+    for piece in pieces:
+        key, equals, value = piece.partition("=")
+        if equals and key in SOURCE_OPTIONS:
+            options[key] = value
+        elif equals and key.isidentifier():
+            raise UsageError(f"--source {name}: no option {key!r}", expected=", ".join(SOURCE_OPTIONS), fix=suggestion(key, SOURCE_OPTIONS))
+        elif options:
+            raise UsageError(f"--source {name}: {piece!r} is no option", expected="OPTION=VALUE")
+        else:
+            pattern += f",{piece}"
+    for key in ("epochs", "share"):
+        if key in options:
+            options[key] = _number(f"--source {name}: {key}", options[key])
+    return SourceConfig(name=name, pattern=pattern, **options)
+
+
+def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict[str, float]]:
+    """`mixing` from flags of the form NAME=X."""
+    mixing: dict[str, dict[str, float]] = {}
+    for kind, flags in (("epochs", epochs), ("share", shares)):
+        for text in flags:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"--{kind} {text!r}", expected="NAME=X")
+            if name in mixing:
+                raise UsageError(f"source {name!r} is mixed twice", fix="give one of epochs and share, once")
+            x = _number(f"--{kind} {name}", value)
+            _check_range(f"--{kind} {name}", x, 0, 1000 if kind == "epochs" else 1)
+            mixing[name] = {kind: x}
+    return mixing
+
+
+def parse_size(text: str) -> int:
+    """A count of tokens or bytes: 4096, 256M (millions), 10B (billions), 32MiB.
+
+    Raises:
+        ValueError: it is none.
+    """
+    compact = text.strip().replace("_", "").replace(",", "").lower()
+    number = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = compact[len(number) :]
+    scale = (DECIMAL | BINARY).get(unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit)
+    if scale is None or not number:
+        raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
+    size = Fraction(number) * scale
+    if size.denominator != 1:
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(size)
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """A configuration file: settings by name, and `source`, a list of tables.
+
+    Raises:
+        UsageError: it is missing, no TOML, or has a name that is no setting.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError("there is no such configuration file", where=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the configuration file is not TOML: {error}", where=path) from None
+    sources = values.get("source", [])
+    if not isinstance(sources, list) or not all(isinstance(s, dict) for s in sources):
+        raise UsageError("source is not a list of tables", where=path, expected="[[source]]")
+    for table in sources:
+        unknown = set(table) - {"name", "pattern", *SOURCE_OPTIONS}
+        if unknown or not {"name", "pattern"} <= set(table):
+            raise UsageError(
+                f"[[source]] has {', '.join(sorted(table))}",
+                where=path,
+                expected=f"name and pattern, and optionally {', '.join(SOURCE_OPTIONS)}",
+            )
+    return values
+
+
+def suggestion(word: str, known: Iterable[str]) -> str | None:
+    """Which known word was meant, if one is close."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+def _number(what: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{what} is {text!r}", expected="a number") from None
+
+
+def _check(condition: bool, found: str, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"{found} is not allowed", expected=expected)
+
+
+def _check_range(name: str, value: float | None, low: float, high: float | None) -> None:
+    """NaN is in no range."""
+    if value is None or (value >= low and (high is None or value <= high)):
+        return
+    wanted = f"at least {low:g}" if high is None else f"{low:,g} to {high:,g}"
+    raise UsageError(f"{name} is {value:g}", expected=wanted)

@@ -1,0 +1,141 @@
+"""The two Beam graphs.
+
+    files ──> facts ─┐
+    splits ──────────┴──> parts                                              tokenize_graph
+
+    groups ──> plans ──> histogram ──> weights ─┐
+                 └─────> numbered shards ───────┴──> shards                  pack_graph
+
+Elements are small: names, ranges, histograms. Bulk data goes through files, which the units of work
+read and write.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton
+
+from . import units
+from .halt import Guard
+from .plan import Group
+from .sources import Split
+from .store import TokenizeTask
+from .transforms import Spread, SumHistograms, assign_lanes
+from .units import PackTask
+
+__all__ = ["pack_graph", "tokenize_graph"]
+
+
+def tokenize_graph(
+    p: beam.Pipeline, task: TokenizeTask, splits: Sequence[Split], lanes: int | None
+) -> None:
+    """Scans the splits' files, then tokenizes the splits into parts.
+
+    Args:
+        p: the pipeline.
+        task: how to tokenize.
+        splits: what to tokenize.
+        lanes: see `transforms.assign_lanes`.
+    """
+    scan = Guard(units.scan_files, task.store)
+    tokenize = Guard(units.tokenize, task.store)
+    facts = (
+        p
+        | "Files" >> beam.Create(assign_lanes(units.scan_tasks(splits), lambda s: s.work, lanes))
+        | "Spread files" >> Spread()
+        | "Scan files" >> beam.FlatMap(scan, task)
+    )
+    _ = (
+        p
+        | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
+        | "Spread splits" >> Spread()
+        | "Tokenize" >> beam.Map(tokenize, task, AsDict(facts))
+    )
+
+
+def pack_graph(
+    p: beam.Pipeline, task: PackTask, groups: Sequence[Group], lanes: int | None
+) -> None:
+    """Plans groups, weighs the corpus, writes shards and the documents table.
+
+    Args:
+        p: the pipeline.
+        task: what to pack, and how.
+        groups: of the store's parts.
+        lanes: see `transforms.assign_lanes`.
+    """
+    window = task.settings.window
+    repeated = AsIter(_find_repeated(p, task, lanes))
+    quotas = AsSingleton(_quotas(p, task, repeated, lanes))
+    plans = (
+        p
+        | "Groups" >> beam.Create(assign_lanes(groups, lambda g: g.tokens, lanes))
+        | "Spread groups" >> Spread()
+        | "Plan" >> beam.Map(Guard(units.plan, task.out), task, repeated, quotas)
+    )
+    weights = (
+        plans
+        | "Histograms" >> beam.Map(units.train_histogram, window)
+        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
+        | "Weigh" >> beam.Map(Guard(units.weigh, task.out), task)
+    )
+    _ = (
+        plans
+        | "All plans" >> beam.combiners.ToList()
+        | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
+        | "Spread shards" >> Spread()
+        | "Write shards"
+        >> beam.Map(Guard(units.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
+    )
+    _ = (
+        p
+        | "Documents"
+        >> beam.Create(assign_lanes(units.documents_tasks(task.parts), lambda d: d.rows, lanes))
+        | "Spread documents" >> Spread()
+        | "Write documents"
+        >> beam.Map(Guard(units.fill_documents, task.out), task, repeated, quotas)
+    )
+
+
+def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
+    """Names of the files that list repeated documents; none where they are kept."""
+    ranges = units.hash_ranges(sum(part.documents for part in task.parts)) if task.dedup else []
+    return (
+        p
+        | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
+        | "Spread hash ranges" >> Spread()
+        | "Find repeated" >> beam.Map(Guard(units.find_repeated, task.out), task)
+    )
+
+
+def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) -> Any:
+    """How many copies the documents of each source have, as one element."""
+    if not task.mixes:
+        return p | "Plain quotas" >> beam.Create([units.plain_quotas(task)])
+    parts = (
+        p
+        | "Parts" >> beam.Create(assign_lanes(task.parts, lambda part: part.documents, lanes))
+        | "Spread parts" >> Spread()
+    )
+    measures = (
+        parts
+        | "Measure" >> beam.Map(Guard(units.measure, task.out), task, repeated)
+        | "Sum measures" >> beam.CombinePerKey(units.Measure.total)
+    )
+    targets = (
+        p
+        | "Set targets" >> beam.Create([None])
+        | "Targets" >> beam.Map(units.targets, task, AsDict(measures))
+    )
+    candidates = (
+        parts
+        | "Candidates"
+        >> beam.FlatMap(Guard(units.candidates, task.out), task, repeated, AsSingleton(targets))
+        | "Candidates of a source" >> beam.GroupByKey()
+    )
+    return (
+        p
+        | "Set quotas" >> beam.Create([None])
+        | "Quotas" >> beam.Map(units.quotas, task, AsSingleton(targets), AsDict(candidates))
+    )

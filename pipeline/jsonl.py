@@ -1,0 +1,361 @@
+"""JSON Lines: one parser of lines that defines what is accepted, and a fast path that agrees with it.
+
+`parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader, which
+is much faster but differs in known ways: it fails on a whole block for one bad line, accepts two
+objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for blocks for which none of that can be
+the case; every other block is parsed line by line.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from numpy.typing import NDArray
+
+__all__ = ["Batch", "Fields", "Record", "Rejected", "Strings", "has_unknown_id", "parse_block", "parse_line"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Which fields of a record are read.
+
+    Attributes:
+        text: the document, as a string.
+        id: its id, a string or an integer.
+        tokens: the document, as a list of token ids, instead of `text`.
+        largest_id: token ids above it are no tokens.
+    """
+
+    text: str = "text"
+    id: str = "id"
+    tokens: str | None = None
+    largest_id: int = (1 << 31) - 1
+
+    @property
+    def content(self) -> str:
+        """The field that holds the document."""
+        return self.tokens if self.tokens is not None else self.text
+
+    @property
+    def unknown_id(self) -> str:
+        """Why a document with an id outside the vocabulary is rejected."""
+        return f"field {self.tokens!r} has an id outside 0..{self.largest_id}"
+
+
+class Rejected(NamedTuple):
+    """A record that could not be used. `at` is its line or row in the file, from 1."""
+
+    file: str
+    unit: Literal["line", "row"]
+    at: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Values of varying length over one buffer, as Arrow lays them out.
+
+    Attributes:
+        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1].
+        data: uint8 for UTF-8 text, int32 for token ids.
+    """
+
+    offsets: NDArray[np.int64]
+    data: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[bytes]) -> "Strings":
+        """Joins UTF-8 texts."""
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        return cls(ends, np.frombuffer(b"".join(texts), np.uint8))
+
+    @classmethod
+    def of_ids(cls, documents: Sequence[Sequence[int]]) -> "Strings":
+        """Joins lists of token ids."""
+        ends = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        return cls(ends, np.array([i for document in documents for i in document], np.int32))
+
+    @classmethod
+    def of_arrow(cls, array: Any) -> "Strings":
+        """Views an Arrow array of strings or of lists of integers, without a copy where possible."""
+        if not len(array):
+            is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+            return cls(np.zeros(1, np.int64), np.empty(0, np.int32 if is_list else np.uint8))
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            wide = np.int64 if pa.types.is_large_string(array.type) else np.int32
+            _, offsets, data = array.buffers()
+            ends = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1]
+            values = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+            return cls(ends.astype(np.int64), values)
+        ids = np.asarray(array.values)
+        return cls(np.asarray(array.offsets).astype(np.int64), ids.astype(np.int32, copy=False))
+
+    def select(self, keep: NDArray[np.bool_]) -> "Strings":
+        """Only the values where `keep` is true."""
+        if keep.all():
+            return self
+        lengths = self.lengths[keep]
+        pieces = [
+            self.data[a:b]
+            for a, b in zip(self.offsets[:-1][keep], self.offsets[1:][keep], strict=True)
+        ]
+        data = np.concatenate(pieces) if pieces else self.data[:0]
+        return Strings(np.concatenate(([0], np.cumsum(lengths))), data)
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        return self.data[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Records read together: the documents that were accepted, and what was rejected."""
+
+    ids: Any  # pa.StringArray, as long as content
+    content: Strings
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Record(NamedTuple):
+    """An accepted record; `id` is None where it has none of its own."""
+
+    id: str | None
+    content: bytes | list[int]
+
+
+class _Reject(Exception):  # noqa: N818
+    """Carries the reason out of the depths of a line."""
+
+
+def parse_line(line: bytes, fields: Fields) -> Record | str:
+    """One line of a JSONL file: the record, or the reason it is rejected.
+
+    A line is accepted if it is UTF-8, one JSON object, and the object has the field: a string
+    that can be written as UTF-8, or a list of integers. Its id is a string or an integer; without
+    one, or with null, the record has no id of its own. Of repeated keys the last one counts.
+    """
+    try:
+        value = _load(line, fields)
+        if not isinstance(value, dict):
+            raise _Reject("not a JSON object")
+        return Record(_id_of(value, fields), _content_of(value, fields))
+    except _Reject as rejected:
+        return str(rejected)
+
+
+def _load(line: bytes, fields: Fields) -> Any:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _Reject("invalid UTF-8") from None
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise _Reject("more than one JSON value on the line") from None
+        raise _Reject("malformed JSON") from None
+    except RecursionError:
+        return _load_deep(line, fields)
+    except ValueError:  # an integer with more digits than Python converts
+        raise _Reject("malformed JSON") from None
+
+
+def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
+    """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates."""
+    rows = _read_rows(line, fields)
+    if rows is None or len(rows.content) != 1:
+        raise _Reject("malformed JSON")
+    return {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
+
+
+def _no_constant(name: str) -> None:
+    raise _Reject(f"{name} is not JSON")
+
+
+def _id_of(value: dict[str, Any], fields: Fields) -> str | None:
+    found = value.get(fields.id)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise _Reject(f"field {fields.id!r} is neither a string nor an integer")
+    _utf8(found, fields.id)
+    return found
+
+
+def _content_of(value: dict[str, Any], fields: Fields) -> bytes | list[int]:
+    name = fields.content
+    if name not in value:
+        raise _Reject(f"no field {name!r}")
+    found = value[name]
+    if found is None:
+        raise _Reject(f"field {name!r} is null")
+    if fields.tokens is None:
+        if not isinstance(found, str):
+            raise _Reject(f"field {name!r} is not a string")
+        return _utf8(found, name)
+    if not isinstance(found, list) or any(type(i) is not int for i in found):
+        raise _Reject(f"field {name!r} is not a list of integers")
+    if found and not 0 <= min(found) <= max(found) <= fields.largest_id:
+        raise _Reject(fields.unknown_id)
+    return found
+
+
+def _utf8(text: str, name: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Reject(f"field {name!r} has a lone surrogate") from None
+
+
+def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
+    """Parses whole lines; the last one may lack its newline.
+
+    Args:
+        block: the lines' bytes.
+        first_line: number of the block's first line in the file, from 1.
+        file: the file's name, for ids and rejected records.
+        fields: what to read.
+    """
+    batch = _parse_with_arrow(block, first_line, file, fields)
+    return batch if batch is not None else _parse_line_by_line(block, first_line, file, fields)
+
+
+def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
+    ids: list[str] = []
+    contents: list[Any] = []
+    rejected: list[Rejected] = []
+    for number, line in enumerate(block.split(b"\n"), first_line):
+        if not line.strip(b" \t\r"):
+            continue
+        record = parse_line(line, fields)
+        if isinstance(record, str):
+            rejected.append(Rejected(file, "line", number, record))
+            continue
+        ids.append(record.id if record.id is not None else f"{file}:{number}")
+        contents.append(record.content)
+    joined = Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents)
+    return Batch(ids=pa.array(ids, pa.string()), content=joined, rejected=rejected)
+
+
+def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
+    """The fast path; None where it might differ from the line parser."""
+    starts = _plain_lines(block)
+    if starts is None or _misread_numbers(block, starts, fields):
+        return None
+    row = _read_rows(block, fields)
+    if row is None or len(row.content) != len(starts) or row.content.null_count:
+        return None
+    content = Strings.of_arrow(row.content)
+    if fields.tokens is not None and has_unknown_id(content.data, fields):
+        return None
+    ids = row.ids
+    if ids.null_count:
+        numbers = pa.array(np.arange(first_line, first_line + len(starts))).cast(pa.string())
+        ids = pc.coalesce(ids, pc.binary_join_element_wise(file, numbers, ":"))
+    return Batch(ids=ids, content=content)
+
+
+def has_unknown_id(ids: NDArray[np.integer], fields: Fields) -> bool:
+    """Whether any token id is outside the vocabulary."""
+    return len(ids) > 0 and not 0 <= ids.min() <= ids.max() <= fields.largest_id
+
+
+class _Rows(NamedTuple):
+    ids: Any
+    content: Any
+
+
+def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
+    """Arrow's reading of the block, or None where it fails: ids as strings, content as it is."""
+    content_type = pa.string() if fields.tokens is None else pa.list_(pa.int32())
+    for id_type in (pa.string(), pa.int64()):
+        schema = pa.schema({fields.id: id_type, fields.content: content_type})
+        try:
+            table = pj.read_json(
+                pa.BufferReader(block),
+                read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+                parse_options=pj.ParseOptions(
+                    explicit_schema=schema, unexpected_field_behavior="ignore"
+                ),
+            )
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+        content = _one_chunk(table[fields.content])
+        if fields.tokens is not None and content.values.null_count:
+            return None
+        return _Rows(_one_chunk(table[fields.id]).cast(pa.string()), content)
+    return None
+
+
+def _one_chunk(column: Any) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
+    """Where the lines begin, if each begins with a brace and ends with one and all is UTF-8.
+
+    Such a line holds at least one object, so as many rows as lines means one object a line. To
+    Arrow a zero byte is the end of its input, so a block with one is not plain.
+    """
+    if not block or len(block) >= 1 << 31 or b"\0" in block or not _is_utf8(block):
+        return None
+    data = np.frombuffer(block, np.uint8)
+    newlines = np.flatnonzero(data == ord("\n"))
+    starts = np.concatenate(([0], newlines + 1))
+    last = np.concatenate((newlines - 1, [len(data) - 1]))
+    if starts[-1] == len(data):
+        starts, last = starts[:-1], last[:-1]
+    last = np.where(data[last] == ord("\r"), last - 1, last)
+    if (last <= starts).any():
+        return None
+    braces = (data[starts] == ord("{")) & (data[last] == ord("}"))
+    return starts if braces.all() else None
+
+
+def _is_utf8(block: bytes) -> bool:
+    whole = np.array([0, len(block)], np.int64)
+    buffers = [None, pa.py_buffer(whole), pa.py_buffer(block)]
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+_BEFORE_NUMBER = np.isin(np.arange(256), np.frombuffer(b":,[- \t\r\n", np.uint8))
+_AFTER_NUMBER = np.isin(np.arange(256), np.frombuffer(b",]} \t\r\n", np.uint8))
+
+
+def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) -> bool:
+    """Whether a line has a NaN or infinity as a value, which Arrow accepts and JSON does not.
+
+    The words also occur in texts. So lines in which one stands where a number could are parsed.
+    """
+    data = np.frombuffer(block, np.uint8)
+    found = [_number_words(data, word) for word in (b"NaN", b"Inf", b"Infinity")]
+    suspects = np.unique(np.searchsorted(starts, np.concatenate(found), side="right") - 1)
+    ends = np.append(starts[1:], len(block))
+    return any(
+        isinstance(parse_line(block[starts[i] : ends[i]], fields), str) for i in suspects.tolist()
+    )
+
+
+def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
+    """Where a word stands between characters that can surround a JSON number."""
+    at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
+    for i, letter in enumerate(word[1:], 1):
+        at = at[data[at + i] == letter]
+    return at[_BEFORE_NUMBER[data[at - 1]] & _AFTER_NUMBER[data[at + len(word)]]]

@@ -1,0 +1,522 @@
+"""Sources: which files a corpus is made of, how they are split into work, and reading their records.
+
+    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
+
+    files       what the pattern matches, in the order of their paths
+    split       a unit of work: byte ranges of plain JSONL, row groups of Parquet, a whole compressed
+                file, or several small files
+    batch       records read together, a few MiB
+
+Files and splits depend on the inputs and `split_bytes` alone.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from ..schemas.errors import ExactcptError
+from . import hub
+from .columns import batch_of_columns
+from .jsonl import Batch, Fields, Rejected, Strings, parse_block
+from .storage import is_local_url, open_input, resolve
+
+__all__ = [
+    "BLOCK_BYTES",
+    "BadFileError",
+    "FORMATS",
+    "FileFacts",
+    "Format",
+    "InputFile",
+    "Member",
+    "Source",
+    "Split",
+    "find_files",
+    "make_splits",
+    "read_member",
+    "scan",
+]
+
+BLOCK_BYTES = 8 << 20
+"""Read at a time. A line or row that is longer is held whole."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+
+
+class BadFileError(ExactcptError):
+    """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One corpus of the job.
+
+    Attributes:
+        name: what tables and manifests call it.
+        pattern: a file, folder or glob, local or as a URL; for `hub` NAME[@REVISION][:CONFIG[:SPLIT]].
+        fields: what is read of a record.
+        format: the format of all its files, or None to go by their names.
+    """
+
+    name: str
+    pattern: str
+    fields: Fields
+    format: Format | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """A file, as it was when the job listed it.
+
+    Attributes:
+        source: its source's name.
+        path: relative to the part of the source's pattern that has no wildcard.
+        url: where it is read.
+        bytes: its size, None for a data set of the hub.
+        stamp: modification time, etag or revision: what changes when the file does.
+        format: how it is read.
+        compression: "gzip", "zstd" or None.
+    """
+
+    source: str
+    path: str
+    url: str
+    bytes: int | None
+    stamp: str
+    format: Format
+    compression: str | None
+
+    @property
+    def work(self) -> int:
+        """Roughly how many bytes of text it holds, for dividing work."""
+        return (self.bytes or 0) * (3 if self.compression else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A range of a file: bytes of plain JSONL, row groups of Parquet, shards of the hub, else all."""
+
+    file: InputFile
+    start: int = 0
+    stop: int | None = None
+    work: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A unit of work; its parts are named after its ordinal."""
+
+    ordinal: int
+    source: str
+    members: tuple[Member, ...]
+
+    @property
+    def work(self) -> int:
+        return sum(member.work for member in self.members)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one pass over a file's bytes tells.
+
+    Attributes:
+        xxh3_128: its content digest.
+        newlines: how many newlines precede each of the byte offsets asked for.
+    """
+
+    xxh3_128: str
+    newlines: dict[int, int]
+
+
+def find_files(source: Source) -> list[InputFile]:
+    """The files of a source, in the order of their paths.
+
+    Raises:
+        ExactcptError: nothing matches, or a file is of no known format.
+    """
+    if source.format == "hub":
+        pinned, revision = hub.pin(source.pattern)
+        return [
+            InputFile(
+                source=source.name,
+                path=pinned,
+                url=pinned,
+                bytes=None,
+                stamp=revision,
+                format="hub",
+                compression=None,
+            )
+        ]
+    root, found = _match(source)
+    files = [_describe(source, root, path, info) for path, info in found]
+    return [file for file in files if file is not None]
+
+
+def _match(source: Source) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """The folder that paths are relative to, and the (path, info) of each file, sorted."""
+    fs, pattern = resolve(source.pattern)
+    if any(c in pattern for c in "*?["):
+        parts = pattern.split("/")
+        fixed = next(i for i, part in enumerate(parts) if any(c in part for c in "*?["))
+        root, found = "/".join(parts[:fixed]), fs.glob(pattern, detail=True)
+    elif fs.isdir(pattern):
+        root, found = pattern, _files_below(fs, pattern)
+    elif fs.exists(pattern):
+        root, found = pattern.rpartition("/")[0], {pattern: fs.info(pattern)}
+    else:
+        root, found = pattern.rpartition("/")[0], {}
+    files = sorted((p, i) for p, i in found.items() if i["type"] == "file" and not _hidden(p, root))
+    if source.format is None and fs.isdir(pattern):
+        files = [(p, i) for p, i in files if _format_of(p)[0] is not None]
+    if not files:
+        raise ExactcptError(
+            f"source {source.name!r} matches no file",
+            where=source.pattern,
+            expected="a file, a folder with files of a known format, or a glob that matches some",
+            fix=_what_is_there(fs, root),
+        )
+    return root, files
+
+
+def _files_below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    """All files of a folder; of a data set that `datasets` saved, its data files."""
+    if fs.exists(f"{folder}/dataset_dict.json"):
+        splits = sorted(PurePosixPath(p).name for p in fs.ls(folder, detail=False) if fs.isdir(p))
+        raise ExactcptError(
+            "this folder is a saved DatasetDict of several splits",
+            where=folder,
+            fix=f"name one of its folders: {', '.join(splits)}",
+        )
+    found = fs.find(folder, detail=True)
+    if fs.exists(f"{folder}/state.json") and fs.exists(f"{folder}/dataset_info.json"):
+        return {path: info for path, info in found.items() if path.endswith(".arrow")}
+    return found
+
+
+def _hidden(path: str, root: str) -> bool:
+    below = path[len(root) :]
+    return any(part.startswith(".") for part in below.split("/"))
+
+
+def _what_is_there(fs: Any, folder: str) -> str:
+    try:
+        names = sorted(PurePosixPath(path).name for path in fs.ls(folder, detail=False))
+    except (OSError, ValueError):
+        return f"{folder or '.'} does not exist: check the path"
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return f"{folder or '.'} has: {shown or 'nothing'}"
+
+
+def _describe(source: Source, root: str, path: str, info: dict[str, Any]) -> InputFile:
+    by_name, compression = _format_of(path)
+    file_format = source.format or by_name
+    if file_format is None:
+        raise ExactcptError(
+            f"source {source.name!r}: cannot tell the format of a file by its name",
+            where=path,
+            expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst after it)",
+            fix=f"add ,format=F to the source, F one of {', '.join(FORMATS)}",
+        )
+    stamp = next(
+        info[key]
+        for key in ("mtime", "ETag", "etag", "LastModified", "created", "size")
+        if key in info
+    )
+    return InputFile(
+        source=source.name,
+        path=path[len(root) :].lstrip("/"),
+        url=path
+        if is_local_url(source.pattern)
+        else resolve(source.pattern)[0].unstrip_protocol(path),
+        bytes=int(info["size"]),
+        stamp=str(stamp),
+        format=file_format,
+        compression=compression,
+    )
+
+
+def _format_of(path: str) -> tuple[Format | None, str | None]:
+    name = PurePosixPath(path)
+    compression = COMPRESSIONS.get(name.suffix.lower())
+    if compression:
+        name = name.with_suffix("")
+    return SUFFIXES.get(name.suffix.lower()), compression
+
+
+def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
+    """Divides files into units of work of about `split_bytes` bytes of text."""
+    members = _members(files, split_bytes)
+    groups: list[list[Member]] = []
+    filled = 0
+    for member in members:
+        fits = groups and groups[-1][-1].file.source == member.file.source
+        if fits and filled + member.work <= split_bytes and _is_whole(member, groups[-1][-1]):
+            groups[-1].append(member)
+            filled += member.work
+        else:
+            groups.append([member])
+            filled = member.work
+    return [
+        Split(ordinal=i, source=group[0].file.source, members=tuple(group))
+        for i, group in enumerate(groups)
+    ]
+
+
+def _is_whole(*members: Member) -> bool:
+    """Whether the members are whole files, not ranges of one."""
+    return all(member.start == 0 and member.stop is None for member in members)
+
+
+def _members(files: Iterable[InputFile], split_bytes: int) -> Iterator[Member]:
+    with ThreadPoolExecutor(16) as pool:  # footers of many remote files
+        for ranges in pool.map(lambda file: _ranges(file, split_bytes), files):
+            yield from ranges
+
+
+def _ranges(file: InputFile, split_bytes: int) -> list[Member]:
+    if file.format == "jsonl" and file.compression is None and file.work > split_bytes:
+        starts = range(0, file.work, split_bytes)
+        stops = [*starts[1:], file.work]
+        return [
+            Member(file=file, start=a, stop=b, work=b - a)
+            for a, b in zip(starts, stops, strict=True)
+        ]
+    if file.format == "parquet" and file.work > split_bytes:
+        return _row_group_ranges(file, split_bytes)
+    if file.format == "hub":
+        shards = hub.shard_count(file.url)
+        return [Member(file=file, start=i, stop=i + 1, work=split_bytes) for i in range(shards)]
+    return [Member(file=file, work=file.work)]
+
+
+def _row_group_ranges(file: InputFile, split_bytes: int) -> list[Member]:
+    """Consecutive row groups of together about split_bytes; the whole file if its footer is broken.
+
+    Whoever reads the file then meets the same error, and knows what to do about bad files.
+    """
+    try:
+        with open_input(file.url) as stream:
+            metadata = pq.ParquetFile(stream).metadata
+            sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    except (pa.ArrowException, OSError):
+        return [Member(file=file, work=file.work)]
+    ranges: list[Member] = []
+    for i, size in enumerate(sizes):
+        if ranges and ranges[-1].work + size <= split_bytes:
+            ranges[-1] = replace(ranges[-1], stop=i + 1, work=ranges[-1].work + size)
+        else:
+            ranges.append(Member(file=file, start=i, stop=i + 1, work=size))
+    return ranges or [Member(file=file, work=file.work)]
+
+
+def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
+    """Reads a file's bytes once: its digest, and the newlines before each offset (rising)."""
+    digest = xxhash.xxh3_128()
+    newlines: dict[int, int] = {}
+    wanted = sorted(set(offsets))
+    position = count = 0
+    with open_input(file.url) as stream:
+        for target in [*wanted, None]:
+            while target is None or position < target:
+                size = BLOCK_BYTES if target is None else min(BLOCK_BYTES, target - position)
+                block = stream.read(size)
+                if not block:
+                    break
+                digest.update(block)
+                position += len(block)
+                if target is not None:
+                    count += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+            if target is not None:
+                newlines[target] = count
+    return FileFacts(digest.hexdigest(), newlines)
+
+
+def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Iterator[Batch]:
+    """The records of a member, in order.
+
+    Args:
+        member: the file, or the range of it.
+        fields: what to read of a record.
+        newlines_before: how many newlines of the file precede a byte range.
+
+    Raises:
+        BadFileError: the file is truncated, corrupt, or not of its format.
+    """
+    file = member.file
+    try:
+        yield from _READERS[file.format](member, fields, newlines_before)
+    except (pa.ArrowInvalid, pa.ArrowSerializationError, EOFError) as error:
+        raise _bad_file(file, error) from None
+    except OSError as error:
+        if error.errno is not None:  # the disk or the network, not the file's content
+            raise
+        raise _bad_file(file, error) from None
+    if not is_unchanged(file):
+        raise ExactcptError(
+            "an input file changed while it was read",
+            where=file.url,
+            fix="run the job again when it rests",
+        )
+
+
+def is_unchanged(file: InputFile) -> bool:
+    """Whether a local file still has the size and time it was listed with."""
+    if file.format == "hub" or not is_local_url(file.url):
+        return True
+    now = os.stat(file.url)
+    return now.st_size == file.bytes and str(now.st_mtime) == file.stamp
+
+
+def _bad_file(file: InputFile, error: Exception) -> BadFileError:
+    what = " ".join(str(error).split())[:200]
+    kind = f"{file.compression} " if file.compression else ""
+    return BadFileError(
+        f"a file cannot be read to its end: {what}",
+        where=file.url,
+        expected=f"{kind}{file.format}",
+        fix="restore the file, or leave such files out with --on-bad-file skip",
+    )
+
+
+def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
+    with _open_decompressed(member.file) as stream:
+        line = 1
+        if member.start:
+            line += newlines_before + _skip_begun_line(stream, member.start)
+        remaining = None if member.stop is None else member.stop - stream.tell()
+        for i, block in enumerate(_blocks_of_lines(stream, remaining)):
+            data = block.removeprefix(BYTE_ORDER_MARK) if i == member.start == 0 else block
+            yield parse_block(data, line, member.file.path, fields)
+            line += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+
+
+def _skip_begun_line(stream: Any, start: int) -> int:
+    """Goes to the first line that begins at `start` or later; how many newlines lie between."""
+    stream.seek(start - 1)
+    return int(len(stream.readline()) > 1)
+
+
+def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
+    """Blocks of whole lines, until `remaining` bytes are read and the last line is complete."""
+    pending: list[bytes] = []
+    while remaining is None or remaining > 0:
+        chunk = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
+        if not chunk:
+            break
+        remaining = None if remaining is None else remaining - len(chunk)
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*pending, chunk[:cut]])
+            pending = []
+        pending.append(chunk[cut:])
+    rest = b"".join([*pending, b"" if remaining is None or not pending else stream.readline()])
+    if rest:
+        yield rest
+
+
+@contextmanager
+def _open_decompressed(file: InputFile) -> Iterator[Any]:
+    with open_input(file.url) as raw:
+        if file.compression is None:
+            yield raw
+        else:
+            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream:
+                yield stream
+
+
+def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_input(member.file.url) as stream:
+        parquet = pq.ParquetFile(stream)
+        metadata = parquet.metadata
+        groups = range(
+            member.start, metadata.num_row_groups if member.stop is None else member.stop
+        )
+        first_row = 1 + sum(metadata.row_group(i).num_rows for i in range(member.start))
+        rows = sum(metadata.row_group(i).num_rows for i in groups)
+        size = sum(metadata.row_group(i).total_byte_size for i in groups)
+        names = set(parquet.schema_arrow.names)
+        batches = parquet.iter_batches(
+            batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
+            row_groups=list(groups),
+            columns=[name for name in (fields.id, fields.content) if name in names],
+            use_threads=False,
+        )
+        yield from _column_batches(batches, member.file, fields, first_row)
+
+
+def _read_arrow(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_input(member.file.url) as stream:
+        try:
+            reader = pa.ipc.open_file(stream)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        except pa.ArrowInvalid:
+            stream.seek(0)
+            batches = pa.ipc.open_stream(stream)
+        yield from _column_batches(batches, member.file, fields, 1)
+
+
+def _column_batches(
+    batches: Iterable[Any], file: InputFile, fields: Fields, first_row: int
+) -> Iterator[Batch]:
+    for whole in batches:
+        step = max(1, whole.num_rows * BLOCK_BYTES // max(1, whole.nbytes))
+        for start in range(0, whole.num_rows, step):
+            rows = whole.slice(start, step)
+            yield batch_of_columns(rows, file.path, fields, first_row)
+            first_row += rows.num_rows
+
+
+def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with _open_decompressed(member.file) as stream:
+        data = stream.read()
+    path = member.file.path
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        yield Batch(
+            ids=pa.array([], pa.string()),
+            content=Strings.of_texts([]),
+            rejected=[Rejected(path, "line", line, "invalid UTF-8")],
+        )
+        return
+    yield Batch(
+        ids=pa.array([path]), content=Strings.of_texts([data.removeprefix(BYTE_ORDER_MARK)])
+    )
+
+
+def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    tables = hub.read_shard(member.file.url, member.start)
+    yield from _column_batches(tables, member.file, fields, 1)
+
+
+_READERS = {
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "text": _read_text,
+    "hub": _read_hub,
+}

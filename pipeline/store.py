@@ -1,0 +1,355 @@
+"""The token store: writing the parts of a split, and reading parts back.
+
+A split of the input becomes one part, or several where it is compressed or larger than it seemed. A
+part is written as documents, index, rejected records, and at last its summary: what has a summary is complete and is
+kept when a job is run again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from ..schemas import store as names
+from ..schemas.errors import ExactcptError
+from .jsonl import Batch, Fields, Rejected, Strings
+from .sources import Split, read_member
+from .storage import Folder
+from .tokenization import (
+    SAMPLE_BYTES,
+    Encoder,
+    TokenizerSpec,
+    assemble,
+    borrow_encoder,
+    compare_backends,
+    sample,
+)
+
+__all__ = [
+    "MAX_DOCUMENT_TOKENS",
+    "PartIndex",
+    "PartTokens",
+    "TokenizeTask",
+    "open_tokens",
+    "read_ids",
+    "read_index",
+    "tokenize_split",
+]
+
+MAX_DOCUMENT_TOKENS = (1 << 31) - 1
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeTask:
+    """What all splits of a job have in common.
+
+    Attributes:
+        store: the token store's path or URL.
+        tokenizer: how to tokenize.
+        check: whether samples are compared with the reference backend.
+        fields: of each source.
+        min_tokens: shorter documents are dropped; BOS and EOS do not count.
+        split_bytes: text of a part, where a split yields several.
+        skip_bad_files: whether a truncated or corrupt file is left out, or ends the job.
+    """
+
+    store: str
+    tokenizer: TokenizerSpec
+    check: bool
+    fields: Mapping[str, Fields]
+    min_tokens: int
+    split_bytes: int
+    skip_bad_files: bool
+
+
+def tokenize_split(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]) -> None:
+    """Writes the parts of a split that are not there yet.
+
+    Args:
+        split: what to read.
+        task: how.
+        newlines: by URL, the newlines that precede each byte offset at which a member begins.
+
+    Raises:
+        BadFileError: an input file is truncated or corrupt. Parts written before stay.
+        BackendDifferenceError: gigatoken and the reference differ.
+    """
+    store = Folder(task.store)
+    if _is_complete(store, split):
+        return
+    for piece, batches in enumerate(_pieces(_read(split, task, newlines), task.split_bytes)):
+        ordinal = f"{split.ordinal:06d}-{piece:04d}"
+        if store.exists(names.summary_name(ordinal)):
+            for _ in batches:
+                pass
+            continue
+        with _encoders(task) as (encoder, reference):
+            builder = _PartBuilder(split.source, task, encoder, reference)
+            for batch in batches:
+                builder.add(batch)
+        builder.write(store, ordinal, last=batches.is_last)
+
+
+def _is_complete(store: Folder, split: Split) -> bool:
+    for piece in count():
+        name = names.summary_name(f"{split.ordinal:06d}-{piece:04d}")
+        if not store.exists(name):
+            return False
+        if json.loads(store.read(name))["last"]:
+            return True
+    return False
+
+
+def _read(
+    split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]
+) -> Iterator[Batch]:
+    for member in split.members:
+        before = newlines.get(member.file.url, {}).get(member.start, 0)
+        yield from read_member(member, task.fields[split.source], before)
+
+
+class _Piece:
+    """The batches of one part; `is_last` is known once they are used up."""
+
+    def __init__(self, batches: "_Lookahead", size: int) -> None:
+        self._batches, self._size = batches, size
+        self.is_last = False
+
+    def __iter__(self) -> Iterator[Batch]:
+        filled = 0
+        while filled < self._size and self._batches.has_next:
+            batch = self._batches.take()
+            filled += batch.content.data.nbytes
+            yield batch
+        self.is_last = not self._batches.has_next
+
+
+class _Lookahead:
+    """An iterator that knows whether there is more."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._next = next(batches, None)
+
+    @property
+    def has_next(self) -> bool:
+        return self._next is not None
+
+    def take(self) -> Batch:
+        batch, self._next = self._next, None
+        assert batch is not None
+        self._next = next(self._batches, None)
+        return batch
+
+
+def _pieces(batches: Iterator[Batch], size: int) -> Iterator[_Piece]:
+    """At least one piece, each of at least `size` bytes but for the last one."""
+    ahead = _Lookahead(batches)
+    while True:
+        piece = _Piece(ahead, size)
+        yield piece
+        if not ahead.has_next:
+            return
+
+
+@contextmanager
+def _encoders(task: TokenizeTask) -> Iterator[tuple[Encoder, Encoder | None]]:
+    """The encoder, and the reference to compare it with where that is wanted."""
+    with borrow_encoder(task.tokenizer) as encoder:
+        if not task.check:
+            yield encoder, None
+            return
+        with borrow_encoder(task.tokenizer, "tokenizers") as reference:
+            yield encoder, reference
+
+
+@dataclass
+class _PartBuilder:
+    """Collects the documents of one part and writes it."""
+
+    source: str
+    task: TokenizeTask
+    encoder: Encoder
+    reference: Encoder | None
+    ids: list[Any] = field(default_factory=list)
+    tokens: list[Strings] = field(default_factory=list)
+    hashes: list[NDArray[np.void]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    text_bytes: int = 0
+    sample_left: int = SAMPLE_BYTES
+
+    def add(self, batch: Batch) -> None:
+        """Tokenizes a batch."""
+        self.rejected += batch.rejected
+        hashes = content_hashes(batch.content)
+        if self.task.fields[self.source].tokens is None:
+            self.text_bytes += int(batch.content.lengths.sum())
+            ids = self.encoder.encode(batch.content)
+            self._compare(batch.content, hashes)
+        else:
+            ids = batch.content
+        keep = self._drop(ids.lengths)
+        spec = self.task.tokenizer
+        self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
+        self.tokens.append(assemble(ids.select(keep), spec.bos_id, spec.eos_id))
+        self.hashes.append(hashes[keep])
+
+    def _compare(self, texts: Strings, hashes: NDArray[np.void]) -> None:
+        """Spends on the batch its proportion of the part's sample."""
+        if self.reference is None or not len(texts):
+            return
+        share = SAMPLE_BYTES * len(texts.data) // max(1, self.task.split_bytes)
+        drawn = sample(texts, hash_prefixes(hashes), min(self.sample_left, max(share, 1 << 10)))
+        self.sample_left -= len(drawn.data)
+        compare_backends(self.encoder, self.reference, drawn)
+
+    def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Counts the documents that are too short, and returns which are not."""
+        empty, short = lengths == 0, lengths < self.task.min_tokens
+        self.dropped["empty"] += int(empty.sum())
+        self.dropped["short"] += int((short & ~empty).sum())
+        return ~(empty | short)
+
+    def write(self, store: Folder, ordinal: str, *, last: bool) -> None:
+        """Writes documents, index, rejected records, and the summary that completes the part."""
+        tokens = _concatenate(self.tokens)
+        documents = len(tokens)
+        summary: Summary = {
+            "part": ordinal,
+            "source": self.source,
+            "last": last,
+            "documents": documents,
+            "tokens": len(tokens.data),
+            "text_bytes": self.text_bytes,
+            "rejected": _tally(record.reason for record in self.rejected),
+            "first_rejected": [record._asdict() for record in self.rejected[:3]],
+            "dropped": {reason: n for reason, n in self.dropped.items() if n},
+            "backend": self.task.tokenizer.backend,
+            "compared_bytes": SAMPLE_BYTES - self.sample_left,
+        }
+        if documents:
+            summary["file"] = self._write_documents(store, ordinal, tokens)
+            summary["index"] = self._write_index(store, ordinal, tokens.lengths)
+        if self.rejected:
+            lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
+            store.write(names.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
+        store.write(names.summary_name(ordinal), json.dumps(summary, ensure_ascii=False).encode())
+
+    def _write_documents(self, store: Folder, ordinal: str, tokens: Strings) -> Any:
+        schema = names.part_schema(self.source)
+        lists = pa.LargeListArray.from_arrays(
+            pa.array(tokens.offsets), pa.array(tokens.data), type=schema.field("tokens").type
+        )
+        ids = pa.concat_arrays([array.cast(pa.string()) for array in self.ids])
+        batch = pa.RecordBatch.from_arrays([ids, lists], schema=schema)
+        return _write_ipc(store, names.part_name(ordinal), batch)
+
+    def _write_index(self, store: Folder, ordinal: str, lengths: NDArray[np.int64]) -> Any:
+        if int(lengths.max()) > MAX_DOCUMENT_TOKENS:
+            raise ExactcptError(
+                f"a document has {int(lengths.max()):,} tokens",
+                where=f"part {ordinal} of source {self.source!r}",
+                expected=f"at most {MAX_DOCUMENT_TOKENS:,}",
+                fix="split the document",
+            )
+        hashes = np.concatenate(self.hashes)
+        columns = [
+            pa.array(lengths.astype(np.int32)),
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(16), len(hashes), [None, pa.py_buffer(hashes.tobytes())]
+            ),
+            pa.array(np.arange(len(lengths), dtype=np.int32)),
+        ]
+        batch = pa.RecordBatch.from_arrays(columns, schema=names.index_schema())
+        return _write_ipc(store, names.index_name(ordinal), batch)
+
+
+def content_hashes(content: Strings) -> NDArray[np.void]:
+    """xxh3-128 of every value's bytes, as 16 bytes each."""
+    view = memoryview(np.ascontiguousarray(content.data)).cast("B")
+    ends = (content.offsets * content.data.itemsize).tolist()
+    digest = xxhash.xxh3_128_digest
+    joined = b"".join([digest(view[a:b]) for a, b in zip(ends, ends[1:], strict=False)])
+    return np.frombuffer(joined, np.dtype("V16"))
+
+
+def hash_prefixes(hashes: NDArray[np.void]) -> NDArray[np.uint64]:
+    """The first 8 bytes of content hashes, as integers."""
+    return hashes.view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
+
+
+def _concatenate(parts: list[Strings]) -> Strings:
+    sizes = np.cumsum([0, *(len(part.data) for part in parts)])
+    offsets = [part.offsets[1:] + size for part, size in zip(parts, sizes, strict=False)]
+    data = [part.data for part in parts]
+    return Strings(
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+        np.concatenate(data) if data else np.empty(0, np.int32),
+    )
+
+
+def _tally(reasons: Iterator[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for reason in reasons:
+        counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _write_ipc(folder: Folder, name: str, batch: Any) -> Any:
+    with folder.create(name) as scratch:
+        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return folder.describe(name, scratch)
+
+
+@dataclass(frozen=True)
+class PartIndex:
+    """What planning knows of a part's documents, in order; shapes [documents]."""
+
+    lengths: NDArray[np.int32]
+    hashes: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class PartTokens:
+    """A part's tokens, memory-mapped: document i is values[offsets[i]:offsets[i + 1]]."""
+
+    offsets: NDArray[np.int64]
+    values: NDArray[np.int32]
+
+
+def _read_batch(path: Path) -> Any:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all().combine_chunks()
+
+
+def read_index(path: Path) -> PartIndex:
+    """Reads the index of a part from a local file."""
+    table = _read_batch(path)
+    hashes = table["content_hash"].chunk(0)
+    return PartIndex(
+        table["length"].to_numpy(),
+        np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes), hashes.offset * 16),
+    )
+
+
+def read_ids(path: Path) -> Any:
+    """The ids of a part's documents: a StringArray."""
+    return _read_batch(path)["id"].chunk(0)
+
+
+def open_tokens(path: Path) -> PartTokens:
+    """Maps a part's tokens into memory."""
+    lists = _read_batch(path)["tokens"].chunk(0)
+    return PartTokens(np.asarray(lists.offsets), np.asarray(lists.values))

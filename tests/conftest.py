@@ -1,0 +1,34 @@
+"""Fixtures and Hypothesis profiles for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# No deadline: on a busy machine an example may be slow without being wrong. Under CI the examples
+# are the same in every run, so that a change is never blamed for an example it did not cause.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The bundled corpus and its tokenizer; see tests/data/README.md."""
+    return REPOSITORY / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Larger corpora and tokenizers: the folder `shared` beside the repository.
+
+    Nobody needs it. Tests that use it are skipped where it is absent, and what they check on
+    real text in bulk is checked on the bundled corpus too.
+    """
+    folder = REPOSITORY.parent / "shared"
+    if not (folder / "corpora").is_dir():
+        pytest.skip("no folder `shared` beside the repository")
+    return folder
