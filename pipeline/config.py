@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 from ..schemas.errors import UsageError
 
 __all__ = [
-    "DEDUPS",
+    "CHOICES",
+    "RUN_SETTINGS",
     "SETTINGS",
     "BackendChoice",
     "PackConfig",
@@ -28,7 +29,7 @@ __all__ = [
     "parse_mixing",
     "parse_size",
     "parse_source",
-    "read_toml",
+    "read_settings",
 ]
 
 BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
@@ -64,20 +65,31 @@ class SourceConfig:
     format: str | None = None
 
     def __post_init__(self) -> None:
-        _check(bool(self.name) and not set(self.name) & set("/,="), f"source name {self.name!r}", "letters, digits, - or _")
+        _check(
+            bool(self.name) and not set(self.name) & set("/,="),
+            f"source name {self.name!r}",
+            "letters, digits, - or _",
+        )
         if self.epochs is not None and self.share is not None:
-            raise UsageError(f"source {self.name!r} has both epochs and share", fix="give one of them")
+            raise UsageError(
+                f"source {self.name!r} has both epochs and share", fix="give one of them"
+            )
         _check_range(f"source {self.name!r}: epochs", self.epochs, 0, 1000)
         _check_range(f"source {self.name!r}: share", self.share, 0, 1)
         if self.id == (self.tokens or self.text):
-            raise UsageError(f"source {self.name!r} reads one field as id and as document: {self.id!r}")
+            raise UsageError(
+                f"source {self.name!r} reads one field as id and as document: {self.id!r}"
+            )
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it says how often it is to be seen."""
+        return self.epochs is not None or self.share is not None
 
     @property
     def mixing(self) -> dict[str, float]:
-        """Its entry in the settings' `mixing`."""
-        if self.share is not None:
-            return {"share": self.share}
-        return {"epochs": 1.0 if self.epochs is None else self.epochs}
+        """Its entry in the settings' `mixing`, if it is mixed."""
+        return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +124,9 @@ class TokenizeConfig:
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise UsageError(f"two sources have the name {twice[0]!r}", fix="give each its own name")
+            raise UsageError(
+                f"two sources have the name {twice[0]!r}", fix="give each its own name"
+            )
         if not names:
             raise UsageError("there is no source", fix="name one with --source NAME=PATTERN")
         _check_range("min_tokens", self.min_tokens, 1, None)
@@ -174,7 +188,10 @@ class PackConfig:
     def _check_shares(self) -> None:
         shares = {name: m["share"] for name, m in self.mixing.items() if "share" in m}
         if shares and self.token_budget is None:
-            raise UsageError("a share is a part of the token budget, and there is none", fix="give --token-budget, or epochs instead of share")
+            raise UsageError(
+                "a share is a part of the token budget, and there is none",
+                fix="give --token-budget, or epochs instead of share",
+            )
         total = sum(Fraction(str(share)) for share in shares.values())
         if total > 1:
             raise UsageError(f"the shares add up to {float(total):g}", expected="at most 1")
@@ -191,6 +208,27 @@ SETTINGS: dict[str, Any] = {
 }
 """Every setting of the two configurations, by name."""
 
+RUN_SETTINGS = ("out", "store", "workers", "worker_type", "runner", "beam_args")
+"""What a configuration file may say beside them."""
+
+SIZES = (
+    "min_tokens",
+    "split_bytes",
+    "window",
+    "tau",
+    "token_budget",
+    "group_tokens",
+    "shard_bytes",
+)
+CHOICES: dict[str, tuple[str, ...]] = {
+    "tokenizer_backend": get_args(BackendChoice),
+    "special_tokens_in_text": ("ordinary", "allow"),
+    "on_bad_file": ("fail", "skip"),
+    "packing": get_args(PackingName),
+    "dedup": DEDUPS,
+    "worker_type": ("threads", "processes"),
+}
+
 
 def parse_source(text: str) -> SourceConfig:
     """A source from its flag: NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F].
@@ -199,7 +237,9 @@ def parse_source(text: str) -> SourceConfig:
     """
     name, equals, rest = text.partition("=")
     if not equals or not rest:
-        raise UsageError(f"--source {text!r} has no pattern", expected="NAME=PATTERN[,OPTION=VALUE...]")
+        raise UsageError(
+            f"--source {text!r} has no pattern", expected="NAME=PATTERN[,OPTION=VALUE...]"
+        )
     pattern, *pieces = rest.split(",")
     options: dict[str, Any] = {}
     for piece in pieces:
@@ -207,7 +247,11 @@ def parse_source(text: str) -> SourceConfig:
         if equals and key in SOURCE_OPTIONS:
             options[key] = value
         elif equals and key.isidentifier():
-            raise UsageError(f"--source {name}: no option {key!r}", expected=", ".join(SOURCE_OPTIONS), fix=suggestion(key, SOURCE_OPTIONS))
+            raise UsageError(
+                f"--source {name}: no option {key!r}",
+                expected=", ".join(SOURCE_OPTIONS),
+                fix=suggestion(key, SOURCE_OPTIONS),
+            )
         elif options:
             raise UsageError(f"--source {name}: {piece!r} is no option", expected="OPTION=VALUE")
         else:
@@ -227,7 +271,9 @@ def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict
             if not equals:
                 raise UsageError(f"--{kind} {text!r}", expected="NAME=X")
             if name in mixing:
-                raise UsageError(f"source {name!r} is mixed twice", fix="give one of epochs and share, once")
+                raise UsageError(
+                    f"source {name!r} is mixed twice", fix="give one of epochs and share, once"
+                )
             x = _number(f"--{kind} {name}", value)
             _check_range(f"--{kind} {name}", x, 0, 1000 if kind == "epochs" else 1)
             mixing[name] = {kind: x}
@@ -243,7 +289,9 @@ def parse_size(text: str) -> int:
     compact = text.strip().replace("_", "").replace(",", "").lower()
     number = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = compact[len(number) :]
-    scale = (DECIMAL | BINARY).get(unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit)
+    scale = (DECIMAL | BINARY).get(
+        unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
+    )
     if scale is None or not number:
         raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
     size = Fraction(number) * scale
@@ -252,30 +300,72 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
-def read_toml(path: str) -> dict[str, Any]:
-    """A configuration file: settings by name, and `source`, a list of tables.
+def read_settings(path: str) -> dict[str, Any]:
+    """The settings of a TOML file by name, and `source`, a list of tables.
 
     Raises:
-        UsageError: it is missing, no TOML, or has a name that is no setting.
+        UsageError: it is missing, no TOML, or a name or value is not allowed.
     """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError("there is no such configuration file", where=path) from None
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration: {error.strerror}", where=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration file is not TOML: {error}", where=path) from None
-    sources = values.get("source", [])
-    if not isinstance(sources, list) or not all(isinstance(s, dict) for s in sources):
+        raise UsageError(f"the configuration is not TOML: {error}", where=path) from None
+    known = (*SETTINGS, *RUN_SETTINGS, "source")
+    for name in values:
+        if name not in known:
+            raise UsageError(f"no setting {name!r}", where=path, fix=suggestion(name, known))
+    _check_source_tables(values.get("source", []), path)
+    return {name: _typed(name, value, path) for name, value in values.items()}
+
+
+def _check_source_tables(tables: Any, path: str) -> None:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError("source is not a list of tables", where=path, expected="[[source]]")
-    for table in sources:
-        unknown = set(table) - {"name", "pattern", *SOURCE_OPTIONS}
-        if unknown or not {"name", "pattern"} <= set(table):
+    for table in tables:
+        unknown = sorted(set(table) - {"name", "pattern", *SOURCE_OPTIONS})
+        missing = sorted({"name", "pattern"} - set(table))
+        if unknown or missing:
+            what = f"has no option {unknown[0]!r}" if unknown else f"lacks {missing[0]!r}"
             raise UsageError(
-                f"[[source]] has {', '.join(sorted(table))}",
+                f"[[source]] {what}",
                 where=path,
-                expected=f"name and pattern, and optionally {', '.join(SOURCE_OPTIONS)}",
+                expected=f"name, pattern, and optionally {', '.join(SOURCE_OPTIONS)}",
             )
-    return values
+
+
+def _typed(name: str, value: Any, path: str) -> Any:
+    """A value of the file as its flag would give it."""
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UsageError(f"{name} is {value!r}", where=path, expected=" or ".join(CHOICES[name]))
+    if name in SIZES and isinstance(value, str):
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}", where=path) from None
+    wanted = _type_of(name)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise UsageError(f"{name} is {value!r}", where=path, expected=_TYPE_WORDS[wanted])
+    return float(value) if wanted == (int, float) else value
+
+
+_TYPE_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    (int, float): "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+}
+
+
+def _type_of(name: str) -> Any:
+    if name in ("source", "beam_args"):
+        return list
+    if name in (*SIZES, "seed", "workers"):
+        return int
+    floats = ("max_rejected", "alpha", "gamma", "epsilon", "max_weight", "validation_fraction")
+    return (int, float) if name in floats else bool if name == "bos" else str
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:

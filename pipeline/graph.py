@@ -17,40 +17,42 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from . import units
-from .halt import Guard
 from .plan import Group
 from .sources import Split
 from .store import TokenizeTask
-from .transforms import Spread, SumHistograms, assign_lanes
-from .units import PackTask
+from .transforms import Spread, SumHistograms, Work, assign_lanes
+from .units import PackTask, ScanTask
 
 __all__ = ["pack_graph", "tokenize_graph"]
 
 
 def tokenize_graph(
-    p: beam.Pipeline, task: TokenizeTask, splits: Sequence[Split], lanes: int | None
+    p: beam.Pipeline,
+    task: TokenizeTask,
+    scans: Sequence[ScanTask],
+    splits: Sequence[Split],
+    lanes: int | None,
 ) -> None:
-    """Scans the splits' files, then tokenizes the splits into parts.
+    """Scans files, then tokenizes splits of them into parts.
 
     Args:
         p: the pipeline.
         task: how to tokenize.
+        scans: what to scan.
         splits: what to tokenize.
         lanes: see `transforms.assign_lanes`.
     """
-    scan = Guard(units.scan_files, task.store)
-    tokenize = Guard(units.tokenize, task.store)
     facts = (
         p
-        | "Files" >> beam.Create(assign_lanes(units.scan_tasks(splits), lambda s: s.work, lanes))
+        | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
         | "Spread files" >> Spread()
-        | "Scan files" >> beam.FlatMap(scan, task)
+        | "Scan files" >> beam.ParDo(Work(units.scan_files, task.store, many=True), task)
     )
     _ = (
         p
         | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
         | "Spread splits" >> Spread()
-        | "Tokenize" >> beam.Map(tokenize, task, AsDict(facts))
+        | "Tokenize" >> beam.ParDo(Work(units.tokenize, task.store), task, AsDict(facts))
     )
 
 
@@ -72,13 +74,13 @@ def pack_graph(
         p
         | "Groups" >> beam.Create(assign_lanes(groups, lambda g: g.tokens, lanes))
         | "Spread groups" >> Spread()
-        | "Plan" >> beam.Map(Guard(units.plan, task.out), task, repeated, quotas)
+        | "Plan" >> beam.ParDo(Work(units.plan, task.out), task, repeated, quotas)
     )
     weights = (
         plans
         | "Histograms" >> beam.Map(units.train_histogram, window)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
-        | "Weigh" >> beam.Map(Guard(units.weigh, task.out), task)
+        | "Weigh" >> beam.ParDo(Work(units.weigh, task.out), task)
     )
     _ = (
         plans
@@ -86,7 +88,7 @@ def pack_graph(
         | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
         | "Spread shards" >> Spread()
         | "Write shards"
-        >> beam.Map(Guard(units.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
+        >> beam.ParDo(Work(units.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
     )
     _ = (
         p
@@ -94,7 +96,7 @@ def pack_graph(
         >> beam.Create(assign_lanes(units.documents_tasks(task.parts), lambda d: d.rows, lanes))
         | "Spread documents" >> Spread()
         | "Write documents"
-        >> beam.Map(Guard(units.fill_documents, task.out), task, repeated, quotas)
+        >> beam.ParDo(Work(units.fill_documents, task.out), task, repeated, quotas)
     )
 
 
@@ -105,7 +107,7 @@ def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
         p
         | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
         | "Spread hash ranges" >> Spread()
-        | "Find repeated" >> beam.Map(Guard(units.find_repeated, task.out), task)
+        | "Find repeated" >> beam.ParDo(Work(units.find_repeated, task.out), task)
     )
 
 
@@ -120,7 +122,7 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
     )
     measures = (
         parts
-        | "Measure" >> beam.Map(Guard(units.measure, task.out), task, repeated)
+        | "Measure" >> beam.ParDo(Work(units.measure, task.out), task, repeated)
         | "Sum measures" >> beam.CombinePerKey(units.Measure.total)
     )
     targets = (
@@ -131,7 +133,9 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
     candidates = (
         parts
         | "Candidates"
-        >> beam.FlatMap(Guard(units.candidates, task.out), task, repeated, AsSingleton(targets))
+        >> beam.ParDo(
+            Work(units.candidates, task.out, many=True), task, repeated, AsSingleton(targets)
+        )
         | "Candidates of a source" >> beam.GroupByKey()
     )
     return (

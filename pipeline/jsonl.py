@@ -17,7 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Fields", "Record", "Rejected", "Strings", "has_unknown_id", "parse_block", "parse_line"]
+__all__ = [
+    "Batch",
+    "Fields",
+    "Record",
+    "Rejected",
+    "Strings",
+    "has_unknown_id",
+    "parse_block",
+    "parse_line",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

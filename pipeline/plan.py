@@ -196,7 +196,9 @@ def _plan_split(
         packing=packing,
         doc_index=index,
         by_source={
-            name: _share(lengths[source == i], packing.length[source[packing.document] == i], settings.window)
+            name: _share(
+                lengths[source == i], packing.length[source[packing.document] == i], settings.window
+            )
             for i, name in enumerate(sources)
         },
         cut_documents=int((np.bincount(packing.document) > 1).sum()),
@@ -222,7 +224,9 @@ def _occurrences(
 def _share(
     documents: NDArray[np.int32], segments: NDArray[np.int32], window: int
 ) -> dict[str, Any]:
-    counts = histogram(segments, window) if len(segments) else np.zeros(bucket_count(window), np.int64)
+    counts = (
+        histogram(segments, window) if len(segments) else np.zeros(bucket_count(window), np.int64)
+    )
     return {
         "documents": len(documents),
         "tokens": int(documents.sum(dtype=np.int64)),
@@ -240,7 +244,11 @@ def plan_schema(window: int) -> Any:
 def plan_table(plan: SplitPlan) -> Any:
     """A plan as a table, a window a row; what a window has free is a last segment of padding."""
     packing = plan.packing
-    free = packing.window - np.add.reduceat(packing.length, packing.first[:-1]) if packing.windows else np.empty(0, np.int64)
+    free = (
+        packing.window - np.add.reduceat(packing.length, packing.first[:-1])
+        if packing.windows
+        else np.empty(0, np.int64)
+    )
     padded = free > 0
     after = packing.first[1:][padded]
     lengths = np.insert(packing.length, after, free[padded])

@@ -84,9 +84,7 @@ def is_repeated(hashes: NDArray[np.void], earlier_first: NDArray[np.integer]) ->
     return repeated
 
 
-def is_validation(
-    hashes: NDArray[np.uint64], fraction: Fraction, seed: int
-) -> NDArray[np.bool_]:
+def is_validation(hashes: NDArray[np.uint64], fraction: Fraction, seed: int) -> NDArray[np.bool_]:
     """Which documents validate. Hashes are the first 8 bytes of content hashes, shape [n]."""
     limit = int(fraction * (1 << 64))
     if limit == 0:
@@ -99,9 +97,7 @@ def rank(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return mix(hashes, seed, Purpose.MIXING)
 
 
-def tokens_by_rank(
-    ranks: NDArray[np.uint64], lengths: NDArray[np.integer]
-) -> NDArray[np.int64]:
+def tokens_by_rank(ranks: NDArray[np.uint64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
     """Tokens a bin of rank, shape [RANK_BINS]; such histograms add up over parts."""
     bins = (ranks >> np.uint64(48)).astype(np.int64)
     order = np.argsort(bins, kind="stable")

@@ -105,12 +105,16 @@ class _Gather:
         lengths, doc_index, doc_offset = (rows[i].chunk(0) for i in range(3))
         tokens = np.full(len(rows) * self._window, self._pad_id, np.int32)
         codes = np.zeros(len(tokens), np.uint8)
-        self._copy(tokens, codes, *(np.asarray(c.flatten()) for c in (lengths, doc_index, doc_offset)))
+        self._copy(
+            tokens, codes, *(np.asarray(c.flatten()) for c in (lengths, doc_index, doc_offset))
+        )
         types = schema.shard_schema(self._window)
         weights = pa.DictionaryArray.from_arrays(pa.array(codes), dictionary)
         return pa.RecordBatch.from_arrays(
             [
-                pa.FixedSizeListArray.from_arrays(pa.array(tokens), type=types.field("input_ids").type),
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(tokens), type=types.field("input_ids").type
+                ),
                 pa.FixedSizeListArray.from_arrays(weights, type=types.field("loss_weight").type),
                 lengths,
                 doc_index,
@@ -183,7 +187,9 @@ def write_documents(out: Folder, name: str, tables: Iterator[Any]) -> ShardFile:
     """Writes one file of the documents table, a row group a part."""
     rows = 0
     with out.create(name) as scratch:
-        with pq.ParquetWriter(str(scratch), schema.documents_schema(), compression="zstd") as writer:
+        with pq.ParquetWriter(
+            str(scratch), schema.documents_schema(), compression="zstd"
+        ) as writer:
             for table in tables:
                 writer.write_table(table)
                 rows += len(table)

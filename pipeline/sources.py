@@ -41,6 +41,7 @@ __all__ = [
     "Split",
     "find_files",
     "make_splits",
+    "open_decompressed",
     "read_member",
     "scan",
 ]
@@ -402,7 +403,7 @@ def _bad_file(file: InputFile, error: Exception) -> BadFileError:
 
 
 def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
-    with _open_decompressed(member.file) as stream:
+    with open_decompressed(member.file) as stream:
         line = 1
         if member.start:
             line += newlines_before + _skip_begun_line(stream, member.start)
@@ -438,7 +439,8 @@ def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def _open_decompressed(file: InputFile) -> Iterator[Any]:
+def open_decompressed(file: InputFile) -> Iterator[Any]:
+    """A file's bytes as they were before compression."""
     with open_input(file.url) as raw:
         if file.compression is None:
             yield raw
@@ -490,7 +492,7 @@ def _column_batches(
 
 
 def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
-    with _open_decompressed(member.file) as stream:
+    with open_decompressed(member.file) as stream:
         data = stream.read()
     path = member.file.path
     try:

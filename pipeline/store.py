@@ -72,7 +72,9 @@ class TokenizeTask:
     skip_bad_files: bool
 
 
-def tokenize_split(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]) -> None:
+def tokenize_split(
+    split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]
+) -> None:
     """Writes the parts of a split that are not there yet.
 
     Args:
@@ -97,7 +99,7 @@ def tokenize_split(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapp
             builder = _PartBuilder(split.source, task, encoder, reference)
             for batch in batches:
                 builder.add(batch)
-        builder.write(store, ordinal, last=batches.is_last)
+        builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
 
 
 def _is_complete(store: Folder, split: Split) -> bool:
@@ -221,13 +223,14 @@ class _PartBuilder:
         self.dropped["short"] += int((short & ~empty).sum())
         return ~(empty | short)
 
-    def write(self, store: Folder, ordinal: str, *, last: bool) -> None:
+    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
         """Writes documents, index, rejected records, and the summary that completes the part."""
         tokens = _concatenate(self.tokens)
         documents = len(tokens)
         summary: Summary = {
             "part": ordinal,
             "source": self.source,
+            "members": members,
             "last": last,
             "documents": documents,
             "tokens": len(tokens.data),

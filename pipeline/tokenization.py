@@ -234,8 +234,10 @@ def load_tokenizer(path: str) -> TokenizerFile:
             where=url,
             expected="a tokenizer.json of the tokenizers library, or a folder that has one",
         )
-    beside = str(PurePosixPath(url).with_name("tokenizer_config.json")) if "://" not in url else (
-        url.rpartition("/")[0] + "/tokenizer_config.json"
+    beside = (
+        str(PurePosixPath(url).with_name("tokenizer_config.json"))
+        if "://" not in url
+        else (url.rpartition("/")[0] + "/tokenizer_config.json")
     )
     config = _read_if_there(beside)
     try:

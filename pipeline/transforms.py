@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .buckets import bucket_count
+from .halt import Guard
 
-__all__ = ["Spread", "SumHistograms", "assign_lanes"]
+__all__ = ["Spread", "SumHistograms", "Work", "assign_lanes"]
 
 T = TypeVar("T")
 
@@ -37,6 +38,21 @@ class SumHistograms(beam.CombineFn):
     def extract_output(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sum."""
         return accumulator
+
+
+class Work(beam.DoFn):
+    """Applies a unit of work to each element, guarded; `many` for those that return several.
+
+    Side inputs are passed on as further arguments.
+    """
+
+    def __init__(self, unit: Callable[..., Any], folder: str, *, many: bool = False) -> None:
+        self._unit, self._many = Guard(unit, folder), many
+
+    def process(self, element: Any, *sides: Any) -> Iterable[Any]:
+        """Calls the unit."""
+        result = self._unit(element, *sides)
+        return result if self._many else [result]
 
 
 class Spread(beam.PTransform):

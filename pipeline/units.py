@@ -95,7 +95,9 @@ def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int,
     name = f"{JOB}/files/{scans.ordinal:06d}.json"
     if store.exists(name):
         known = json.loads(store.read(name))
-        return [(url, {int(at): n for at, n in each["newlines"].items()}) for url, each in known.items()]
+        return [
+            (url, {int(at): n for at, n in each["newlines"].items()}) for url, each in known.items()
+        ]
     facts = {file.url: scan(file, starts) for file, starts in scans.files}
     store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
     return [(url, each.newlines) for url, each in facts.items()]
@@ -192,7 +194,9 @@ def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
         else:
             runs.append([part])
             filled = part.documents
-    return [DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(runs)]
+    return [
+        DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(runs)
+    ]
 
 
 def find_repeated(hash_range: HashRange, task: PackTask) -> str:
@@ -207,7 +211,9 @@ def find_repeated(hash_range: HashRange, task: PackTask) -> str:
         for part in task.parts:
             found = read_index(local[names.index_name(part.part)]).hashes
             prefixes = hash_prefixes(found)
-            mine = (prefixes >= np.uint64(hash_range.start)) & (prefixes <= np.uint64(hash_range.stop - 1))
+            mine = (prefixes >= np.uint64(hash_range.start)) & (
+                prefixes <= np.uint64(hash_range.stop - 1)
+            )
             hashes.append(found[mine])
             indices.append(part.first_document + np.flatnonzero(mine))
     index = np.concatenate(indices)
@@ -327,6 +333,7 @@ def plan(
     summary = {
         "group": group.ordinal,
         "copies": {name: float(each.copies) for name, each in quotas.items()},
+        "dropped": _dropped(group, chosen),
         "splits": {
             split: {
                 "windows": one.packing.windows,
@@ -341,6 +348,17 @@ def plan(
     }
     out.write(summary_name, json.dumps(summary).encode())
     return summary
+
+
+def _dropped(group: Group, chosen: Mapping[str, Documents]) -> dict[str, dict[str, int]]:
+    """Documents without a copy, by source and reason."""
+    counts: dict[str, dict[str, int]] = {}
+    for part in group.parts:
+        documents = chosen[part.part]
+        mine = counts.setdefault(part.source, {"duplicate": 0, "mixing": 0})
+        mine["duplicate"] += int(documents.repeated.sum())
+        mine["mixing"] += int(((documents.copies == 0) & ~documents.repeated).sum())
+    return counts
 
 
 def plan_name(group: int, split: str) -> str:
@@ -359,7 +377,11 @@ def _documents(
 def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64]:
     """A group's histogram of supervised training targets."""
     sources = summary["splits"][TRAIN]["sources"].values()
-    return np.array([s["histogram"] for s in sources], np.int64).reshape(-1, bucket_count(window)).sum(0)
+    return (
+        np.array([s["histogram"] for s in sources], np.int64)
+        .reshape(-1, bucket_count(window))
+        .sum(0)
+    )
 
 
 def weigh(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:

@@ -1,6 +1,6 @@
 """What a worker process runs: Beam's SDK worker, which ends when the job's process does.
 
-    python -m exactcpt.pipeline.worker
+python -m exactcpt.pipeline.worker
 """
 
 import os

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-
 from exactcpt.schemas import shard, store
 
 EOS, PAD, LARGEST = 98, 99, 99
+TOKENIZE = {"min_tokens": 0}
 Segment = tuple[int, int, int]  # document, offset, length; document -1 is padding
 
 
@@ -256,7 +256,7 @@ def write_store(folder: Path, corpus: Corpus, rows_per_batch: int = 3) -> None:
         "format": "exactcpt token store",
         "format_version": 1,
         "versions": {"exactcpt": "0"},
-        "settings": {},
+        "settings": TOKENIZE,
         "tokenizer": tokenizer(folder),
         "inputs": [],
         "sources": [{"name": s, "read": read_counts(corpus, s)} for s in corpus.sources],
@@ -427,6 +427,7 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
             "dedup": corpus.dedup,
             "seed": 0,
             "mixing": {source: {"epochs": e} for source, e in corpus.mixing.items()},
+            "tokenize": TOKENIZE,
         },
         "tokenizer": tokenizer(folder),
         "inputs": [],
@@ -495,11 +496,17 @@ def source_counts(
 # Edits: a claim or a file is changed, and the checksums follow
 
 
-def refresh(folder: Path) -> None:
+def refresh_checksums(folder: Path) -> None:
     manifest = read_manifest(folder)
     shards = manifest["shards"]
     for entry in [*shards["train"], *shards["validation"], *manifest["documents"]]:
         entry.update(checksum(folder / entry["path"]))
+    write_manifest(folder, manifest)
+
+
+def refresh(folder: Path) -> None:
+    refresh_checksums(folder)
+    manifest = read_manifest(folder)
     for entry in manifest["documents"]:
         entry["rows"] = pq.read_metadata(folder / entry["path"]).num_rows
     write_manifest(folder, manifest)

@@ -19,7 +19,8 @@ def windows(largest: int = 300) -> st.SearchStrategy[int]:
 
 def arrays_of(lengths: list[int]) -> st.SearchStrategy[NDArray[np.integer]]:
     """The lengths as an array of one of the types they come in."""
-    return st.sampled_from([np.int32, np.int64]).map(lambda kind: np.array(lengths, dtype=kind))
+    kinds = st.sampled_from([np.int32, np.int64, np.uint32])
+    return kinds.map(lambda kind: np.array(lengths, dtype=kind))
 
 
 @st.composite

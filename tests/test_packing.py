@@ -109,24 +109,29 @@ def test_best_fit_cuts_only_what_cannot_fit_and_only_at_the_window(drawn):
     assert segments == {d: -(-n // window) for d, n in enumerate(lengths.tolist())}
 
 
+def same_rooms(lengths: np.ndarray, window: int) -> bool:
+    """Whether best_fit and piece-by-piece packing make as many windows, with the same rooms left."""
+    fast = windows_of(best_fit(lengths, window))
+    slow = best_fit_by_piece(lengths.tolist(), window)
+    return Counter(room_left(w, window) for w in fast) == Counter(
+        room_left(w, window) for w in slow
+    )
+
+
 @given(documents(most=40))
 def test_best_fit_leaves_the_rooms_that_piece_by_piece_leaves(drawn):
-    lengths, window = drawn
-    expected = best_fit_by_piece(lengths.tolist(), window)
-    packed = windows_of(best_fit(lengths, window))
-    assert len(packed) == len(expected)
-    assert Counter(room_left(segments, window) for segments in packed) == Counter(
-        room_left(segments, window) for segments in expected
-    )
+    assert same_rooms(*drawn)
 
 
 @given(st.lists(st.integers(1, 6), max_size=120), st.integers(4, 14))
-def test_best_fit_leaves_those_rooms_with_many_equal_lengths_too(lengths, window):
-    expected = best_fit_by_piece(lengths, window)
-    packed = windows_of(best_fit(np.array(lengths, dtype=np.int32), window))
-    assert Counter(room_left(segments, window) for segments in packed) == Counter(
-        room_left(segments, window) for segments in expected
-    )
+def test_best_fit_with_many_pieces_of_equal_length(lengths, window):
+    assert same_rooms(np.array(lengths, dtype=np.int32), window)
+
+
+@given(st.data(), st.sampled_from([255, 256, 257, 65_535, 65_536, 65_537, 200_000]))
+def test_best_fit_with_wide_windows(data, window):
+    lengths = data.draw(st.lists(st.integers(1, 2 * window), max_size=30))
+    assert same_rooms(np.array(lengths, dtype=np.int32), window)
 
 
 @both

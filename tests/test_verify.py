@@ -18,6 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from exactcpt.pipeline import verify as module
+from exactcpt.pipeline.verify import CHECKS, KEPT, Report, verify
+from exactcpt.schemas import shard
+from exactcpt.schemas.errors import FormatError, IncompleteError
 from handmade import (
     EOS,
     LARGEST,
@@ -32,11 +36,6 @@ from handmade import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exactcpt.pipeline import verify as module
-from exactcpt.pipeline.verify import CHECKS, KEPT, Report, verify
-from exactcpt.schemas import shard
-from exactcpt.schemas.errors import FormatError, IncompleteError
-
 WINDOW = 64
 FIRST, SECOND = "train/shard-00000-of-00004.arrow", "train/shard-00001-of-00004.arrow"
 LAST, VALIDATION = "train/shard-00003-of-00004.arrow", "validation/shard-00000-of-00001.arrow"
@@ -50,7 +49,7 @@ def two_windows_a_batch() -> Iterator[None]:
 
 
 def corpus(**changes: Any) -> Corpus:
-    """Two sources: one seen twice, one by half; a duplicate; documents longer than three windows."""
+    """Two sources, one seen twice and one by half, and a duplicate."""
     books = [Document(n, copies=2) for n in (150, 70, 5, 40, 1, 64, 200, 30)]
     notes = [Document(n) for n in (30, 9, 17, 33, 12, 5, 20, 60)]
     for note in notes[1::2]:
@@ -283,13 +282,13 @@ def a_shard_missing(folder: Path) -> None:
     (folder / "shards" / FIRST).unlink()
 
 
-@mutation("files", "schema")
-def a_shard_truncated(folder: Path) -> None:
+@mutation("files")
+def a_shard_cut_short(folder: Path) -> None:
     path = folder / "shards" / FIRST
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@mutation("files", "schema")
+@mutation("files")
 def an_empty_shard(folder: Path) -> None:
     (folder / "shards" / FIRST).write_bytes(b"")
 
@@ -315,8 +314,8 @@ def a_documents_file_missing(folder: Path) -> None:
     (folder / "shards/documents/part-00000.parquet").unlink()
 
 
-@mutation("files", "documents")
-def a_documents_file_truncated(folder: Path) -> None:
+@mutation("files")
+def a_documents_file_cut_short(folder: Path) -> None:
     path = folder / "shards/documents/part-00000.parquet"
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -402,6 +401,12 @@ for name, how in {
 @mutation("schema", "weights")
 def another_window_in_the_settings(folder: Path) -> None:
     manifest(folder, lambda m: m["settings"].update(window=2 * WINDOW))
+
+
+@mutation("schema")
+def a_shard_that_is_no_arrow_file(folder: Path) -> None:
+    (folder / "shards" / FIRST).write_bytes(b"")
+    handmade.refresh_checksums(folder / "shards")
 
 
 @mutation("schema")
@@ -650,7 +655,7 @@ for edit in (an_id_past_the_vocabulary, a_negative_id, a_document_that_does_not_
 
 
 def rename_shards(folder: Path, entries: list[dict[str, Any]]) -> None:
-    """Numbers a list of shards anew, some of them perhaps copies, in the folder and the manifest."""
+    """Numbers a list of shards anew, perhaps with copies, in the folder and the manifest."""
     train = folder / "shards/train"
     shutil.copytree(train, folder / "old")
     shutil.rmtree(train)
@@ -753,6 +758,12 @@ for name, edit in {
 @mutation("documents", "histogram", "mixing")
 def a_source_forgotten(folder: Path) -> None:
     manifest(folder, lambda m: m["sources"][1].update(name="letters"))
+
+
+@mutation("documents")
+def a_table_that_is_no_parquet_file(folder: Path) -> None:
+    (folder / "shards/documents/part-00000.parquet").write_bytes(b"PAR1")
+    handmade.refresh_checksums(folder / "shards")
 
 
 @mutation("documents")
@@ -887,6 +898,13 @@ def a_part_truncated(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+@mutation("store", store=True)
+def a_part_that_is_no_arrow_file(folder: Path) -> None:
+    (folder / "store/parts/000001-0000.arrow").write_bytes(b"ARROW1")
+    handmade.refresh_store(folder / "store")
+    handmade.adopt_store(folder / "shards", folder / "store")
+
+
 def tokens_changed(columns: dict[str, list[Any]], _: object) -> None:
     columns["tokens"][2][0] += 1
 
@@ -929,6 +947,7 @@ for name, checks, edit in (
 for key, value in {
     "inputs": [{"source": "a", "path": "b", "bytes": 1, "xxh3_128": None, "skipped": None}],
     "tokenizer": {"eos_token": "</s>"},
+    "settings": {"tokenize": {"min_tokens": 2}},
 }.items():
 
     def in_one_manifest(folder: Path, key: str = key, value: Any = value) -> None:

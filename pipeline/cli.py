@@ -1,0 +1,285 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from ..schemas.errors import ExactcptError
+from .config import CHOICES, SETTINGS, parse_size
+
+__all__ = ["cli", "main", "run_command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    """A count of tokens or bytes, with an optional unit."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parses 4096, 256M, 32MiB."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = Size()
+
+
+def setting(name: str, help_text: str, kind: Any = None, **attributes: Any) -> Callable[[F], F]:
+    """A flag for a setting; its default is the configuration's, so that a file can come between."""
+    default = SETTINGS[name].default
+    if default is not MISSING and default is not None:
+        shown = (
+            f"{default:,}"
+            if isinstance(default, int) and not isinstance(default, bool)
+            else default
+        )
+        help_text = f"{help_text}  [default: {shown}]"
+    if name in CHOICES:
+        kind = click.Choice(CHOICES[name])
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=kind, default=None, help=help_text, **attributes)
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order in which help shows them."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+TOKENIZE_OPTIONS = options(
+    click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="NAME=PATTERN[,OPTION=X]...",
+        help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
+        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub. Repeatable.",
+    ),
+    setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
+    setting("tokenizer_backend", "Which library encodes."),
+    setting(
+        "eos_token", "Ends every document; by default found in the vocabulary.", metavar="TOKEN"
+    ),
+    click.option(
+        "--bos/--no-bos",
+        "bos",
+        default=None,
+        help="Whether documents begin with a BOS.  [default: as the tokenizer's template]",
+    ),
+    setting("special_tokens_in_text", "Whether the text of a special token becomes that token."),
+    setting("min_tokens", "Shorter documents are dropped (BOS and EOS do not count).", SIZE),
+    setting("split_bytes", "Input text of a unit of work.", SIZE),
+    setting("on_bad_file", "Truncated or corrupt files end the job, or are left out."),
+    setting("max_rejected", "Fraction of records that may be rejected.", float),
+)
+
+PACK_OPTIONS = options(
+    setting("window", "Window length in tokens.", SIZE),
+    setting("packing", "How documents are packed into windows."),
+    setting(
+        "tau", "Where the tail begins, in tokens of effective context.  [default: window / 4]", SIZE
+    ),
+    setting("alpha", "Mean extra weight of the tail's targets.", float),
+    setting("gamma", "Exponent of the inverse frequency.", float),
+    setting("epsilon", "Added to a bucket's share before the power.", float),
+    setting("max_weight", "Ceiling for a weight.  [default: none]", float),
+    setting("validation_fraction", "Documents that validate, by content hash.", float),
+    setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE),
+    setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE),
+    setting("shard_bytes", "Size of a shard.", SIZE),
+    setting("dedup", "Whether documents of equal content are dropped."),
+    setting("seed", "Of every shuffle and draw.", int),
+)
+
+RUN_OPTIONS = options(
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 1024),
+        help="Of the embedded runner.  [default: all cores]",
+    ),
+    click.option(
+        "--worker-type",
+        type=click.Choice(CHOICES["worker_type"]),
+        help="Of the embedded runner; processes for many cores.  [default: threads]",
+    ),
+    click.option(
+        "--runner",
+        help="embedded, or any runner of Beam; its options go after --.  [default: embedded]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace what another job has written there."),
+)
+
+OUTPUT_OPTIONS = options(
+    click.option(
+        "--config", metavar="FILE", help="TOML with the same settings; flags override it."
+    ),
+    click.option(
+        "--print-config", is_flag=True, help="Print the effective settings as TOML and stop."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("--debug", is_flag=True, help="Show tracebacks and the runner's log."),
+)
+
+BEAM_ARGS = click.argument(
+    "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="exactcpt")
+def cli() -> None:
+    """Packed long-context training data, every target weighted by its effective context."""
+
+
+@cli.command()
+@TOKENIZE_OPTIONS
+@PACK_OPTIONS
+@click.option("--out", metavar="DIR", help="The shard set to write.")
+@click.option("--store", metavar="DIR", help="The token store between.  [default: OUT.store]")
+@click.option("--discard-store", is_flag=True, help="Remove the token store at the end.")
+@click.option("--dry-run", is_flag=True, help="Estimate windows and disk space, and stop.")
+@RUN_OPTIONS
+@OUTPUT_OPTIONS
+@BEAM_ARGS
+def prepare(**flags: Any) -> None:
+    """Corpora to weighted shards: tokenize and pack.
+
+    \b
+    exactcpt prepare --source books=books.jsonl.zst --source web='web/*.parquet',epochs=0.5 \\
+        --tokenizer qwen2_5/tokenizer.json --window 8192 --out shards/
+    """
+    from .commands import run_prepare
+
+    run_prepare(flags)
+
+
+@cli.command()
+@TOKENIZE_OPTIONS
+@click.option("--out", metavar="DIR", help="The token store to write.")
+@click.option("--dry-run", is_flag=True, help="Estimate tokens and disk space, and stop.")
+@RUN_OPTIONS
+@OUTPUT_OPTIONS
+@BEAM_ARGS
+def tokenize(**flags: Any) -> None:
+    """Corpora to a token store, from which any window and packing can be made."""
+    from .commands import run_tokenize
+
+    run_tokenize(flags)
+
+
+@cli.command()
+@click.argument("store", metavar="STORE")
+@PACK_OPTIONS
+@click.option(
+    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
+)
+@click.option(
+    "--share",
+    multiple=True,
+    metavar="NAME=X",
+    help="A source's part of the token budget. Repeatable.",
+)
+@click.option("--out", metavar="DIR", help="The shard set to write.")
+@RUN_OPTIONS
+@OUTPUT_OPTIONS
+@BEAM_ARGS
+def pack(**flags: Any) -> None:
+    """A token store to weighted shards."""
+    from .commands import run_pack
+
+    run_pack(flags)
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option(
+    "--store",
+    metavar="DIR",
+    help="Compare with this token store.  [default: SHARDS.store, if it is there]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def verify(**flags: Any) -> None:
+    """Re-derive everything a shard set claims; exit 1 and a list if anything is wrong."""
+    from .commands import run_verify
+
+    run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    _set_up_logging(debug)
+    try:
+        cli.main(arguments, prog_name="exactcpt", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SystemExit as error:
+        return int(error.code or 0)
+    except ExactcptError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; run the same command again to go on", 1, debug=False)
+    except OSError as error:
+        from .halt import disk_error
+
+        return _fail(str(disk_error(error)), 1, debug)
+    except Exception as error:
+        return _fail(
+            f"internal error: {type(error).__name__}: {error}\n  fix:      see --debug, and report it",
+            1,
+            debug,
+        )
+
+
+def _fail(text: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.secho(f"error: {text}", fg="red", err=True)
+    return code
+
+
+def _set_up_logging(debug: bool) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    code = run_command()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    runner = sys.modules.get("exactcpt.pipeline.runner")
+    if runner is not None and runner.abandoned():
+        os._exit(code)  # threads that are still at work on what was given up
+    sys.exit(code)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a job as Ctrl-C does."""
+    raise KeyboardInterrupt

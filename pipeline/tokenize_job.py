@@ -1,0 +1,453 @@
+"""The job `tokenize`: corpora in, a token store out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, cast
+
+from ..schemas import store as names
+from ..schemas.errors import ExactcptError
+from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from .config import SourceConfig, TokenizeConfig
+from .halt import clear_halt, read_halt
+from .job import JOB, State, begin, locked, renew_lock
+from .jsonl import Fields
+from .probe import Estimate, Probe, estimate, look_at
+from .progress import Console, Count, Progress
+from .runner import RunSettings, run
+from .sources import Format, InputFile, Source, Split, find_files, make_splits
+from .storage import Folder
+from .store import TokenizeTask
+from .tokenization import (
+    Backend,
+    BackendDifferenceError,
+    TokenizerFile,
+    TokenizerSpec,
+    compare_backends,
+    load_tokenizer,
+    make_encoder,
+    torture_set,
+)
+from .units import scan_tasks
+
+__all__ = ["OWNED", "TokenizePlan", "estimate_job", "plan_tokenize", "tokenize"]
+
+OWNED = ("tokenizer.json", "parts", "rejected")
+TOKENIZER = "tokenizer.json"
+BACKEND = f"{JOB}/backend.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizePlan:
+    """Everything that is known before any work is done.
+
+    Attributes:
+        config: the configuration.
+        tokenizer: the tokenizer's files.
+        bos_id, eos_id, pad_id, largest_id: its special ids, and the largest one.
+        eos_token: what ends a document, as text.
+        files: by source.
+        fields: by source.
+        warnings: what a person should know.
+    """
+
+    config: TokenizeConfig
+    tokenizer: TokenizerFile
+    bos_id: int | None
+    eos_id: int
+    eos_token: str
+    pad_id: int
+    largest_id: int
+    files: Mapping[str, Sequence[InputFile]]
+    fields: Mapping[str, Fields]
+    warnings: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting that changes what the store contains."""
+        config = self.config
+        return {
+            "tokenizer_sha256": self.tokenizer.sha256,
+            "eos_token": self.eos_token,
+            "bos": self.bos_id is not None,
+            "special_tokens_in_text": config.special_tokens_in_text,
+            "tokenizer_backend": config.tokenizer_backend,
+            "min_tokens": config.min_tokens,
+            "split_bytes": config.split_bytes,
+            "sources": {s.name: _read_settings(s) for s in config.sources},
+        }
+
+    @property
+    def state(self) -> State:
+        """What the store follows from."""
+        inputs = {
+            file.url: [source, file.bytes, file.stamp]
+            for source, files in self.files.items()
+            for file in files
+        }
+        return State(settings=self.settings, inputs=inputs)
+
+    def spec(self, url: str, backend: Backend) -> TokenizerSpec:
+        """The tokenizer as workers get it."""
+        return TokenizerSpec(
+            url=url,
+            backend=backend,
+            special_tokens_in_text=self.config.special_tokens_in_text == "allow",
+            bos_id=self.bos_id,
+            eos_id=self.eos_id,
+            pad_id=self.pad_id,
+            largest_id=self.largest_id,
+        )
+
+
+def _read_settings(source: SourceConfig) -> dict[str, str]:
+    kind = {"tokens": source.tokens} if source.tokens is not None else {"text": source.text}
+    return {**kind, "id": source.id, "format": source.format or "by name"}
+
+
+def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
+    """Reads the tokenizer and lists the inputs.
+
+    Raises:
+        ExactcptError: no tokenizer, no EOS, a source that matches nothing, a file in two sources.
+    """
+    tokenizer = load_tokenizer(config.tokenizer)
+    eos_token, warning = tokenizer.choose_eos(config.eos_token)
+    eos_id = cast(int, tokenizer.id_of(eos_token))
+    largest_id = tokenizer.largest_id()
+    fields = {
+        s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
+        for s in config.sources
+    }
+    files = {
+        s.name: find_files(
+            Source(
+                name=s.name,
+                pattern=s.pattern,
+                fields=fields[s.name],
+                format=cast(Format | None, s.format),
+            )
+        )
+        for s in config.sources
+    }
+    _refuse_shared_files(files)
+    return TokenizePlan(
+        config=config,
+        tokenizer=tokenizer,
+        bos_id=tokenizer.choose_bos(config.bos),
+        eos_id=eos_id,
+        eos_token=eos_token,
+        pad_id=tokenizer.choose_pad(eos_id),
+        largest_id=largest_id,
+        files=files,
+        fields=fields,
+        warnings=(warning,) if warning else (),
+    )
+
+
+def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
+    owner: dict[str, str] = {}
+    for source, listed in files.items():
+        for file in listed:
+            if file.url in owner:
+                raise ExactcptError(
+                    f"one file is in two sources: {owner[file.url]!r} and {source!r}",
+                    where=file.url,
+                    fix="narrow one of the patterns; use epochs to see a source more often",
+                )
+            owner[file.url] = source
+
+
+def estimate_job(
+    plan: TokenizePlan, copies: Mapping[str, float], window: int | None
+) -> tuple[Estimate, dict[str, Probe]]:
+    """Looks at every source and extrapolates."""
+    probes = {name: look_at(name, files, plan.fields[name]) for name, files in plan.files.items()}
+    encoder, _ = _any_encoder(plan)
+    return estimate(probes, plan.files, encoder, plan.fields, copies, window), probes
+
+
+def _any_encoder(plan: TokenizePlan) -> tuple[Any, str | None]:
+    """gigatoken if it takes the tokenizer; else the reference, and why."""
+    allow = plan.config.special_tokens_in_text == "allow"
+    try:
+        return make_encoder("gigatoken", plan.tokenizer.json, allow), None
+    except ValueError as error:
+        return make_encoder(
+            "tokenizers", plan.tokenizer.json, allow
+        ), f"gigatoken does not support this tokenizer: {error}"
+
+
+def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
+    """The backend that all documents are encoded with, and why it is not gigatoken.
+
+    Raises:
+        ExactcptError: gigatoken was asked for and differs or does not support the tokenizer.
+    """
+    config = plan.config
+    if config.tokenizer_backend == "tokenizers":
+        return "tokenizers", None
+    encoder, problem = _any_encoder(plan)
+    if problem is None:
+        reference = make_encoder(
+            "tokenizers", plan.tokenizer.json, config.special_tokens_in_text == "allow"
+        )
+        texts = [torture_set(plan.tokenizer.special_tokens())]
+        texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
+        try:
+            for some in texts:
+                compare_backends(encoder, reference, some)
+            return "gigatoken", None
+        except BackendDifferenceError as error:
+            problem = f"gigatoken and tokenizers encode a text differently: {error}"
+    if config.tokenizer_backend == "gigatoken":
+        raise ExactcptError(problem, fix="use --tokenizer-backend auto or tokenizers")
+    return "tokenizers", problem
+
+
+def tokenize(
+    plan: TokenizePlan,
+    store: Folder,
+    settings: RunSettings,
+    console: Console,
+    *,
+    overwrite: bool,
+    probes: Mapping[str, Probe],
+) -> Manifest | None:
+    """Runs the job.
+
+    Args:
+        plan: what to do.
+        store: where the token store is written.
+        settings: where the graph runs.
+        console: for messages and progress.
+        overwrite: whether a store of other settings is replaced.
+        probes: the beginnings of the sources.
+
+    Returns:
+        The store's manifest, or None where an equal job had finished before.
+    """
+    with locked(store):
+        if begin(store, plan.state, OWNED, overwrite=overwrite):
+            return None
+        store.write(TOKENIZER, plan.tokenizer.json)
+        backend, fallback = _decide_backend(store, plan, probes, console)
+        try:
+            _run_to_end(plan, store, settings, console, backend)
+        except BackendDifferenceError as error:
+            if plan.config.tokenizer_backend == "gigatoken":
+                raise ExactcptError(
+                    f"gigatoken and tokenizers encode a text differently: {error}",
+                    fix="use --tokenizer-backend auto or tokenizers",
+                ) from None
+            fallback = "gigatoken and tokenizers encoded a document differently"
+            console.warn(f"{fallback} ({error}); starting again with tokenizers")
+            _start_again(store, fallback)
+            _run_to_end(plan, store, settings, console, "tokenizers")
+            backend = "tokenizers"
+        return _finish(plan, store, backend, fallback)
+
+
+def _decide_backend(
+    store: Folder, plan: TokenizePlan, probes: Mapping[str, Probe], console: Console
+) -> tuple[Backend, str | None]:
+    """The decision is kept: a store has documents of one backend only."""
+    if store.exists(BACKEND):
+        kept = json.loads(store.read(BACKEND))
+        return kept["used"], kept["fallback"]
+    backend, fallback = choose_backend(plan, probes)
+    if fallback:
+        console.warn(f"{fallback}; using tokenizers")
+    store.write(BACKEND, json.dumps({"used": backend, "fallback": fallback}).encode())
+    return backend, fallback
+
+
+def _start_again(store: Folder, fallback: str) -> None:
+    """The decision goes first: parts of the other backend must never count again."""
+    store.write(BACKEND, json.dumps({"used": "tokenizers", "fallback": fallback}).encode())
+    store.remove_tree("parts")
+    store.remove_tree("rejected")
+    clear_halt(store)
+
+
+def _run_to_end(
+    plan: TokenizePlan, store: Folder, settings: RunSettings, console: Console, backend: Backend
+) -> None:
+    """Runs the graph until every file that can be read is in the store."""
+    from .graph import tokenize_graph
+
+    task = TokenizeTask(
+        store=store.url,
+        tokenizer=plan.spec(store.url_of(TOKENIZER), backend),
+        check=backend == "gigatoken",
+        fields=plan.fields,
+        min_tokens=plan.config.min_tokens,
+        split_bytes=plan.config.split_bytes,
+        skip_bad_files=plan.config.on_bad_file == "skip",
+    )
+    everything = make_splits(
+        [file for files in plan.files.values() for file in files], plan.config.split_bytes
+    )
+    scans = scan_tasks(everything)
+    known: dict[str, str] | None = None
+    while (bad := _bad_files(store)) != known:
+        for url in sorted(set(bad) - set(known or ())):
+            console.warn(f"left out: {url}: {bad[url]}")
+        known = bad
+        splits = _without(everything, bad)
+        _forget_outdated(store, splits)
+        with Progress(console, "tokenize", _Look(store, len(splits))) as progress:
+
+            def poll(progress: Progress = progress) -> None:
+                progress.poll()
+                renew_lock(store)
+                read_halt(store)
+
+            def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
+                tokenize_graph(p, task, scans, splits, lanes)
+
+            run(build, settings, poll)
+
+
+def _bad_files(store: Folder) -> dict[str, str]:
+    """Files found unreadable, and why."""
+    bad = [json.loads(store.read(name)) for name in store.names(f"{JOB}/bad")]
+    return {each["url"]: each["reason"] for each in bad}
+
+
+def _without(splits: Sequence[Split], bad: Mapping[str, str]) -> list[Split]:
+    """The splits less the bad files; ordinals stay."""
+    kept = [
+        replace(s, members=tuple(m for m in s.members if m.file.url not in bad)) for s in splits
+    ]
+    return [split for split in kept if split.members]
+
+
+def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
+    """Removes what was written of splits that have lost a file since, summaries first."""
+    members = {f"{split.ordinal:06d}": len(split.members) for split in splits}
+    for name in store.names("parts"):
+        ordinal = name.rpartition("/")[2].removesuffix(".json")
+        if not name.endswith(".json"):
+            continue
+        if json.loads(store.read(name))["members"] != members.get(ordinal.partition("-")[0], 0):
+            store.remove(name)
+            for of in (names.part_name, names.index_name, names.rejected_name):
+                store.remove(of(ordinal))
+
+
+class _Look:
+    """Counts the splits that are done; each summary is read once."""
+
+    def __init__(self, store: Folder, total: int) -> None:
+        self._store, self._total = store, total
+        self._seen: dict[str, tuple[bool, int]] = {}
+
+    def __call__(self) -> Count:
+        for name in self._store.names("parts"):
+            if name.endswith(".json") and name not in self._seen and "/." not in name:
+                summary = json.loads(self._store.read(name))
+                self._seen[name] = (summary["last"], summary["tokens"])
+        done = sum(last for last, _ in self._seen.values())
+        return Count("splits", done, self._total, sum(tokens for _, tokens in self._seen.values()))
+
+
+def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str | None) -> Manifest:
+    summaries = [
+        json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
+    ]
+    _refuse_too_many_rejected(plan, summaries, store)
+    manifest: Manifest = {
+        "format": TOKEN_STORE,
+        "format_version": 1,
+        "versions": _versions(),
+        "settings": plan.settings,
+        "tokenizer": {
+            "sha256": plan.tokenizer.sha256,
+            "largest_id": plan.largest_id,
+            "bos_id": plan.bos_id,
+            "eos_id": plan.eos_id,
+            "pad_id": plan.pad_id,
+            "eos_token": plan.eos_token,
+            "backend": {
+                "requested": plan.config.tokenizer_backend,
+                "used": backend,
+                "fallback": fallback,
+            },
+        },
+        "inputs": _inputs(plan, store),
+        "sources": [
+            {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}
+            for name in plan.files
+        ],
+        "parts": [_part(s) for s in summaries if s["documents"]],
+    }
+    store.write(MANIFEST, dump(manifest))
+    store.remove_tree(f"{JOB}/files")
+    store.remove_tree(f"{JOB}/bad")
+    return manifest
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("exactcpt", "pyarrow", "tokenizers", "gigatoken")}
+
+
+def _part(summary: Mapping[str, Any]) -> Part:
+    return {
+        "part": summary["part"],
+        "source": summary["source"],
+        "documents": summary["documents"],
+        "tokens": summary["tokens"],
+        "file": summary["file"],
+        "index": summary["index"],
+    }
+
+
+def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
+    def total(key: str) -> dict[str, int]:
+        reasons = sorted({reason for s in summaries for reason in s[key]})
+        return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
+
+    return {
+        "documents": sum(s["documents"] for s in summaries),
+        "tokens": sum(s["tokens"] for s in summaries),
+        "text_bytes": sum(s["text_bytes"] for s in summaries),
+        "rejected": total("rejected"),
+        "dropped": total("dropped"),
+    }
+
+
+def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
+    facts: dict[str, Any] = {}
+    for name in store.names(f"{JOB}/files"):
+        facts |= json.loads(store.read(name))
+    bad = _bad_files(store)
+    return [
+        {
+            "source": source,
+            "path": file.path,
+            "bytes": file.bytes,
+            "xxh3_128": facts.get(file.url, {}).get("xxh3_128"),
+            "skipped": bad.get(file.url),
+        }
+        for source, files in plan.files.items()
+        for file in files
+    ]
+
+
+def _refuse_too_many_rejected(
+    plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]], store: Folder
+) -> None:
+    rejected = sum(sum(s["rejected"].values()) for s in summaries)
+    records = rejected + sum(s["documents"] + sum(s["dropped"].values()) for s in summaries)
+    if rejected <= plan.config.max_rejected * records:
+        return
+    first = [r for s in summaries for r in s["first_rejected"]][:3]
+    examples = "\n".join(f"    {r['file']}:{r['at']} ({r['unit']}): {r['reason']}" for r in first)
+    raise ExactcptError(
+        f"{rejected:,} of {records:,} records were rejected:\n{examples}",
+        where=f"all of them are listed in {store.url_of('rejected')}",
+        expected=f"at most {plan.config.max_rejected:.2%}",
+        fix="mend the input, or allow more with --max-rejected and run again",
+    )
