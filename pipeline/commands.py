@@ -261,7 +261,7 @@ def _print_report(console: Console, report: Any) -> None:
     for check in report.checks:
         problems = check.problems
         mark = "ok" if not problems else f"{problems:,} wrong"
-        console.say(f"  {check.name:<12} {mark:<10} {check.what}")
+        console.say(f"  {check.name:<12} {mark:<10} {check.checked}")
     for finding in report.findings:
         expected = f" (expected {finding.expected})" if finding.expected else ""
         console.say(f"{finding.check}: {finding.where}: {finding.found}{expected}")

@@ -90,7 +90,7 @@ class _Gather:
         self._store, self._parts, self._window, self._pad_id = store, parts, window, pad_id
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._codes = context_codes(window)
-        self._open: dict[int, PartTokens] = {}
+        self._open: dict[int, list[PartTokens]] = {}
         self._files = ExitStack()
 
     def __enter__(self) -> "_Gather":
@@ -131,21 +131,22 @@ class _Gather:
         doc_index: NDArray[np.int64],
         doc_offset: NDArray[np.int64],
     ) -> None:
-        ends = np.cumsum(lengths, dtype=np.int64)
+        begins = np.cumsum(lengths, dtype=np.int64) - lengths
         part = np.searchsorted(self._first, doc_index, side="right") - 1
         part[doc_index == schema.PADDING] = -1
         for p in np.unique(part[part >= 0]).tolist():
-            source = self._part(p)
             mine = np.flatnonzero(part == p)
-            begin = source.offsets[doc_index[mine] - self._first[p]] + doc_offset[mine]
-            count = lengths[mine]
-            to = ends[mine] - count
-            values, code_of = source.values, self._codes
-            for t, b, n in zip(to.tolist(), begin.tolist(), count.tolist(), strict=True):
-                tokens[t : t + n] = values[b : b + n]
-                codes[t : t + n] = code_of[:n]
+            row = doc_index[mine] - self._first[p]
+            for run in self._part(p):
+                inside = (row >= run.first) & (row < run.first + len(run.offsets) - 1)
+                segments = mine[inside]
+                source = run.offsets[row[inside] - run.first] + doc_offset[segments]
+                where = (begins[segments].tolist(), source.tolist(), lengths[segments].tolist())
+                for to, at, n in zip(*where, strict=True):
+                    tokens[to : to + n] = run.values[at : at + n]
+                    codes[to : to + n] = self._codes[:n]
 
-    def _part(self, number: int) -> PartTokens:
+    def _part(self, number: int) -> list[PartTokens]:
         if number not in self._open:
             name = part_name(self._parts[number].part)
             local = self._files.enter_context(self._store.local_copies([name]))

@@ -225,15 +225,14 @@ class _PartBuilder:
 
     def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
         """Writes documents, index, rejected records, and the summary that completes the part."""
-        tokens = _concatenate(self.tokens)
-        documents = len(tokens)
+        documents = sum(map(len, self.tokens))
         summary: Summary = {
             "part": ordinal,
             "source": self.source,
             "members": members,
             "last": last,
             "documents": documents,
-            "tokens": len(tokens.data),
+            "tokens": sum(len(tokens.data) for tokens in self.tokens),
             "text_bytes": self.text_bytes,
             "rejected": _tally(record.reason for record in self.rejected),
             "first_rejected": [record._asdict() for record in self.rejected[:3]],
@@ -242,23 +241,33 @@ class _PartBuilder:
             "compared_bytes": SAMPLE_BYTES - self.sample_left,
         }
         if documents:
-            summary["file"] = self._write_documents(store, ordinal, tokens)
-            summary["index"] = self._write_index(store, ordinal, tokens.lengths)
+            summary["file"] = self._write_documents(store, ordinal)
+            summary["index"] = self._write_index(store, ordinal)
         if self.rejected:
             lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
             store.write(names.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
         store.write(names.summary_name(ordinal), json.dumps(summary, ensure_ascii=False).encode())
 
-    def _write_documents(self, store: Folder, ordinal: str, tokens: Strings) -> Any:
+    def _write_documents(self, store: Folder, ordinal: str) -> Any:
         schema = names.part_schema(self.source)
-        lists = pa.LargeListArray.from_arrays(
-            pa.array(tokens.offsets), pa.array(tokens.data), type=schema.field("tokens").type
-        )
-        ids = pa.concat_arrays([array.cast(pa.string()) for array in self.ids])
-        batch = pa.RecordBatch.from_arrays([ids, lists], schema=schema)
-        return _write_ipc(store, names.part_name(ordinal), batch)
+        list_type = schema.field("tokens").type
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [
+                    ids.cast(pa.string()),
+                    pa.LargeListArray.from_arrays(
+                        pa.array(tokens.offsets), pa.array(tokens.data), type=list_type
+                    ),
+                ],
+                schema=schema,
+            )
+            for ids, tokens in zip(self.ids, self.tokens, strict=True)
+            if len(tokens)
+        ]
+        return _write_ipc(store, names.part_name(ordinal), schema, batches)
 
-    def _write_index(self, store: Folder, ordinal: str, lengths: NDArray[np.int64]) -> Any:
+    def _write_index(self, store: Folder, ordinal: str) -> Any:
+        lengths = np.concatenate([tokens.lengths for tokens in self.tokens])
         if int(lengths.max()) > MAX_DOCUMENT_TOKENS:
             raise ExactcptError(
                 f"a document has {int(lengths.max()):,} tokens",
@@ -274,8 +283,9 @@ class _PartBuilder:
             ),
             pa.array(np.arange(len(lengths), dtype=np.int32)),
         ]
-        batch = pa.RecordBatch.from_arrays(columns, schema=names.index_schema())
-        return _write_ipc(store, names.index_name(ordinal), batch)
+        schema = names.index_schema()
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+        return _write_ipc(store, names.index_name(ordinal), schema, [batch])
 
 
 def content_hashes(content: Strings) -> NDArray[np.void]:
@@ -292,16 +302,6 @@ def hash_prefixes(hashes: NDArray[np.void]) -> NDArray[np.uint64]:
     return hashes.view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
 
 
-def _concatenate(parts: list[Strings]) -> Strings:
-    sizes = np.cumsum([0, *(len(part.data) for part in parts)])
-    offsets = [part.offsets[1:] + size for part, size in zip(parts, sizes, strict=False)]
-    data = [part.data for part in parts]
-    return Strings(
-        np.concatenate([np.zeros(1, np.int64), *offsets]),
-        np.concatenate(data) if data else np.empty(0, np.int32),
-    )
-
-
 def _tally(reasons: Iterator[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for reason in reasons:
@@ -309,10 +309,11 @@ def _tally(reasons: Iterator[str]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _write_ipc(folder: Folder, name: str, batch: Any) -> Any:
+def _write_ipc(folder: Folder, name: str, schema: Any, batches: list[Any]) -> Any:
     with folder.create(name) as scratch:
-        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-            writer.write_batch(batch)
+        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
         return folder.describe(name, scratch)
 
 
@@ -326,33 +327,45 @@ class PartIndex:
 
 @dataclass(frozen=True)
 class PartTokens:
-    """A part's tokens, memory-mapped: document i is values[offsets[i]:offsets[i + 1]]."""
+    """The tokens of a run of a part's documents, memory-mapped.
 
+    Attributes:
+        first: row of the run's first document in its part.
+        offsets: document i of the run is values[offsets[i]:offsets[i + 1]]; shape [documents + 1].
+        values: tokens.
+    """
+
+    first: int
     offsets: NDArray[np.int64]
     values: NDArray[np.int32]
 
 
-def _read_batch(path: Path) -> Any:
+def _map_batches(path: Path) -> list[Any]:
     with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all().combine_chunks()
+        reader = pa.ipc.open_file(source)
+        return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
 
 def read_index(path: Path) -> PartIndex:
     """Reads the index of a part from a local file."""
-    table = _read_batch(path)
-    hashes = table["content_hash"].chunk(0)
+    (batch,) = _map_batches(path)
+    hashes = batch["content_hash"]
     return PartIndex(
-        table["length"].to_numpy(),
-        np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes), hashes.offset * 16),
+        batch["length"].to_numpy(), np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes))
     )
 
 
 def read_ids(path: Path) -> Any:
     """The ids of a part's documents: a StringArray."""
-    return _read_batch(path)["id"].chunk(0)
+    return pa.concat_arrays([batch["id"] for batch in _map_batches(path)])
 
 
-def open_tokens(path: Path) -> PartTokens:
-    """Maps a part's tokens into memory."""
-    lists = _read_batch(path)["tokens"].chunk(0)
-    return PartTokens(np.asarray(lists.offsets), np.asarray(lists.values))
+def open_tokens(path: Path) -> list[PartTokens]:
+    """Maps a part's tokens into memory, a run a record batch."""
+    runs: list[PartTokens] = []
+    first = 0
+    for batch in _map_batches(path):
+        lists = batch["tokens"]
+        runs.append(PartTokens(first, np.asarray(lists.offsets), np.asarray(lists.values)))
+        first += batch.num_rows
+    return runs

@@ -8,7 +8,7 @@ from .probe import Estimate
 
 __all__ = ["estimate_table", "store_tables", "shard_tables", "summary_of"]
 
-BAR_WIDTH = 24
+BAR_WIDTH = 16
 
 
 def summary_of(manifest: Manifest, *, out: str, already: bool, seconds: float) -> dict[str, Any]:

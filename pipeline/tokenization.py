@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import PurePosixPath
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol, get_args
@@ -36,6 +36,7 @@ __all__ = [
     "Encoder",
     "TokenizerFile",
     "TokenizerSpec",
+    "UnsupportedTokenizerError",
     "assemble",
     "borrow_encoder",
     "compare_backends",
@@ -80,6 +81,10 @@ class BackendDifferenceError(Exception):
     """gigatoken and the reference encode a text differently."""
 
 
+class UnsupportedTokenizerError(Exception):
+    """gigatoken cannot load the tokenizer."""
+
+
 class Encoder(Protocol):
     """Encodes texts without adding tokens. One instance serves one thread at a time."""
 
@@ -94,6 +99,7 @@ class TokenizerSpec:
 
     Attributes:
         url: where its tokenizer.json is.
+        sha256: of that file.
         backend: which library encodes.
         special_tokens_in_text: whether the text of a special token becomes that token.
         bos_id: put before every document, or None.
@@ -103,6 +109,7 @@ class TokenizerSpec:
     """
 
     url: str
+    sha256: str
     backend: Backend
     special_tokens_in_text: bool
     bos_id: int | None
@@ -119,22 +126,24 @@ class TokenizerFile:
     config: dict[str, Any]
     where: str
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Digest of tokenizer.json."""
         return hashlib.sha256(self.json).hexdigest()
 
+    @cached_property
     def vocabulary(self) -> dict[str, int]:
         """All tokens, added ones included, and their ids."""
         return _reference(self.json).get_vocab(with_added_tokens=True)
 
+    @property
     def largest_id(self) -> int:
         """The largest id in use; ids may have holes, so it says more than the vocabulary's size."""
-        return max(self.vocabulary().values())
+        return max(self.vocabulary.values())
 
     def id_of(self, token: str) -> int | None:
         """The id of a token, or None."""
-        return self.vocabulary().get(token)
+        return self.vocabulary.get(token)
 
     def special_tokens(self) -> list[str]:
         """The texts of the special added tokens."""
@@ -147,7 +156,7 @@ class TokenizerFile:
         Raises:
             UsageError: there is none, or the one asked for is not in the vocabulary.
         """
-        vocabulary = self.vocabulary()
+        vocabulary = self.vocabulary
         if wanted is not None:
             if wanted not in vocabulary:
                 raise self._no_token(f"the vocabulary has no token {wanted!r}")
@@ -344,7 +353,7 @@ def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) ->
     """An encoder from the bytes of a tokenizer.json.
 
     Raises:
-        ValueError: gigatoken does not support the tokenizer.
+        UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
     if backend == "tokenizers":
         return _Reference(data, special_tokens_in_text)
@@ -352,18 +361,18 @@ def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) ->
         return _Gigatoken(data, special_tokens_in_text)
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise ValueError(" ".join(str(error).split())[:200]) from None
+            raise UnsupportedTokenizerError(" ".join(str(error).split())[:200]) from None
         raise
 
 
 @cache
-def _tokenizer_json(url: str) -> bytes:
+def _tokenizer_json(url: str, sha256: str) -> bytes:
     with open_input(url) as file:
         return file.read()
 
 
 @cache
-def _idle(url: str, backend: Backend, special_tokens_in_text: bool) -> "SimpleQueue[Encoder]":
+def _idle(sha256: str, backend: Backend, special_tokens_in_text: bool) -> "SimpleQueue[Encoder]":
     return SimpleQueue()
 
 
@@ -371,11 +380,12 @@ def _idle(url: str, backend: Backend, special_tokens_in_text: bool) -> "SimpleQu
 def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Iterator[Encoder]:
     """An encoder nobody else uses meanwhile. Used ones are kept: their caches are warm."""
     chosen = backend or spec.backend
-    idle = _idle(spec.url, chosen, spec.special_tokens_in_text)
+    idle = _idle(spec.sha256, chosen, spec.special_tokens_in_text)
     try:
         encoder = idle.get_nowait()
     except Empty:
-        encoder = make_encoder(chosen, _tokenizer_json(spec.url), spec.special_tokens_in_text)
+        data = _tokenizer_json(spec.url, spec.sha256)
+        encoder = make_encoder(chosen, data, spec.special_tokens_in_text)
     yield encoder
     idle.put(encoder)
 

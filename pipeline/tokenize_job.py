@@ -1,7 +1,8 @@
 """The job `tokenize`: corpora in, a token store out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, cast
@@ -22,11 +23,13 @@ from .store import TokenizeTask
 from .tokenization import (
     Backend,
     BackendDifferenceError,
+    Encoder,
     TokenizerFile,
     TokenizerSpec,
     compare_backends,
     load_tokenizer,
-    make_encoder,
+    borrow_encoder,
+    UnsupportedTokenizerError,
     torture_set,
 )
 from .units import scan_tasks
@@ -92,6 +95,7 @@ class TokenizePlan:
         """The tokenizer as workers get it."""
         return TokenizerSpec(
             url=url,
+            sha256=self.tokenizer.sha256,
             backend=backend,
             special_tokens_in_text=self.config.special_tokens_in_text == "allow",
             bos_id=self.bos_id,
@@ -115,7 +119,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, warning = tokenizer.choose_eos(config.eos_token)
     eos_id = cast(int, tokenizer.id_of(eos_token))
-    largest_id = tokenizer.largest_id()
+    largest_id = tokenizer.largest_id
     fields = {
         s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
         for s in config.sources
@@ -164,19 +168,20 @@ def estimate_job(
 ) -> tuple[Estimate, dict[str, Probe]]:
     """Looks at every source and extrapolates."""
     probes = {name: look_at(name, files, plan.fields[name]) for name, files in plan.files.items()}
-    encoder, _ = _any_encoder(plan)
-    return estimate(probes, plan.files, encoder, plan.fields, copies, window), probes
+    with _fast_encoder(plan) as (encoder, _):
+        return estimate(probes, plan.files, encoder, plan.fields, copies, window), probes
 
 
-def _any_encoder(plan: TokenizePlan) -> tuple[Any, str | None]:
+@contextmanager
+def _fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
     """gigatoken if it takes the tokenizer; else the reference, and why."""
-    allow = plan.config.special_tokens_in_text == "allow"
-    try:
-        return make_encoder("gigatoken", plan.tokenizer.json, allow), None
-    except ValueError as error:
-        return make_encoder(
-            "tokenizers", plan.tokenizer.json, allow
-        ), f"gigatoken does not support this tokenizer: {error}"
+    where = plan.tokenizer.where
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(borrow_encoder(plan.spec(where, "gigatoken"))), None
+        except UnsupportedTokenizerError as error:
+            problem = f"gigatoken does not support this tokenizer: {error}"
+            yield stack.enter_context(borrow_encoder(plan.spec(where, "tokenizers"))), problem
 
 
 def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
@@ -185,25 +190,21 @@ def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Bac
     Raises:
         ExactcptError: gigatoken was asked for and differs or does not support the tokenizer.
     """
-    config = plan.config
-    if config.tokenizer_backend == "tokenizers":
+    wanted = plan.config.tokenizer_backend
+    if wanted == "tokenizers":
         return "tokenizers", None
-    encoder, problem = _any_encoder(plan)
-    if problem is None:
-        reference = make_encoder(
-            "tokenizers", plan.tokenizer.json, config.special_tokens_in_text == "allow"
-        )
-        texts = [torture_set(plan.tokenizer.special_tokens())]
-        texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
+    texts = [torture_set(plan.tokenizer.special_tokens())]
+    texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
+    reference = plan.spec(plan.tokenizer.where, "tokenizers")
+    with _fast_encoder(plan) as (encoder, problem), borrow_encoder(reference) as other:
         try:
-            for some in texts:
-                compare_backends(encoder, reference, some)
-            return "gigatoken", None
+            for some in texts if problem is None else ():
+                compare_backends(encoder, other, some)
         except BackendDifferenceError as error:
             problem = f"gigatoken and tokenizers encode a text differently: {error}"
-    if config.tokenizer_backend == "gigatoken":
+    if problem is not None and wanted == "gigatoken":
         raise ExactcptError(problem, fix="use --tokenizer-backend auto or tokenizers")
-    return "tokenizers", problem
+    return ("gigatoken", None) if problem is None else ("tokenizers", problem)
 
 
 def tokenize(

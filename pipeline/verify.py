@@ -479,22 +479,13 @@ def _read_documents(
     documents = _Documents.empty(size, _positions(s["name"] for s in manifest["sources"]))
     first = 0
     whole = len(readable) == len(files)
-    for path, file in zip(paths, files, strict=True):
-        if not whole or file is None:
-            break
+    for path, file in zip(paths, readable if whole else [], strict=whole):
         try:
-            for batch in file.iter_batches(DOCUMENTS_PER_BATCH):
-                batch.validate(full=True)
-                nulls = sum(batch.column(i).null_count for i in range(batch.num_columns - 1))
-                if nulls:
-                    raise pa.ArrowInvalid(f"{nulls} values are null")
-                documents.fill(first, batch)
-                if against is not None:
-                    against.check_documents(first, batch)
-                first += batch.num_rows
+            first = _read_rows(file, documents, first, against)
         except UNREADABLE as error:
             problems.add("documents", path, f"the file cannot be read: {_line(error)}")
             whole = False
+            break
     misplaced = np.flatnonzero(documents.doc_index[:first] != np.arange(first))
     problems.each(
         "documents",
@@ -510,6 +501,25 @@ def _read_documents(
     return documents
 
 
+def _read_rows(file: Any, documents: _Documents, first: int, against: "_Store | None") -> int:
+    """Reads a file whose first row is document `first`; returns what follows its last."""
+    end = first + file.metadata.num_rows
+    for batch in file.iter_batches(DOCUMENTS_PER_BATCH):
+        batch.validate(full=True)
+        nulls = sum(batch.column(i).null_count for i in range(batch.num_columns - 1))
+        if nulls:
+            raise pa.ArrowInvalid(f"{nulls} values are null")
+        if first + batch.num_rows > end:
+            raise pa.ArrowInvalid("it has more rows than it says")
+        documents.fill(first, batch)
+        if against is not None:
+            against.check_documents(first, batch)
+        first += batch.num_rows
+    if first < end:
+        raise pa.ArrowInvalid("it has fewer rows than it says")
+    return end
+
+
 def _open_documents(folder: _Folder, entry: Any, problems: _Problems) -> Any:
     data = folder.checked(entry)
     if data is None:
@@ -520,7 +530,10 @@ def _open_documents(folder: _Folder, entry: Any, problems: _Problems) -> Any:
     except UNREADABLE as error:
         problems.add("documents", entry["path"], f"the file cannot be read: {_line(error)}")
         return None
-    problems.compare("documents", f"{entry['path']}: rows", file.metadata.num_rows, entry["rows"])
+    if file.metadata.num_rows != entry["rows"]:
+        where = f"{entry['path']}: rows"
+        problems.add("documents", where, file.metadata.num_rows, entry["rows"])
+        return None
     if not found.equals(expected):
         problems.add("documents", entry["path"], *_schemas(found, expected))
         return None

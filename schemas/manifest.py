@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from .errors import FormatError
 
@@ -110,14 +110,15 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     import jsonschema
 
     try:
-        manifest = json.loads(data)
+        value = json.loads(data)
     except ValueError as error:
         raise FormatError(
             f"the manifest is not JSON: {error}",
             where=where,
             fix="restore the file, or write the folder again",
         ) from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
+    manifest = cast(Manifest, value) if isinstance(value, dict) else {}
+    found = manifest.get("format")
     if found != kind:
         raise FormatError(
             f"this is no {kind}",
@@ -147,5 +148,5 @@ def _validator(kind: Kind) -> Any:
     import jsonschema
 
     name = {TOKEN_STORE: "token-store", SHARD_SET: "shard-set"}[kind]
-    schema = resources.files(__package__).joinpath(f"{name}.schema.json").read_text("utf-8")
+    schema = resources.files("exactcpt.schemas").joinpath(f"{name}.schema.json").read_text("utf-8")
     return jsonschema.Draft202012Validator(json.loads(schema))

@@ -99,6 +99,7 @@ SHARDS = {
         "dedup": "none",
         "seed": 0,
         "mixing": {"dict": {"epochs": 1.0}},
+        "tokenize": STORE["settings"],
     },
     "sources": [
         {
