@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..schemas.errors import ExactcptError, UsageError
+from ..schemas.errors import UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
 from .config import (
     RUN_SETTINGS,

@@ -10,14 +10,13 @@ A plan is a table with a window a row and the shard's own segment columns (`seq_
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..schemas.shard import PADDING, SPLITS, TRAIN, VALIDATION, shard_schema
+from ..schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
 from .buckets import bucket_count, histogram, targets_in
 from .packing import Packing, PackingName, pack, reorder_windows
 from .selection import Quota, copies, is_validation, rank

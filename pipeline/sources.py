@@ -31,8 +31,8 @@ from .storage import is_local_url, open_input, resolve
 
 __all__ = [
     "BLOCK_BYTES",
-    "BadFileError",
     "FORMATS",
+    "BadFileError",
     "FileFacts",
     "Format",
     "InputFile",

@@ -6,7 +6,7 @@ from typing import Any
 from ..schemas.manifest import Manifest
 from .probe import Estimate
 
-__all__ = ["estimate_table", "store_tables", "shard_tables", "summary_of"]
+__all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
 
 BAR_WIDTH = 16
 

@@ -26,10 +26,10 @@ from .tokenization import (
     Encoder,
     TokenizerFile,
     TokenizerSpec,
+    UnsupportedTokenizerError,
+    borrow_encoder,
     compare_backends,
     load_tokenizer,
-    borrow_encoder,
-    UnsupportedTokenizerError,
     torture_set,
 )
 from .units import scan_tasks

@@ -25,7 +25,6 @@ from .plan import (
     PlanSettings,
     part_documents,
     plan_group,
-    plan_schema,
     plan_table,
 )
 from .selection import (

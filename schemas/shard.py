@@ -5,8 +5,8 @@ import pyarrow as pa
 __all__ = [
     "PADDING",
     "SPLITS",
-    "UNSUPERVISED",
     "TRAIN",
+    "UNSUPERVISED",
     "VALIDATION",
     "documents_schema",
     "rows_per_batch",

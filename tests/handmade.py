@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+
 from exactcpt.schemas import shard, store
 
 EOS, PAD, LARGEST = 98, 99, 99

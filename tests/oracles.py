@@ -6,9 +6,10 @@ from fractions import Fraction
 from itertools import groupby, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exactcpt.pipeline.exact import Exact
 from exactcpt.pipeline.packing import Packing
-from numpy.typing import NDArray
 
 Token = tuple[int, int]  # document, offset
 Segment = tuple[int, int, int]  # document, offset, length

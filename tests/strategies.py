@@ -1,10 +1,11 @@
 """Hypothesis strategies for what the core takes."""
 
 import numpy as np
-from exactcpt.pipeline.buckets import bucket_count
-from exactcpt.pipeline.exact import Exact
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from exactcpt.pipeline.buckets import bucket_count
+from exactcpt.pipeline.exact import Exact
 
 POWERS = tuple(2**k + d for k in range(2, 8) for d in (-1, 0, 1))
 

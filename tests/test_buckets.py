@@ -1,5 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import bucket_by_search, contexts_by_mask, histogram_by_counting
+from strategies import POWERS, segments
+
 from exactcpt.pipeline.buckets import (
     bucket_count,
     bucket_of,
@@ -8,10 +13,6 @@ from exactcpt.pipeline.buckets import (
     lower_edges,
     targets_in,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from oracles import bucket_by_search, contexts_by_mask, histogram_by_counting
-from strategies import POWERS, segments
 
 WINDOWS = sorted({2, 3, 7, 8, 9, 10, *POWERS, 4095, 4096, 4097, 8191, 8192, 8193})
 

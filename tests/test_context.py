@@ -1,8 +1,9 @@
 import numpy as np
-from exactcpt.pipeline.context import effective_context
 from hypothesis import given
 from oracles import contexts_by_mask
 from strategies import segments
+
+from exactcpt.pipeline.context import effective_context
 
 
 def test_worked_example():

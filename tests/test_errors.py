@@ -2,6 +2,7 @@ import copy
 import pickle
 
 import pytest
+
 from exactcpt.schemas import errors
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 

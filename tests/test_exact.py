@@ -3,12 +3,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from exactcpt.pipeline.buckets import bucket_count
-from exactcpt.pipeline.exact import Exact, WeightTable, weight_table
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import weights_by_bisection, weights_by_formula
 from strategies import exacts, histograms
+
+from exactcpt.pipeline.buckets import bucket_count
+from exactcpt.pipeline.exact import Exact, WeightTable, weight_table
 
 
 def spent(table: WeightTable) -> float:

@@ -8,10 +8,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from exactcpt.schemas.errors import FormatError
-from exactcpt.schemas.manifest import FORMAT_VERSION, SHARD_SET, TOKEN_STORE, dump, parse
 from hypothesis import given
 from hypothesis import strategies as st
+
+from exactcpt.schemas.errors import FormatError
+from exactcpt.schemas.manifest import FORMAT_VERSION, SHARD_SET, TOKEN_STORE, dump, parse
 
 CHECKSUM = "0123456789abcdef" * 2
 WHERE = "shards/manifest.json"

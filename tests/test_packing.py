@@ -3,11 +3,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from exactcpt.pipeline.packing import PACKINGS, best_fit, concat, pack, reorder_windows
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import best_fit_by_piece, concat_by_stream, room_left, windows_of
 from strategies import documents
+
+from exactcpt.pipeline.packing import PACKINGS, best_fit, concat, pack, reorder_windows
 
 A, B, C = 0, 1, 2
 both = pytest.mark.parametrize("packing", PACKINGS)

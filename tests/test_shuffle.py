@@ -2,10 +2,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from exactcpt.pipeline.shuffle import Purpose, mix, permutation
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import MASK_64, sorted_by_draw, splitmix64, splitmix64_inverse
+
+from exactcpt.pipeline.shuffle import Purpose, mix, permutation
 
 seeds = st.integers(0, 2**64)
 purposes = st.sampled_from(Purpose)

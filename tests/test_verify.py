@@ -9,6 +9,7 @@ import inspect
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from exactcpt.pipeline import verify as module
-from exactcpt.pipeline.verify import CHECKS, KEPT, Report, verify
-from exactcpt.schemas import shard
-from exactcpt.schemas.errors import FormatError, IncompleteError
 from handmade import (
     EOS,
     LARGEST,
@@ -35,6 +32,11 @@ from handmade import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from exactcpt.pipeline import verify as module
+from exactcpt.pipeline.verify import CHECKS, KEPT, Report, verify
+from exactcpt.schemas import shard
+from exactcpt.schemas.errors import FormatError, IncompleteError
 
 WINDOW = 64
 FIRST, SECOND = "train/shard-00000-of-00004.arrow", "train/shard-00001-of-00004.arrow"
@@ -225,20 +227,33 @@ def test_no_valid_manifest(concat: Path, tmp_path: Path) -> None:
 # What is wrong
 
 Mutation = Callable[[Path], object]
-MUTATIONS: dict[str, tuple[set[str], str, bool, Mutation]] = {}
 
 
-def mutation(
-    *checks: str, packing: str = "concat", store: bool = False
-) -> Callable[[Mutation], Mutation]:
-    """Registers a change of a set and its store in a folder, and the checks that must notice."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A change of a set and its store, the checks that must notice, and what one of them says."""
 
-    def register(change: Mutation) -> Mutation:
-        assert change.__name__ not in MUTATIONS
-        MUTATIONS[change.__name__] = (set(checks), packing, store, change)
+    checks: set[str]
+    change: Mutation
+    packing: str = "concat"
+    store: bool = False
+    says: str = ""
+
+
+MUTATIONS: dict[str, Case] = {}
+
+
+def register(name: str, checks: str, change: Mutation, **how: Any) -> None:
+    assert name not in MUTATIONS
+    MUTATIONS[name] = Case(checks=set(checks.split()), change=change, **how)
+
+
+def mutation(*checks: str, **how: Any) -> Callable[[Mutation], Mutation]:
+    def decorate(change: Mutation) -> Mutation:
+        register(change.__name__, " ".join(checks), change, **how)
         return change
 
-    return register
+    return decorate
 
 
 def manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -259,11 +274,6 @@ def in_manifest(edit: Callable[[dict[str, Any]], object]) -> Mutation:
 
 def nothing(_: object) -> None:
     pass
-
-
-def register(name: str, checks: str, change: Mutation, **how: Any) -> None:
-    change.__name__ = name
-    mutation(*checks.split(), **how)(change)
 
 
 # files
@@ -330,7 +340,7 @@ def no_tokenizer(folder: Path) -> None:
     (folder / "shards/tokenizer.json").unlink()
 
 
-@mutation("files", "schema")
+@mutation("files", "schema", says="the path ../shards")
 def a_shard_outside_the_folder(folder: Path) -> None:
     manifest(folder, lambda m: m["shards"]["train"][0].update(path="../shards/" + FIRST))
 
@@ -583,7 +593,6 @@ for name, edit in {
     "another_gamma": lambda m: m["settings"].update(gamma=0.6),
     "another_epsilon": lambda m: m["settings"].update(epsilon=0.1),
     "another_ceiling": lambda m: m["settings"].update(max_weight=1.151),
-    "a_ceiling_that_alpha_breaks": lambda m: m["settings"].update(max_weight=1.1),
     "another_alpha": lambda m: m["settings"].update(alpha=0.2),
     "another_alpha_of_the_table": lambda m: m["weights"].update(alpha=0.2),
     "another_budget": lambda m: m["weights"].update(budget=0.2),
@@ -596,6 +605,13 @@ for name, edit in {
 }.items():
     register(name, "weights", in_manifest(edit))
 
+
+register(
+    "a_ceiling_that_alpha_breaks",
+    "weights",
+    in_manifest(lambda m: m["settings"].update(max_weight=1.1)),
+    says="alpha 0.15, max_weight 1.1",
+)
 
 # histogram
 
@@ -730,21 +746,60 @@ def swapped_rows(rows: list[dict[str, Any]]) -> None:
     rows[0]["doc_index"], rows[1]["doc_index"] = 1, 0
 
 
-for name, checks, edit in (
-    ("doc_index_out_of_order", "documents", swapped_rows),
-    ("a_row_number", "documents", lambda rows: rows[2].update(row=5)),
-    ("a_part_interrupted", "documents", lambda rows: rows[2].update(part="000002-0000", row=0)),
+for name, checks, says, edit in (
+    ("doc_index_out_of_order", "documents", "doc_index 1", swapped_rows),
+    ("a_row_number", "documents", "row 5", lambda rows: rows[2].update(row=5)),
+    (
+        "a_part_interrupted",
+        "documents",
+        "once more",
+        lambda rows: rows[2].update(part="000002-0000", row=0),
+    ),
     (
         "parts_out_of_order",
         "documents",
-        lambda rows: [r.update(part="000009-0000") for r in rows[:8]],
+        "out of order",
+        lambda rows: [row.update(part="000009-0000") for row in rows[:8]],
     ),
-    ("an_unknown_split", "documents split", lambda rows: rows[2].update(split="test")),
-    ("an_unknown_reason", "documents", lambda rows: rows[9].update(drop_reason="boredom")),
-    ("no_reason", "documents", lambda rows: rows[9].update(drop_reason=None)),
-    ("a_reason_without_a_drop", "documents", lambda rows: rows[8].update(drop_reason="mixing")),
+    (
+        "two_sources_in_a_part",
+        "documents histogram mixing",
+        "two sources",
+        lambda rows: rows[4].update(source="notes"),
+    ),
+    ("a_document_of_no_tokens", "documents", "0 tokens", lambda rows: rows[9].update(n_tokens=0)),
+    (
+        "copies_below_zero",
+        "documents coverage mixing",
+        "-1 copies",
+        lambda rows: rows[9].update(copies=-1),
+    ),
+    (
+        "an_unknown_split",
+        "documents split",
+        "another split",
+        lambda rows: rows[2].update(split="test"),
+    ),
+    (
+        "an_unknown_reason",
+        "documents",
+        "another drop_reason",
+        lambda rows: rows[9].update(drop_reason="boredom"),
+    ),
+    (
+        "no_reason",
+        "documents",
+        "0 copies, no drop_reason",
+        lambda rows: rows[9].update(drop_reason=None),
+    ),
+    (
+        "a_reason_without_a_drop",
+        "documents",
+        "1 copies, a drop_reason",
+        lambda rows: rows[8].update(drop_reason="mixing"),
+    ),
 ):
-    register(name, checks, in_documents(edit))
+    register(name, checks, in_documents(edit), says=says)
 
 for name, edit in {
     "documents_read": lambda m: m["sources"][0]["read"].update(documents=1),
@@ -755,7 +810,7 @@ for name, edit in {
     register(name, "documents", in_manifest(edit))
 
 
-@mutation("documents", "histogram", "mixing")
+@mutation("documents", "histogram", "mixing", says="source notes")
 def a_source_forgotten(folder: Path) -> None:
     manifest(folder, lambda m: m["sources"][1].update(name="letters"))
 
@@ -767,6 +822,15 @@ def a_table_that_is_no_parquet_file(folder: Path) -> None:
 
 
 @mutation("documents")
+def an_id_that_is_no_text(folder: Path) -> None:
+    path = folder / "shards/documents/part-00000.parquet"
+    table = pq.read_table(path)
+    ids = pa.array([b"\xff"] * len(table)).view(pa.string())
+    pq.write_table(table.set_column(1, table.schema.field("id"), ids), path)
+    handmade.refresh(folder / "shards")
+
+
+@mutation("documents")
 def another_schema_of_the_table(folder: Path) -> None:
     path = folder / "shards/documents/part-00000.parquet"
     table = pq.read_table(path)
@@ -774,7 +838,7 @@ def another_schema_of_the_table(folder: Path) -> None:
     handmade.refresh(folder / "shards")
 
 
-@mutation("documents")
+@mutation("documents", says="files ['documents/part-00001.parquet'")
 def files_of_the_table_out_of_order(folder: Path) -> None:
     manifest(folder, lambda m: m["documents"].reverse())
 
@@ -820,6 +884,12 @@ def a_share_not_kept(folder: Path) -> None:
         m["settings"]["mixing"] = {"books": {"share": 0.5}}
 
     manifest(folder, edit)
+
+
+@mutation("mixing")
+def validation_dropped_by_mixing(folder: Path) -> None:
+    dropped = Document(9, "validation", copies=0, reason="mixing")
+    rewritten(folder, parts=[("books", [Document(9), dropped])], mixing={})
 
 
 @mutation("split", "dedup")
@@ -944,6 +1014,24 @@ for name, checks, edit in (
 ):
     register(name, checks, in_documents(edit), store=True)
 
+
+@mutation("store", store=True)
+def a_document_more_in_the_store(folder: Path) -> None:
+    def add(columns: dict[str, list[Any]], index: dict[str, list[Any]]) -> None:
+        for values in (*columns.values(), *index.values()):
+            values.append(values[-1])
+        index["row"][-1] += 1
+
+    edit_part(folder / "store", 3, add)
+    edit_manifest(folder / "store", lambda m: m["parts"][3].update(documents=4, tokens=118))
+    handmade.adopt_store(folder / "shards", folder / "store")
+
+
+@mutation("store", store=True)
+def other_counts_than_the_store(folder: Path) -> None:
+    manifest(folder, lambda m: m["sources"][0]["read"].update(text_bytes=7))
+
+
 for key, value in {
     "inputs": [{"source": "a", "path": "b", "bytes": 1, "xxh3_128": None, "skipped": None}],
     "tokenizer": {"eos_token": "</s>"},
@@ -963,17 +1051,19 @@ for key, value in {
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_notices(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    checks, packing, store, change = MUTATIONS[name]
+    case = MUTATIONS[name]
     folder = tmp_path / "copy"
-    shutil.copytree(request.getfixturevalue(packing), folder)
-    change(folder)
-    report = check(folder, store=store)
-    assert complaints(report) == checks, "\n".join(map(str, report.findings))
-    assert report.ok == (not checks)
+    shutil.copytree(request.getfixturevalue(case.packing), folder)
+    case.change(folder)
+    report = check(folder, store=case.store)
+    assert complaints(report) == case.checks, "\n".join(map(str, report.findings))
+    assert report.ok == (not case.checks)
+    assert not case.says or any(case.says in finding.found for finding in report.findings)
 
 
 def test_every_check_has_a_mutation_that_only_it_notices() -> None:
-    assert {next(iter(c)) for c, *_ in MUTATIONS.values() if len(c) == 1} == set(CHECKS)
+    alone = [case.checks for case in MUTATIONS.values() if len(case.checks) == 1]
+    assert set().union(*alone) == set(CHECKS)
 
 
 def test_all_problems_are_counted_and_the_first_are_kept(concat: Path, tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exactcpt.pipeline.buckets import histogram
 from exactcpt.pipeline.packing import PACKINGS, PackingName, pack, reorder_windows
 from exactcpt.pipeline.shuffle import Purpose, permutation
-from numpy.typing import NDArray
 
 GROUP_TOKENS = 256_000_000
 LIMITS = {"concat": 5.0, "best_fit": 10.0}  # seconds for ten million documents
