@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
@@ -249,7 +250,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(disk_error(error)), 1, debug)
     except Exception as error:
         return _fail(
-            f"internal error: {type(error).__name__}: {error}\n  fix:      see --debug, and report it",
+            f"internal error: {type(error).__name__}: {error}\n  fix:      see --debug; report it",
             1,
             debug,
         )
@@ -274,9 +275,8 @@ def main() -> NoReturn:
     code = run_command()
     sys.stdout.flush()
     sys.stderr.flush()
-    runner = sys.modules.get("exactcpt.pipeline.runner")
-    if runner is not None and runner.abandoned():
-        os._exit(code)  # threads that are still at work on what was given up
+    if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
+        os._exit(code)  # they are still at work on what was given up
     sys.exit(code)
 
 

@@ -1,8 +1,10 @@
 """What the commands do: a configuration out of flags and file, then the jobs, then a summary."""
 
+import importlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -42,10 +44,8 @@ class _Invocation:
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = flags
         file = read_settings(flags["config"]) if flags["config"] else {}
-        given = {name: value for name, value in flags.items() if value not in (None, (), False)}
+        given = {name: value for name, value in flags.items() if value not in (None, ())}
         self.values: dict[str, Any] = {**file, **given}
-        if flags["bos"] is False if "bos" in flags else False:
-            self.values["bos"] = False
         self.sources = [parse_source(text) for text in flags.get("sources") or ()] or [
             SourceConfig(**table) for table in file.get("source", [])
         ]
@@ -129,6 +129,13 @@ class _Invocation:
             click.echo(json.dumps(found, ensure_ascii=False))
 
 
+def _import_beam_meanwhile() -> None:
+    """Importing Beam takes longer than looking at the inputs: both at once."""
+    threading.Thread(
+        name="exactcpt-import", target=importlib.import_module, args=("apache_beam",), daemon=True
+    ).start()
+
+
 def run_prepare(flags: Mapping[str, Any]) -> None:
     """Tokenizes and packs."""
     call = _Invocation(flags)
@@ -138,6 +145,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     out = call.folder("out")
     store = Folder(call.values.get("store") or f"{out.url}.store")
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
+    _import_beam_meanwhile()
     plan = plan_tokenize(config)
     wanted = State(
         settings={
@@ -215,6 +223,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url])
     if any(s.is_mixed for s in config.sources):
         call.console.say("epochs and shares count when packing: exactcpt pack --epochs NAME=X")
+    _import_beam_meanwhile()
     plan = plan_tokenize(config)
     found, probes = _estimate(call, plan, {}, None)
     if flags["dry_run"]:

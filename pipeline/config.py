@@ -231,9 +231,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def parse_source(text: str) -> SourceConfig:
-    """A source from its flag: NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F].
+    """A source from its flag.
 
-    Commas that no known option follows belong to the pattern.
+    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F], where commas
+    that no known option follows belong to the pattern.
     """
     name, equals, rest = text.partition("=")
     if not equals or not rest:

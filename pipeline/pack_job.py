@@ -125,7 +125,7 @@ def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
                 raise ExactcptError(
                     "a part of the token store is damaged",
                     where=store.url_of(part[kind]["path"]),
-                    expected=f"{expected:,} bytes, found {'no file' if found is None else format(found, ',')}",
+                    expected=f"{expected:,} bytes, not {found or 0:,}",
                     fix="write the store again with `exactcpt tokenize --overwrite`",
                 )
         parts.append(

@@ -1,8 +1,8 @@
 """Running a Beam graph: embedded on this machine's cores, or on whatever runner Beam knows.
 
-The embedded runner is Beam's FnApiRunner, named explicitly: the default DirectRunner would look for a
-server binary to download. Workers are threads, which suit work that is done in Rust, numpy and Arrow,
-or processes, which many cores need.
+The embedded runner is Beam's FnApiRunner, named explicitly: the default DirectRunner would look for
+a server binary to download. Workers are threads, which suit work that is done in Rust, numpy and
+Arrow, or processes, which many cores need.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from ..schemas.errors import ExactcptError, UsageError
 from .storage import is_local_url
 
-__all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "abandoned", "run"]
+__all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "run"]
 
 EMBEDDED = "embedded"
 LOCAL_RUNNERS = {"directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
@@ -26,6 +26,9 @@ WRONG_RUNNERS = {"daskrunner": "it recomputes side inputs and merges tagged outp
 
 WorkerType = Literal["threads", "processes"]
 WORKER_TYPES: tuple[WorkerType, ...] = get_args(WorkerType)
+
+NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
+"""Without it an http_proxy would be asked for the way to local workers."""
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
@@ -104,11 +107,6 @@ def run(build: Build, settings: RunSettings, poll: Callable[[], None]) -> None:
         raise _explain(execution.error) from execution.error
 
 
-def abandoned() -> bool:
-    """Whether a pipeline that was given up still has threads at work."""
-    return any(isinstance(t, _Execution) and t.is_alive() for t in threading.enumerate())
-
-
 class _Execution(threading.Thread):
     """Runs the pipeline, so that the main thread can watch it and be interrupted."""
 
@@ -155,7 +153,7 @@ def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -
     if not settings.is_embedded:
         options = PipelineOptions(list(settings.beam_args))
         return beam.Pipeline(runner=settings.runner, options=options)
-    os.environ["no_grpc_proxy"] = "localhost,127.0.0.1"  # a proxy would be asked for local workers
+    os.environ.update(NO_PROXY_FOR_WORKERS)
     mode = "multi_processing" if settings.worker_type == "processes" else "multi_threading"
     if settings.workers == 1 and settings.worker_type == "threads":
         mode = "in_memory"
@@ -171,9 +169,12 @@ def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -
 
 def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
     from apache_beam.portability import python_urns
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+    from apache_beam.runners.portability.fn_api_runner import worker_handlers
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    class WatchedWorkerHandler(worker_handlers.SubprocessSdkWorkerHandler):
+    stock_handler: Any = worker_handlers.SubprocessSdkWorkerHandler
+
+    class WatchedWorkerHandler(stock_handler):
         """A worker process whose death is an error; stock Beam would wait for it for ever."""
 
         def start_worker(self) -> None:
@@ -191,9 +192,8 @@ def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
 
         def stop_worker(self) -> None:
             self._stopping = True
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE_SECONDS)
-            self._process.kill()
+            self._process.kill()  # its units are done, and it holds nothing
+            self._process.wait()
 
     worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
         WatchedWorkerHandler
@@ -227,5 +227,5 @@ def _explain(error: BaseException) -> ExactcptError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ExactcptError(
         f"the pipeline failed: {lines[-1] if lines else type(error).__name__}",
-        fix="run the same command again to go on where it stopped; --debug shows the whole traceback",
+        fix="run the same command again to go on where it stopped; --debug shows the traceback",
     )

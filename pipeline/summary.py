@@ -52,7 +52,7 @@ def shard_tables(manifest: Manifest) -> list[Any]:
 
 def _sources(manifest: Manifest) -> Any:
     table = _table(
-        "source", "documents", "tokens", "copies", "trained on", "of training", "dropped"
+        "source", "documents", "tokens", "copies", "trained on", "share", "dropped"
     )
     total = max(1, manifest["splits"]["train"]["tokens"])
     for source in manifest["sources"]:
@@ -100,9 +100,11 @@ def weight_table(weights: Mapping[str, Any]) -> Any:
             bar(row["targets"], largest),
             f"{row['weight']:.4f}",
             f"{row['targets'] * row['weight'] / mass if mass else 0:.2%}",
+            style="cyan" if row["in_tail"] else None,
         )
     table.columns[3].justify = "left"
-    table.caption = f"* tail; extra weight a target of the tail: {weights['budget']:.4f} of {weights['alpha']:g}"
+    budget, alpha = weights["budget"], weights["alpha"]
+    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, alpha {alpha:g}"
     return table
 
 

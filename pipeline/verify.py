@@ -680,6 +680,8 @@ def _check_mixing(d: _Documents, manifest: Manifest, problems: _Problems) -> Non
     for number, source in enumerate(manifest["sources"]):
         name, e = f"source {source['name']}", source["copies"]
         mine = np.flatnonzero(eligible & (d.source == number))
+        if not len(mine):
+            continue
         n_tokens = d.n_tokens[mine].astype(np.int64)
         total = int(n_tokens.sum())
         asked = _asked_copies(source["name"], total, manifest["settings"])
@@ -696,7 +698,7 @@ def _check_mixing(d: _Documents, manifest: Manifest, problems: _Problems) -> Non
             ),
         )
         found = int((n_tokens * d.copies[mine]).sum())
-        if abs(found - e * total) > n_tokens.max(initial=0) + TOLERANCE * e * total:
+        if abs(found - e * total) > n_tokens.max() + TOLERANCE * e * total:
             problems.add("mixing", name, f"{found:,} tokens", f"{e * total:,.0f}, to one document")
     problems.note("mixing", f"{len(manifest['sources'])} sources")
 
@@ -706,7 +708,7 @@ def _asked_copies(source: str, tokens: int, settings: Manifest) -> float | None:
     asked, budget = settings["mixing"].get(source, {"epochs": 1}), settings["token_budget"]
     if budget is None:
         return asked.get("epochs")
-    return asked["share"] * budget / tokens if "share" in asked and tokens else None
+    return asked["share"] * budget / tokens if "share" in asked else None
 
 
 # Shards
@@ -845,7 +847,7 @@ class _Shards:
         table = [row["weight"] for row in self._manifest["weights"]["table"]]
         weights = table if split == shard.TRAIN else [1.0] * (self._n_codes - 1)
         expected = np.array([0.0, *weights], np.float32)
-        found = batch.column("loss_weight").flatten().dictionary.to_numpy(zero_copy_only=False)
+        found = _column(batch, "loss_weight").flatten().dictionary.to_numpy(zero_copy_only=False)
         if not np.array_equal(found, expected):
             self._problems.add("weights", f"{path}: dictionary", found.tolist(), expected.tolist())
 
@@ -873,7 +875,7 @@ class _Shards:
 
     def _windows(self, batch: pa.RecordBatch, first: int, path: str) -> _Windows:
         """The batch as arrays; windows whose segment columns differ in length are left out."""
-        columns = [batch.column(name) for name in SEGMENT_COLUMNS]
+        columns = [_column(batch, name) for name in SEGMENT_COLUMNS]
         counts = [np.diff(column.offsets.to_numpy()) for column in columns]
         flat = [column.flatten().to_numpy() for column in columns]
         agree = (counts[0] == counts[1]) & (counts[0] == counts[2])
@@ -888,11 +890,11 @@ class _Shards:
                 ),
             )
             flat = [f[np.repeat(agree, n)] for f, n in zip(flat, counts, strict=True)]
-        weight = batch.column("loss_weight").flatten()
+        weight = _column(batch, "loss_weight").flatten()
         shape = (batch.num_rows, self._window)
         windows = _Windows(
             number=first + np.arange(batch.num_rows),
-            tokens=batch.column("input_ids").flatten().to_numpy().reshape(shape),
+            tokens=_column(batch, "input_ids").flatten().to_numpy().reshape(shape),
             codes=weight.indices.to_numpy().reshape(shape),
             counts=counts[0],
             length=flat[0],
@@ -1125,6 +1127,11 @@ class _Shards:
         )
 
 
+def _column(batch: pa.RecordBatch, name: str) -> Any:
+    """A column as what the schema says it is, which type checkers cannot know."""
+    return batch.column(name)
+
+
 def _nulls(array: Any) -> int:
     """Null values in an array and what is inside it."""
     if isinstance(array, pa.DictionaryArray):
@@ -1312,8 +1319,9 @@ class _Store:
                 files = [self._folder.buffer(entry[key]["path"]) for key in ("file", "index")]
             else:
                 files = [self._folder.checked(entry[key], "store") for key in ("file", "index")]
-            if all(file is not None for file in files):
-                part = _read_part(entry, *(pa.ipc.open_file(file) for file in files))
+            readers = [pa.ipc.open_file(file) for file in files if file is not None]
+            if len(readers) == len(files):
+                part = _read_part(entry, *readers)
                 self._usable[i] = True
                 return part
         except UNREADABLE as error:

@@ -810,7 +810,7 @@ for name, edit in {
     register(name, "documents", in_manifest(edit))
 
 
-@mutation("documents", "histogram", "mixing", says="source notes")
+@mutation("documents", "histogram", says="source notes")
 def a_source_forgotten(folder: Path) -> None:
     manifest(folder, lambda m: m["sources"][1].update(name="letters"))
 
