@@ -162,7 +162,8 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     found, probes = _estimate(call, plan, copies, packing.window)
     if flags["dry_run"]:
         return
-    _require_room(found, store, out)
+    require_space(store, found.store_bytes)
+    require_space(out, found.shard_bytes)
     stored = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
@@ -209,10 +210,6 @@ def _estimate(
     return found, probes
 
 
-def _require_room(found: Estimate, store: Folder, out: Folder | None) -> None:
-    require_space(store, found.store_bytes + (found.shard_bytes if out is not None else 0))
-
-
 def run_tokenize(flags: Mapping[str, Any]) -> None:
     """Tokenizes."""
     call = _Invocation(flags)
@@ -228,7 +225,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     found, probes = _estimate(call, plan, {}, None)
     if flags["dry_run"]:
         return
-    _require_room(found, store, None)
+    require_space(store, found.store_bytes)
     manifest = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )

@@ -391,5 +391,5 @@ def _check_range(name: str, value: float | None, low: float, high: float | None)
     """NaN is in no range."""
     if value is None or (value >= low and (high is None or value <= high)):
         return
-    wanted = f"at least {low:g}" if high is None else f"{low:,g} to {high:,g}"
-    raise UsageError(f"{name} is {value:g}", expected=wanted)
+    wanted = f"at least {low:,}" if high is None else f"{low:,} to {high:,}"
+    raise UsageError(f"{name} is {value:,}", expected=wanted)

@@ -17,17 +17,18 @@ from .exact import Exact
 from .halt import read_halt
 from .job import JOB, State, begin, locked, renew_lock
 from .plan import PartRef, PlanSettings, make_groups
+from .probe import SHARD_BYTES_PER_TOKEN
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
 from .selection import Epochs, Mixing, Share
 from .storage import Folder
+from .summary import size
 from .units import PackTask, number_shards
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of"]
+__all__ = ["OWNED", "pack", "pack_settings", "read_store", "require_space", "settings_of"]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
-TOO_SMALL_SPACE = "the disk has too little room"
 
 
 def read_store(store: Folder) -> tuple[Manifest, str]:
@@ -109,7 +110,7 @@ def pack(
             return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
         parts = _parts(manifest, store)
         task = _task(config, manifest, parts, store, out)
-        _require_space(task, out)
+        require_space(out, int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN))
         _run(task, config, settings, console)
         out.write("tokenizer.json", store.read("tokenizer.json"))
         return _finish(task, state, manifest, digest, out, warnings), False
@@ -181,23 +182,33 @@ def _mixing(asked: Mapping[str, float]) -> Mixing:
     return Epochs(exact) if kind == "epochs" else Share(exact)
 
 
-def _require_space(task: PackTask, out: Folder) -> None:
-    stored = sum(part.tokens for part in task.parts)
-    require_space(out, int((task.token_budget or stored) * 5.1))
+def _packed_tokens(task: PackTask) -> int:
+    """About how many tokens the shards will have."""
+    if task.token_budget is not None:
+        return task.token_budget
+    epochs = {name: m.epochs for name, m in task.mixing.items() if isinstance(m, Epochs)}
+    return int(sum(part.tokens * epochs.get(part.source, 1) for part in task.parts))
 
 
 def require_space(folder: Folder, needed: int) -> None:
-    """Checks that a local disk has room, before the work.
+    """Checks that a local disk has room, before the work; what an earlier run wrote counts.
+
+    Args:
+        folder: what is written.
+        needed: bytes of it when it is complete.
 
     Raises:
-        ExactcptError: it has not.
+        ExactcptError: the disk has too little room.
     """
     free = folder.free_bytes()
-    if free is not None and free < needed:
+    if free is None:
+        return
+    missing = needed - sum(folder.size(name) or 0 for name in folder.names())
+    if free < missing:
         raise ExactcptError(
-            f"{TOO_SMALL_SPACE}: {free / 1e9:,.1f} GB free",
+            f"the disk has too little room: {size(free)} free",
             where=folder.url,
-            expected=f"about {needed / 1e9:,.1f} GB",
+            expected=f"about {size(missing)}",
             fix="make room, or write to another disk",
         )
 

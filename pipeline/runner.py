@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from ..schemas.errors import ExactcptError, UsageError
 from .storage import is_local_url
+from .worker import PARENT
 
 __all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "run"]
 
@@ -217,9 +218,13 @@ def _start_worker_process(handler: Any) -> subprocess.Popen[bytes]:
         ),
         "PIPELINE_OPTIONS": options,
         "WORKER_ID": handler.worker_id,
+        PARENT: str(os.getpid()),
     }
     command = [sys.executable, "-m", "exactcpt.pipeline.worker"]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    # A session of its own: Ctrl-C is for the job, which ends its workers itself.
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def _explain(error: BaseException) -> ExactcptError:

@@ -1,7 +1,7 @@
 """Tokenization: text in, token ids out, with two backends of which one has to earn its trust.
 
-`tokenizers` is the reference. `gigatoken` is some fifty times as fast and is used where it encodes a
-torture set, documents of every source, and a sample of every part exactly as the reference does.
+`tokenizers` is the reference. `gigatoken` is some fifty times as fast and is used where it encodes
+a torture set, documents of every source, and a sample of every part exactly as the reference does.
 One difference, and the whole job falls back to the reference.
 
 By default the text of a special token inside a document is encoded like any other text, so no
@@ -52,6 +52,9 @@ SAMPLE_BYTES = 64 << 10
 """How much text of a part both backends encode."""
 
 SAMPLE_DOCUMENT_BYTES = 4 << 10
+SAMPLE_LEAST_BYTES = 1 << 8
+"""Shorter documents count as that long, so that a sample has a bounded number of them."""
+
 REFERENCE_BATCH_BYTES = 1 << 20
 
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
@@ -177,7 +180,7 @@ class TokenizerFile:
         """The id put before documents: what the tokenizer's own template adds, unless told.
 
         Raises:
-            UsageError: a BOS is wanted, but nothing says which; or the template adds several tokens.
+            UsageError: a BOS is wanted, but nothing says which, or the template adds several.
         """
         if wanted is False:
             return None
@@ -223,7 +226,11 @@ class TokenizerFile:
         return UsageError(
             found,
             where=self.where,
-            expected=f"a token such as {', '.join(shown[:12]) or 'none: it has no special tokens'}{more}",
+            expected=(
+                f"one of its special tokens: {', '.join(shown[:12])}{more}"
+                if shown
+                else "a token of the vocabulary; no token is marked as special"
+            ),
             fix="name it with --eos-token",
         )
 
@@ -232,7 +239,7 @@ def load_tokenizer(path: str) -> TokenizerFile:
     """Reads a tokenizer.json, or the one in a folder.
 
     Raises:
-        ExactcptError: no such file, or not a tokenizer.
+        ExactcptError: no such file, not a tokenizer, or a damaged tokenizer_config.json beside it.
     """
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
@@ -248,17 +255,25 @@ def load_tokenizer(path: str) -> TokenizerFile:
         if "://" not in url
         else (url.rpartition("/")[0] + "/tokenizer_config.json")
     )
-    config = _read_if_there(beside)
     try:
         _reference(data)
-        parsed = json.loads(config) if config is not None else {}
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ExactcptError(
             f"this is not a tokenizer: {' '.join(str(error).split())[:200]}",
             where=url,
             expected="a tokenizer.json of the tokenizers library",
         ) from None
-    return TokenizerFile(data, parsed, url)
+    return TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+
+
+def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
+    try:
+        config = json.loads(data) if data is not None else {}
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise ExactcptError("this is not a tokenizer_config.json", where=where, expected="JSON")
+    return config
 
 
 def _read_if_there(url: str) -> bytes | None:
@@ -276,32 +291,29 @@ def _config_token(config: dict[str, Any], name: str) -> str | None:
 
 
 @cache
-def _reference(data: bytes) -> Any:
-    """One shared instance: `tokenizers` encodes from several threads at once."""
+def _reference(data: bytes, special_tokens_in_text: bool = False) -> Any:
+    """One shared instance a mode: `tokenizers` encodes from several threads at once."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_buffer(data)
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = not special_tokens_in_text
     return tokenizer
 
 
 class _Reference:
     def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
-        self._tokenizer = _reference(data)
-        self._tokenizer.encode_special_tokens = not special_tokens_in_text
+        self._tokenizer = _reference(data, special_tokens_in_text)
 
     def encode(self, texts: Strings) -> Strings:
-        lengths: list[int] = []
-        pieces: list[NDArray[np.int32]] = []
+        ids: list[NDArray[np.int32]] = []
         for batch in _batches(texts, REFERENCE_BATCH_BYTES):
             encoded = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids = [one.ids for one in encoded]
-            lengths += map(len, ids)
-            pieces.append(np.array([i for one in ids for i in one], np.int32))
-        ends = np.cumsum([0, *lengths], dtype=np.int64)
-        return Strings(ends, np.concatenate(pieces) if pieces else np.empty(0, np.int32))
+            ids += [np.array(one.ids, np.int32) for one in encoded]
+        ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        return Strings(ends, np.concatenate(ids) if ids else np.empty(0, np.int32))
 
 
 def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
@@ -332,11 +344,12 @@ class _Gigatoken:
             return Strings(np.zeros(1, np.int64), np.empty(0, np.int32))
         import awkward as ak
 
-        characters = ak.contents.NumpyArray(texts.data, parameters={"__array__": "char"})
-        layout = ak.contents.ListOffsetArray(
+        contents: Any = ak.contents
+        characters = contents.NumpyArray(texts.data, parameters={"__array__": "char"})
+        layout = contents.ListOffsetArray(
             ak.index.Index64(texts.offsets), characters, parameters={"__array__": "string"}
         )
-        encoded = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
+        encoded: Any = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
         ids = np.asarray(encoded.content.data).view(np.int32)
         return Strings(np.asarray(encoded.offsets.data).astype(np.int64), ids)
 
@@ -378,7 +391,10 @@ def _idle(sha256: str, backend: Backend, special_tokens_in_text: bool) -> "Simpl
 
 @contextmanager
 def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Iterator[Encoder]:
-    """An encoder nobody else uses meanwhile. Used ones are kept: their caches are warm."""
+    """An encoder nobody else uses meanwhile. Used ones are kept: their caches are warm.
+
+    One that was interrupted or has panicked is not used again.
+    """
     chosen = backend or spec.backend
     idle = _idle(spec.sha256, chosen, spec.special_tokens_in_text)
     try:
@@ -386,7 +402,11 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
     except Empty:
         data = _tokenizer_json(spec.url, spec.sha256)
         encoder = make_encoder(chosen, data, spec.special_tokens_in_text)
-    yield encoder
+    try:
+        yield encoder
+    except Exception:
+        idle.put(encoder)
+        raise
     idle.put(encoder)
 
 
@@ -405,7 +425,7 @@ def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> None:
 
 
 def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES) -> Strings:
-    """Documents for both backends: those of the smallest hashes, long ones truncated, up to `size` bytes.
+    """Documents for both backends: those of the smallest hashes, long ones truncated.
 
     Args:
         texts: UTF-8 texts.
@@ -414,7 +434,7 @@ def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES)
     """
     chosen: list[bytes] = []
     left = size
-    most = size // SAMPLE_DOCUMENT_BYTES * 16
+    most = size // SAMPLE_LEAST_BYTES
     for i in np.argsort(hashes, kind="stable")[:most].tolist():
         piece = _truncate(texts[i], min(left, SAMPLE_DOCUMENT_BYTES))
         left -= len(piece)
@@ -435,11 +455,10 @@ def assemble(ids: Strings, bos_id: int | None, eos_id: int) -> Strings:
     """Puts `bos_id` before and `eos_id` after every document that does not have them there."""
     count = len(ids)
     filled = ids.lengths > 0
-    starts_bare, ends_bare = np.ones(count, bool), np.ones(count, bool)
-    starts_bare[filled] = ids.data[ids.offsets[:-1][filled]] != bos_id
+    starts_bare, ends_bare = np.full(count, bos_id is not None), np.ones(count, bool)
+    if bos_id is not None:
+        starts_bare[filled] = ids.data[ids.offsets[:-1][filled]] != bos_id
     ends_bare[filled] = ids.data[ids.offsets[1:][filled] - 1] != eos_id
-    if bos_id is None:
-        starts_bare[:] = False
     offsets = np.concatenate(([0], np.cumsum(ids.lengths + starts_bare + ends_bare)))
     data = np.empty(offsets[-1], np.int32)
     own = np.ones(len(data), bool)

@@ -8,12 +8,16 @@ import sys
 import threading
 import time
 
-__all__ = ["main"]
+__all__ = ["PARENT", "main"]
+
+PARENT = "EXACTCPT_RUNNER_PID"
+"""The environment variable that names the process of the job."""
 
 
 def main() -> None:
     """Runs the worker until the runner tells it to stop or is gone."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    parent = int(os.environ[PARENT])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)
