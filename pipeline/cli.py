@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from ..schemas.errors import ExactcptError
-from .config import CHOICES, SETTINGS, parse_size
+from .config import CHOICES, MAX_WORKERS, SETTINGS, parse_size
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -112,7 +112,7 @@ PACK_OPTIONS = options(
 RUN_OPTIONS = options(
     click.option(
         "--workers",
-        type=click.IntRange(1, 1024),
+        type=click.IntRange(1, MAX_WORKERS),
         help="Of the embedded runner.  [default: all cores]",
     ),
     click.option(

@@ -69,7 +69,7 @@ class _Invocation:
     def pack_config(self) -> PackConfig:
         """The configuration of packing."""
         mixing = {s.name: s.mixing for s in self.sources if s.is_mixed}
-        mixing |= parse_mixing(self.flags.get("epochs") or (), self.flags.get("share") or ())
+        mixing |= parse_mixing(self.values.get("epochs", ()), self.values.get("share", ()))
         return PackConfig(mixing=mixing, **self._chosen(PackConfig))
 
     def run_settings(self) -> RunSettings:
@@ -97,16 +97,11 @@ class _Invocation:
         import tomli_w
 
         settings: dict[str, Any] = {
-            name: self.values[name]
-            for name in RUN_SETTINGS
-            if self.values.get(name) not in (None, ())
+            name: self.values[name] for name in RUN_SETTINGS if self.values.get(name) is not None
         }
         for config in configs:
             settings |= {n: v for n, v in asdict(config).items() if n in SETTINGS and v is not None}
         tables = [{k: v for k, v in asdict(s).items() if v is not None} for s in self.sources]
-        mixing = next((config.mixing for config in configs if isinstance(config, PackConfig)), {})
-        for table in tables:
-            table |= mixing.get(table["name"], {})
         click.echo(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}), nl=False)
         return True
 
@@ -177,7 +172,6 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
         settings,
         call.console,
         overwrite=flags["overwrite"],
-        warnings=plan.warnings,
     )
     with locked(out):
         out.write(PREPARED, wanted.to_json())
@@ -241,7 +235,7 @@ def run_pack(flags: Mapping[str, Any]) -> None:
     store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
     manifest, already = pack(
-        config, store, out, settings, call.console, overwrite=flags["overwrite"], warnings=()
+        config, store, out, settings, call.console, overwrite=flags["overwrite"]
     )
     call.report(manifest, out, already=already)
 

@@ -9,9 +9,11 @@ A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
 import difflib
+import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +22,8 @@ from ..schemas.errors import UsageError
 
 __all__ = [
     "CHOICES",
+    "FORMATS",
+    "MAX_WORKERS",
     "RUN_SETTINGS",
     "SETTINGS",
     "BackendChoice",
@@ -37,6 +41,8 @@ PackingName = Literal["concat", "best_fit"]
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 
+FORMATS = ("jsonl", "parquet", "arrow", "text", "hub")
+MAX_WORKERS = 1024
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
@@ -65,6 +71,14 @@ class SourceConfig:
     format: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("name", "pattern", "text", "id", "tokens", "format"):
+            self._check_type(name, str, "a text")
+        for name in ("epochs", "share"):
+            self._check_type(name, (int, float), "a number")
+        if self.format not in (None, *FORMATS):
+            raise UsageError(
+                f"source {self.name!r} has format {self.format!r}", expected=", ".join(FORMATS)
+            )
         _check(
             bool(self.name) and not set(self.name) & set("/,="),
             f"source name {self.name!r}",
@@ -80,6 +94,12 @@ class SourceConfig:
             raise UsageError(
                 f"source {self.name!r} reads one field as id and as document: {self.id!r}"
             )
+
+    def _check_type(self, name: str, wanted: Any, words: str) -> None:
+        value = getattr(self, name)
+        optional = name not in ("name", "pattern", "text", "id")
+        if not ((value is None and optional) or (isinstance(value, wanted) and value is not True)):
+            raise UsageError(f"source {self.name!r}: {name} is {value!r}", expected=words)
 
     @property
     def is_mixed(self) -> bool:
@@ -170,10 +190,11 @@ class PackConfig:
     def __post_init__(self) -> None:
         _check_range("window", self.window, 2, 1 << 30)
         _check_range("tau", self.tau, 0, self.window - 1)
-        for name in ("alpha", "gamma", "epsilon"):
-            _check_range(name, getattr(self, name), 0, 1e6)
-        _check_range("max_weight", self.max_weight, 1, 1e6)
-        if self.max_weight is not None and self.alpha > self.max_weight - 1:
+        _check_range("alpha", self.alpha, 0, 1000)
+        _check_range("gamma", self.gamma, 0, 10)
+        _check_range("epsilon", self.epsilon, 0, 1)
+        _check_range("max_weight", self.max_weight, 1, 1001)
+        if self.max_weight is not None and 1 + self.alpha > self.max_weight:
             raise UsageError(
                 f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
                 expected=f"alpha of at most max_weight - 1 = {self.max_weight - 1:g}",
@@ -208,7 +229,7 @@ SETTINGS: dict[str, Any] = {
 }
 """Every setting of the two configurations, by name."""
 
-RUN_SETTINGS = ("out", "store", "workers", "worker_type", "runner", "beam_args")
+RUN_SETTINGS = ("out", "store", "epochs", "share", "workers", "worker_type", "runner", "beam_args")
 """What a configuration file may say beside them."""
 
 SIZES = (
@@ -288,15 +309,15 @@ def parse_size(text: str) -> int:
         ValueError: it is none.
     """
     compact = text.strip().replace("_", "").replace(",", "").lower()
-    number = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
+    number = compact.rstrip(string.ascii_lowercase)
     unit = compact[len(number) :]
     scale = (DECIMAL | BINARY).get(
         unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
     )
-    if scale is None or not number:
+    if scale is None or not number.replace(".", "", 1).isdigit() or len(number) > 20:
         raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
-    size = Fraction(number) * scale
-    if size.denominator != 1:
+    size = Decimal(number) * scale
+    if size != size.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number")
     return int(size)
 
@@ -348,6 +369,8 @@ def _typed(name: str, value: Any, path: str) -> Any:
     wanted = _type_of(name)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise UsageError(f"{name} is {value!r}", where=path, expected=_TYPE_WORDS[wanted])
+    if name == "workers":
+        _check_range("workers", value, 1, MAX_WORKERS)
     return float(value) if wanted == (int, float) else value
 
 
@@ -361,7 +384,7 @@ _TYPE_WORDS: dict[Any, str] = {
 
 
 def _type_of(name: str) -> Any:
-    if name in ("source", "beam_args"):
+    if name in ("source", "epochs", "share", "beam_args"):
         return list
     if name in (*SIZES, "seed", "workers"):
         return int

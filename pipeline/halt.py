@@ -1,11 +1,12 @@
 """How a unit of work ends the whole job, on any runner, with an error a person can read.
 
-A runner reports a failed unit late, after its other units, and as the last line of a long traceback.
-So a unit that cannot go on writes its error into the job's folder. The other units do nothing from then on, and
-whoever waits for the job sees the file within a second.
+A runner reports a failed unit late, after its other units, as the last line of a long traceback. So
+a unit that cannot go on writes its error into the job's folder. The other units do nothing from
+then on, and whoever waits for the job sees the file within a second.
 """
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,13 @@ from ..schemas.errors import ExactcptError
 from .storage import Folder
 from .tokenization import BackendDifferenceError
 
-__all__ = ["Guard", "HaltedError", "clear_halt", "read_halt"]
+__all__ = ["Guard", "HaltedError", "clear_halt", "disk_error", "read_halt"]
 
 NAME = ".job/halt.json"
 
 
 class HaltedError(Exception):
-    """Another unit has ended the job."""
+    """A unit has ended the job."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,47 @@ class Guard:
     folder: str
 
     def __call__(self, *args: Any) -> Any:
-        """Calls the function."""
+        """Calls the function.
+
+        Raises:
+            HaltedError: another unit has ended the job, or this one with what is no Exception, such
+                as a panic of a Rust library; Beam's workers would wait for ever for that.
+        """
         folder = Folder(self.folder)
         if folder.exists(NAME):
             raise HaltedError("another unit has ended the job")
         try:
             return self.function(*args)
-        except BackendDifferenceError as error:
-            folder.write(NAME, json.dumps({"difference": str(error)}).encode())
-            raise
-        except OSError as error:
-            _write_error(folder, disk_error(error))
-            raise
-        except ExactcptError as error:
-            _write_error(folder, error)
-            raise
+        except BaseException as error:
+            _halt(folder, error)
+            if isinstance(error, Exception):
+                raise
+            raise HaltedError(f"{type(error).__name__}: {error}") from error
+
+
+def _halt(folder: Folder, error: BaseException) -> None:
+    details = "".join(traceback.format_exception(error))
+    try:
+        folder.write(NAME, json.dumps({**_describe(error), "traceback": details}).encode())
+    except OSError:  # the disk that is full; the runner's own report has to do
+        return
+
+
+def _describe(error: BaseException) -> dict[str, str | None]:
+    if isinstance(error, BackendDifferenceError):
+        return {"difference": str(error)}
+    if isinstance(error, OSError):
+        error = disk_error(error)
+    elif not isinstance(error, ExactcptError):
+        error = ExactcptError(
+            f"internal error: {type(error).__name__}: {error}", fix="see --debug; report it"
+        )
+    return {
+        "found": error.found,
+        "expected": error.expected,
+        "where": error.where,
+        "fix": error.fix,
+    }
 
 
 def disk_error(error: OSError) -> ExactcptError:
@@ -58,20 +85,15 @@ def disk_error(error: OSError) -> ExactcptError:
     return ExactcptError(
         f"reading or writing failed: {error.strerror or error}",
         where=str(error.filename) if error.filename else None,
-        fix="make room or mend the storage, and run the same command again: it goes on where it stopped",
+        fix=(
+            "make room or mend the storage, and run the same command again: it goes on where it "
+            "stopped"
+        ),
     )
 
 
-def _write_error(folder: Folder, error: ExactcptError) -> None:
-    fields = {"expected": error.expected, "where": error.where, "fix": error.fix}
-    try:
-        folder.write(NAME, json.dumps({"found": error.found, **fields}).encode())
-    except OSError:  # the disk that is full; the runner's own report has to do
-        return
-
-
 def read_halt(folder: Folder) -> None:
-    """Raises what a unit has ended the job with, if one has.
+    """Raises what a unit has ended the job with, if one has; its traceback is the error's cause.
 
     Raises:
         BackendDifferenceError: the tokenizer backends differ.
@@ -80,9 +102,10 @@ def read_halt(folder: Folder) -> None:
     if not folder.exists(NAME):
         return
     halt = json.loads(folder.read(NAME))
+    cause = HaltedError(halt.pop("traceback"))
     if "difference" in halt:
-        raise BackendDifferenceError(halt["difference"])
-    raise ExactcptError(halt.pop("found"), **halt)
+        raise BackendDifferenceError(halt["difference"]) from cause
+    raise ExactcptError(halt.pop("found"), **halt) from cause
 
 
 def clear_halt(folder: Folder) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..schemas.errors import ExactcptError, UsageError
@@ -19,7 +20,7 @@ from ..schemas.manifest import MANIFEST
 from .halt import clear_halt
 from .storage import Folder, resolve
 
-__all__ = ["JOB", "State", "begin", "differences", "is_finished", "locked"]
+__all__ = ["JOB", "State", "begin", "differences", "locked", "renew_lock"]
 
 JOB = ".job"
 STATE = f"{JOB}/state.json"
@@ -68,7 +69,7 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
     import filelock
 
     _, path = resolve(folder.url_of(LOCK))
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -124,12 +125,12 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     Raises:
         UsageError: the folder is of another job, or holds other files.
     """
-    if overwrite:
+    if overwrite and _is_ours(folder):
         _remove_owned(folder, owned)
     if folder.exists(STATE):
         _refuse_if_different(folder, State.of_json(folder.read(STATE)), state)
     else:
-        _refuse_foreign_files(folder, owned)
+        _refuse_foreign_files(folder)
     if folder.exists(MANIFEST):
         return True
     folder.remove_temporaries()
@@ -138,35 +139,39 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     return False
 
 
-def is_finished(folder: Folder, state: State, name: str = STATE) -> bool:
-    """Whether an equal job has finished in the folder."""
-    if not (folder.exists(MANIFEST) and folder.exists(name)):
+def _is_ours(folder: Folder) -> bool:
+    """Whether a job of ours has written the folder: the state is the first thing it writes."""
+    if folder.exists(STATE):
+        return True
+    try:
+        found = json.loads(folder.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
         return False
-    return State.of_json(folder.read(name)).to_json() == state.to_json()
+    return isinstance(found, dict) and str(found.get("format")).startswith("exactcpt ")
 
 
 def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
-    """The manifest goes first, so that nothing half-removed counts as complete."""
-    for name in (MANIFEST, STATE, *owned, JOB):
-        if "." in name.rpartition("/")[2].lstrip("."):
+    """Manifest first, so that nothing half-removed is complete; state last, so that it is ours."""
+    folder.remove(MANIFEST)
+    for name in owned:
+        if "." in name:
             folder.remove(name)
-        elif name == JOB:
-            for inside in folder.names(JOB):
-                if inside != LOCK:
-                    folder.remove(inside)
         else:
             folder.remove_tree(name)
+    for name in folder.names(JOB):
+        if name not in (LOCK, STATE):
+            folder.remove(name)
+    folder.remove(STATE)
 
 
-def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
-    names = [name for name in folder.names() if name != LOCK]
-    if folder.exists(MANIFEST):
+def _refuse_foreign_files(folder: Folder) -> None:
+    if folder.exists(MANIFEST) and _is_ours(folder):
         raise UsageError(
             "this folder holds finished output, but not what it was made with (.job)",
             where=folder.url,
             fix="write to another folder, or replace it with --overwrite",
         )
-    foreign = [n for n in names if not n.startswith((f"{JOB}/", *owned)) and not n.endswith(".tmp")]
+    foreign = [name for name in folder.names() if not name.startswith(f"{JOB}/")]
     if foreign:
         raise UsageError(
             f"this folder holds files of something else: {', '.join(foreign[:3])}",

@@ -7,6 +7,7 @@ the case; every other block is parsed line by line.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -70,7 +71,8 @@ class Strings:
     """Values of varying length over one buffer, as Arrow lays them out.
 
     Attributes:
-        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1].
+        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1], from 0 to
+            len(data).
         data: uint8 for UTF-8 text, int32 for token ids.
     """
 
@@ -107,9 +109,14 @@ class Strings:
             _, offsets, data = array.buffers()
             ends = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1]
             values = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-            return cls(ends.astype(np.int64), values)
-        ids = np.asarray(array.values)
-        return cls(np.asarray(array.offsets).astype(np.int64), ids.astype(np.int32, copy=False))
+        else:
+            ends, values = np.asarray(array.offsets), np.asarray(array.values)
+        # A slice of an array has the buffers of all of it.
+        data = values[ends[0] : ends[-1]]
+        return cls(
+            ends.astype(np.int64) - ends[0],
+            data if data.dtype == np.uint8 else data.astype(np.int32, copy=False),
+        )
 
     def select(self, keep: NDArray[np.bool_]) -> "Strings":
         """Only the values where `keep` is true."""
@@ -168,28 +175,42 @@ def _load(line: bytes, fields: Fields) -> Any:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise _Reject("invalid UTF-8") from None
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            raise _Reject("more than one JSON value on the line") from None
-        raise _Reject("malformed JSON") from None
-    except RecursionError:
-        return _load_deep(line, fields)
-    except ValueError:  # an integer with more digits than Python converts
-        raise _Reject("malformed JSON") from None
-
-
-def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
-    """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates."""
-    rows = _read_rows(line, fields)
-    if rows is None or len(rows.content) != 1:
-        raise _Reject("malformed JSON")
-    return {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
+    for decoder in (_DECODER, _LONG_INTEGERS_DECODER):
+        try:
+            return decoder.decode(text)
+        except json.JSONDecodeError as error:
+            if error.msg == "Extra data":
+                raise _Reject("more than one JSON value on the line") from None
+            raise _Reject("malformed JSON") from None
+        except RecursionError:
+            return _load_deep(line, fields)
+        except ValueError:  # an integer with more digits than Python converts
+            continue
+    raise AssertionError("floats have no limit of digits")
 
 
 def _no_constant(name: str) -> None:
     raise _Reject(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_LONG_INTEGERS_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits),
+)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+
+
+def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
+    """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates.
+
+    Outside strings it accepts one thing that is not JSON: NaN and the names of infinity.
+    """
+    rows = _read_rows(line, fields)
+    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
+        raise _Reject("malformed JSON")
+    found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _id_of(value: dict[str, Any], fields: Fields) -> str | None:
@@ -300,12 +321,12 @@ def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
                     explicit_schema=schema, unexpected_field_behavior="ignore"
                 ),
             )
+            ids = _one_chunk(table[fields.id]).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
         content = _one_chunk(table[fields.content])
-        if fields.tokens is not None and content.values.null_count:
-            return None
-        return _Rows(_one_chunk(table[fields.id]).cast(pa.string()), content)
+        has_null_id = fields.tokens is not None and content.values.null_count
+        return None if has_null_id else _Rows(ids, content)
     return None
 
 

@@ -87,7 +87,6 @@ def pack(
     console: Console,
     *,
     overwrite: bool,
-    warnings: Sequence[str],
 ) -> tuple[Manifest, bool]:
     """Runs the job.
 
@@ -98,7 +97,6 @@ def pack(
         settings: where the graph runs.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
-        warnings: of tokenization.
 
     Returns:
         The shard set's manifest, and whether an equal job had finished before.
@@ -113,7 +111,7 @@ def pack(
         require_space(out, int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN))
         _run(task, config, settings, console)
         out.write("tokenizer.json", store.read("tokenizer.json"))
-        return _finish(task, state, manifest, digest, out, warnings), False
+        return _finish(task, state, manifest, digest, out), False
 
 
 def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
@@ -260,7 +258,6 @@ def _finish(
     store_manifest: Manifest,
     digest: str,
     out: Folder,
-    warnings: Sequence[str],
 ) -> Manifest:
     plans = _summaries(out, "plans")
     weights = json.loads(out.read(f"{JOB}/weights.json"))
@@ -279,7 +276,7 @@ def _finish(
         "shards": {split: _summaries(out, split) for split in SPLITS},
         "documents": documents,
         "store": {"manifest_xxh3_128": digest},
-        "warnings": [*warnings, *_warnings(task, weights["table"], splits)],
+        "warnings": [*store_manifest["warnings"], *_warnings(task, weights["table"], splits)],
     }
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):

@@ -146,7 +146,7 @@ class _Execution(threading.Thread):
 
 
 def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -> Any:
-    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+    if not _debugs():
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -166,6 +166,10 @@ def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -
         ]
     )
     return beam.Pipeline(runner=_embedded_runner(processes), options=options)
+
+
+def _debugs() -> bool:
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
@@ -221,6 +225,7 @@ def _start_worker_process(handler: Any) -> subprocess.Popen[bytes]:
         PARENT: str(os.getpid()),
     }
     command = [sys.executable, "-m", "exactcpt.pipeline.worker"]
+    command += ["--debug"] if _debugs() else []
     # A session of its own: Ctrl-C is for the job, which ends its workers itself.
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True

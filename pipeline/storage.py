@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,13 +27,17 @@ __all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
 TEMPORARY = ".tmp"
 
 
-@cache
 def resolve(url: str) -> tuple[Any, str]:
     """The fsspec filesystem of a path or URL, and the path inside it.
 
     Raises:
         ExactcptError: no driver is installed for the URL's protocol.
     """
+    # A relative path is another file after a change of the working directory: it is not remembered.
+    return _resolve(url) if is_local_url(url) else _resolve_once(url)
+
+
+def _resolve(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
@@ -42,6 +46,9 @@ def resolve(url: str) -> tuple[Any, str]:
         raise ExactcptError(
             f"no filesystem for {url}: {error}", fix="install the fsspec driver it names"
         ) from None
+
+
+_resolve_once = lru_cache(maxsize=1 << 12)(_resolve)
 
 
 def is_local_url(url: str) -> bool:
@@ -64,6 +71,13 @@ def checksum(path: Path) -> str:
             return xxhash.xxh3_128_hexdigest(view)
 
 
+def _resolve_fresh(url: str) -> tuple[Any, str]:
+    """As `resolve`, for reading what others write: drivers remember listings."""
+    fs, path = resolve(url)
+    fs.invalidate_cache()
+    return fs, path
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder by its path or URL. Names of files are relative to it, with forward slashes."""
@@ -78,29 +92,31 @@ class Folder:
         return f"{self.url.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
-        fs, path = resolve(self.url_of(name))
+        fs, path = _resolve_fresh(self.url_of(name))
         return fs.exists(path)
 
     def read(self, name: str) -> bytes:
-        fs, path = resolve(self.url_of(name))
+        fs, path = _resolve_fresh(self.url_of(name))
         return fs.cat_file(path)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
-        fs, path = resolve(self.url_of(name))
+        fs, path = _resolve_fresh(self.url_of(name))
         try:
             return int(fs.info(path)["size"])
         except FileNotFoundError:
             return None
 
     def names(self, below: str = "") -> list[str]:
-        """All files below a subfolder, sorted, as names relative to this folder."""
-        fs, root = resolve(self.url.rstrip("/"))
-        _, path = resolve(self.url_of(below).rstrip("/"))
+        """All whole files below a subfolder, sorted, as names relative to this folder."""
+        return [name for name in self._all_names(below) if not _is_temporary(name)]
+
+    def _all_names(self, below: str = "") -> list[str]:
+        _, root = resolve(self.url.rstrip("/"))
+        fs, path = _resolve_fresh(self.url_of(below).rstrip("/"))
         if self.is_local:
             found = [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
         else:
-            fs.invalidate_cache()
             found = fs.find(path)
         return sorted(str(PurePosixPath(file).relative_to(root)) for file in found)
 
@@ -144,14 +160,18 @@ class Folder:
         parent, _, base = target.rpartition("/")
         temporary = f"{parent}/.{base}.{uuid.uuid4().hex}{TEMPORARY}"
         fs.makedirs(parent, exist_ok=True)
-        fs.put_file(str(scratch), temporary)
-        fs.mv(temporary, target)
+        try:
+            fs.put_file(str(scratch), temporary)
+            fs.mv(temporary, target)
+        except BaseException:
+            with suppress(Exception):
+                fs.rm_file(temporary)
+            raise
 
     def remove_temporaries(self) -> None:
         """Removes what writers that were killed have left. No other job may be running here."""
-        for name in self.names():
-            base = PurePosixPath(name).name
-            if base.startswith(".") and base.endswith(TEMPORARY):
+        for name in self._all_names():
+            if _is_temporary(name):
                 self.remove(name)
 
     def free_bytes(self) -> int | None:
@@ -177,6 +197,11 @@ class Folder:
                 fs, remote = resolve(self.url_of(name))
                 fs.get_file(remote, str(path))
             yield paths
+
+
+def _is_temporary(name: str) -> bool:
+    base = PurePosixPath(name).name
+    return base.startswith(".") and base.endswith(TEMPORARY)
 
 
 @contextmanager

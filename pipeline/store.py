@@ -1,15 +1,16 @@
 """The token store: writing the parts of a split, and reading parts back.
 
-A split of the input becomes one part, or several where it is compressed or larger than it seemed. A
-part is written as documents, index, rejected records, and at last its summary: what has a summary is complete and is
-kept when a job is run again.
+A split of the input becomes one part, or several where it is compressed or larger than it seemed.
+A part is written as documents, index, rejected records, and at last its summary: what has a summary
+is complete and is kept when a job is run again. A summary of the other backend does not count, so
+that a job which falls back never mixes the two.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .sources import Split, read_member
 from .storage import Folder
 from .tokenization import (
     SAMPLE_BYTES,
+    Backend,
     Encoder,
     TokenizerSpec,
     assemble,
@@ -34,6 +36,7 @@ from .tokenization import (
 )
 
 __all__ = [
+    "BACKEND",
     "MAX_DOCUMENT_TOKENS",
     "PartIndex",
     "PartTokens",
@@ -45,6 +48,9 @@ __all__ = [
 ]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
+
+BACKEND = ".job/backend.json"
+"""Says which backend the job has decided on, as `used`."""
 
 Summary = dict[str, Any]
 
@@ -87,11 +93,12 @@ def tokenize_split(
         BackendDifferenceError: gigatoken and the reference differ.
     """
     store = Folder(task.store)
-    if _is_complete(store, split):
+    backend = task.tokenizer.backend
+    if _is_complete(store, split, backend):
         return
     for piece, batches in enumerate(_pieces(_read(split, task, newlines), task.split_bytes)):
         ordinal = f"{split.ordinal:06d}-{piece:04d}"
-        if store.exists(names.summary_name(ordinal)):
+        if _summary(store, ordinal, backend) is not None:
             for _ in batches:
                 pass
             continue
@@ -99,15 +106,29 @@ def tokenize_split(
             builder = _PartBuilder(split.source, task, encoder, reference)
             for batch in batches:
                 builder.add(batch)
+        if _is_outdated(store, backend):
+            return
         builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
 
 
-def _is_complete(store: Folder, split: Split) -> bool:
+def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
+    """The summary of a complete part; None where there is none, or one of the other backend."""
+    name = names.summary_name(ordinal)
+    summary = json.loads(store.read(name)) if store.exists(name) else None
+    return summary if summary and summary["backend"] == backend else None
+
+
+def _is_outdated(store: Folder, backend: Backend) -> bool:
+    """Whether the job has changed its backend, and this is a worker it could not stop."""
+    return store.exists(BACKEND) and json.loads(store.read(BACKEND))["used"] != backend
+
+
+def _is_complete(store: Folder, split: Split, backend: Backend) -> bool:
     for piece in count():
-        name = names.summary_name(f"{split.ordinal:06d}-{piece:04d}")
-        if not store.exists(name):
+        summary = _summary(store, f"{split.ordinal:06d}-{piece:04d}", backend)
+        if summary is None:
             return False
-        if json.loads(store.read(name))["last"]:
+        if summary["last"]:
             return True
     return False
 
@@ -131,7 +152,7 @@ class _Piece:
         filled = 0
         while filled < self._size and self._batches.has_next:
             batch = self._batches.take()
-            filled += batch.content.data.nbytes
+            filled += _size(batch.content)
             yield batch
         self.is_last = not self._batches.has_next
 
@@ -196,29 +217,30 @@ class _PartBuilder:
         self.rejected += batch.rejected
         hashes = content_hashes(batch.content)
         if self.task.fields[self.source].tokens is None:
-            self.text_bytes += int(batch.content.lengths.sum())
+            self.text_bytes += _size(batch.content)
             ids = self.encoder.encode(batch.content)
             self._compare(batch.content, hashes)
         else:
             ids = batch.content
-        keep = self._drop(ids.lengths)
         spec = self.task.tokenizer
+        tokens = assemble(ids, spec.bos_id, spec.eos_id)
+        keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None))
         self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
-        self.tokens.append(assemble(ids.select(keep), spec.bos_id, spec.eos_id))
+        self.tokens.append(tokens.select(keep))
         self.hashes.append(hashes[keep])
 
     def _compare(self, texts: Strings, hashes: NDArray[np.void]) -> None:
         """Spends on the batch its proportion of the part's sample."""
         if self.reference is None or not len(texts):
             return
-        share = SAMPLE_BYTES * len(texts.data) // max(1, self.task.split_bytes)
+        share = SAMPLE_BYTES * _size(texts) // max(1, self.task.split_bytes)
         drawn = sample(texts, hash_prefixes(hashes), min(self.sample_left, max(share, 1 << 10)))
         self.sample_left -= len(drawn.data)
         compare_backends(self.encoder, self.reference, drawn)
 
     def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Counts the documents that are too short, and returns which are not."""
-        empty, short = lengths == 0, lengths < self.task.min_tokens
+        empty, short = lengths <= 0, lengths < self.task.min_tokens
         self.dropped["empty"] += int(empty.sum())
         self.dropped["short"] += int((short & ~empty).sum())
         return ~(empty | short)
@@ -251,11 +273,12 @@ class _PartBuilder:
     def _write_documents(self, store: Folder, ordinal: str) -> Any:
         schema = names.part_schema(self.source)
         list_type = schema.field("tokens").type
+        arrays: Any = pa.LargeListArray
         batches = [
             pa.RecordBatch.from_arrays(
                 [
                     ids.cast(pa.string()),
-                    pa.LargeListArray.from_arrays(
+                    arrays.from_arrays(
                         pa.array(tokens.offsets), pa.array(tokens.data), type=list_type
                     ),
                 ],
@@ -288,12 +311,17 @@ class _PartBuilder:
         return _write_ipc(store, names.index_name(ordinal), schema, [batch])
 
 
+def _size(content: Strings) -> int:
+    """Bytes of the values; the buffer they are in may have more."""
+    return int(content.offsets[-1] - content.offsets[0]) * content.data.itemsize
+
+
 def content_hashes(content: Strings) -> NDArray[np.void]:
     """xxh3-128 of every value's bytes, as 16 bytes each."""
-    view = memoryview(np.ascontiguousarray(content.data)).cast("B")
+    view = np.ascontiguousarray(content.data).view(np.uint8).data
     ends = (content.offsets * content.data.itemsize).tolist()
     digest = xxhash.xxh3_128_digest
-    joined = b"".join([digest(view[a:b]) for a, b in zip(ends, ends[1:], strict=False)])
+    joined = b"".join([digest(view[a:b]) for a, b in pairwise(ends)])
     return np.frombuffer(joined, np.dtype("V16"))
 
 

@@ -51,9 +51,7 @@ def shard_tables(manifest: Manifest) -> list[Any]:
 
 
 def _sources(manifest: Manifest) -> Any:
-    table = _table(
-        "source", "documents", "tokens", "copies", "trained on", "share", "dropped"
-    )
+    table = _table("source", "documents", "tokens", "copies", "trained on", "share", "dropped")
     total = max(1, manifest["splits"]["train"]["tokens"])
     for source in manifest["sources"]:
         train = source["splits"]["train"]["tokens"]

@@ -81,7 +81,7 @@ TORTURE_TEXTS: tuple[str, ...] = (
 
 
 class BackendDifferenceError(Exception):
-    """gigatoken and the reference encode a text differently."""
+    """gigatoken encodes a text differently from the reference, or fails on one."""
 
 
 class UnsupportedTokenizerError(Exception):
@@ -137,7 +137,7 @@ class TokenizerFile:
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """All tokens, added ones included, and their ids."""
-        return _reference(self.json).get_vocab(with_added_tokens=True)
+        return _reference(self.json, False).get_vocab(with_added_tokens=True)
 
     @property
     def largest_id(self) -> int:
@@ -212,7 +212,7 @@ class TokenizerFile:
         return eos_id if found is None else found
 
     def _template_prefix(self) -> list[int]:
-        tokenizer = _reference(self.json)
+        tokenizer = _reference(self.json, False)
         bare = tokenizer.encode("a", add_special_tokens=False).ids
         full = tokenizer.encode("a", add_special_tokens=True).ids
         for start in range(len(full) - len(bare) + 1):
@@ -256,7 +256,7 @@ def load_tokenizer(path: str) -> TokenizerFile:
         else (url.rpartition("/")[0] + "/tokenizer_config.json")
     )
     try:
-        _reference(data)
+        _reference(data, False)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ExactcptError(
             f"this is not a tokenizer: {' '.join(str(error).split())[:200]}",
@@ -291,7 +291,7 @@ def _config_token(config: dict[str, Any], name: str) -> str | None:
 
 
 @cache
-def _reference(data: bytes, special_tokens_in_text: bool = False) -> Any:
+def _reference(data: bytes, special_tokens_in_text: bool) -> Any:
     """One shared instance a mode: `tokenizers` encodes from several threads at once."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
@@ -349,7 +349,12 @@ class _Gigatoken:
         layout = contents.ListOffsetArray(
             ak.index.Index64(texts.offsets), characters, parameters={"__array__": "string"}
         )
-        encoded: Any = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
+        try:
+            encoded: Any = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
+        except BaseException as error:
+            if _is_of_library(error):
+                raise BackendDifferenceError(f"gigatoken failed: {error}") from None
+            raise
         ids = np.asarray(encoded.content.data).view(np.int32)
         return Strings(np.asarray(encoded.offsets.data).astype(np.int64), ids)
 
@@ -373,9 +378,14 @@ def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) ->
     try:
         return _Gigatoken(data, special_tokens_in_text)
     except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+        if _is_of_library(error):
             raise UnsupportedTokenizerError(" ".join(str(error).split())[:200]) from None
         raise
+
+
+def _is_of_library(error: BaseException) -> bool:
+    """Whether it is an error of a library in Rust, whose panics are no Exceptions."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @cache
@@ -393,7 +403,7 @@ def _idle(sha256: str, backend: Backend, special_tokens_in_text: bool) -> "Simpl
 def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Iterator[Encoder]:
     """An encoder nobody else uses meanwhile. Used ones are kept: their caches are warm.
 
-    One that was interrupted or has panicked is not used again.
+    One that was interrupted is not used again.
     """
     chosen = backend or spec.backend
     idle = _idle(spec.sha256, chosen, spec.special_tokens_in_text)

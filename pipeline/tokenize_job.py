@@ -19,7 +19,7 @@ from .progress import Console, Count, Progress
 from .runner import RunSettings, run
 from .sources import Format, InputFile, Source, Split, find_files, make_splits
 from .storage import Folder
-from .store import TokenizeTask
+from .store import BACKEND, TokenizeTask
 from .tokenization import (
     Backend,
     BackendDifferenceError,
@@ -38,7 +38,6 @@ __all__ = ["OWNED", "TokenizePlan", "estimate_job", "plan_tokenize", "tokenize"]
 
 OWNED = ("tokenizer.json", "parts", "rejected")
 TOKENIZER = "tokenizer.json"
-BACKEND = f"{JOB}/backend.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +358,7 @@ def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str |
         json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
     ]
     _refuse_too_many_rejected(plan, summaries, store)
+    inputs = _inputs(plan, store)
     manifest: Manifest = {
         "format": TOKEN_STORE,
         "format_version": 1,
@@ -377,12 +377,17 @@ def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str |
                 "fallback": fallback,
             },
         },
-        "inputs": _inputs(plan, store),
+        "inputs": inputs,
         "sources": [
             {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}
             for name in plan.files
         ],
         "parts": [_part(s) for s in summaries if s["documents"]],
+        "warnings": [
+            *plan.warnings,
+            *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
+            *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+        ],
     }
     store.write(MANIFEST, dump(manifest))
     store.remove_tree(f"{JOB}/files")

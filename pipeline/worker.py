@@ -1,8 +1,9 @@
 """What a worker process runs: Beam's SDK worker, which ends when the job's process does.
 
-python -m exactcpt.pipeline.worker
+python -m exactcpt.pipeline.worker [--debug]
 """
 
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,8 @@ PARENT = "EXACTCPT_RUNNER_PID"
 
 def main() -> None:
     """Runs the worker until the runner tells it to stop or is gone."""
+    if "--debug" not in sys.argv:
+        logging.getLogger().addHandler(logging.NullHandler())  # else Beam logs to stderr
     parent = int(os.environ[PARENT])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     from apache_beam.runners.worker import sdk_worker_main

@@ -262,6 +262,7 @@ def write_store(folder: Path, corpus: Corpus, rows_per_batch: int = 3) -> None:
         "inputs": [],
         "sources": [{"name": s, "read": read_counts(corpus, s)} for s in corpus.sources],
         "parts": parts,
+        "warnings": [],
     }
     write_manifest(folder, manifest)
     refresh_store(folder)

@@ -53,6 +53,7 @@ SHARED = {
         },
     ],
 }
+
 STORE = {
     "format": TOKEN_STORE,
     **SHARED,
@@ -68,6 +69,7 @@ STORE = {
             "index": {"path": "parts/000000-0000.index.arrow", "bytes": 90, "xxh3_128": CHECKSUM},
         }
     ],
+    "warnings": [],
 }
 
 
