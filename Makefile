@@ -9,6 +9,7 @@ INSTALLED := $(VENV)/.installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" 
 
 DEMO := demo-shards
 LOCK := build/lock
+BENCH := build/bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format pytest bench lock clean
@@ -60,7 +61,7 @@ pytest: $(INSTALLED) ## the tests alone; choose some with ARGS="-k packing"
 
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py
-	$(BIN)/python tests/benchmarks/prepare.py
+	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
 
 # One torch, the version that everything here was tried with. Its CUDA libraries are left out:
 # torch pins them itself, and a pin here would make pip replace those of another build or image.

@@ -272,12 +272,18 @@ def _set_up_logging(debug: bool) -> None:
 def main() -> NoReturn:
     """The console script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if "--debug" not in sys.argv:
+        threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
     code = run_command()
     sys.stdout.flush()
     sys.stderr.flush()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # they are still at work on what was given up
     sys.exit(code)
+
+
+def _ignore(_: object) -> None:
+    """Errors of other libraries' threads; a job's own error comes from its main thread."""
 
 
 def _interrupt(*_: object) -> None:

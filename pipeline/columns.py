@@ -23,6 +23,7 @@ def batch_of_columns(rows: Any, file: str, fields: Fields, first_row: int) -> Ba
 
     Raises:
         ExactcptError: the column is missing or of a type that cannot be a document.
+        ArrowInvalid: the columns are corrupt.
     """
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
@@ -57,7 +58,7 @@ def _content(rows: Any, file: str, fields: Fields) -> Any:
     if fields.tokens is None and _is_text(column.type):
         return column.cast(pa.large_string()) if column.type != pa.string() else column
     if fields.tokens is not None and _is_list_of_integers(column.type):
-        return column.cast(pa.large_list(pa.int64()))
+        return column.cast(pa.large_list(pa.int64()), safe=False)
     raise ExactcptError(
         f"column {name!r} holds {column.type}",
         where=file,
@@ -83,6 +84,7 @@ def _ids(rows: Any, file: str, fields: Fields) -> Any:
 
 def _plain(column: Any) -> Any:
     """One array without dictionary encoding."""
+    _is_valid(column)  # casts and filters trust what they read
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -125,8 +127,15 @@ def _reason(content: Any, ids: Any, fields: Fields) -> str | None:
 
 
 def _is_valid(column: Any) -> bool:
+    """Whether all strings are UTF-8.
+
+    Raises:
+        ArrowInvalid: the column has another fault: it is corrupt.
+    """
     try:
         column.validate(full=True)
-    except pa.ArrowInvalid:
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
         return False
     return True

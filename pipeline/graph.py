@@ -16,12 +16,15 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
-from . import units
+from . import pack_units as pack
+from . import selection_units as select
+from . import tokenize_units as tokenize
 from .plan import Group
+from .selection_units import PackTask
 from .sources import Split
 from .store import TokenizeTask
+from .tokenize_units import ScanTask
 from .transforms import Spread, SumHistograms, Work, assign_lanes
-from .units import PackTask, ScanTask
 
 __all__ = ["pack_graph", "tokenize_graph"]
 
@@ -46,13 +49,13 @@ def tokenize_graph(
         p
         | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
         | "Spread files" >> Spread()
-        | "Scan files" >> beam.ParDo(Work(units.scan_files, task.store, many=True), task)
+        | "Scan files" >> beam.ParDo(Work(tokenize.scan_files, task.store, many=True), task)
     )
     _ = (
         p
         | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
         | "Spread splits" >> Spread()
-        | "Tokenize" >> beam.ParDo(Work(units.tokenize, task.store), task, AsDict(facts))
+        | "Tokenize" >> beam.ParDo(Work(tokenize.tokenize, task.store), task, AsDict(facts))
     )
 
 
@@ -74,47 +77,47 @@ def pack_graph(
         p
         | "Groups" >> beam.Create(assign_lanes(groups, lambda g: g.tokens, lanes))
         | "Spread groups" >> Spread()
-        | "Plan" >> beam.ParDo(Work(units.plan, task.out), task, repeated, quotas)
+        | "Plan" >> beam.ParDo(Work(pack.plan, task.out), task, repeated, quotas)
     )
     weights = (
         plans
-        | "Histograms" >> beam.Map(units.train_histogram, window)
+        | "Histograms" >> beam.Map(pack.train_histogram, window)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
-        | "Weigh" >> beam.ParDo(Work(units.weigh, task.out), task)
+        | "Weigh" >> beam.ParDo(Work(pack.weigh, task.out), task)
     )
     _ = (
         plans
         | "All plans" >> beam.combiners.ToList()
-        | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
+        | "Number shards" >> beam.FlatMap(pack.number_shards, task, lanes)
         | "Spread shards" >> Spread()
         | "Write shards"
-        >> beam.ParDo(Work(units.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
+        >> beam.ParDo(Work(pack.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
     )
     _ = (
         p
         | "Documents"
-        >> beam.Create(assign_lanes(units.documents_tasks(task.parts), lambda d: d.rows, lanes))
+        >> beam.Create(assign_lanes(pack.documents_tasks(task.parts), lambda d: d.rows, lanes))
         | "Spread documents" >> Spread()
         | "Write documents"
-        >> beam.ParDo(Work(units.fill_documents, task.out), task, repeated, quotas)
+        >> beam.ParDo(Work(pack.fill_documents, task.out), task, repeated, quotas)
     )
 
 
 def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
     """Names of the files that list repeated documents; none where they are kept."""
-    ranges = units.hash_ranges(sum(part.documents for part in task.parts)) if task.dedup else []
+    ranges = select.hash_ranges(sum(part.documents for part in task.parts)) if task.dedup else []
     return (
         p
         | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
         | "Spread hash ranges" >> Spread()
-        | "Find repeated" >> beam.ParDo(Work(units.find_repeated, task.out), task)
+        | "Find repeated" >> beam.ParDo(Work(select.find_repeated, task.out), task)
     )
 
 
 def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) -> Any:
     """How many copies the documents of each source have, as one element."""
     if not task.mixes:
-        return p | "Plain quotas" >> beam.Create([units.plain_quotas(task)])
+        return p | "Plain quotas" >> beam.Create([select.plain_quotas(task)])
     parts = (
         p
         | "Parts" >> beam.Create(assign_lanes(task.parts, lambda part: part.documents, lanes))
@@ -122,24 +125,27 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
     )
     measures = (
         parts
-        | "Measure" >> beam.ParDo(Work(units.measure, task.out), task, repeated)
-        | "Sum measures" >> beam.CombinePerKey(units.Measure.total)
+        | "Measure" >> beam.ParDo(Work(select.measure, task.out), task, repeated)
+        | "Sum measures" >> beam.CombinePerKey(select.Measure.total)
     )
     targets = (
         p
         | "Set targets" >> beam.Create([None])
-        | "Targets" >> beam.Map(units.targets, task, AsDict(measures))
+        | "Targets" >> beam.Map(select.targets, task, AsDict(measures))
     )
     candidates = (
         parts
         | "Candidates"
         >> beam.ParDo(
-            Work(units.candidates, task.out, many=True), task, repeated, AsSingleton(targets)
+            Work(select.candidates, task.out, many=True),
+            task,
+            repeated,
+            AsSingleton(targets),
         )
         | "Candidates of a source" >> beam.GroupByKey()
     )
     return (
         p
         | "Set quotas" >> beam.Create([None])
-        | "Quotas" >> beam.Map(units.quotas, task, AsSingleton(targets), AsDict(candidates))
+        | "Quotas" >> beam.Map(select.quotas, task, AsSingleton(targets), AsDict(candidates))
     )

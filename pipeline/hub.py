@@ -7,9 +7,23 @@ from typing import Any, NamedTuple
 
 from ..schemas.errors import ExactcptError
 
-__all__ = ["pin", "read_shard", "shard_count"]
+__all__ = ["Pinned", "pin", "read_shard", "shard_count"]
 
 ROWS_PER_TABLE = 1000
+
+
+class Pinned(NamedTuple):
+    """A data set as it is now.
+
+    Attributes:
+        pattern: names exactly this version, from any working directory.
+        label: the pattern without paths of this machine.
+        stamp: what changes when the data set does.
+    """
+
+    pattern: str
+    label: str
+    stamp: str
 
 
 class _Name(NamedTuple):
@@ -18,22 +32,30 @@ class _Name(NamedTuple):
     config: str | None
     split: str
 
+    def pattern(self, name: str) -> str:
+        return f"{name}:{self.config or ''}:{self.split}"
 
-def pin(pattern: str) -> tuple[str, str]:
-    """The pattern with its revision resolved to a commit, and that commit.
 
-    A folder or script on this machine has no commit; it stays as it is.
+def pin(pattern: str) -> Pinned:
+    """Resolves the revision to a commit; of a folder on this machine takes the state of its files.
+
+    Raises:
+        ExactcptError: there is no such data set.
     """
     parsed = _parse(pattern)
-    if Path(parsed.name).exists():
-        return pattern, "local"
+    folder = Path(parsed.name).absolute()
+    if folder.exists():
+        files = [file.stat() for file in [folder, *folder.rglob("*")] if file.is_file()]
+        stamp = f"{sum(f.st_size for f in files)} {max((f.st_mtime for f in files), default=0)}"
+        return Pinned(parsed.pattern(str(folder)), parsed.pattern(folder.name), stamp)
     import huggingface_hub
 
     try:
         info = huggingface_hub.HfApi().dataset_info(parsed.name, revision=parsed.revision)
     except Exception as error:
-        raise _cannot_open(pattern, error) from error
-    return f"{parsed.name}@{info.sha}:{parsed.config or ''}:{parsed.split}", str(info.sha)
+        raise _failed("cannot open the data set", pattern, error) from error
+    pinned = parsed.pattern(f"{parsed.name}@{info.sha}")
+    return Pinned(pinned, pinned, str(info.sha))
 
 
 def shard_count(pattern: str) -> int:
@@ -45,12 +67,15 @@ def read_shard(pattern: str, index: int) -> Iterator[Any]:
     """The rows of one shard as Arrow tables, in order."""
     data = _open(pattern)
     shard = data.shard(num_shards=data.num_shards, index=index).with_format("arrow")
-    yield from shard.iter(batch_size=ROWS_PER_TABLE)
+    try:
+        yield from shard.iter(batch_size=ROWS_PER_TABLE)
+    except Exception as error:
+        raise _failed("cannot read the data set to its end", pattern, error) from error
 
 
 def _parse(pattern: str) -> _Name:
     head, *rest = pattern.split(":")
-    name, _, revision = head.partition("@")
+    name, _, revision = (head, "", "") if Path(head).exists() else head.partition("@")
     config = rest[0] if rest else ""
     return _Name(name, revision or None, config or None, rest[1] if len(rest) > 1 else "train")
 
@@ -63,13 +88,13 @@ def _open(pattern: str) -> Any:
     try:
         return datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
     except Exception as error:
-        raise _cannot_open(pattern, error) from error
+        raise _failed("cannot open the data set", pattern, error) from error
 
 
-def _cannot_open(pattern: str, error: Exception) -> ExactcptError:
+def _failed(what: str, pattern: str, error: Exception) -> ExactcptError:
     """datasets and the hub's client raise errors of many kinds, from many libraries."""
     return ExactcptError(
-        f"cannot open the data set: {' '.join(str(error).split())[:300]}",
+        f"{what}: {' '.join(str(error).split())[:300]}",
         where=pattern,
         expected="NAME[@REVISION][:CONFIG[:SPLIT]] of a data set that datasets can stream",
     )

@@ -2,31 +2,35 @@
 
 .job/lock         held while a job runs
 .job/state.json   settings and inputs of the job that writes this folder
+.job/removing     there while an older job's files are removed
 .job/...          what the job needs to go on after it was killed
 """
 
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..schemas.errors import ExactcptError, UsageError
-from ..schemas.manifest import MANIFEST
+from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
 from .halt import clear_halt
 from .storage import Folder, resolve
 
-__all__ = ["JOB", "State", "begin", "differences", "locked", "renew_lock"]
+__all__ = ["JOB", "State", "begin", "differences", "locked"]
 
 JOB = ".job"
 STATE = f"{JOB}/state.json"
 LOCK = f"{JOB}/lock"
+REMOVING = f"{JOB}/removing"
 STALE_SECONDS = 120
 """A lock on an object store counts as left behind when it has not been renewed for this long."""
+RENEW_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +72,8 @@ def locked(folder: Folder) -> Iterator[None]:
 def _locked_on_disk(folder: Folder) -> Iterator[None]:
     import filelock
 
-    _, path = resolve(folder.url_of(LOCK))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(resolve(folder.url_of(LOCK))[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -88,18 +92,26 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
         held = json.loads(folder.read(LOCK))
         if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
             raise _busy(folder)
-    folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            with suppress(OSError):  # the next one may succeed
+                _write_lock(folder, mine)
+
+    _write_lock(folder, mine)
+    renewal = threading.Thread(name="exactcpt-lock", target=renew, daemon=True)
+    renewal.start()
     try:
         yield
     finally:
+        ended.set()
+        renewal.join()
         folder.remove(LOCK)
 
 
-def renew_lock(folder: Folder) -> None:
-    """Tells others on an object store that the job is alive. Local locks end with their process."""
-    if not folder.is_local:
-        mine = f"{socket.gethostname()}:{os.getpid()}"
-        folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
+def _write_lock(folder: Folder, mine: str) -> None:
+    folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
 
 
 def _busy(folder: Folder) -> ExactcptError:
@@ -116,7 +128,7 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     Args:
         folder: what the job writes; must be locked.
         state: settings and inputs of the job.
-        owned: names and subfolders that such a job writes.
+        owned: names of files and subfolders that such a job writes.
         overwrite: whether to remove what another job has written.
 
     Returns:
@@ -125,12 +137,18 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     Raises:
         UsageError: the folder is of another job, or holds other files.
     """
-    if overwrite and _is_ours(folder):
+    if overwrite or folder.exists(REMOVING):
         _remove_owned(folder, owned)
     if folder.exists(STATE):
         _refuse_if_different(folder, State.of_json(folder.read(STATE)), state)
+    elif _is_ours(folder):
+        raise UsageError(
+            "this folder holds finished output, but not what it was made with (.job)",
+            where=folder.url,
+            fix="write to another folder, or replace it with --overwrite",
+        )
     else:
-        _refuse_foreign_files(folder)
+        _refuse_foreign_files(folder, ())
     if folder.exists(MANIFEST):
         return True
     folder.remove_temporaries()
@@ -140,38 +158,40 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
 
 
 def _is_ours(folder: Folder) -> bool:
-    """Whether a job of ours has written the folder: the state is the first thing it writes."""
-    if folder.exists(STATE):
+    """Whether a job of this program has written the folder."""
+    if folder.exists(STATE) or folder.exists(REMOVING):
         return True
     try:
-        found = json.loads(folder.read(MANIFEST))
+        manifest = json.loads(folder.read(MANIFEST))
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(found, dict) and str(found.get("format")).startswith("exactcpt ")
+    return isinstance(manifest, dict) and manifest.get("format") in (TOKEN_STORE, SHARD_SET)
 
 
 def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
-    """Manifest first, so that nothing half-removed is complete; state last, so that it is ours."""
+    """Removes what a job has written, if one has.
+
+    The manifest goes first, so that the rest never counts as complete. REMOVING comes right after
+    and goes last: whoever finds it removes the rest.
+    """
+    if not _is_ours(folder):
+        return
+    folder.remove_temporaries()
+    _refuse_foreign_files(folder, (MANIFEST, *owned))
     folder.remove(MANIFEST)
+    folder.write(REMOVING, b"")
     for name in owned:
-        if "." in name:
-            folder.remove(name)
-        else:
-            folder.remove_tree(name)
+        folder.remove_tree(name)
     for name in folder.names(JOB):
-        if name not in (LOCK, STATE):
+        if name not in (LOCK, REMOVING):
             folder.remove(name)
-    folder.remove(STATE)
+    folder.remove(REMOVING)
 
 
-def _refuse_foreign_files(folder: Folder) -> None:
-    if folder.exists(MANIFEST) and _is_ours(folder):
-        raise UsageError(
-            "this folder holds finished output, but not what it was made with (.job)",
-            where=folder.url,
-            fix="write to another folder, or replace it with --overwrite",
-        )
-    foreign = [name for name in folder.names() if not name.startswith(f"{JOB}/")]
+def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Refuses files that are neither owned nor of the job's own folder."""
+    ours = (f"{JOB}/", *(f"{name}/" for name in owned))
+    foreign = [n for n in folder.names() if n not in owned and not n.startswith(ours)]
     if foreign:
         raise UsageError(
             f"this folder holds files of something else: {', '.join(foreign[:3])}",
@@ -180,7 +200,8 @@ def _refuse_foreign_files(folder: Folder) -> None:
         )
 
 
-def _refuse_if_different(folder: Folder, old: State, new: State) -> None:
+def _refuse_if_different(folder: Folder, old: State, wanted: State) -> None:
+    new = State.of_json(wanted.to_json())
     settings = differences(old.settings, new.settings)
     if settings:
         raise UsageError(
@@ -197,6 +218,12 @@ def _refuse_if_different(folder: Folder, old: State, new: State) -> None:
             + "\n".join(f"    {d}" for d in shown),
             where=folder.url,
             fix="write to another folder, or start again with --overwrite",
+        )
+    if list(old.inputs) != list(new.inputs):
+        raise UsageError(
+            "this folder was begun with its sources in another order",
+            where=folder.url,
+            fix="name them in the same order to go on, use another folder, or --overwrite",
         )
 
 

@@ -15,15 +15,16 @@ from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact
 from .halt import read_halt
-from .job import JOB, State, begin, locked, renew_lock
+from .job import JOB, State, begin, locked
+from .pack_units import number_shards
 from .plan import PartRef, PlanSettings, make_groups
 from .probe import SHARD_BYTES_PER_TOKEN
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
 from .selection import Epochs, Mixing, Share
+from .selection_units import PackTask
 from .storage import Folder
 from .summary import size
-from .units import PackTask, number_shards
 
 __all__ = ["OWNED", "pack", "pack_settings", "read_store", "require_space", "settings_of"]
 
@@ -220,7 +221,6 @@ def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Con
 
         def poll() -> None:
             progress.poll()
-            renew_lock(out)
             read_halt(out)
 
         run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, poll)

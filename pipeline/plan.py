@@ -3,8 +3,8 @@
     parts ── seeded order, up to group_tokens ──> groups
     group ── select, shuffle, pack, shuffle windows ──> one plan a split
 
-A plan is a table with a window a row and the shard's own segment columns (`seq_lengths`, `doc_index`,
-`doc_offset`), padding included. What is left to do for a shard is to copy tokens.
+A plan is a table with a window a row and the shard's own segment columns (`seq_lengths`,
+`doc_index`, `doc_offset`), padding included. What is left to do for a shard is to copy tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ __all__ = [
     "plan_group",
     "plan_schema",
     "plan_table",
+    "repeats_in",
 ]
 
 
@@ -116,6 +117,15 @@ class Documents:
     repeated: NDArray[np.bool_]
 
 
+def repeats_in(part: PartRef, repeated: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which documents of a part are among those with the given indices in the store, rising."""
+    found = np.zeros(part.documents, bool)
+    first = part.first_document
+    begin, end = np.searchsorted(repeated, [first, first + part.documents])
+    found[repeated[begin:end] - first] = True
+    return found
+
+
 def part_documents(
     part: PartRef,
     part_index: PartIndex,
@@ -129,15 +139,13 @@ def part_documents(
         part: the part.
         part_index: its index.
         quota: of its source.
-        repeated: indices in the store of repeated documents, rising; those of other parts are ignored.
+        repeated: indices in the store of all repeated documents, rising.
         settings: the split.
     """
     index = part.first_document + np.arange(part.documents)
     prefixes = hash_prefixes(part_index.hashes)
     validates = is_validation(prefixes, settings.validation_fraction, settings.seed)
-    is_repeat = np.zeros(part.documents, bool)
-    mine = slice(*np.searchsorted(repeated, [index[0], index[-1] + 1]))
-    is_repeat[repeated[mine] - part.first_document] = True
+    is_repeat = repeats_in(part, repeated)
     count = np.where(validates, 1, copies(rank(prefixes, settings.seed), index, quota))
     count[is_repeat] = 0
     return Documents(index, part_index.lengths, validates, count.astype(np.int32), is_repeat)
@@ -185,9 +193,10 @@ def _plan_split(
 ) -> SplitPlan:
     scope = (group.ordinal, number)
     sources = sorted({part.source for part in group.parts})
-    index, lengths, source = _occurrences(group, documents, sources, validation)
-    order = permutation(len(index), settings.seed, Purpose.DOCUMENTS, *scope)
-    index, lengths, source = index[order], lengths[order], source[order]
+    occurrences = _occurrences(group, documents, sources, validation)
+    order = permutation(len(occurrences[0]), settings.seed, Purpose.DOCUMENTS, *scope)
+    index, lengths, source = (column[order] for column in occurrences)
+    del occurrences, order  # a group of short documents has tens of millions of them
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)
     packing = reorder_windows(packing, windows)

@@ -7,13 +7,15 @@ Arrow, or processes, which many cores need.
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 from ..schemas.errors import ExactcptError, UsageError
 from .storage import is_local_url
@@ -184,16 +186,17 @@ def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
 
         def start_worker(self) -> None:
             self._stopping = False
-            self._process = _start_worker_process(self)
+            self._complaints = None if _debugs() else _open_scratch()
+            self._process = _start_worker_process(self, self._complaints)
             processes.append(self._process)
             threading.Thread(target=self._watch, daemon=True).start()
 
         def _watch(self) -> None:
             code = self._process.wait()
             if not self._stopping:
-                self.control_conn.abort(
-                    RuntimeError(f"a worker process ended with exit status {code}")
-                )
+                last = _last_line(self._complaints)
+                why = _signal_name(code) if code < 0 else f"exit status {code}: {last}"
+                self.control_conn.abort(RuntimeError(f"a worker process ended with {why}"))
 
         def stop_worker(self) -> None:
             self._stopping = True
@@ -206,7 +209,24 @@ def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
     return FnApiRunner()
 
 
-def _start_worker_process(handler: Any) -> subprocess.Popen[bytes]:
+def _open_scratch() -> IO[bytes]:
+    return tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process that writes it
+
+
+def _last_line(file: IO[bytes] | None) -> str:
+    if file is None:
+        return "see above"
+    file.seek(0)
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _signal_name(code: int) -> str:
+    name = signal.Signals(-code).name
+    return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+
+
+def _start_worker_process(handler: Any, stderr: IO[bytes] | None) -> subprocess.Popen[bytes]:
     from apache_beam.portability.api import endpoints_pb2
     from google.protobuf import json_format, text_format
 
@@ -228,7 +248,11 @@ def _start_worker_process(handler: Any) -> subprocess.Popen[bytes]:
     command += ["--debug"] if _debugs() else []
     # A session of its own: Ctrl-C is for the job, which ends its workers itself.
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=True,
     )
 
 

@@ -118,6 +118,9 @@ def wanted_copies(
         tokens: training tokens of each source.
         mixing: what each source asks for; 1 epoch where it is not named.
         token_budget: tokens to train on, or None.
+
+    Returns:
+        For each source. A source without tokens cannot have its share; nobody else gets it.
     """
     epochs: dict[str, Fraction] = {}
     wanted: dict[str, Fraction] = {}
@@ -128,7 +131,8 @@ def wanted_copies(
         elif token_budget is None:
             raise ValueError(f"source {name!r} has a share, but there is no token budget")
         else:
-            wanted[name] = Fraction(asked.share * token_budget, available or 1)
+            budget = asked.share * token_budget
+            wanted[name] = Fraction(budget, available) if available else Fraction(0)
     if token_budget is not None:
         shared = sum(m.share for m in mixing.values() if isinstance(m, Share))
         weight = sum(epochs[name] * tokens[name] for name in epochs)
@@ -143,7 +147,7 @@ def extra_tokens(copies: Fraction, tokens: int) -> int:
 
 
 def boundary_bin(histogram: NDArray[np.int64], target: int) -> tuple[int, int] | None:
-    """The bin of rank in which a token target is met, and what remains of the target at its start."""
+    """The bin of rank in which a token target is met, and what of it remains at the bin's start."""
     if target <= 0:
         return None
     reached = np.cumsum(histogram)

@@ -14,6 +14,7 @@ from ..schemas import shard as schema
 from ..schemas.manifest import ShardFile
 from ..schemas.store import part_name
 from .buckets import context_codes
+from .ipc import write_batches
 from .plan import Documents, PartRef
 from .storage import Folder
 from .store import PartTokens, open_tokens
@@ -69,13 +70,13 @@ def write_shard(
     """
     rows = plan.slice(task.start, task.stop - task.start)
     dictionary = schema.weight_dictionary(list(weights))
-    with _Gather(store, parts, window, pad_id) as gather, out.create(task.name) as scratch:
-        with pa.OSFile(str(scratch), "wb") as sink:
-            with pa.ipc.new_file(sink, schema.shard_schema(window)) as writer:
-                for batch in _batches(rows, schema.rows_per_batch(window)):
-                    writer.write_batch(gather.fill(batch, dictionary))
-        described = out.describe(task.name, scratch)
-    return {**described, "windows": len(rows)}
+    with _Gather(store, parts, window, pad_id) as gather:
+        batches = (
+            gather.fill(batch, dictionary)
+            for batch in _batches(rows, schema.rows_per_batch(window))
+        )
+        written = write_batches(out, task.name, schema.shard_schema(window), batches)
+    return {**written, "windows": len(rows)}
 
 
 def _batches(rows: Any, size: int) -> Iterator[Any]:
@@ -109,7 +110,7 @@ class _Gather:
             tokens, codes, *(np.asarray(c.flatten()) for c in (lengths, doc_index, doc_offset))
         )
         types = schema.shard_schema(self._window)
-        weights = pa.DictionaryArray.from_arrays(pa.array(codes), dictionary)
+        weights = _encoded(codes, dictionary)
         return pa.RecordBatch.from_arrays(
             [
                 pa.FixedSizeListArray.from_arrays(
@@ -157,10 +158,10 @@ class _Gather:
 def documents_table(part: PartRef, ids: Any, hashes: NDArray[np.void], chosen: Documents) -> Any:
     """Rows of the documents table for one part."""
     n = part.documents
-    reasons = np.where(chosen.copies > 0, -1, np.where(chosen.repeated, 0, 1))
+    reasons = np.where(chosen.repeated, 0, 1).astype(np.int32)
 
     def constant(value: str) -> Any:
-        return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [value])
+        return _encoded(np.zeros(n, np.int32), [value])
 
     columns: Mapping[str, Any] = {
         "doc_index": pa.array(chosen.index),
@@ -172,16 +173,17 @@ def documents_table(part: PartRef, ids: Any, hashes: NDArray[np.void], chosen: D
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(16), n, [None, pa.py_buffer(hashes.tobytes())]
         ),
-        "split": pa.DictionaryArray.from_arrays(
-            chosen.validates.astype(np.int32), list(schema.SPLITS)
-        ),
+        "split": _encoded(chosen.validates.astype(np.int32), list(schema.SPLITS)),
         "copies": pa.array(chosen.copies),
-        "drop_reason": pa.DictionaryArray.from_arrays(
-            pa.array(reasons, pa.int32(), mask=reasons < 0), ["duplicate", "mixing"]
-        ),
+        "drop_reason": _encoded(reasons, ["duplicate", "mixing"], absent=chosen.copies > 0),
     }
     types = schema.documents_schema()
     return pa.Table.from_arrays([columns[name] for name in types.names], schema=types)
+
+
+def _encoded(codes: Any, values: Any, absent: NDArray[np.bool_] | None = None) -> Any:
+    """A dictionary array of values[codes], null where `absent`."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=absent), values)
 
 
 def write_documents(out: Folder, name: str, tables: Iterator[Any]) -> ShardFile:

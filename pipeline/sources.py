@@ -10,6 +10,8 @@
 Files and splits depend on the inputs and `split_bytes` alone.
 """
 
+import glob
+import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,39 +161,27 @@ def find_files(source: Source) -> list[InputFile]:
         ExactcptError: nothing matches, or a file is of no known format.
     """
     if source.format == "hub":
-        pinned, revision = hub.pin(source.pattern)
+        pinned = hub.pin(source.pattern)
         return [
             InputFile(
                 source=source.name,
-                path=pinned,
-                url=pinned,
+                path=pinned.label,
+                url=pinned.pattern,
                 bytes=None,
-                stamp=revision,
+                stamp=pinned.stamp,
                 format="hub",
                 compression=None,
             )
         ]
-    root, found = _match(source)
-    files = [_describe(source, root, path, info) for path, info in found]
-    return [file for file in files if file is not None]
-
-
-def _match(source: Source) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """The folder that paths are relative to, and the (path, info) of each file, sorted."""
     fs, pattern = resolve(source.pattern)
-    if any(c in pattern for c in "*?["):
-        parts = pattern.split("/")
-        fixed = next(i for i, part in enumerate(parts) if any(c in part for c in "*?["))
-        root, found = "/".join(parts[:fixed]), fs.glob(pattern, detail=True)
-    elif fs.isdir(pattern):
-        root, found = pattern, _files_below(fs, pattern)
-    elif fs.exists(pattern):
-        root, found = pattern.rpartition("/")[0], {pattern: fs.info(pattern)}
-    else:
-        root, found = pattern.rpartition("/")[0], {}
-    files = sorted((p, i) for p, i in found.items() if i["type"] == "file" and not _hidden(p, root))
-    if source.format is None and fs.isdir(pattern):
-        files = [(p, i) for p, i in files if _format_of(p)[0] is not None]
+    fs.invalidate_cache()
+    root, found = _match(fs, pattern, source.format)
+    infos = [(path, found[path] or _info(fs, path)) for path in sorted(found)]
+    files = [
+        _describe(source, fs, path[len(root) :].lstrip("/"), path, info)
+        for path, info in infos
+        if info is None or info["type"] == "file"
+    ]
     if not files:
         raise ExactcptError(
             f"source {source.name!r} matches no file",
@@ -199,10 +189,44 @@ def _match(source: Source) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
             expected="a file, a folder with files of a known format, or a glob that matches some",
             fix=_what_is_there(fs, root),
         )
-    return root, files
+    return files
 
 
-def _files_below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+Found = dict[str, dict[str, Any] | None]
+"""What fsspec tells of each path; None where it is not known yet."""
+
+
+def _match(fs: Any, pattern: str, file_format: Format | None) -> tuple[str, Found]:
+    """The folder that paths are relative to, and what matches; folders may be among it."""
+    info = _info(fs, pattern)
+    parts = pattern.split("/")
+    wild = [i for i, part in enumerate(parts) if any(c in part for c in "*?[")]
+    if info is not None and info["type"] == "directory":
+        found = _files_below(fs, pattern)
+        known = {p: i for p, i in found.items() if file_format or _format_of(p)[0] is not None}
+        return pattern, _without_hidden(known, pattern)
+    if info is None and wild:
+        root = "/".join(parts[: wild[0]])
+        return root, _without_hidden(_glob(fs, pattern), root)
+    return "/".join(parts[:-1]), {} if info is None else {pattern: info}
+
+
+def _info(fs: Any, path: str) -> dict[str, Any] | None:
+    """What fsspec tells of a path, or of what it links to; None where there is nothing."""
+    try:
+        return fs.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _glob(fs: Any, pattern: str) -> Found:
+    # fsspec does not follow links to folders.
+    if _is_local(fs):
+        return dict.fromkeys(glob.glob(pattern, recursive=True))
+    return fs.glob(pattern, detail=True)
+
+
+def _files_below(fs: Any, folder: str) -> Found:
     """All files of a folder; of a data set that `datasets` saved, its data files."""
     if fs.exists(f"{folder}/dataset_dict.json"):
         splits = sorted(PurePosixPath(p).name for p in fs.ls(folder, detail=False) if fs.isdir(p))
@@ -211,15 +235,30 @@ def _files_below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
             where=folder,
             fix=f"name one of its folders: {', '.join(splits)}",
         )
-    found = fs.find(folder, detail=True)
     if fs.exists(f"{folder}/state.json") and fs.exists(f"{folder}/dataset_info.json"):
-        return {path: info for path, info in found.items() if path.endswith(".arrow")}
-    return found
+        state = json.loads(fs.cat_file(f"{folder}/state.json"))
+        return dict.fromkeys(f"{folder}/{file['filename']}" for file in state["_data_files"])
+    return dict.fromkeys(_walk(folder)) if _is_local(fs) else fs.find(folder, detail=True)
 
 
-def _hidden(path: str, root: str) -> bool:
-    below = path[len(root) :]
-    return any(part.startswith(".") for part in below.split("/"))
+def _walk(folder: str) -> Iterator[str]:
+    """Files of a local folder and of the folders that links in it lead to, each folder once."""
+    seen: set[str] = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if os.path.realpath(at) in seen:
+            folders.clear()
+        else:
+            seen.add(os.path.realpath(at))
+            yield from (f"{at}/{file}" for file in files)
+
+
+def _is_local(fs: Any) -> bool:
+    return "file" in fs.protocol
+
+
+def _without_hidden(found: Found, root: str) -> Found:
+    return {p: info for p, info in found.items() if "/." not in f"/{p[len(root) :]}"}
 
 
 def _what_is_there(fs: Any, folder: str) -> str:
@@ -231,7 +270,9 @@ def _what_is_there(fs: Any, folder: str) -> str:
     return f"{folder or '.'} has: {shown or 'nothing'}"
 
 
-def _describe(source: Source, root: str, path: str, info: dict[str, Any]) -> InputFile:
+def _describe(
+    source: Source, fs: Any, name: str, path: str, info: dict[str, Any] | None
+) -> InputFile:
     by_name, compression = _format_of(path)
     file_format = source.format or by_name
     if file_format is None:
@@ -241,6 +282,16 @@ def _describe(source: Source, root: str, path: str, info: dict[str, Any]) -> Inp
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst after it)",
             fix=f"add ,format=F to the source, F one of {', '.join(FORMATS)}",
         )
+    if info is None:
+        raise ExactcptError(
+            "a link leads to no file", where=path, fix="mend the link, or remove it"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ExactcptError(
+            "the name of a file is not UTF-8", where=ascii(path), fix="rename it"
+        ) from None
     stamp = next(
         info[key]
         for key in ("mtime", "ETag", "etag", "LastModified", "created", "size")
@@ -248,11 +299,9 @@ def _describe(source: Source, root: str, path: str, info: dict[str, Any]) -> Inp
     )
     return InputFile(
         source=source.name,
-        path=path[len(root) :].lstrip("/"),
-        url=path
-        if is_local_url(source.pattern)
-        else resolve(source.pattern)[0].unstrip_protocol(path),
-        bytes=int(info["size"]),
+        path=name,
+        url=path if _is_local(fs) else fs.unstrip_protocol(path),
+        bytes=int(info["size"]) if info["size"] is not None else None,
         stamp=str(stamp),
         format=file_format,
         compression=compression,
@@ -260,11 +309,13 @@ def _describe(source: Source, root: str, path: str, info: dict[str, Any]) -> Inp
 
 
 def _format_of(path: str) -> tuple[Format | None, str | None]:
+    """Format and compression by the name; Parquet and Arrow files compress what is in them."""
     name = PurePosixPath(path)
     compression = COMPRESSIONS.get(name.suffix.lower())
     if compression:
         name = name.with_suffix("")
-    return SUFFIXES.get(name.suffix.lower()), compression
+    by_name = SUFFIXES.get(name.suffix.lower())
+    return (None if compression and by_name in ("parquet", "arrow") else by_name), compression
 
 
 def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
@@ -369,12 +420,19 @@ def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Ite
     file = member.file
     try:
         yield from _READERS[file.format](member, fields, newlines_before)
-    except (pa.ArrowInvalid, pa.ArrowSerializationError, EOFError) as error:
+    except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
+        _refuse_changed(file)
         raise _bad_file(file, error) from None
     except OSError as error:
-        if error.errno is not None:  # the disk or the network, not the file's content
+        # Arrow's own errors are plain ones; all others are about the disk or the network.
+        if type(error) is not OSError or error.errno is not None:
             raise
+        _refuse_changed(file)
         raise _bad_file(file, error) from None
+    _refuse_changed(file)
+
+
+def _refuse_changed(file: InputFile) -> None:
     if not is_unchanged(file):
         raise ExactcptError(
             "an input file changed while it was read",
@@ -433,9 +491,9 @@ def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
             yield b"".join([*pending, chunk[:cut]])
             pending = []
         pending.append(chunk[cut:])
-    rest = b"".join([*pending, b"" if remaining is None or not pending else stream.readline()])
+    rest = b"".join(pending)
     if rest:
-        yield rest
+        yield rest if remaining is None else rest + stream.readline()
 
 
 @contextmanager
@@ -444,6 +502,8 @@ def open_decompressed(file: InputFile) -> Iterator[Any]:
     with open_input(file.url) as raw:
         if file.compression is None:
             yield raw
+        elif file.bytes == 0:
+            raise EOFError("it has no bytes, not even a header")
         else:
             with pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream:
                 yield stream
@@ -463,7 +523,9 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         batches = parquet.iter_batches(
             batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
             row_groups=list(groups),
-            columns=[name for name in (fields.id, fields.content) if name in names],
+            columns=[name for name in (fields.id, fields.content) if name in names]
+            if fields.content in names
+            else None,
             use_threads=False,
         )
         yield from _column_batches(batches, member.file, fields, first_row)
@@ -512,7 +574,9 @@ def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
 
 def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     tables = hub.read_shard(member.file.url, member.start)
-    yield from _column_batches(tables, member.file, fields, 1)
+    # Rows are counted from 1 in each shard; ids must differ between them.
+    shard = replace(member.file, path=f"{member.file.path}#{member.start}")
+    yield from _column_batches(tables, shard, fields, 1)
 
 
 _READERS = {

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
+from .ipc import map_batches, write_batches
+from .job import JOB
 from .jsonl import Batch, Fields, Rejected, Strings
 from .sources import Split, read_member
 from .storage import Folder
@@ -49,7 +51,7 @@ __all__ = [
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
 
-BACKEND = ".job/backend.json"
+BACKEND = f"{JOB}/backend.json"
 """Says which backend the job has decided on, as `used`."""
 
 Summary = dict[str, Any]
@@ -287,7 +289,7 @@ class _PartBuilder:
             for ids, tokens in zip(self.ids, self.tokens, strict=True)
             if len(tokens)
         ]
-        return _write_ipc(store, names.part_name(ordinal), schema, batches)
+        return write_batches(store, names.part_name(ordinal), schema, batches)
 
     def _write_index(self, store: Folder, ordinal: str) -> Any:
         lengths = np.concatenate([tokens.lengths for tokens in self.tokens])
@@ -308,7 +310,7 @@ class _PartBuilder:
         ]
         schema = names.index_schema()
         batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-        return _write_ipc(store, names.index_name(ordinal), schema, [batch])
+        return write_batches(store, names.index_name(ordinal), schema, [batch])
 
 
 def _size(content: Strings) -> int:
@@ -337,14 +339,6 @@ def _tally(reasons: Iterator[str]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _write_ipc(folder: Folder, name: str, schema: Any, batches: list[Any]) -> Any:
-    with folder.create(name) as scratch:
-        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        return folder.describe(name, scratch)
-
-
 @dataclass(frozen=True)
 class PartIndex:
     """What planning knows of a part's documents, in order; shapes [documents]."""
@@ -368,15 +362,9 @@ class PartTokens:
     values: NDArray[np.int32]
 
 
-def _map_batches(path: Path) -> list[Any]:
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        return [reader.get_batch(i) for i in range(reader.num_record_batches)]
-
-
 def read_index(path: Path) -> PartIndex:
     """Reads the index of a part from a local file."""
-    (batch,) = _map_batches(path)
+    (batch,) = map_batches(path)
     hashes = batch["content_hash"]
     return PartIndex(
         batch["length"].to_numpy(), np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes))
@@ -385,14 +373,14 @@ def read_index(path: Path) -> PartIndex:
 
 def read_ids(path: Path) -> Any:
     """The ids of a part's documents: a StringArray."""
-    return pa.concat_arrays([batch["id"] for batch in _map_batches(path)])
+    return pa.concat_arrays([batch["id"] for batch in map_batches(path)])
 
 
 def open_tokens(path: Path) -> list[PartTokens]:
     """Maps a part's tokens into memory, a run a record batch."""
     runs: list[PartTokens] = []
     first = 0
-    for batch in _map_batches(path):
+    for batch in map_batches(path):
         lists = batch["tokens"]
         runs.append(PartTokens(first, np.asarray(lists.offsets), np.asarray(lists.values)))
         first += batch.num_rows

@@ -12,7 +12,7 @@ from ..schemas.errors import ExactcptError
 from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
 from .config import SourceConfig, TokenizeConfig
 from .halt import clear_halt, read_halt
-from .job import JOB, State, begin, locked, renew_lock
+from .job import JOB, State, begin, locked
 from .jsonl import Fields
 from .probe import Estimate, Probe, estimate, look_at
 from .progress import Console, Count, Progress
@@ -32,7 +32,7 @@ from .tokenization import (
     load_tokenizer,
     torture_set,
 )
-from .units import scan_tasks
+from .tokenize_units import scan_tasks
 
 __all__ = ["OWNED", "TokenizePlan", "estimate_job", "plan_tokenize", "tokenize"]
 
@@ -301,7 +301,6 @@ def _run_to_end(
 
             def poll(progress: Progress = progress) -> None:
                 progress.poll()
-                renew_lock(store)
                 read_halt(store)
 
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:

@@ -1,4 +1,4 @@
-"""Beam transforms that the graphs are made of. What they apply to elements is in `units` and `store`."""
+"""Beam transforms that the graphs are made of. What they apply to elements is in the units."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar

@@ -8,7 +8,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 from tokenizers import Tokenizer
 
 from exactcpt.pipeline.cli import run_command
@@ -83,16 +84,6 @@ def until(condition: Callable[[], object], seconds: float = 30) -> bool:
             return True
         time.sleep(0.005)
     return False
-
-
-@contextmanager
-def descendants_watched(process: "subprocess.Popen[str]") -> Iterator[list[psutil.Process]]:
-    """Collects the processes that a program has started; call `look` in the block to look again."""
-    found: list[psutil.Process] = []
-    yield found
-    for child in found:
-        if child.is_running():
-            child.kill()
 
 
 def children_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -223,10 +214,9 @@ def rejected(store: Path) -> list[Record]:
 
 def bundled_records(name: str) -> list[Record]:
     """The records of a bundled corpus."""
-    with pa.CompressedInputStream(
-        pa.OSFile(str(DATA / CORPORA[name])),
-        {"gz": "gzip", "zst": "zstd"}[CORPORA[name].rpartition(".")[2]],
-    ) if CORPORA[name].endswith(("gz", "zst")) else (DATA / CORPORA[name]).open("rb") as stream:
+    path = DATA / CORPORA[name]
+    opener = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix, open)
+    with opener(path, "rb") as stream:
         return [json.loads(line) for line in stream.read().splitlines()]
 
 

@@ -24,7 +24,7 @@ class Run:
 
     Attributes:
         seconds: of wall time, from its start to its end.
-        peak_bytes: the most anonymous and shared memory of all its processes together; 0 if unwatched.
+        peak_bytes: the most anonymous and shared memory of all its processes; 0 if unwatched.
         report: the JSON of the last line that it printed.
     """
 
@@ -71,12 +71,11 @@ def own_memory(pid: int) -> int:
 def process_tree(root: int) -> list[int]:
     """A process and all its descendants."""
     children = defaultdict(list)
-    for name in os.listdir("/proc"):  # noqa: PTH208, called fifty times a second
-        if name.isdigit():
-            # "PID (NAME) STATE PARENT ...", where NAME may hold anything
-            after_name = read_or_empty(Path(f"/proc/{name}/stat")).rpartition(")")[2].split()
-            if after_name:
-                children[int(after_name[1])].append(int(name))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # "PID (NAME) STATE PARENT ...", where NAME may hold anything
+        after_name = read_or_empty(stat).rpartition(")")[2].split()
+        if after_name:
+            children[int(after_name[1])].append(int(stat.parent.name))
     tree = [root]
     for pid in tree:
         tree += children[pid]

@@ -17,10 +17,10 @@ import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from common import cpu_model
 from numpy.typing import NDArray
 
 from exactcpt.pipeline.buckets import histogram
@@ -122,13 +122,6 @@ def table(rows: list[dict]) -> str:
             f"{r['total_s']:>9.2f}{r['limit_s']:>7.0f}"
         )
     return "\n".join(lines) + "\n"
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

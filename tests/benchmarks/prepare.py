@@ -93,12 +93,14 @@ class Row:
     def verdict(self) -> str:
         if self.measured is None:
             return "not measured"
-        if self.measured > self.limit if self.at_most else self.measured < self.limit:
+        if self._is_beyond(self.measured, self.limit):
             return "MISSED"
-        return "within the limit" if self._is_off_target() else "met"
+        if self.target is not None and self._is_beyond(self.measured, self.target):
+            return "limit met"
+        return "met"
 
-    def _is_off_target(self) -> bool:
-        return None not in (self.measured, self.target) and self.measured > self.target
+    def _is_beyond(self, measured: float, bound: float) -> bool:
+        return measured > bound if self.at_most else measured < bound
 
     def cells(self) -> tuple[str, ...]:
         limit = f"{'at most' if self.at_most else 'at least'} {self.limit:g}{self.unit}"
@@ -129,7 +131,7 @@ def main() -> None:
     check_equal_work(runs["encode_files"][0].report, runs["prepare"][0].report)
     for done in runs["datatrove"][:1]:
         described["versions"]["datatrove"] = done.report["version"]
-    rows = [*speed_rows(runs, input_bytes, no_peer), *memory_rows(runs)]
+    rows = [*speed_rows(runs, input_bytes, no_peer), *memory_rows(runs, input_bytes)]
     show(rows, described, input_bytes, quick=options.quick)
     report = {
         "quick": options.quick,
@@ -169,7 +171,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keeps the inputs for next time")
     parser.add_argument(
-        "--peer-venv", type=Path, metavar="DIR", help="measure datatrove; installed there if need be"
+        "--peer-venv", type=Path, metavar="DIR", help="datatrove is installed and run there"
     )
     parser.add_argument("--quick", action="store_true", help="little input, only to see it work")
     return parser.parse_args()
@@ -274,12 +276,12 @@ def speed_rows(
     seconds = {name: median(one.seconds for one in of) for name, of in runs.items() if of}
     ours = seconds["prepare"]
     theirs = {
-        "the whole process of encode_files": seconds["encode_files"],
-        "the call of encode_files": median(one.report["seconds"] for one in runs["encode_files"]),
+        "whole process": seconds["encode_files"],
+        "the call": median(one.report["seconds"] for one in runs["encode_files"]),
     }
     for what, alone in theirs.items():
         yield Row(
-            what=f"time of prepare to {what}",
+            what=f"prepare / encode_files, {what}",
             out_of=f"{ours:.2f} s, {alone:.2f} s",
             measured=ours / alone,
             limit=4,
@@ -289,14 +291,14 @@ def speed_rows(
     rate = input_bytes["speed"] / ours
     peer = input_bytes["peer"] / seconds["datatrove"] if "datatrove" in seconds else None
     yield Row(
-        what="bytes a second, prepare to datatrove",
+        what="prepare / datatrove, bytes a second",
         out_of=no_peer if peer is None else f"{rate / MB:.1f} MB/s, {peer / MB:.2f} MB/s",
         measured=None if peer is None else rate / peer,
         limit=40,
         at_most=False,
     )
     yield Row(
-        what="time of prepare to pack, other window",
+        what="prepare / pack of another window",
         out_of=f"{ours:.2f} s, {seconds['pack']:.2f} s",
         measured=ours / seconds["pack"],
         limit=3,
@@ -304,21 +306,21 @@ def speed_rows(
     )
 
 
-def memory_rows(runs: dict[str, list[Run]]) -> Iterator[Row]:
-    small, large = (max(peaks(runs[name])) / MIB for name in ("memory_small", "memory_large"))
-    for which, peak in (("smaller", small), ("larger", large)):
+def memory_rows(runs: dict[str, list[Run]], input_bytes: dict[str, int]) -> Iterator[Row]:
+    peak = {name: max(peaks(runs[f"memory_{name}"])) / MIB for name in ("small", "large")}
+    for name in peak:
         yield Row(
-            what=f"peak memory of prepare, {which} input",
-            out_of="anonymous and shared, all processes",
-            measured=peak,
+            what=f"peak memory of prepare, {name} input",
+            out_of=f"{input_bytes[name] / MB:,.0f} MB",
+            measured=peak[name],
             limit=1536,
             at_most=True,
             unit=" MiB",
         )
     yield Row(
-        what="peak memory, larger to smaller input",
-        out_of=f"{large:,.0f} MiB, {small:,.0f} MiB",
-        measured=large / small,
+        what="peak memory, large / small input",
+        out_of=f"{peak['large']:,.0f} MiB, {peak['small']:,.0f} MiB",
+        measured=peak["large"] / peak["small"],
         limit=1.25,
         at_most=True,
     )
@@ -332,6 +334,8 @@ def show(
     rows: Sequence[Row], described: dict[str, Any], input_bytes: dict[str, int], *, quick: bool
 ) -> None:
     table = Table("", "out of", "measured", "limit", "verdict", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
     table.columns[2].justify = "right"
     for row in rows:
         table.add_row(*row.cells())
@@ -340,11 +344,12 @@ def show(
         f"{described['cpu']}, cores {described['pinned_to']} of {described['cores']}, "
         f"{described['memory_gib']} GiB, {described['kernel']}, load before {described['load']}",
         versions,
-        "input: " + ", ".join(f"{name} {size / MB:.0f} MB" for name, size in input_bytes.items()),
+        "input for each: "
+        + ", ".join(f"{name} {size / MB:.0f} MB" for name, size in input_bytes.items()),
     ]
     if quick:
-        lines.append("a quick run: mostly start-up time, so the verdicts say nothing")
-    console = Console(width=140, highlight=False)
+        lines.append("a quick run: mostly start-up, so the verdicts say nothing")
+    console = Console(width=120, highlight=False)
     console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
