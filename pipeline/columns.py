@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..schemas.errors import ExactcptError
-from .jsonl import Batch, Fields, Rejected, Strings, has_unknown_id
+from .jsonl import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_number
 
 __all__ = ["batch_of_columns"]
 
@@ -28,8 +27,7 @@ def batch_of_columns(rows: Any, file: str, fields: Fields, first_row: int) -> Ba
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
     reasons = _reasons(content, ids, fields)
-    numbers = pa.array(np.arange(first_row, first_row + rows.num_rows)).cast(pa.string())
-    ids = pc.coalesce(ids, pc.binary_join_element_wise(file, numbers, ":"))
+    ids = pc.coalesce(ids, ids_by_number(file, first_row, rows.num_rows))
     if reasons:
         accepted = pa.array([reason is None for reason in reasons])
         ids, content = ids.filter(accepted), content.filter(accepted)

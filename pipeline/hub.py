@@ -1,4 +1,4 @@
-"""Data sets by their Hugging Face name, streamed with `datasets`: NAME[@REVISION][:CONFIG[:SPLIT]]."""
+"""Data sets by their Hugging Face name, streamed: NAME[@REVISION][:CONFIG[:SPLIT]]."""
 
 from collections.abc import Iterator
 from functools import lru_cache

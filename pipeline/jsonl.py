@@ -1,9 +1,10 @@
-"""JSON Lines: one parser of lines that defines what is accepted, and a fast path that agrees with it.
+"""JSON Lines: a parser of lines defines what is accepted, and a fast path agrees with it.
 
-`parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader, which
-is much faster but differs in known ways: it fails on a whole block for one bad line, accepts two
-objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for blocks for which none of that can be
-the case; every other block is parsed line by line.
+`parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader,
+which is much faster but differs in known ways: it fails on a whole block for one bad line, accepts
+two objects on a line, NaN and infinity, and invalid UTF-8, and ends at a zero byte. So its result
+counts only for blocks for which none of that can be the case; every other block is parsed line by
+line.
 """
 
 import json
@@ -25,6 +26,7 @@ __all__ = [
     "Rejected",
     "Strings",
     "has_unknown_id",
+    "ids_by_number",
     "parse_block",
     "parse_line",
 ]
@@ -84,6 +86,7 @@ class Strings:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
+        """Length of each value, shape [n]."""
         return np.diff(self.offsets)
 
     @classmethod
@@ -100,7 +103,7 @@ class Strings:
 
     @classmethod
     def of_arrow(cls, array: Any) -> "Strings":
-        """Views an Arrow array of strings or of lists of integers, without a copy where possible."""
+        """Views an Arrow array of strings or lists of integers, without a copy where possible."""
         if not len(array):
             is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
             return cls(np.zeros(1, np.int64), np.empty(0, np.int32 if is_list else np.uint8))
@@ -293,9 +296,15 @@ def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) 
         return None
     ids = row.ids
     if ids.null_count:
-        numbers = pa.array(np.arange(first_line, first_line + len(starts))).cast(pa.string())
-        ids = pc.coalesce(ids, pc.binary_join_element_wise(file, numbers, ":"))
+        ids = pc.coalesce(ids, ids_by_number(file, first_line, len(starts)))
     return Batch(ids=ids, content=content)
+
+
+def ids_by_number(file: str, first: int, count: int) -> Any:
+    """The ids of records that have none of their own: file:line or file:row."""
+    numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
+    pieces: tuple[Any, ...] = (file, numbers, ":")
+    return pc.binary_join_element_wise(*pieces)
 
 
 def has_unknown_id(ids: NDArray[np.integer], fields: Fields) -> bool:
@@ -314,8 +323,9 @@ def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
     for id_type in (pa.string(), pa.int64()):
         schema = pa.schema({fields.id: id_type, fields.content: content_type})
         try:
+            reader: Any = pa.BufferReader(block)
             table = pj.read_json(
-                pa.BufferReader(block),
+                reader,
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
                 parse_options=pj.ParseOptions(
                     explicit_schema=schema, unexpected_field_behavior="ignore"
@@ -357,7 +367,7 @@ def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
 
 def _is_utf8(block: bytes) -> bool:
     whole = np.array([0, len(block)], np.int64)
-    buffers = [None, pa.py_buffer(whole), pa.py_buffer(block)]
+    buffers = [None, pa.py_buffer(whole.tobytes()), pa.py_buffer(block)]
     try:
         pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
     except pa.ArrowInvalid:

@@ -193,10 +193,10 @@ def _plan_split(
 ) -> SplitPlan:
     scope = (group.ordinal, number)
     sources = sorted({part.source for part in group.parts})
-    occurrences = _occurrences(group, documents, sources, validation)
-    order = permutation(len(occurrences[0]), settings.seed, Purpose.DOCUMENTS, *scope)
-    index, lengths, source = (column[order] for column in occurrences)
-    del occurrences, order  # a group of short documents has tens of millions of them
+    index, lengths, source = _occurrences(group, documents, sources, validation)
+    order = permutation(len(index), settings.seed, Purpose.DOCUMENTS, *scope)
+    index, lengths, source = index[order], lengths[order], source[order]
+    del order  # a group of short documents has tens of millions of them
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)
     packing = reorder_windows(packing, windows)

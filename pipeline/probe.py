@@ -14,7 +14,15 @@ import pyarrow.parquet as pq
 
 from ..schemas.errors import ExactcptError
 from .jsonl import Batch, Fields, Strings
-from .sources import BadFileError, InputFile, Member, open_decompressed, read_member
+from .sources import (
+    BLOCK_BYTES,
+    BadFileError,
+    InputFile,
+    Member,
+    open_decompressed,
+    read_member,
+    record_batches,
+)
 from .storage import open_input
 from .tokenization import Encoder, sample
 
@@ -23,7 +31,8 @@ __all__ = ["Estimate", "Probe", "estimate", "look_at"]
 FILES_TRIED = 3
 SHARD_BYTES_PER_TOKEN = 5.1
 STORE_BYTES_PER_TOKEN = 4.2
-READ_BYTES = 4 << 20
+TOKENS_PER_BYTE = 0.25
+"""Of text nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,11 @@ class Probe:
 
     Attributes:
         documents: some of its documents, together at most 64 KiB; texts, or token ids.
-        expansion: bytes of text a byte of its files holds.
+        density: bytes of text, or token ids, that a byte of its files holds.
     """
 
     documents: Strings
-    expansion: float
+    density: float
 
 
 @dataclass(frozen=True)
@@ -55,34 +64,44 @@ class Estimate:
     shard_bytes: int
 
 
-def look_at(source: str, files: Sequence[InputFile], fields: Fields) -> Probe:
+def look_at(
+    source: str, files: Sequence[InputFile], fields: Fields, *, skip_bad_files: bool = False
+) -> Probe:
     """Reads the beginning of a source.
 
+    Args:
+        source: its name.
+        files: all its files; the first few are tried until one has a document.
+        fields: what to read.
+        skip_bad_files: whether files that cannot be read are passed over in silence.
+
     Raises:
-        ExactcptError: its first file has no record with the field.
-        BadFileError: none of the files tried can be read.
+        ExactcptError: none of the files tried has a record with the field.
+        BadFileError: none of the files tried has a document, and one cannot be read.
     """
-    problem: BadFileError | None = None
-    batch: Batch | None = None
+    problem: ExactcptError | None = None
     for file in files[:FILES_TRIED]:
         try:
             batch = next(read_member(_beginning(file), fields), None)
-            expansion = _expansion(file)
+            if batch is None:
+                continue
+            if len(batch.content):
+                return Probe(_some(batch.content, fields), _density(file, batch))
+            problem = problem or _without_field(source, file, fields, batch)
         except BadFileError as error:
-            problem = error
-            continue
-        if batch is not None and len(batch.content):
-            return Probe(_some(batch.content, fields), expansion)
-        if batch is not None and batch.rejected:
-            _explain_rejection(source, file, fields, batch)
-    if problem is not None and batch is None:
+            problem = problem or (None if skip_bad_files else error)
+    if problem is not None:
         raise problem
     return Probe(Strings(np.zeros(1, np.int64), np.empty(0, np.uint8)), 1.0)
 
 
 def _beginning(file: InputFile) -> Member:
     plain = file.format == "jsonl" and file.compression is None
-    return Member(file=file, stop=min(READ_BYTES, file.bytes or 0) if plain else None)
+    return Member(file=file, stop=_plain_bytes(file) if plain else None)
+
+
+def _plain_bytes(file: InputFile) -> int:
+    return BLOCK_BYTES if file.bytes is None else min(BLOCK_BYTES, file.bytes)
 
 
 def _some(content: Strings, fields: Fields) -> Strings:
@@ -92,12 +111,14 @@ def _some(content: Strings, fields: Fields) -> Strings:
     return sample(content, spread)
 
 
-def _explain_rejection(source: str, file: InputFile, fields: Fields, batch: Batch) -> None:
-    """Raises if what was read has the field nowhere."""
+def _without_field(
+    source: str, file: InputFile, fields: Fields, batch: Batch
+) -> ExactcptError | None:
+    """The error to raise if what was read has records, and none of them has the field."""
     missing = f"no field {fields.content!r}"
-    if any(record.reason != missing for record in batch.rejected):
-        return
-    raise ExactcptError(
+    if not any(record.reason == missing for record in batch.rejected):
+        return None
+    return ExactcptError(
         f"source {source!r}: no record has a field {fields.content!r}",
         where=file.url,
         expected=f"one of the fields it has: {', '.join(_fields_of(file))}",
@@ -106,33 +127,52 @@ def _explain_rejection(source: str, file: InputFile, fields: Fields, batch: Batc
 
 
 def _fields_of(file: InputFile) -> list[str]:
+    """The fields of the first records, in the order they are met."""
     with open_decompressed(file) as raw:
-        lines = raw.read(READ_BYTES).split(b"\n")
-    for line in lines:
+        lines = raw.read(BLOCK_BYTES).split(b"\n")
+    found: dict[str, None] = {}
+    for line in lines[:100]:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            return list(value)
-    return []
+            found |= dict.fromkeys(value)
+    return list(found)
 
 
-def _expansion(file: InputFile) -> float:
-    """Bytes of content a byte of the file holds: compression, mostly."""
-    if file.format == "hub":
-        return 1.0
-    with open_input(file.url) as raw:
-        if file.compression is not None:
-            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream:
-                size = len(stream.read(READ_BYTES))
-                return size / max(1, min(raw.tell(), file.bytes or 1))
-        if file.format == "parquet":
-            metadata = pq.ParquetFile(raw).metadata
-            groups = range(metadata.num_row_groups)
-            size = sum(metadata.row_group(i).total_byte_size for i in groups)
-            return size / max(1, file.bytes or 1)
-    return 1.0
+def _density(file: InputFile, batch: Batch) -> float:
+    """Bytes of text, or ids, a byte of the file holds; `batch` is the beginning of it."""
+    items = len(batch.content.data)
+    rows = len(batch.content) + len(batch.rejected)
+    size = max(1, file.bytes or 1)
+    match file.format:
+        case "text":
+            return items / size
+        case "parquet":
+            with open_input(file.url) as raw:
+                return items / rows * pq.ParquetFile(raw).metadata.num_rows / size
+        case "arrow":
+            with open_input(file.url) as raw:
+                read = next(iter(record_batches(raw))).slice(0, rows)
+                return items / max(1, read.nbytes)
+        case "jsonl":
+            text, held = _first_block(file)
+            # A line that is longer than a block is read whole, so it may have more than the block.
+            return min(items, text) / max(1, held)
+        case "hub":
+            return 1.0
+
+
+def _first_block(file: InputFile) -> tuple[int, int]:
+    """How long the first block of lines is, and how many of the file's bytes hold it."""
+    if file.compression is None:
+        return _plain_bytes(file), _plain_bytes(file)
+    with (
+        open_input(file.url) as raw,
+        pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream,
+    ):
+        return len(stream.read(BLOCK_BYTES)), min(raw.tell(), file.bytes or 1)
 
 
 def estimate(
@@ -155,12 +195,9 @@ def estimate(
     """
     tokens: dict[str, int | None] = {}
     for name, probe in probes.items():
-        sizes = [file.bytes for file in files[name]]
-        if None in sizes:
-            tokens[name] = None
-            continue
-        text = sum(size for size in sizes if size is not None) * probe.expansion
-        tokens[name] = int(text * _tokens_per_byte(probe, encoder, fields[name]))
+        sizes = [file.bytes for file in files[name] if file.bytes is not None]
+        held = sum(sizes) * probe.density * _tokens_per_item(probe, encoder, fields[name])
+        tokens[name] = int(held) if len(sizes) == len(files[name]) else None
     known = {name: n for name, n in tokens.items() if n is not None}
     packed = sum(int(n * copies.get(name, 1.0)) for name, n in known.items())
     return Estimate(
@@ -171,8 +208,9 @@ def estimate(
     )
 
 
-def _tokens_per_byte(probe: Probe, encoder: Encoder, fields: Fields) -> float:
+def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:
+    """Tokens a byte of text; token ids are what they are."""
     if fields.tokens is not None:
-        return 1 / 6  # digits and separators of an id in JSON, or its bytes in a column
+        return 1.0
     size = len(probe.documents.data)
-    return len(encoder.encode(probe.documents).data) / size if size else 0.25
+    return len(encoder.encode(probe.documents).data) / size if size else TOKENS_PER_BYTE

@@ -13,6 +13,8 @@ __all__ = ["Console", "Count", "Progress"]
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 15.0
+LOOK_SHARE = 0.05
+"""Of the time: a look at a large store, or at a remote one, takes a while itself."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Progress:
 
     def __init__(self, console: Console, title: str, look: Callable[[], Count]) -> None:
         self._console, self._title, self._look = console, title, look
-        self._looked = self._said = self._began = time.monotonic()
+        self._next = self._said = self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
@@ -87,9 +89,10 @@ class Progress:
     def poll(self) -> None:
         """Looks if it is time to."""
         now = time.monotonic()
-        if now - self._looked >= LOOK_SECONDS:
-            self._looked = now
+        if now >= self._next:
             self._show(now, final=False)
+            took = time.monotonic() - now
+            self._next = now + max(LOOK_SECONDS, took / LOOK_SHARE)
 
     def _show(self, now: float, *, final: bool) -> None:
         if self._bar is None and not final and now - self._said < LINE_SECONDS:

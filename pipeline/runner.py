@@ -210,7 +210,7 @@ def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
 
 
 def _open_scratch() -> IO[bytes]:
-    return tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process that writes it
+    return tempfile.TemporaryFile()  # it lives as long as the process that writes it
 
 
 def _last_line(file: IO[bytes] | None) -> str:

@@ -114,7 +114,7 @@ def hash_ranges(documents: int) -> list[HashRange]:
 
 
 def find_repeated(hash_range: HashRange, task: PackTask) -> str:
-    """Writes the indices of repeated documents with a hash in the range; returns its file's name."""
+    """Writes the indices of repeated documents with a hash in the range; returns the name."""
     out = Folder(task.out)
     name = f"{JOB}/repeated/{hash_range.ordinal:05d}.arrow"
     if out.exists(name):

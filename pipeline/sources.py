@@ -1,10 +1,10 @@
-"""Sources: which files a corpus is made of, how they are split into work, and reading their records.
+"""Sources: the files a corpus is made of, how they are split into work, and their records.
 
     --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
 
     files       what the pattern matches, in the order of their paths
-    split       a unit of work: byte ranges of plain JSONL, row groups of Parquet, a whole compressed
-                file, or several small files
+    split       a unit of work: byte ranges of plain JSONL, row groups of Parquet, a whole
+                compressed file, or several small files
     batch       records read together, a few MiB
 
 Files and splits depend on the inputs and `split_bytes` alone.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -45,6 +45,7 @@ __all__ = [
     "make_splits",
     "open_decompressed",
     "read_member",
+    "record_batches",
     "scan",
 ]
 
@@ -55,6 +56,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+Compression = Literal["gzip", "zstd"]
 
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -66,7 +68,7 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
 class BadFileError(ExactcptError):
@@ -79,7 +81,8 @@ class Source:
 
     Attributes:
         name: what tables and manifests call it.
-        pattern: a file, folder or glob, local or as a URL; for `hub` NAME[@REVISION][:CONFIG[:SPLIT]].
+        pattern: a file, folder or glob, local or as a URL; for `hub` the data set's name, as
+            hub.py reads it.
         fields: what is read of a record.
         format: the format of all its files, or None to go by their names.
     """
@@ -101,7 +104,7 @@ class InputFile:
         bytes: its size, None for a data set of the hub.
         stamp: modification time, etag or revision: what changes when the file does.
         format: how it is read.
-        compression: "gzip", "zstd" or None.
+        compression: of the whole file, or None.
     """
 
     source: str
@@ -110,7 +113,7 @@ class InputFile:
     bytes: int | None
     stamp: str
     format: Format
-    compression: str | None
+    compression: Compression | None
 
     @property
     def work(self) -> int:
@@ -120,7 +123,7 @@ class InputFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A range of a file: bytes of plain JSONL, row groups of Parquet, shards of the hub, else all."""
+    """Bytes of plain JSONL, row groups of Parquet, a shard of the hub, or else a whole file."""
 
     file: InputFile
     start: int = 0
@@ -138,6 +141,7 @@ class Split:
 
     @property
     def work(self) -> int:
+        """Roughly how many bytes of text it holds."""
         return sum(member.work for member in self.members)
 
 
@@ -222,7 +226,7 @@ def _info(fs: Any, path: str) -> dict[str, Any] | None:
 def _glob(fs: Any, pattern: str) -> Found:
     # fsspec does not follow links to folders.
     if _is_local(fs):
-        return dict.fromkeys(glob.glob(pattern, recursive=True))
+        return dict.fromkeys(glob.glob(pattern, recursive=True))  # noqa: PTH207 (nor does pathlib)
     return fs.glob(pattern, detail=True)
 
 
@@ -308,7 +312,7 @@ def _describe(
     )
 
 
-def _format_of(path: str) -> tuple[Format | None, str | None]:
+def _format_of(path: str) -> tuple[Format | None, Compression | None]:
     """Format and compression by the name; Parquet and Arrow files compress what is in them."""
     name = PurePosixPath(path)
     compression = COMPRESSIONS.get(name.suffix.lower())
@@ -445,7 +449,7 @@ def is_unchanged(file: InputFile) -> bool:
     """Whether a local file still has the size and time it was listed with."""
     if file.format == "hub" or not is_local_url(file.url):
         return True
-    now = os.stat(file.url)
+    now = Path(file.url).stat()
     return now.st_size == file.bytes and str(now.st_mtime) == file.stamp
 
 
@@ -533,13 +537,17 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
 
 def _read_arrow(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     with open_input(member.file.url) as stream:
-        try:
-            reader = pa.ipc.open_file(stream)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:
-            stream.seek(0)
-            batches = pa.ipc.open_stream(stream)
-        yield from _column_batches(batches, member.file, fields, 1)
+        yield from _column_batches(record_batches(stream), member.file, fields, 1)
+
+
+def record_batches(stream: Any) -> Iterable[Any]:
+    """The record batches of an Arrow IPC file or stream."""
+    try:
+        reader = pa.ipc.open_file(stream)
+    except pa.ArrowInvalid:
+        stream.seek(0)
+        return pa.ipc.open_stream(stream)
+    return (reader.get_batch(i) for i in range(reader.num_record_batches))
 
 
 def _column_batches(

@@ -86,16 +86,20 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
+        """Whether it is on this machine's disk."""
         return is_local_url(self.url)
 
     def url_of(self, name: str) -> str:
+        """Path or URL of a file."""
         return f"{self.url.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a file or subfolder."""
         fs, path = _resolve_fresh(self.url_of(name))
         return fs.exists(path)
 
     def read(self, name: str) -> bytes:
+        """All bytes of a file."""
         fs, path = _resolve_fresh(self.url_of(name))
         return fs.cat_file(path)
 
@@ -115,7 +119,7 @@ class Folder:
         _, root = resolve(self.url.rstrip("/"))
         fs, path = _resolve_fresh(self.url_of(below).rstrip("/"))
         if self.is_local:
-            found = [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
+            found = [f"{at}/{file}" for at, _, files in os.walk(path) for file in files]
         else:
             found = fs.find(path)
         return sorted(str(PurePosixPath(file).relative_to(root)) for file in found)

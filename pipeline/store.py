@@ -236,7 +236,8 @@ class _PartBuilder:
         if self.reference is None or not len(texts):
             return
         share = SAMPLE_BYTES * _size(texts) // max(1, self.task.split_bytes)
-        drawn = sample(texts, hash_prefixes(hashes), min(self.sample_left, max(share, 1 << 10)))
+        size = min(self.sample_left, max(share, SAMPLE_BYTES // 8))
+        drawn = sample(texts, hash_prefixes(hashes), size)
         self.sample_left -= len(drawn.data)
         compare_backends(self.encoder, self.reference, drawn)
 

@@ -166,7 +166,11 @@ def estimate_job(
     plan: TokenizePlan, copies: Mapping[str, float], window: int | None
 ) -> tuple[Estimate, dict[str, Probe]]:
     """Looks at every source and extrapolates."""
-    probes = {name: look_at(name, files, plan.fields[name]) for name, files in plan.files.items()}
+    skip = plan.config.on_bad_file == "skip"
+    probes = {
+        name: look_at(name, files, plan.fields[name], skip_bad_files=skip)
+        for name, files in plan.files.items()
+    }
     with _fast_encoder(plan) as (encoder, _):
         return estimate(probes, plan.files, encoder, plan.fields, copies, window), probes
 

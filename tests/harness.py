@@ -1,4 +1,4 @@
-"""Runs the program as its users do, and reads back what it wrote, without the code that wrote it."""
+"""Runs the program as its users do, and reads back what it wrote without its own code."""
 
 import gzip
 import hashlib
@@ -227,8 +227,10 @@ def encode(text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def changed_tokenizer(folder: Path, change: Callable[[dict[str, Any]], None], **config: Any) -> Path:
-    """A copy of the bundled tokenizer with changes, and with a tokenizer_config.json if any is given."""
+def changed_tokenizer(
+    folder: Path, change: Callable[[dict[str, Any]], None], **config: Any
+) -> Path:
+    """A copy of the bundled tokenizer with changes; `config` goes into tokenizer_config.json."""
     tokenizer = json.loads(TOKENIZER.read_text("utf-8"))
     change(tokenizer)
     folder.mkdir(parents=True, exist_ok=True)

@@ -66,3 +66,99 @@ def histograms(draw: st.DrawFn) -> tuple[Counts, int]:
     count = st.sampled_from([0, 1, 2**60]) | st.integers(0, 1000) | st.integers(0, 2**60)
     n_buckets = bucket_count(window)
     return draw(st.lists(count, min_size=n_buckets, max_size=n_buckets)), window
+
+
+# JSON lines as people and programs write them, right and wrong.
+
+DEEP = 1500
+"""Levels of nesting: more than Python's recursion has."""
+
+JSON_STRINGS = [
+    b'""',
+    b'"a"',
+    '"é \U0001f600"'.encode(),
+    rb'"\u0000"',
+    rb'"\ud83d\ude00"',
+    rb'"\ud800"',
+    rb'"\udc00"',
+    rb'"NaN, [Inf] :Infinity}"',
+    b'": NaN}"',
+    b'"}"',
+    rb'"\"}{\""',
+    b'"12"',
+    rb'"\x"',
+    b'"\xff"',
+    b'"\xed\xa0\x80"',
+    b'"\xc3',
+    b'"a\0b"',
+    b'"\x01"',
+    b'"a\tb"',
+    b'"\r"',
+    b'"',
+    b"'a'",
+]
+JSON_NUMBERS = [
+    *b"0 -0 12 -3 007 1.0 1e2 1e999 -1e999 1. .5 +1 - 2147483648 9223372036854775807".split(),
+    *b"9223372036854775808 NaN -NaN Inf -Inf Infinity -Infinity nan".split(),
+    b"9" * 5000,
+]
+JSON_OTHERS = [
+    *b"true false null True [] {} [1,2] [1,[2]] [1,true] [1,1.0] [1,null] [1, [-1] [-0]".split(),
+    *b'["1"] [98] [99] [2147483648] [9223372036854775808] [NaN] [1,Infinity] [{}]'.split(),
+    b'{"text":"inner"}',
+    b"[" * DEEP + b"]" * DEEP,
+    b"[" * DEEP + b'"NaN"' + b"]" * DEEP,
+    b"[" * DEEP + b"NaN" + b"]" * DEEP,
+    b'{"id":' * DEEP + b"1" + b"}" * DEEP,
+    b"",
+]
+JSON_KEYS = [b'"text"', b'"id"', b'"tokens"', b'"other"', rb'"te\u0078t"', rb'"text\u0000"', b'""']
+ODD_LINES = [
+    *b'[] [{"text":"a"}] 1 null "a" { } } {"text":"a"}{"text":"b"} {"text":"a"},{} {}{}'.split(),
+    b"",
+    b" ",
+    b"\t\r",
+    b"\x0c",
+    b'{"text":\r"a"}',
+    b' {"text":"a"} ',
+    b'\xef\xbb\xbf{"text":"a"}',
+    b'{"text":"a"}\r{"text":"b"}',
+    b'{"text":"a"}//}',
+    b'{"text":"a",\n"id":"over lines"}',
+    b'{"text":"a","other":{}\n}',
+    b'{"text":"{\n}"}',
+    b'{"text":"a"}\0',
+]
+
+
+@st.composite
+def json_objects(draw: st.DrawFn) -> bytes:
+    """A JSON object, or nearly one, with some of the fields that are read."""
+    good = st.sampled_from([b'"a"', b'"b\\n"', b"7", b"[1,2]", b"null"])
+    odd = st.sampled_from(JSON_STRINGS + JSON_NUMBERS + JSON_OTHERS)
+    fields = st.tuples(st.sampled_from(JSON_KEYS), good | odd)
+    members = draw(st.lists(fields, max_size=4))
+    if draw(st.booleans()):
+        members.append((b'"text"', b'"a"'))
+    if draw(st.booleans()):
+        members.append((b'"tokens"', b"[0,98]"))
+    space = draw(st.sampled_from([b"", b" ", b"\t", b"\r"]))
+    return b"{" + (b"," + space).join(k + b":" + space + v for k, v in members) + b"}"
+
+
+@st.composite
+def json_blocks(draw: st.DrawFn) -> bytes:
+    """Lines, good ones and at most a few odd ones, so that both ways of reading them are taken."""
+    plain = st.sampled_from(
+        [
+            b'{"text":"a","id":"x","tokens":[1,2]}',
+            b'{"id":5,"text":"b","tokens":[]}',
+            '{"tokens":[98],"text":"ü\\n"}'.encode(),
+            b'{"text":"NaN: Inf","tokens":[0],"other":{"text":1}}',
+        ]
+    )
+    lines = draw(st.lists(plain, max_size=4))
+    for line in draw(st.lists(json_objects() | st.sampled_from(ODD_LINES), max_size=3)):
+        lines.insert(draw(st.integers(0, len(lines))), line)
+    block = draw(st.sampled_from([b"\n", b"\r\n"])).join(lines)
+    return block + draw(st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]))

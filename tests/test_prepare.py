@@ -126,7 +126,10 @@ def test_weights_follow_from_the_windows(prepared, settings):
 def test_every_position_has_the_weight_of_its_context(prepared, settings):
     out = prepared(settings)
     weights = [0.0, *(row["weight"] for row in harness.manifest(out)["weights"]["table"])]
-    for split, dictionary in (("train", weights), ("validation", [0.0] + [1.0] * (len(weights) - 1))):
+    for split, dictionary in (
+        ("train", weights),
+        ("validation", [0.0] + [1.0] * (len(weights) - 1)),
+    ):
         for batch in harness.shards(out, split):
             found = batch["loss_weight"].values
             assert found.dictionary.to_pylist() == np.float32(dictionary).tolist()
@@ -154,8 +157,10 @@ def test_selection_does_what_it_was_asked(prepared):
     assert abs(train["jargon"] - 100_000) <= longest
     assert train["again"] == 0
     assert {row["drop_reason"] for row in rows if row["source"] == "again"} == {"duplicate"}
-    ratio = {name: train[name] / (available[name] * Fraction(epochs)) for name, epochs in (
-        ("poems", "1.5"), ("proposals", "1"))}
+    ratio = {
+        name: train[name] / (available[name] * Fraction(epochs))
+        for name, epochs in (("poems", "1.5"), ("proposals", "1"))
+    }
     assert ratio["poems"] == pytest.approx(ratio["proposals"], rel=0.15)
     novel = next(row["n_tokens"] for row in rows if row["source"] == "novels")
     assert 0 <= sum(train.values()) - 250_000 < novel + 3 * longest
@@ -165,8 +170,10 @@ def test_selection_does_what_it_was_asked(prepared):
 @both
 def test_no_content_is_on_both_sides(prepared, settings):
     rows = harness.documents(prepared(settings))
-    sides = {split: {r["content_hash"] for r in rows if r["split"] == split}
-             for split in ("train", "validation")}
+    sides = {
+        split: {r["content_hash"] for r in rows if r["split"] == split}
+        for split in ("train", "validation")
+    }
     assert sides["train"] and sides["validation"]
     assert not sides["train"] & sides["validation"]
 
@@ -202,7 +209,9 @@ def test_manifest_says_what_was_read_and_no_path_of_the_machine(prepared, copied
     text = (out / "manifest.json").read_text("utf-8")
     assert str(copied) not in text and str(out.parent) not in text and "workers" not in text
     inputs = {(i["source"], i["path"]): i for i in harness.manifest(out)["inputs"]}
-    assert inputs.keys() == {(n, f) for n, f in harness.CORPORA.items()} | {("again", "poems.jsonl")}
+    assert inputs.keys() == {(n, f) for n, f in harness.CORPORA.items()} | {
+        ("again", "poems.jsonl")
+    }
     for (name, path), found in inputs.items():
         data = (copied / ("more" if name == "again" else ".") / path).read_bytes()
         assert found["bytes"] == len(data)
@@ -222,7 +231,10 @@ def test_datasets_streams_rows_with_float_weights(prepared, tmp_path):
     found = subprocess.run(
         [sys.executable, "-c", code, str(out)],
         env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout.splitlines()
     assert f"'loss_weight': ({WINDOW}, 'float', [0.0])" in found[0]
     assert f"'input_ids': ({WINDOW}, 'int'," in found[0]
@@ -269,7 +281,11 @@ def test_relative_patterns_from_another_folder_give_the_same_bytes(
 
 def test_the_installed_program_in_another_locale_gives_the_same_bytes(prepared, copied, tmp_path):
     environment = {
-        **os.environ, "LC_ALL": "C", "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "PYTHONUTF8": "0",
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "12345",
+        "TZ": "Asia/Tokyo",
+        "PYTHONUTF8": "0",
     }
     command = ["prepare", *corpora("mixed", "."), "--out", tmp_path / "out"]
     outcome = harness.finish(harness.start(*command, cwd=copied, env=environment))
@@ -287,7 +303,7 @@ def test_urls_of_local_files_give_the_same_bytes(prepared, copied, tmp_path):
 def test_tokenize_and_pack_are_prepare(prepared, copied, tmp_path, settings):
     flags = corpora(settings, copied)
     sizes = flags.index("--split-bytes")
-    first = [f for f in flags[: flags.index("--window")]] + flags[sizes : sizes + 2]
+    first = [*flags[: flags.index("--window")], *flags[sizes : sizes + 2]]
     second = flags[flags.index("--window") : sizes] + flags[sizes + 2 :]
     mixing = []
     if settings == "mixed":
@@ -404,7 +420,11 @@ def write_saved_dataset(folder: Path) -> Path:
     )
     subprocess.run(
         [sys.executable, "-c", code, str(folder / "saved")],
-        input=json.dumps(RECORDS), text=True, check=True, capture_output=True, timeout=60,
+        input=json.dumps(RECORDS),
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=60,
         env={**os.environ, "HF_HOME": str(folder / "cache")},
     )
     return folder / "saved"
@@ -537,7 +557,9 @@ def test_a_budget_scales_all_sources(tmp_path):
     available = {s["name"]: s["read"]["tokens"] for s in harness.manifest(out)["sources"]}
     assert sum(tokens.values()) == pytest.approx(60_000, abs=2 * 3500)
     for name in tokens:
-        assert tokens[name] / available[name] == pytest.approx(60_000 / sum(available.values()), abs=0.05)
+        assert tokens[name] / available[name] == pytest.approx(
+            60_000 / sum(available.values()), abs=0.05
+        )
 
 
 def test_a_share_is_a_part_of_the_budget(tmp_path):
@@ -720,7 +742,9 @@ def test_a_tokenizer_that_gigatoken_does_not_support(tmp_path):
     def word_level(tokenizer: dict[str, Any]) -> None:
         words = ["<|endoftext|>", "one", "two", "[UNK]"]
         tokenizer["model"] = {
-            "type": "WordLevel", "vocab": {w: i for i, w in enumerate(words)}, "unk_token": "[UNK]"
+            "type": "WordLevel",
+            "vocab": {w: i for i, w in enumerate(words)},
+            "unk_token": "[UNK]",
         }
         tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
         tokenizer["decoder"] = None

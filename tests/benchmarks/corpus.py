@@ -24,7 +24,7 @@ class Corpus:
     """The corpora of a folder: *.jsonl, also .gz and .zst, with a field `text`."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._files = sorted(p for p in folder.iterdir() if ".jsonl" in p.suffixes)
+        self._files = sorted(folder.glob("*.jsonl*"))
         if not self._files:
             raise SystemExit(f"there is no .jsonl, .jsonl.gz or .jsonl.zst in {folder}")
         self._share = most_bytes // len(self._files)

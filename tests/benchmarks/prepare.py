@@ -227,11 +227,8 @@ def one_round(
         yield "pack", run(pack(f"{shards}.store", Path(folder) / "again"))
         if peer is not None:
             eos = prepared.report["tokenizer"]["eos_token"]
-            script = HERE / "datatrove_tokens.py"
-            yield (
-                "datatrove",
-                run([peer, script, tokenizer, eos, inputs.peer, f"{folder}/datatrove"]),
-            )
+            script = [peer, HERE / "datatrove_tokens.py"]
+            yield "datatrove", run([*script, tokenizer, eos, inputs.peer, f"{folder}/datatrove"])
     for name, source in (("memory_small", inputs.small), ("memory_large", inputs.large)):
         with TemporaryDirectory(dir=work) as folder:
             yield name, run(prepare(source, tokenizer, Path(folder) / "shards"), watch=True)

@@ -1,0 +1,77 @@
+"""Re-derives everything a shard set claims, from its bytes.
+
+Written against the format (README.md of the schemas) and not by calling what wrote the files: the
+contexts, codes, histograms and weights are computed a second time, in another way. So a mistake in
+the writing code shows up here instead of agreeing with itself.
+
+    manifest ── documents table ──┐
+       │                          ├── what each document should have
+       └── shards, a record batch ┴── what it has ── counted ── compared with the manifest
+           at a time
+
+Memory: about 70 bytes a stored document, and 20 a piece of a cut document (at most two a window);
+tokens are memory-mapped and looked at one record batch at a time. Files of a remote filesystem go
+through an unnamed temporary file, one after the other.
+"""
+
+from collections.abc import Callable
+
+from ...schemas.manifest import SHARD_SET
+from .claims import check_counts, check_weights, note_counts
+from .documents import check_documents, read_documents
+from .files import Folder, Meter, check_folder, named_files
+from .report import CHECKS, Check, Finding, Problems, Report
+from .selection import check_content, check_mixing
+from .shards import Shards
+from .store import open_store
+
+__all__ = ["CHECKS", "Check", "Finding", "Report", "verify"]
+
+
+def verify(
+    shards: str, store: str | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> Report:
+    """Checks a shard set, and against its token store where one is given.
+
+    Args:
+        shards: path or fsspec URL of the shard set.
+        store: path or fsspec URL of the token store.
+        progress: called with the bytes done and the bytes in all, after each file.
+
+    Raises:
+        IncompleteError: there is no manifest.
+        FormatError: the manifest is not JSON, of another format, or not as its schema says.
+    """
+    problems = Problems()
+    meter = Meter(progress)
+    folder = Folder(shards, problems, meter)
+    manifest, _ = folder.manifest(SHARD_SET)
+    meter.total += sum(entry["bytes"] for entry in named_files(manifest))
+    against = None
+    if store is None:
+        problems.note("store", "left out: no store given")
+    else:
+        against = open_store(Folder(store, problems, meter), manifest, problems, meter)
+    check_folder(folder, manifest, problems)
+    documents = read_documents(folder, manifest, against, problems)
+    if documents is not None:
+        check_documents(documents, manifest, problems)
+        check_content(documents, manifest["settings"], problems)
+        check_mixing(documents, manifest, problems)
+    reader = Shards(folder, manifest, documents, against, problems)
+    reader.read()
+    note_counts(reader.counts, manifest["settings"]["window"], problems)
+    if reader.complete:
+        check_counts(reader.counts, manifest, documents is not None, problems)
+    else:
+        problems.note("histogram", "left out: not all windows could be read")
+    check_weights(manifest, problems)
+    problems.note("files", f"{meter.files:,} files, {meter.done:,} bytes")
+    return Report(
+        checks=problems.checks(),
+        findings=tuple(problems.findings),
+        windows=sum(count.windows for count in reader.counts.values()),
+        tokens=sum(count.tokens for count in reader.counts.values()),
+        documents=0 if documents is None else len(documents),
+        bytes=meter.done,
+    )

@@ -1,0 +1,175 @@
+"""What the manifest says in numbers: counts of what is in the shards, and the weights from them.
+
+Counts are compared with those of the windows that were read. The weight table is worked out from
+the train histogram by the formulas of the format's README, a ceiling on weights by bisection.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...schemas import shard
+from ...schemas.manifest import MANIFEST, Manifest
+from .arrays import Array
+from .report import TOLERANCE, Problems
+from .windows import Windows, codes_of_contexts
+
+__all__ = ["Counts", "check_counts", "check_weights", "note_counts", "weight_rows"]
+
+
+class Counts:
+    """What the shards of a split have.
+
+    Attributes:
+        codes: int64[sources + 2, codes], positions by source and code that they should have. The
+            last two rows are unknown sources and padding.
+        documents: int64[sources + 2], segments that begin a document, by source.
+        windows: all of them, those left out of `codes` included.
+        segments: without padding.
+        cut_documents: occurrences of a document that are cut into pieces.
+    """
+
+    def __init__(self, sources: int, buckets: int) -> None:
+        self.codes = np.zeros((sources + 2, buckets + 1), np.int64)
+        self.documents = np.zeros(sources + 2, np.int64)
+        self.windows = self.segments = self.cut_documents = 0
+
+    def add(self, w: Windows, codes: Array, source_of_document: Array | None) -> None:
+        """Counts windows, given the codes they should have; the sources may not be known."""
+        slots, n_codes = self.codes.shape
+        is_padding = w.doc == shard.PADDING
+        slot = np.where(is_padding, slots - 1, slots - 2).astype(np.int32)
+        if source_of_document is not None:
+            slot[~is_padding] = np.minimum(source_of_document[w.doc[~is_padding]], slots - 2)
+        keys = np.repeat(slot * n_codes, w.length)
+        keys += codes
+        self.codes += np.bincount(keys, minlength=self.codes.size).reshape(self.codes.shape)
+        self.documents += np.bincount(slot[w.offset == 0], minlength=slots)
+        self.segments += int(np.count_nonzero(~is_padding))
+
+    @property
+    def tokens(self) -> int:
+        """Positions that are not padding."""
+        return int(self.codes[:-1].sum())
+
+
+def note_counts(counts: dict[str, Counts], window: int, problems: Problems) -> None:
+    """Says how much there was to check."""
+    windows = sum(count.windows for count in counts.values())
+    segments = sum(count.segments for count in counts.values())
+    tokens = sum(count.tokens for count in counts.values())
+    problems.note("segments", f"{segments:,} segments in {windows:,} windows")
+    problems.note("codes", f"{windows * window:,} positions")
+    problems.note("tokens", f"{tokens:,} tokens")
+    problems.note("packing", f"{segments:,} segments")
+
+
+def check_counts(
+    counts: dict[str, Counts], manifest: Manifest, by_source: bool, problems: Problems
+) -> None:
+    """Counts of all windows, per split and, where the documents are known, per source."""
+    for split, count in counts.items():
+        histogram = count.codes[:, 1:].sum(axis=0).tolist()
+        found: dict[str, object] = {
+            "windows": count.windows,
+            "tokens": count.tokens,
+            "padding": int(count.codes[-1].sum()),
+            "segments": count.segments,
+            "targets": sum(histogram),
+            "histogram": histogram,
+        }
+        if by_source:
+            found["cut_documents"] = count.cut_documents
+        where = f"{MANIFEST}: splits.{split}"
+        problems.claims("histogram", where, manifest["splits"][split], found)
+        for i, source in enumerate(manifest["sources"] if by_source else ()):
+            histogram = count.codes[i, 1:].tolist()
+            found = {
+                "documents": int(count.documents[i]),
+                "tokens": int(count.codes[i].sum()),
+                "targets": sum(histogram),
+                "histogram": histogram,
+            }
+            where = f"{MANIFEST}: source {source['name']}, splits.{split}"
+            problems.claims("histogram", where, source["splits"][split], found)
+    problems.note("histogram", f"{len(counts)} splits, {len(manifest['sources'])} sources")
+
+
+def check_weights(manifest: Manifest, problems: Problems) -> None:
+    """The weight table against the train histogram, which is checked against the tokens."""
+    settings, weights = manifest["settings"], manifest["weights"]
+    alpha, ceiling, table = settings["alpha"], settings["max_weight"], weights["table"]
+    problems.compare("weights", f"{MANIFEST}: weights.alpha", weights["alpha"], alpha)
+    if ceiling is not None and alpha > (ceiling - 1) * (1 + TOLERANCE):
+        found = f"alpha {alpha}, max_weight {ceiling}"
+        problems.add("weights", f"{MANIFEST}: settings", found, f"alpha at most {ceiling - 1}")
+    buckets = int(codes_of_contexts(settings["window"]).max())
+    histogram = manifest["splits"][shard.TRAIN]["histogram"]
+    if not len(histogram) == len(table) == buckets:
+        found = f"{len(histogram)} buckets in the histogram, {len(table)} in the table"
+        problems.add("weights", MANIFEST, found, f"{buckets} each")
+        return
+
+    def compare(where: str, found: object, expected: object) -> None:
+        if not _close(found, expected):
+            problems.add("weights", f"{MANIFEST}{where}", found, expected)
+
+    expected = weight_rows(histogram, settings)
+    for found, row in zip(table, expected, strict=True):
+        for key, value in row.items():
+            compare(f": weights.table, bucket {row['bucket']}, {key}", found[key], value)
+    tail = [(found, row) for found, row in zip(table, expected, strict=True) if row["in_tail"]]
+    spent = sum(row["share"] * (found["weight"] - 1) for found, row in tail)
+    due = alpha if tail else 0.0
+    compare(": weights.budget", weights["budget"], due)
+    compare(": sum of q (w - 1)", spent, due)
+    problems.note("weights", f"{buckets} buckets, budget {spent:.6g} of {due:.6g}")
+
+
+def _close(found: object, expected: object) -> bool:
+    if isinstance(found, float | int) and isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE * 1e-3)
+    return found == expected
+
+
+def weight_rows(counts: list[int], settings: Manifest) -> list[dict[str, Any]]:
+    """The manifest's weight table, as a train histogram and the settings give it."""
+    low = [0 if b == 0 else 2 ** (b + 2) for b in range(len(counts))]
+    rows: list[dict[str, Any]] = [
+        {
+            "bucket": b,
+            "low": low[b],
+            "high": min(2 ** (b + 3), settings["window"]) - 1,
+            "targets": count,
+            "in_tail": low[b] >= settings["tau"] and count > 0,
+            "share": None,
+            "inverse_frequency": None,
+            "weight": 1.0,
+        }
+        for b, count in enumerate(counts)
+    ]
+    tail = [row for row in rows if row["in_tail"]]
+    total = sum(row["targets"] for row in tail)
+    share = np.array([row["targets"] / total for row in tail])
+    with np.errstate(all="ignore"):
+        inverse = (share + settings["epsilon"]) ** -float(settings["gamma"])
+        extra = _extra(share, inverse, settings["alpha"], settings["max_weight"])
+    columns = (share.tolist(), inverse.tolist(), (1 + extra).tolist())
+    for row, *values in zip(tail, *columns, strict=True):
+        row["share"], row["inverse_frequency"], row["weight"] = values
+    return rows
+
+
+def _extra(share: Array, inverse: Array, alpha: float, max_weight: float | None) -> Array:
+    """w_b - 1 over the tail. Under a ceiling by bisection: the sum rises with lambda."""
+    if not len(share):
+        return share
+    if max_weight is None:
+        return alpha * inverse / (share * inverse).sum()
+    low, high = 0.0, float((max_weight - 1) / inverse.min())
+    for _ in range(200):
+        middle = (low + high) / 2
+        spent = (share * np.minimum(max_weight - 1, middle * inverse)).sum()
+        low, high = (middle, high) if spent < alpha else (low, middle)
+    return np.minimum(max_weight - 1, high * inverse)

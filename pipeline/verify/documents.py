@@ -1,0 +1,198 @@
+"""The documents table: read once, checked against itself and the manifest's sources.
+
+Everything else that is checked of documents is worked out from these columns.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...schemas import shard
+from ...schemas.manifest import MANIFEST, Manifest
+from .arrays import UNREADABLE, Array, cause, differing_fields, hashes, nulls, numbered
+from .files import Folder
+from .report import Problems, Words
+from .store import Store
+
+__all__ = ["DUPLICATE", "MIXING", "VALIDATION", "Documents", "check_documents", "read_documents"]
+
+REASONS = ("duplicate", "mixing")
+DUPLICATE, MIXING = range(2)
+VALIDATION = shard.SPLITS.index(shard.VALIDATION)
+DOCUMENTS_PER_BATCH = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """Columns of the documents table, a value a document. Names are numbered, null is -1.
+
+    `names` gives each numbered column its names. Sources of the manifest come first in it, and so
+    do SPLITS and REASONS: a larger number is a name that the format or the manifest does not know.
+    """
+
+    names: dict[str, list[str]]
+    n_tokens: Array
+    copies: Array
+    row: Array
+    content_hash: Array
+    source: Array
+    part: Array
+    split: Array
+    drop_reason: Array
+
+    def __len__(self) -> int:
+        return len(self.n_tokens)
+
+
+def read_documents(
+    folder: Folder, manifest: Manifest, against: Store | None, problems: Problems
+) -> Documents | None:
+    """The documents table, or None where it cannot be used."""
+    entries = manifest["documents"]
+    paths = [entry["path"] for entry in entries]
+    if paths != sorted(set(paths)):
+        problems.add("documents", MANIFEST, f"files {paths}", "each once, in the order of names")
+    table = _Table([source["name"] for source in manifest["sources"]], against, problems)
+    files = [folder.checked(entry) for entry in entries]
+    whole = all(
+        file is not None and table.read(file, entry)
+        for file, entry in zip(files, entries, strict=True)
+    )
+    problems.note("documents", f"{table.rows:,} documents")
+    if not (whole and table.in_order):
+        for check in ("coverage", "dedup", "mixing", "split", "packing"):
+            problems.note(check, "left out: the documents table cannot be used")
+        return None
+    if against is not None:
+        against.check_size(table.rows)
+    return table.documents()
+
+
+class _Table:
+    """Reads one file after the other, and compares its rows with the store on the way."""
+
+    def __init__(self, sources: list[str], against: Store | None, problems: Problems) -> None:
+        self.rows = 0
+        self.in_order = True
+        self._against, self._problems = against, problems
+        known = {"source": sources, "part": (), "split": shard.SPLITS, "drop_reason": REASONS}
+        self._numbers = {
+            column: {name: i for i, name in enumerate(names)} for column, names in known.items()
+        }
+        self._columns: dict[str, list[Array]] = {}
+        self._add(pa.RecordBatch.from_pylist([], shard.documents_schema()))
+
+    def read(self, data: pa.Buffer, entry: Any) -> bool:
+        """Reads a file; whether it has the rows that the manifest says."""
+        path, first = entry["path"], self.rows
+        try:
+            file = pq.ParquetFile(pa.BufferReader(data))
+            found, expected = file.schema_arrow, shard.documents_schema()
+            if not found.equals(expected):
+                self._problems.add("documents", path, *differing_fields(found, expected))
+                return False
+            for batch in file.iter_batches(DOCUMENTS_PER_BATCH):
+                self._check_batch(batch)
+                self._add(batch)
+        except UNREADABLE as error:
+            self._problems.add("documents", path, f"the file cannot be read: {cause(error)}")
+            return False
+        rows = self.rows - first
+        self._problems.compare("documents", f"{path}: rows", rows, entry["rows"])
+        return rows == entry["rows"]
+
+    def _check_batch(self, batch: pa.RecordBatch) -> None:
+        batch.validate(full=True)
+        missing = sum(nulls(batch.column(i)) for i in range(batch.num_columns - 1))
+        if missing:
+            raise pa.ArrowInvalid(f"{missing} values are null")
+        first, doc_index = self.rows, batch.column("doc_index").to_numpy()
+        misplaced = doc_index != first + np.arange(len(doc_index))
+        self.in_order = self.in_order and not misplaced.any()
+        self._problems.each(
+            "documents",
+            misplaced,
+            lambda i: f"row {first + i}",
+            lambda i: f"doc_index {doc_index[i]}",
+            lambda i: f"{first + i}, over all files",
+        )
+        if self._against is not None:
+            self._against.check_documents(first, batch)
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        values = {name: batch.column(name).to_numpy() for name in ("n_tokens", "copies", "row")}
+        values["content_hash"] = hashes(batch.column("content_hash"))
+        for name, numbers in self._numbers.items():
+            values[name] = numbered(batch.column(name), numbers)
+        for name, array in values.items():
+            self._columns.setdefault(name, []).append(array)
+        self.rows += batch.num_rows
+
+    def documents(self) -> Documents:
+        """All rows. Only once: a column's batches are released when they have been joined."""
+        names = {column: list(numbers) for column, numbers in self._numbers.items()}
+        joined = {name: np.concatenate(self._columns.pop(name)) for name in [*self._columns]}
+        return Documents(names=names, **joined)
+
+
+def check_documents(d: Documents, manifest: Manifest, problems: Problems) -> None:
+    """The table's own rules, then its sums against the manifest."""
+
+    def rule(broken: Array, found: Words, expected: str) -> None:
+        problems.each("documents", broken, "document {}".format, found, expected)
+
+    sources, parts = d.names["source"], d.names["part"]
+    dropped = d.drop_reason >= 0
+    rule(d.n_tokens < 1, lambda i: f"{d.n_tokens[i]} tokens", "at least 1")
+    rule(d.copies < 0, lambda i: f"{d.copies[i]} copies", "at least 0")
+    rule(d.split >= len(shard.SPLITS), "another split", " or ".join(shard.SPLITS))
+    rule(
+        dropped != (d.copies == 0),
+        lambda i: f"{d.copies[i]} copies, {'a' if dropped[i] else 'no'} drop_reason",
+        "a drop_reason where copies is 0, and nowhere else",
+    )
+    rule(d.drop_reason >= len(REASONS), "another drop_reason", " or ".join(REASONS))
+    rule(
+        d.source >= len(manifest["sources"]),
+        lambda i: f"source {sources[d.source[i]]}",
+        "a source of the manifest",
+    )
+    # What np.roll moves to the front is of no use: a first document is never in the part before it.
+    same_part = np.diff(d.part, prepend=-1) == 0
+    rule(
+        d.row != np.where(same_part, np.roll(d.row, 1) + np.int64(1), 0),
+        lambda i: f"row {d.row[i]} of part {parts[d.part[i]]}",
+        "rows 0, 1, ... of each part",
+    )
+    rule(
+        d.part < np.maximum.accumulate(d.part),
+        lambda i: f"part {parts[d.part[i]]} once more",
+        "all documents of a part together",
+    )
+    rule(
+        same_part & (d.source != np.roll(d.source, 1)),
+        lambda i: f"two sources in part {parts[d.part[i]]}",
+        "one source a part",
+    )
+    if parts != sorted(parts):
+        problems.add("documents", "documents", "parts out of order", "parts in order of names")
+    for number, source in enumerate(manifest["sources"]):
+        _check_source(d, d.source == number, source, problems)
+
+
+def _check_source(d: Documents, mine: Array, source: Any, problems: Problems) -> None:
+    n_tokens, copies = d.n_tokens[mine].astype(np.int64), d.copies[mine].astype(np.int64)
+    where = f"{MANIFEST}: source {source['name']}"
+    read = {"documents": len(n_tokens), "tokens": int(n_tokens.sum())}
+    problems.claims("documents", f"{where}, read", source["read"], read)
+    counts = np.bincount(d.drop_reason[mine] + 1, minlength=len(REASONS) + 1)[1:].tolist()
+    dropped = {reason: count for reason, count in zip(REASONS, counts, strict=False) if count}
+    said = {reason: count for reason, count in source["dropped"].items() if count}
+    problems.compare("documents", f"{where}, dropped", said, dropped)
+    for i, split in enumerate(shard.SPLITS):
+        there = np.where(d.split[mine] == i, copies, 0)
+        sums = {"documents": int(there.sum()), "tokens": int((there * n_tokens).sum())}
+        problems.claims("documents", f"{where}, splits.{split}", source["splits"][split], sums)

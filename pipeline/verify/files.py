@@ -1,0 +1,146 @@
+"""The files of a shard set or store: which there are, their sizes and checksums, their bytes.
+
+The manifest says what a file has to be. A file that is something else is reported and not looked
+into: what is found in it would mislead.
+"""
+
+import hashlib
+import mmap
+import tempfile
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from ...schemas import shard
+from ...schemas.errors import IncompleteError
+from ...schemas.manifest import MANIFEST, Kind, Manifest, parse
+from .report import Problems
+
+__all__ = ["Folder", "Meter", "check_folder", "named_files"]
+
+TOKENIZER = "tokenizer.json"
+
+
+class Meter:
+    """Files and bytes done, and the bytes in all."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+        self.total = self.done = self.files = 0
+        self._progress = progress
+
+    def advance(self, size: int) -> None:
+        """Counts a file of `size` bytes."""
+        self.files += 1
+        self.done += size
+        self.total = max(self.total, self.done)
+        if self._progress is not None:
+            self._progress(self.done, self.total)
+
+
+class Folder:
+    """A store or shard set, on any filesystem."""
+
+    def __init__(self, url: str, problems: Problems, meter: Meter) -> None:
+        self._fs, root = url_to_fs(url)
+        self.root = root.rstrip("/")
+        self._problems = problems
+        self._meter = meter
+
+    def manifest(self, kind: Kind) -> tuple[Manifest, str]:
+        """The manifest and its xxh3-128.
+
+        Raises:
+            IncompleteError: there is none.
+            FormatError: it is not JSON, of another format, or not as its schema says.
+        """
+        where = f"{self.root}/{MANIFEST}"
+        try:
+            data = self._fs.cat_file(where)
+        except FileNotFoundError:
+            raise IncompleteError(
+                "there is no manifest, so what is here is not finished",
+                expected=f"a file {MANIFEST}, which is written last",
+                where=self.root,
+                fix="run the job again; it goes on where it stopped",
+            ) from None
+        return parse(data, where, kind), xxhash.xxh3_128_hexdigest(data)
+
+    def listing(self, below: str) -> list[str]:
+        """Files below a folder, without temporaries and other hidden ones, relative to the root."""
+        found = self._fs.find(f"{self.root}/{below}")
+        paths = sorted(str(path)[len(self.root) + 1 :] for path in found)
+        return [path for path in paths if not any(p.startswith(".") for p in path.split("/"))]
+
+    def buffer(self, path: str) -> pa.Buffer:
+        """A file's bytes, memory-mapped."""
+        with self._fs.open(f"{self.root}/{path}", "rb") as file:
+            if isinstance(self._fs, LocalFileSystem):
+                return _mapped(file.fileno())
+            with tempfile.TemporaryFile() as copy:
+                while chunk := file.read(1 << 24):
+                    copy.write(chunk)
+                copy.flush()
+                return _mapped(copy.fileno())
+
+    def checked(self, entry: Any, check: str = "files") -> pa.Buffer | None:
+        """A file that the manifest names; None where it is not the one that was written."""
+        path: str = entry["path"]
+        size = f"{entry['bytes']:,} bytes"
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            self._problems.add(check, MANIFEST, f"the path {path}", "a path inside the folder")
+            return None
+        try:
+            data = self.buffer(path)
+        except FileNotFoundError:
+            self._problems.add(check, path, "the file is missing", size)
+            return None
+        except OSError as error:
+            self._problems.add(check, path, f"the file cannot be read: {error}")
+            return None
+        self._meter.advance(data.size)
+        if data.size != entry["bytes"]:
+            self._problems.add(check, path, f"{data.size:,} bytes", size)
+            return None
+        digest = xxhash.xxh3_128_hexdigest(memoryview(data))
+        if digest != entry["xxh3_128"]:
+            self._problems.add(check, f"{path}: xxh3-128", digest, entry["xxh3_128"])
+            return None
+        return data
+
+    def check_tokenizer(self, sha256: str, check: str) -> None:
+        """The tokenizer's file, of which the manifest has another checksum and no size."""
+        try:
+            found = hashlib.sha256(memoryview(self.buffer(TOKENIZER))).hexdigest()
+        except OSError as error:
+            found = f"the file cannot be read: {error}"
+            self._problems.add(check, TOKENIZER, found, "the tokenizer")
+        else:
+            self._problems.compare(check, f"{TOKENIZER}: sha256", found, sha256)
+
+
+def _mapped(descriptor: int) -> pa.Buffer:
+    try:
+        return pa.py_buffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    except ValueError:  # an empty file cannot be mapped
+        return pa.py_buffer(b"")
+
+
+def named_files(manifest: Manifest) -> list[Any]:
+    """The entries of all files that a shard set's manifest names."""
+    shards = [entry for split in shard.SPLITS for entry in manifest["shards"][split]]
+    return [*shards, *manifest["documents"]]
+
+
+def check_folder(folder: Folder, manifest: Manifest, problems: Problems) -> None:
+    """That there is no other file, and that the tokenizer is the one named."""
+    named = {entry["path"] for entry in named_files(manifest)}
+    for below in (*shard.SPLITS, "documents"):
+        for path in folder.listing(below):
+            if path not in named:
+                problems.add("files", path, "a file that the manifest does not name")
+    folder.check_tokenizer(manifest["tokenizer"]["sha256"], "files")

@@ -1,0 +1,139 @@
+"""What is checked, and what was found.
+
+All problems are counted, and the first few of each check are put into words: where, what was found
+there, and what the format or another part of the set made us expect.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrays import Array
+
+__all__ = ["CHECKS", "KEPT", "TOLERANCE", "Check", "Finding", "Problems", "Report"]
+
+CHECKS = {
+    "files": "every file is there, with its size and checksum, and no other",
+    "schema": "columns and types, nothing null, record batches, uncompressed, names",
+    "segments": "segments fill their windows, padding is at the end",
+    "codes": "every position's code is that of its effective context",
+    "weights": "the weight table follows from the histogram, the dictionaries from the table",
+    "histogram": "the manifest's counts, per split and source, are those of the tokens",
+    "tokens": "every id is in the vocabulary, every document ends with EOS",
+    "coverage": "every document's tokens are there once per copy",
+    "documents": "the documents table agrees with itself and the manifest",
+    "dedup": "what was dropped as a duplicate is one, and nothing else is",
+    "mixing": "every source has the copies asked for",
+    "split": "no content is on both sides of the split",
+    "packing": "documents are cut only where the packing may",
+    "store": "tokens, ids, lengths and hashes are those of the token store",
+}
+"""What is checked, by the name a finding has."""
+
+KEPT = 20
+"""How many findings of a check are kept."""
+
+TOLERANCE = 1e-6
+"""How far, relatively, a float may be from what it should be; a float32 has 24 bits."""
+
+Words = str | Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not as it should be. `check` is a key of CHECKS."""
+
+    check: str
+    where: str
+    found: str
+    expected: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check: what it looked at or why it was left out, in words, and how many problems."""
+
+    name: str
+    checked: str
+    problems: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What verification found.
+
+    Attributes:
+        checks: one for each of CHECKS, in that order.
+        findings: at most KEPT of each check; `Check.problems` counts all.
+        windows: windows read, over both splits.
+        tokens: tokens read, without padding.
+        documents: rows of the documents table.
+        bytes: of all files read, those of the store included.
+    """
+
+    checks: tuple[Check, ...]
+    findings: tuple[Finding, ...]
+    windows: int
+    tokens: int
+    documents: int
+    bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not any(check.problems for check in self.checks)
+
+
+class Problems:
+    """Counts every problem and keeps the first few of each check."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._counts: Counter[str] = Counter()
+        self._checked: dict[str, str] = {}
+
+    def add(self, check: str, where: str, found: object, expected: object = None) -> None:
+        """One problem."""
+        if self._counts[check] < KEPT:
+            wanted = None if expected is None else str(expected)
+            finding = Finding(check=check, where=where, found=str(found), expected=wanted)
+            self.findings.append(finding)
+        self._counts[check] += 1
+
+    def each(
+        self, check: str, broken: Array, where: Callable[[int], str], found: Words, expected: Words
+    ) -> None:
+        """A problem at every i where `broken` is true; what is said may depend on i."""
+        at = np.flatnonzero(broken)
+        for i in at[:KEPT].tolist():
+            self.add(check, where(i), _say(found, i), _say(expected, i))
+        self._counts[check] += len(at[KEPT:])
+
+    def compare(self, check: str, where: str, found: object, expected: object) -> None:
+        """A problem where two values differ."""
+        if found != expected:
+            self.add(check, where, found, expected)
+
+    def claims(
+        self, check: str, where: str, found: Mapping[str, object], expected: Mapping[str, object]
+    ) -> None:
+        """A problem for each key of `expected` that has another value in `found`."""
+        for key, value in expected.items():
+            self.compare(check, f"{where}.{key}", found[key], value)
+
+    def note(self, check: str, checked: str) -> None:
+        """Says what a check looked at, or why it was left out; what is said first stays."""
+        self._checked.setdefault(check, checked)
+
+    def checks(self) -> tuple[Check, ...]:
+        """All checks, in the order of CHECKS."""
+        return tuple(
+            Check(name=name, checked=self._checked.get(name, ""), problems=self._counts[name])
+            for name in CHECKS
+        )
+
+
+def _say(words: Words, i: int) -> object:
+    return words if isinstance(words, str) else words(i)

@@ -1,0 +1,118 @@
+"""What a segment's document says about it, and whether segments cover every document.
+
+Segments of all shards are gathered. One that is a whole document is only counted. The others are
+pieces: they cover a document as often as is due if at every token as many of them begin as end, but
+for its first token and its end.
+"""
+
+import numpy as np
+
+from ...schemas import shard
+from ...schemas.manifest import Manifest
+from .arrays import Array
+from .documents import Documents
+from .report import Problems, Words
+from .windows import Windows
+
+__all__ = ["Segments"]
+
+
+class Segments:
+    """Checks segments against their documents, a batch of windows after the other."""
+
+    def __init__(self, documents: Documents, manifest: Manifest, problems: Problems) -> None:
+        self._documents, self._problems = documents, problems
+        self._eos: int = manifest["tokenizer"]["eos_id"]
+        self._best_fit = manifest["settings"]["packing"] == "best_fit"
+        self._whole = np.zeros(len(documents), np.int32)
+        self._pieces: list[tuple[Array, ...]] = [(np.empty(0, np.int64),) * 3]
+
+    def add(self, w: Windows, split: str) -> int:
+        """Checks and gathers the segments of a batch; how many begin a document that is cut."""
+        segment = np.flatnonzero(w.doc != shard.PADDING)
+        doc, offset, length, end = (a[segment] for a in (w.doc, w.offset, w.length, w.end))
+        n_tokens, window = self._documents.n_tokens[doc], w.tokens.shape[1]
+        piece = (offset != 0) | (length != n_tokens)
+        np.add.at(self._whole, doc[~piece], 1)
+        self._pieces.append((doc[piece], offset[piece], length[piece]))
+
+        def rule(check: str, broken: Array, found: Words, expected: str) -> None:
+            def where(i: int) -> str:
+                return w.where_segment(segment[i])
+
+            self._problems.each(check, broken, where, found, expected)
+
+        stop = offset + length
+        is_end = stop == n_tokens
+        last_token = w.tokens.reshape(-1)[end - 1]
+        rule(
+            "tokens",
+            is_end & (last_token != self._eos),
+            lambda i: f"the document ends with id {last_token[i]}",
+            f"EOS, id {self._eos}",
+        )
+        rule(
+            "split",
+            self._documents.split[doc] != shard.SPLITS.index(split),
+            f"a document of the other split in {split}",
+            "every document in the shards of its split",
+        )
+        rule(
+            "packing",
+            ~is_end & (end % window != 0),
+            lambda i: f"cut at token {stop[i]} of {n_tokens[i]}, inside the window",
+            "cuts only at a window's end",
+        )
+        if self._best_fit:
+            rule(
+                "packing",
+                piece & (n_tokens <= window),
+                lambda i: f"cut, although its {n_tokens[i]} tokens fit into a window",
+                "best_fit cuts only what is longer than a window",
+            )
+        return int(np.count_nonzero(piece & (offset == 0)))
+
+    def check_coverage(self) -> None:
+        """Segments tile every document `copies` times."""
+        n, copies = self._documents.n_tokens, self._documents.copies
+        doc, offset, length = (np.concatenate(arrays) for arrays in zip(*self._pieces, strict=True))
+        due = copies.astype(np.int64) - self._whole
+        in_pieces = np.zeros(len(n), np.bool_)
+        in_pieces[doc] = True
+        self._problems.each(
+            "coverage",
+            ~in_pieces & (due != 0),
+            "document {}".format,
+            lambda i: f"it is there {self._whole[i]} times",
+            lambda i: f"{copies[i]} times",
+        )
+        at_doc, token, net = _balance(doc, offset, length)
+        begin_or_end = [token == 0, token == n[at_doc]]
+        expected = np.select(begin_or_end, [due[at_doc], -due[at_doc]], 0)
+        wrong = np.flatnonzero(net != expected)
+        first_of_document = np.zeros(len(net), np.bool_)
+        first_of_document[wrong[np.unique(at_doc[wrong], return_index=True)[1]]] = True
+        self._problems.each(
+            "coverage",
+            first_of_document,
+            lambda i: f"document {at_doc[i]}, token {token[i]} of {n[at_doc[i]]}",
+            lambda i: f"segments that begin here less those that end here: {net[i]}",
+            lambda i: f"{expected[i]}, since {copies[at_doc[i]]} copies have every token once",
+        )
+        self._problems.note(
+            "coverage", f"{len(n):,} documents, {np.count_nonzero(in_pieces):,} of them cut"
+        )
+
+
+def _balance(doc: Array, offset: Array, length: Array) -> tuple[Array, Array, Array]:
+    """Segments that begin less those that end, at each (document, token) where one does."""
+    at_doc = np.concatenate((doc, doc))
+    at_token = np.concatenate((offset, offset + length))
+    change = np.repeat(np.array([1, -1], np.int64), len(doc))
+    order = np.lexsort((at_token, at_doc))
+    at_doc, at_token, change = at_doc[order], at_token[order], change[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (at_doc[1:] != at_doc[:-1]) | (at_token[1:] != at_token[:-1])
+    first = np.flatnonzero(new)
+    net = np.add.reduceat(change, first) if len(first) else change
+    return at_doc[first], at_token[first], net

@@ -1,0 +1,135 @@
+"""The shards: files and record batches as the format says, each window checked and counted.
+
+Windows whose segments make no sense are reported and left out of everything else. What needs all
+windows is then left out too.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...schemas import shard
+from ...schemas.manifest import MANIFEST, Manifest
+from .arrays import UNREADABLE, cause, column, differing_fields, nulls
+from .claims import Counts
+from .documents import Documents
+from .files import Folder
+from .report import Problems
+from .segments import Segments
+from .store import Store
+from .windows import Windows, check_windows, codes_of_contexts
+
+__all__ = ["Shards"]
+
+
+class Shards:
+    """Reads the shards, a record batch at a time.
+
+    Attributes:
+        counts: by split, what was read.
+        complete: whether all windows are in `counts`.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        manifest: Manifest,
+        documents: Documents | None,
+        against: Store | None,
+        problems: Problems,
+    ) -> None:
+        self._folder, self._manifest, self._problems = folder, manifest, problems
+        self._documents, self._against = documents, against
+        self._segments = None if documents is None else Segments(documents, manifest, problems)
+        self._window: int = manifest["settings"]["window"]
+        self._buckets = int(codes_of_contexts(self._window).max())
+        sources = len(manifest["sources"])
+        self.counts = {split: Counts(sources, self._buckets) for split in shard.SPLITS}
+        self.complete = True
+        self._batches = 0
+
+    def read(self) -> None:
+        """Checks all shards, then what only the whole set can tell."""
+        shards = self._manifest["shards"]
+        for split in shard.SPLITS:
+            for i, entry in enumerate(shards[split]):
+                expected = shard.shard_name(split, i, len(shards[split]))
+                if entry["path"] != expected:
+                    self._problems.add("schema", MANIFEST, f"a shard {entry['path']}", expected)
+                self.complete &= self._read_shard(entry, split)
+        total = sum(len(entries) for entries in shards.values())
+        self._problems.note("schema", f"{total:,} shards, {self._batches:,} record batches")
+        if not self.complete:
+            self._problems.note("coverage", "left out: not all windows could be read")
+        elif self._segments is not None:
+            self._segments.check_coverage()
+
+    def _read_shard(self, entry: Any, split: str) -> bool:
+        """Whether all its windows could be counted."""
+        path, data = entry["path"], self._folder.checked(entry)
+        if data is None:
+            return False
+        whole, first, rows = True, 0, shard.rows_per_batch(self._window)
+        try:
+            reader = pa.ipc.open_file(data)
+            expected = shard.shard_schema(self._window)
+            if not reader.schema.equals(expected, check_metadata=True):
+                self._problems.add("schema", path, *differing_fields(reader.schema, expected))
+                return False
+            for i in range(reader.num_record_batches):
+                batch, where = reader.get_batch(i), f"{path}, record batch {i}"
+                self._batches += 1
+                fewest = 1 if i == reader.num_record_batches - 1 else rows
+                if not fewest <= batch.num_rows <= rows:
+                    self._problems.add("schema", where, f"{batch.num_rows} windows", rows)
+                if not self._well_formed(batch, data, where):
+                    whole = False
+                elif batch.num_rows:
+                    self._check_dictionary(batch, split, path)
+                    number = first + np.arange(batch.num_rows)
+                    whole &= self._check_windows(Windows(batch, number, path), split)
+                first += batch.num_rows
+        except UNREADABLE as error:
+            self._problems.add("schema", path, f"the file cannot be read: {cause(error)}")
+            return False
+        self._problems.compare("schema", f"{path}: windows", first, entry["windows"])
+        self.counts[split].windows += first
+        return whole
+
+    def _well_formed(self, batch: pa.RecordBatch, data: pa.Buffer, where: str) -> bool:
+        try:
+            batch.validate(full=True)
+        except UNREADABLE as error:
+            self._problems.add("schema", where, f"it is not valid: {cause(error)}")
+            return False
+        missing = sum(nulls(column) for column in batch.columns)
+        if missing:
+            self._problems.add("schema", where, f"{missing} values are null", "none")
+            return False
+        # Only uncompressed buffers are taken from the file as they are.
+        end = data.address + data.size
+        buffers = [b for column in batch.columns for b in column.buffers() if b and b.size]
+        if any(not data.address <= buffer.address < end for buffer in buffers):
+            self._problems.add("schema", where, "it is compressed", "uncompressed")
+        return True
+
+    def _check_dictionary(self, batch: pa.RecordBatch, split: str, path: str) -> None:
+        table = [row["weight"] for row in self._manifest["weights"]["table"]]
+        weights = table if split == shard.TRAIN else [1.0] * self._buckets
+        expected = np.array([0.0, *weights], np.float32)
+        found = column(batch, "loss_weight").flatten().dictionary.to_numpy(zero_copy_only=False)
+        if not np.array_equal(found, expected):
+            self._problems.add("weights", f"{path}: dictionary", found.tolist(), expected.tolist())
+
+    def _check_windows(self, w: Windows, split: str) -> bool:
+        """Whether all of them make sense and were counted."""
+        read, counts = len(w.number), self.counts[split]
+        documents = None if self._documents is None else len(self._documents)
+        w, codes = check_windows(w, self._manifest["tokenizer"], documents, self._problems)
+        counts.add(w, codes, None if self._documents is None else self._documents.source)
+        if self._segments is not None:
+            counts.cut_documents += self._segments.add(w, split)
+        if self._against is not None:
+            self._against.check_tokens(w)
+        return len(w.number) == read

@@ -1,0 +1,216 @@
+"""The token store: its files, and that the shard set's ids, lengths, hashes and tokens are its own.
+
+Documents are numbered through the store's parts, in the order of their names. All parts stay
+mapped, since a shard has documents of many: a remote store takes as much temporary space.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest
+from ...schemas.store import index_schema, part_schema
+from .arrays import UNREADABLE, Array, cause, differing_fields, groups, hashes, numbered, ranges
+from .files import Folder, Meter
+from .report import Problems
+from .windows import Windows
+
+__all__ = ["Store", "open_store"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A record batch of a part, with its rows of the index; row `row` of the part is its first."""
+
+    entry: Any
+    row: int
+    ids: pa.Array
+    offsets: Array
+    values: Array
+    length: Array
+    content_hash: Array
+
+
+def open_store(
+    folder: Folder, shards: Manifest, problems: Problems, meter: Meter
+) -> "Store | None":
+    """The store after a check of its files; None where the shards were made from another.
+
+    Raises:
+        IncompleteError: there is no manifest.
+        FormatError: the manifest is not JSON, of another format, or not as its schema says.
+    """
+    manifest, found = folder.manifest(TOKEN_STORE)
+    expected = shards["store"]["manifest_xxh3_128"]
+    if found != expected:
+        where = f"{folder.root}/{MANIFEST}: xxh3-128"
+        problems.add("store", where, f"{found}: another store", expected)
+        problems.note("store", "left out: it is not the store of these shards")
+        return None
+    meter.total += sum(p["file"]["bytes"] + p["index"]["bytes"] for p in manifest["parts"])
+    folder.check_tokenizer(manifest["tokenizer"]["sha256"], "store")
+    _check_shared(shards, manifest, problems)
+    return Store(folder, manifest, problems)
+
+
+def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> None:
+    """What the two manifests have in common."""
+    same = {
+        "tokenizer": shards["tokenizer"] == manifest["tokenizer"],
+        "inputs": shards["inputs"] == manifest["inputs"],
+        "settings.tokenize": shards["settings"]["tokenize"] == manifest["settings"],
+    }
+    for key, is_same in same.items():
+        if not is_same:
+            problems.add("store", f"{MANIFEST}: {key}", "not as in the store's manifest")
+    read = {source["name"]: source["read"] for source in manifest["sources"]}
+    for source in shards["sources"]:
+        where = f"{MANIFEST}: source {source['name']}, read"
+        problems.compare("store", where, source["read"], read.get(source["name"]))
+
+
+class Store:
+    """The token store the shards were made from."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, problems: Problems) -> None:
+        self._problems = problems
+        self._stored: list[_Stored | None] = []
+        firsts: list[int] = []
+        self._documents = 0
+        entries = sorted(manifest["parts"], key=lambda entry: entry["part"])
+        for entry in entries:
+            for stored in _open_part(folder, entry, problems) or [None]:
+                firsts.append(self._documents + (stored.row if stored else 0))
+                self._stored.append(stored)
+            self._documents += entry["documents"]
+        self._firsts = np.array(firsts, np.int64)
+        problems.note("store", f"{len(entries):,} parts, {self._documents:,} documents")
+
+    def check_size(self, documents: int) -> None:
+        """That the documents table has as many documents."""
+        self._problems.compare("store", "documents: rows", documents, self._documents)
+
+    def _groups(self, document: Array, values: Array) -> Iterator[tuple[_Stored, int, Array]]:
+        """Record batches that can be used, their first documents, and the values of theirs."""
+        known = (document >= 0) & (document < self._documents)
+        batch = np.searchsorted(self._firsts, document[known], "right") - 1
+        for i, mine in groups(batch, values[known]):
+            stored = self._stored[i]
+            if stored is not None:
+                yield stored, int(self._firsts[i]), mine
+
+    def check_documents(self, first: int, rows: pa.RecordBatch) -> None:
+        """Rows of the documents table, the first of them document `first`."""
+        document = np.arange(first, first + rows.num_rows)
+        for stored, begin, mine in self._groups(document, document):
+            of_stored = rows.slice(int(mine[0]) - first, len(mine))
+            self._check_rows(stored, int(mine[0]) - begin, int(mine[0]), of_stored)
+
+    def _check_rows(self, stored: _Stored, at: int, first: int, rows: pa.RecordBatch) -> None:
+        """Documents from `first` on against what is stored from row `at` of the batch on."""
+        here = slice(at, at + rows.num_rows)
+        entry, row = stored.entry, stored.row + at
+        other_hash = hashes(rows["content_hash"]) != stored.content_hash[here]
+        other_id = pc.not_equal(rows["id"], stored.ids[here])
+        differ = {
+            "id": other_id.to_numpy(zero_copy_only=False),
+            "part": numbered(rows["part"], {entry["part"]: 0}) != 0,
+            "source": numbered(rows["source"], {entry["source"]: 0}) != 0,
+            "row": rows["row"].to_numpy() != np.arange(row, row + rows.num_rows),
+            "n_tokens": rows["n_tokens"].to_numpy() != stored.length[here],
+            "content_hash": other_hash.any(axis=1),
+        }
+        for column, wrong in differ.items():
+            self._problems.each(
+                "store",
+                wrong,
+                lambda i, column=column: f"document {first + i}: {column}",
+                lambda i, column=column: rows[column][i].as_py(),
+                lambda i: f"as in row {row + i} of part {entry['part']}",
+            )
+
+    def check_tokens(self, w: Windows) -> None:
+        """The tokens of every segment against those of its document, a record batch at a time."""
+        tokens = w.tokens.reshape(-1)
+        for stored, begin, all_segments in self._groups(w.doc, np.arange(len(w.doc))):
+            room = stored.length[w.doc[all_segments] - begin] - w.length[all_segments]
+            segment = all_segments[w.offset[all_segments] <= room]
+            length = w.length[segment]
+            start = stored.offsets[w.doc[segment] - begin] + w.offset[segment]
+            in_windows = ranges(w.end[segment] - length, length)
+            wrong = tokens[in_windows] != stored.values[ranges(start, length)]
+            if wrong.any():
+                self._report(w, segment, wrong)
+
+    def _report(self, w: Windows, segment: Array, wrong: Array) -> None:
+        """`wrong` has the positions of these segments, end to end."""
+        before = np.cumsum(w.length[segment], dtype=np.int64) - w.length[segment]
+        self._problems.each(
+            "store",
+            np.logical_or.reduceat(wrong, before),
+            lambda k: w.where_segment(segment[k]),
+            lambda k: f"another token {w.offset[segment[k]] + wrong[before[k] :].argmax()}",
+            "the store's",
+        )
+
+
+def _open_part(folder: Folder, entry: Any, problems: Problems) -> list[_Stored]:
+    """A part's record batches; none where it cannot be used."""
+    part, index = (folder.checked(entry[key], "store") for key in ("file", "index"))
+    if part is None or index is None:
+        return []
+    try:
+        return _read_part(entry, pa.ipc.open_file(part), pa.ipc.open_file(index))
+    except UNREADABLE as error:
+        where = f"part {entry['part']}"
+        problems.add("store", where, f"it cannot be used: {cause(error)}")
+        return []
+
+
+def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
+    """A part's record batches, together with what the index says of their rows.
+
+    Raises:
+        pa.ArrowInvalid: not as the format says.
+    """
+    for reader, schema in ((part, part_schema()), (index, index_schema())):
+        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
+            found, expected = differing_fields(reader.schema, schema)
+            raise pa.ArrowInvalid(f"{found} instead of {expected}")
+    if (part.schema.metadata or {}).get(b"source") != entry["source"].encode():
+        raise pa.ArrowInvalid(f"its metadata does not say source {entry['source']}")
+    rows = index.read_all()
+    rows.validate(full=True)
+    length = rows["length"].combine_chunks().to_numpy()
+    content_hash = hashes(rows["content_hash"].combine_chunks())
+    if not np.array_equal(rows["row"].to_numpy(), np.arange(entry["documents"])):
+        raise pa.ArrowInvalid("its index does not have the rows 0, 1, ... of the part")
+    batches: list[_Stored] = []
+    row = 0
+    for batch in part.read_all().to_batches():
+        batch.validate(full=True)
+        tokens = batch["tokens"]
+        if tokens.null_count or tokens.values.null_count:
+            raise pa.ArrowInvalid("null tokens")
+        here = slice(row, row + batch.num_rows)
+        stored = _Stored(
+            entry=entry,
+            row=row,
+            ids=batch["id"],
+            offsets=tokens.offsets.to_numpy(),
+            values=tokens.values.to_numpy(),
+            length=length[here],
+            content_hash=content_hash[here],
+        )
+        if not np.array_equal(np.diff(stored.offsets), stored.length):
+            raise pa.ArrowInvalid("its index has other lengths than the part")
+        batches.append(stored)
+        row += batch.num_rows
+    total = int(length.sum(dtype=np.int64))
+    if (row, total) != (entry["documents"], entry["tokens"]):
+        raise pa.ArrowInvalid(f"{row:,} documents of {total:,} tokens")
+    return batches

@@ -1,0 +1,260 @@
+"""Selection over a whole store, against one that has all documents in a list."""
+
+from collections import Counter
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exactcpt.pipeline import selection_units
+from exactcpt.pipeline.exact import Exact
+from exactcpt.pipeline.ipc import write_batches
+from exactcpt.pipeline.plan import PartRef, PlanSettings, part_documents
+from exactcpt.pipeline.selection import Epochs, Share, is_validation, rank
+from exactcpt.pipeline.selection_units import (
+    Measure,
+    PackTask,
+    candidates,
+    find_repeated,
+    hash_ranges,
+    measure,
+    plain_quotas,
+    quotas,
+    repeated_documents,
+    targets,
+)
+from exactcpt.pipeline.storage import Folder
+from exactcpt.pipeline.store import read_index
+from exactcpt.schemas.store import index_name, index_schema
+
+Document = tuple[int, int]  # what its content hash begins with, tokens
+
+few_hashes = st.integers(0, 6).map(lambda i: i * 0x2AAAAAAAAAAAAAAA)
+documents = st.tuples(few_hashes | st.integers(0, 2**64 - 1), st.integers(1, 100))
+stores = st.lists(
+    st.tuples(st.sampled_from("abc"), st.lists(documents, min_size=1, max_size=10)),
+    min_size=1,
+    max_size=5,
+).map(lambda parts: sorted(parts, key=lambda part: part[0]))
+
+
+def write_indices(folder: Path, parts: list[tuple[str, list[Document]]]) -> tuple[PartRef, ...]:
+    """A store of which there are only the indices."""
+    refs: list[PartRef] = []
+    first = 0
+    for number, (source, some) in enumerate(parts):
+        name = f"{number:06d}-0000"
+        hashes = [value.to_bytes(8, "big") + bytes(8) for value, _ in some]
+        rows = range(len(some))
+        batch = pa.record_batch(
+            [pa.array([n for _, n in some], pa.int32()), pa.array(hashes, pa.binary(16)), rows],
+            schema=index_schema(),
+        )
+        write_batches(Folder(str(folder)), index_name(name), index_schema(), [batch])
+        tokens = sum(n for _, n in some)
+        refs.append(
+            PartRef(
+                part=name, source=source, first_document=first, documents=len(some), tokens=tokens
+            )
+        )
+        first += len(some)
+    return tuple(refs)
+
+
+def task_of(folder: Path, parts: tuple[PartRef, ...], **changes) -> PackTask:
+    settings = PlanSettings(
+        window=16, packing="concat", validation_fraction=Fraction(1, 4), seed=changes.pop("seed", 0)
+    )
+    chosen = {"mixing": {}, "token_budget": None, "dedup": False} | changes
+    return PackTask(
+        store=str(folder),
+        out=str(folder / "out"),
+        parts=parts,
+        settings=settings,
+        exact=Exact(tau=4),
+        shard_bytes=1 << 20,
+        pad_id=0,
+        **chosen,
+    )
+
+
+def select(task: PackTask) -> tuple[dict, np.ndarray, list[int]]:
+    """Quotas, repeated documents, and the copies of all documents, as the graph gets them."""
+    total = sum(part.documents for part in task.parts)
+    ranges = hash_ranges(total) if task.dedup else []
+    files = [find_repeated(one, task) for one in reversed(ranges)]
+    if task.mixes:
+        measures: dict[str, list[Measure]] = {}
+        for part in task.parts:
+            source, found = measure(part, task, files)
+            measures.setdefault(source, []).append(found)
+        wanted = targets(None, task, {name: Measure.total(m) for name, m in measures.items()})
+        found: dict[str, list] = {}
+        for part in reversed(task.parts):
+            for source, some in candidates(part, task, files, wanted):
+                found.setdefault(source, []).append(some)
+        chosen = quotas(None, task, wanted, found)
+    else:
+        chosen = plain_quotas(task)
+    repeated = repeated_documents(task, files)
+    copies: list[int] = []
+    for part in task.parts:
+        index = read_index(Path(task.store) / index_name(part.part))
+        quota = chosen[part.source]
+        copies += part_documents(part, index, quota, repeated, task.settings).copies.tolist()
+    return chosen, repeated, copies
+
+
+def select_slowly(task: PackTask, parts) -> list[int]:
+    """How many copies every document has, with all of them in one list."""
+    settings = task.settings
+    everything = [(source, value, n) for source, some in parts for value, n in some]
+    prefixes = np.array([value for _, value, _ in everything], np.uint64)
+    validates = is_validation(prefixes, settings.validation_fraction, settings.seed).tolist()
+    ranks = rank(prefixes, settings.seed).tolist()
+    seen: set[int] = set()
+    kept = []
+    for i, (_, value, _) in enumerate(everything):
+        if not (task.dedup and value in seen):
+            kept.append(i)
+        seen.add(value)
+    copies = [0] * len(everything)
+    for i in kept:
+        copies[i] = 1
+    tokens = Counter(dict.fromkeys(task.sources, 0))
+    for i in kept:
+        if not validates[i]:
+            tokens[everything[i][0]] += everything[i][2]
+    wanted = wanted_slowly(task, tokens)
+    for name in task.sources:
+        train = [i for i in kept if not validates[i] and everything[i][0] == name]
+        target = int(wanted[name] % 1 * tokens[name])
+        for i in sorted(train, key=lambda i: (ranks[i], i)):
+            copies[i] = int(wanted[name]) + (target > 0)
+            target -= everything[i][2]
+    return copies
+
+
+def wanted_slowly(task: PackTask, tokens) -> dict[str, Fraction]:
+    budget, mixing = task.token_budget, task.mixing
+    plain = {
+        name: mixing.get(name, Epochs(Fraction(1))).epochs
+        for name in tokens
+        if not isinstance(mixing.get(name), Share)
+    }
+    if budget is None:
+        return plain
+    shares = {name: asked.share for name, asked in mixing.items() if isinstance(asked, Share)}
+    left = budget * (1 - sum(shares.values()))
+    weight = sum(plain[name] * tokens[name] for name in plain)
+    wanted = {name: e * left / weight if weight else Fraction(0) for name, e in plain.items()}
+    for name in tokens.keys() & shares.keys():
+        wanted[name] = budget * shares[name] / tokens[name] if tokens[name] else Fraction(0)
+    return wanted
+
+
+epochs = st.sampled_from(["0", "0.5", "1", "2.5", "3"]).map(lambda e: Epochs(Fraction(e)))
+shares = st.sampled_from(["0.1", "0.3"]).map(lambda s: Share(Fraction(s)))
+
+
+@given(
+    stores,
+    st.booleans(),
+    st.dictionaries(st.sampled_from("abc"), epochs),
+    st.integers(0, 3),
+    st.sampled_from([1, 3, 1 << 20]),
+)
+def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, range_size):
+    folder = tmp_path_factory.mktemp("store")
+    refs = write_indices(folder, parts)
+    task = task_of(folder, refs, dedup=dedup, mixing=mixing, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection_units, "DOCUMENTS_PER_HASH_RANGE", range_size)
+        _, repeated, copies = select(task)
+    assert copies == select_slowly(task, parts)
+    assert repeated.tolist() == sorted(set(repeated.tolist()))
+    if not dedup:
+        assert len(repeated) == 0
+
+
+@given(
+    stores,
+    st.booleans(),
+    st.dictionaries(st.sampled_from("abc"), epochs | shares),
+    st.integers(1, 2000),
+)
+def test_copies_by_budget(tmp_path_factory, parts, dedup, mixing, budget):
+    folder = tmp_path_factory.mktemp("store")
+    refs = write_indices(folder, parts)
+    task = task_of(folder, refs, dedup=dedup, mixing=mixing, token_budget=budget)
+    assert task.mixes
+    assert select(task)[2] == select_slowly(task, parts)
+
+
+def test_a_source_of_which_everything_validates(tmp_path):
+    """It has no training tokens, so nothing to mix."""
+    values = np.arange(200, dtype=np.uint64)
+    inside = is_validation(values, Fraction(1, 4), 0)
+    parts = [
+        ("a", [(int(v), 10) for v in values[inside][:5]]),
+        ("b", [(int(v), 10) for v in values[~inside][:6]]),
+    ]
+    refs = write_indices(tmp_path, parts)
+    for mixing, budget in (
+        ({"a": Epochs(Fraction(1, 2))}, None),
+        ({"a": Share(Fraction(1, 2))}, 60),
+        ({}, 30),
+    ):
+        task = task_of(tmp_path, refs, mixing=mixing, token_budget=budget)
+        chosen, _, copies = select(task)
+        assert chosen["a"].last is None
+        assert copies[:5] == [1] * 5
+        assert sum(copies[5:]) == (6 if budget is None else 3)
+
+
+def test_hash_ranges_cover_all_hashes_once():
+    for n in (1, 1 << 23, (1 << 23) + 1, 10 << 23):
+        ranges = hash_ranges(n)
+        assert len(ranges) == -(-n // (1 << 23))
+        assert [one.ordinal for one in ranges] == list(range(len(ranges)))
+        assert ranges[0].start == 0
+        assert ranges[-1].stop == 2**64
+        assert all(a.stop == b.start for a, b in pairwise(ranges))
+    assert hash_ranges(0) == []
+
+
+def test_no_hash_range_finds_nothing(tmp_path):
+    task = task_of(tmp_path, write_indices(tmp_path, [("a", [(1, 1), (1, 2), (2, 1)])]))
+    assert repeated_documents(task, []).tolist() == []
+    empty, full = selection_units.HashRange(0, 5, 9), selection_units.HashRange(1, 0, 5)
+    files = [find_repeated(empty, task), find_repeated(full, task)]
+    assert repeated_documents(task, files[:1]).tolist() == []
+    assert repeated_documents(task, files).tolist() == [1]
+    assert repeated_documents(task, reversed(files)).tolist() == [1]
+
+
+def test_repeated_documents_are_found_once(tmp_path):
+    task = task_of(tmp_path, write_indices(tmp_path, [("a", [(1, 1), (1, 2)])]))
+    (one,) = hash_ranges(2)
+    name = find_repeated(one, task)
+    (tmp_path / "parts").rename(tmp_path / "gone")
+    assert find_repeated(one, task) == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "mixes"),
+    [
+        ({}, False),
+        ({"mixing": {"a": Epochs(Fraction(1))}}, False),
+        ({"mixing": {"a": Epochs(Fraction(2))}}, True),
+        ({"token_budget": 5}, True),
+        ({"dedup": True}, False),
+    ],
+)
+def test_what_mixes(tmp_path, changes, mixes):
+    assert task_of(tmp_path, (), **changes).mixes == mixes
