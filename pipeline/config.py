@@ -79,6 +79,7 @@ class SourceConfig:
             raise UsageError(
                 f"source {self.name!r} has format {self.format!r}", expected=", ".join(FORMATS)
             )
+        _check(bool(self.pattern), f"source {self.name!r} without a pattern", "NAME=PATTERN")
         _check(
             bool(self.name) and not set(self.name) & set("/,="),
             f"source name {self.name!r}",
@@ -314,12 +315,17 @@ def parse_size(text: str) -> int:
     scale = (DECIMAL | BINARY).get(
         unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
     )
-    if scale is None or not number.replace(".", "", 1).isdigit() or len(number) > 20:
+    if scale is None or not _is_decimal(number) or len(number) > 20:
         raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
     size = Decimal(number) * scale
     if size != size.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number")
     return int(size)
+
+
+def _is_decimal(text: str) -> bool:
+    digits = text.replace(".", "", 1)
+    return digits.isascii() and digits.isdigit()
 
 
 def read_settings(path: str) -> dict[str, Any]:
@@ -369,8 +375,10 @@ def _typed(name: str, value: Any, path: str) -> Any:
     wanted = _type_of(name)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise UsageError(f"{name} is {value!r}", where=path, expected=_TYPE_WORDS[wanted])
-    if name == "workers":
-        _check_range("workers", value, 1, MAX_WORKERS)
+    if name == "workers" and not 1 <= value <= MAX_WORKERS:
+        raise UsageError(f"workers is {value}", where=path, expected=f"1 to {MAX_WORKERS:,}")
+    if wanted is list and name != "source" and not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{name} is {value!r}", where=path, expected="a list of texts")
     return float(value) if wanted == (int, float) else value
 
 

@@ -39,10 +39,21 @@ def store_tables(manifest: Manifest) -> list[Any]:
             f"{read['tokens']:,}",
             size(read["text_bytes"]),
             f"{ratio:.3f}",
-            _reasons(read["rejected"]),
-            _reasons(read["dropped"]),
+            f"{sum(read['rejected'].values()):,}",
+            f"{sum(read['dropped'].values()):,}",
         )
-    return [table]
+    return [table, *_unused_records(manifest)]
+
+
+def _unused_records(manifest: Manifest) -> list[Any]:
+    """Why records are not in the store; no table where all of them are."""
+    table = _table("source", "records not used", "count")
+    for source in manifest["sources"]:
+        for kind in ("rejected", "dropped"):
+            for reason, count in source["read"][kind].items():
+                table.add_row(source["name"], f"{kind}: {reason}", f"{count:,}")
+    table.columns[1].justify = "left"
+    return [table] if table.row_count else []
 
 
 def shard_tables(manifest: Manifest) -> list[Any]:
@@ -62,7 +73,7 @@ def _sources(manifest: Manifest) -> Any:
             f"{source['copies']:.3g}",
             f"{train:,}",
             f"{train / total:.1%}",
-            _reasons(source["read"]["dropped"] | source["dropped"]),
+            _reasons(source["dropped"]),
         )
     return table
 

@@ -80,7 +80,7 @@ def test_bad_records_are_listed_with_file_line_and_reason(tmp_path):
     assert sum(read["rejected"].values()) == len(expected)
     assert read["rejected"]["malformed JSON"] == 1
     assert list(harness.stored(tmp_path / "store")) == [r["id"] for r in GOOD[: len(expected) + 1]]
-    assert "1 malformed" in outcome.err
+    assert "rejected: malformed JSON" in outcome.err
 
 
 @pytest.mark.parametrize("split_bytes", ["300", "1M"])
