@@ -1,4 +1,4 @@
-"""The shard file: an Arrow IPC file, uncompressed, one window a row. See README.md beside this file."""
+"""The shard file: Arrow IPC, uncompressed, one window a row. See README.md beside this file."""
 
 import pyarrow as pa
 

@@ -39,16 +39,20 @@ def index_schema() -> pa.Schema:
 
 
 def part_name(ordinal: str) -> str:
+    """A part's documents."""
     return f"parts/{ordinal}.arrow"
 
 
 def index_name(ordinal: str) -> str:
+    """A part's index."""
     return f"parts/{ordinal}.index.arrow"
 
 
 def summary_name(ordinal: str) -> str:
+    """A part's summary."""
     return f"parts/{ordinal}.json"
 
 
 def rejected_name(ordinal: str) -> str:
+    """The records of a part that could not be used."""
     return f"rejected/{ordinal}.jsonl"

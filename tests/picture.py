@@ -1,6 +1,6 @@
 """Draws the picture of the README: what `make demo` prints.
 
-    python tests/picture.py DEMO_SHARDS      writes tests/data/demo.svg
+python tests/picture.py DEMO_SHARDS      writes tests/data/demo.svg
 """
 
 import re
