@@ -377,13 +377,14 @@ def _typed(name: str, value: Any, path: str) -> Any:
         raise UsageError(f"{name} is {value!r}", where=path, expected=_TYPE_WORDS[wanted])
     if name == "workers" and not 1 <= value <= MAX_WORKERS:
         raise UsageError(f"workers is {value}", where=path, expected=f"1 to {MAX_WORKERS:,}")
-    if isinstance(value, list) and name != "source" and not all(map(_is_text, value)):
-        raise UsageError(f"{name} is {value!r}", where=path, expected="a list of texts")
+    if wanted is list and name != "source":
+        _check_texts(name, value, path)
     return float(value) if wanted == (int, float) else value
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _check_texts(name: str, values: list[Any], path: str) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{name} is {values!r}", where=path, expected="a list of texts")
 
 
 _TYPE_WORDS: dict[Any, str] = {

@@ -2,9 +2,9 @@
 
 `parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader,
 which is much faster but differs in known ways: it fails on a whole block for one bad line, accepts
-two objects on a line, NaN and infinity, and invalid UTF-8, and ends at a zero byte. So its result
-counts only for blocks for which none of that can be the case; every other block is parsed line by
-line.
+two objects on a line, NaN and infinity, and invalid UTF-8, ends at a zero byte, and crashes on a
+null that is not inside an object. So its result counts only for blocks for which none of that can
+be the case; every other block is parsed line by line.
 """
 
 import json
@@ -201,16 +201,19 @@ _LONG_INTEGERS_DECODER = json.JSONDecoder(
     parse_constant=_no_constant,
     parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits),
 )
+_NULL_AFTER_OBJECT = re.compile(rb"}[ \t\r\n]*null")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 
 
 def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
     """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates.
 
-    Outside strings it accepts one thing that is not JSON: NaN and the names of infinity.
+    In JSON that Arrow accepts, a capital N or I outside strings is from NaN or infinity.
     """
-    rows = _read_rows(line, fields)
-    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
+    bare = _STRING.sub(b'""', line)
+    is_safe = b"\0" not in line and not _NULL_AFTER_OBJECT.search(bare)
+    rows = _read_rows(line, fields) if is_safe else None
+    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", bare):
         raise _Reject("malformed JSON")
     found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
     return {name: value for name, value in found.items() if value is not None}
@@ -286,7 +289,9 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
     """The fast path; None where it might differ from the line parser."""
     starts = _plain_lines(block)
-    if starts is None or _misread_numbers(block, starts, fields):
+    if starts is None or _NULL_AFTER_OBJECT.search(block):
+        return None
+    if _misread_numbers(block, starts, fields):
         return None
     row = _read_rows(block, fields)
     if row is None or len(row.content) != len(starts) or row.content.null_count:
@@ -359,8 +364,6 @@ def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
     if starts[-1] == len(data):
         starts, last = starts[:-1], last[:-1]
     last = np.where(data[last] == ord("\r"), last - 1, last)
-    if (last <= starts).any():
-        return None
     braces = (data[starts] == ord("{")) & (data[last] == ord("}"))
     return starts if braces.all() else None
 

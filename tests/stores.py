@@ -141,3 +141,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def differing(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[str]:
+    """The names of files that differ or that only one has: shorter to read than their bytes."""
+    return [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]

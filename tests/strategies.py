@@ -128,6 +128,11 @@ ODD_LINES = [
     b'{"text":"a","other":{}\n}',
     b'{"text":"{\n}"}',
     b'{"text":"a"}\0',
+    b'{"text":"a"}\0}',
+    b'{"text":"a"}null{"text":"b"}',
+    b'{"text":"a"} \rnull\t}',
+    b'{"other":\n{"y":1},"text":"a"}\n{"text":"b"}{"text":"c"}',
+    b'{"text":"}null"}',
 ]
 
 

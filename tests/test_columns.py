@@ -166,10 +166,12 @@ def test_columns_of_another_type(table: dict[str, Any], fields: Fields, found: s
     assert caught.value.found == found
 
 
-def test_a_column_with_offsets_outside_its_data_is_corrupt() -> None:
-    offsets = np.array([0, 1, 10**9, 3], np.int32)
-    array = pa.Array.from_buffers(
-        pa.string(), 3, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"abc")]
-    )
-    with pytest.raises(pa.ArrowInvalid):
-        batch_of_columns(pa.table({"text": array}), "f", TEXT, 1)
+def test_corrupt_columns() -> None:
+    """Found before anything trusts them, which could end the process."""
+    offsets = pa.py_buffer(np.array([0, 1, 10**9, 3], np.int32).tobytes())
+    strings = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"abc")])
+    codes = pa.array([0, 10**6, 1], pa.int32())
+    encoded = pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b"]), safe=False)
+    for column in (strings, encoded):
+        with pytest.raises(pa.ArrowInvalid):
+            batch_of_columns(pa.table({"text": column}), "f", TEXT, 1)

@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from stores import contents, parts_of, read_store, splits_of, task_of, tokenize_all, write_jsonl
+from stores import (
+    contents,
+    differing,
+    parts_of,
+    read_store,
+    splits_of,
+    task_of,
+    tokenize_all,
+    write_jsonl,
+)
 
 from exactcpt.pipeline.exact import Exact
 from exactcpt.pipeline.graph import pack_graph, tokenize_graph
@@ -34,7 +43,7 @@ ONE = RunSettings()
 RUNS = {
     "repeated bundles": RunSettings(beam_args=("--direct_runner_bundle_repeat=1",)),
     "two threads": RunSettings(workers=2),
-    "seven threads": RunSettings(workers=7),
+    "three threads": RunSettings(workers=3),
     "two processes": RunSettings(workers=2, worker_type="processes"),
     "a job service": RunSettings(
         runner="PortableRunner",
@@ -133,17 +142,17 @@ def test_both_graphs_write_the_same_bytes_on(how, inputs, store, packed, tmp_pat
     if not settings.is_embedded:
         monkeypatch.setenv("no_grpc_proxy", "localhost,127.0.0.1")
     run_tokenize(inputs, tmp_path / "store", settings)
-    assert contents(tmp_path / "store") == contents(store)
+    assert differing(contents(tmp_path / "store"), contents(store)) == []
     run_pack(pack_task(store, tmp_path / "mixed", **MIXED), settings)
-    assert contents(tmp_path / "mixed") == packed["mixed"]
+    assert differing(contents(tmp_path / "mixed"), packed["mixed"]) == []
     if how != "two processes":
         run_pack(pack_task(store, tmp_path / "plain"), settings)
-        assert contents(tmp_path / "plain") == packed["plain"]
+        assert differing(contents(tmp_path / "plain"), packed["plain"]) == []
 
 
 def test_one_worker_writes_what_the_units_write(inputs, store, tmp_path):
     run_tokenize(inputs, tmp_path / "store", ONE)
-    assert contents(tmp_path / "store") == contents(store)
+    assert differing(contents(tmp_path / "store"), contents(store)) == []
     assert len(parts_of(store)) == 5
 
 
@@ -231,14 +240,15 @@ def test_every_document_is_packed_as_often_as_it_should(store, tmp_path, changes
         packed = Counter(
             (d, offset + i) for d, offset, n in shard_segments(tmp_path, split) for i in range(n)
         )
-        assert packed == Counter(
+        expected = Counter(
             {
                 (row["doc_index"], i): row["copies"]
                 for row in table
-                if row["split"] == split and row["copies"]
+                if row["split"] == split
                 for i in range(len(documents[row["doc_index"]].tokens))
             }
         )
+        assert list((packed - expected) + (expected - packed))[:5] == []
     assert len(list((tmp_path / "train").iterdir())) > 3
 
 

@@ -138,6 +138,7 @@ def test_these_blocks_take_the_fast_path(
         (b'{"text":"a","id":"x","other":%b}' % DEEP_ARRAY, ("x", b"a")),
         (b'{"text":"a","id":3,"other":%b}' % DEEP_ARRAY, ("3", b"a")),
         (b'{"text":"NaN \\"Inf","other":%b}' % DEEP_ARRAY, (None, b'NaN "Inf')),
+        (b'{"text":"}null","other":%b}' % DEEP_ARRAY, (None, b"}null")),
     ],
 )
 def test_accepted_lines(line: bytes, record: tuple[str | None, bytes]) -> None:
@@ -153,6 +154,12 @@ def test_accepted_lines(line: bytes, record: tuple[str | None, bytes]) -> None:
         (b"{'text':'a'}", "malformed JSON"),
         (b'{"text":"a\tb"}', "malformed JSON"),
         (b'{"text":"a"}\0', "more than one JSON value on the line"),
+        (b'{"text":"a"}\0}', "more than one JSON value on the line"),
+        (b'{"text":"a"}null{"text":"b"}', "more than one JSON value on the line"),
+        (b"null", "not a JSON object"),
+        (b'{"text":"a","other":%b}null{}' % DEEP_ARRAY, "malformed JSON"),
+        (b'{"text":"a","other":%b}\0' % DEEP_ARRAY, "malformed JSON"),
+        (b'{"text":"a","other":%b}{}' % DEEP_ARRAY, "malformed JSON"),
         (b'\xef\xbb\xbf{"text":"a"}', "malformed JSON"),
         (b'{"text":"a","other":Inf}', "malformed JSON"),
         (b'{"text":"a","other":[NaN]}', "NaN is not JSON"),

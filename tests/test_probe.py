@@ -123,6 +123,10 @@ class TestEstimate:
         shorter = truth - len(documents[0])
         assert shorter / 1.2 < tokens_of(tmp_path / "short.jsonl", Bytes()) < shorter * 1.2
         assert shorter / 1.3 < tokens_of(tmp_path / "short.jsonl.gz", Bytes()) < shorter * 1.3
+        table = pa.table({"text": documents[1:]})
+        with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as sink:
+            sink.write_table(table)
+        assert shorter / 1.2 < tokens_of(tmp_path / "a.arrow", Bytes()) < shorter * 1.2
         longer = len(documents[0])
         assert longer / 1.2 < tokens_of(tmp_path / "long.jsonl", Bytes()) < longer * 1.2
 

@@ -111,7 +111,12 @@ class TestByteRanges:
     """Any way of splitting a file gives the same records with the same numbers."""
 
     lines = st.sampled_from(
-        [b'{"text":"a"}', b'{"text":"a longer one","id":"x"}', b"", b" ", b"{", b"\r"]
+        [
+            b'{"text":"a"}',
+            b'{"text":"a longer one","id":"x"}',
+            BOM + b'{"text":"a"}',
+            *(b"", b" ", b"{", b"\r"),
+        ]
     ) | st.text("é\r", max_size=3).map(lambda text: json.dumps({"text": text}).encode())
 
     @given(
@@ -131,10 +136,11 @@ class TestByteRanges:
         block_bytes: int,
     ) -> None:
         path = folder / "split.jsonl"
-        path.write_bytes(mark + b"\n".join(lines) + end)
+        content = mark + b"\n".join(lines) + end
+        path.write_bytes(content)
         expected: Records = []
         rejected = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(content.removeprefix(BOM).split(b"\n"), 1):
             record = sources_line(line)
             if isinstance(record, str):
                 rejected.append(Rejected("split.jsonl", "line", number, record))
@@ -187,7 +193,7 @@ def sources_line(line: bytes) -> tuple[str | None, bytes] | str | None:
     """The id and text of one of the lines above, None for a blank one, or why it is rejected."""
     if not line.strip():
         return None
-    if line == b"{":
+    if line == b"{" or line.startswith(BOM):
         return "malformed JSON"
     record = json.loads(line)
     return record.get("id"), record["text"].encode()
@@ -200,6 +206,16 @@ class TestSplits:
         splits = make_splits(find(tmp_path), 100)
         assert [[m.file.path for m in s.members] for s in splits] == [
             [f"{n}.jsonl", f"{n + 1}.jsonl"] for n in range(0, 10, 2)
+        ]
+
+    def test_a_range_shares_with_no_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jsonl").write_bytes(b"\n" * 150)
+        (tmp_path / "b.jsonl").write_bytes(b"\n" * 20)
+        splits = make_splits(find(tmp_path), 100)
+        assert [[(m.start, m.stop) for m in s.members] for s in splits] == [
+            [(0, 100)],
+            [(100, 150)],
+            [(0, None)],
         ]
 
     def test_sources_share_none(self, tmp_path: Path) -> None:
@@ -303,6 +319,13 @@ class TestColumnar:
             assert len(sizes) > 5
             assert max(sizes) <= 200
         assert read_all(tmp_path) == EXPECTED * 2
+
+    def test_rows_are_numbered_through(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "BLOCK_BYTES", 200)
+        write_arrow(tmp_path / "a.arrow", self.table.drop(["id"]), pa.ipc.new_file)
+        assert [i for i, _ in read_all(tmp_path)] == [f"a.arrow:{n}" for n in range(1, 61)]
 
     @pytest.mark.parametrize("name", ["a.parquet", "file.arrow", "stream.arrow"])
     def test_truncated(self, tmp_path: Path, name: str) -> None:
@@ -660,8 +683,11 @@ class TestChanges:
         with pytest.raises(ExactcptError, match="changed while it was read"):
             list(read_member(Member(file=file), TEXT))
 
-    def test_a_file_that_was_truncated_meanwhile_is_no_bad_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.jsonl.gz"
+    @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.parquet"])
+    def test_a_file_that_was_truncated_meanwhile_is_no_bad_file(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        path = tmp_path / name
         path.write_bytes(gzip.compress(jsonl("a")))
         [file] = find(path)
         path.write_bytes(gzip.compress(jsonl("a"))[:-1])

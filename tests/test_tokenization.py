@@ -1,6 +1,8 @@
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +259,15 @@ def test_an_encoder_is_used_again(bundled, made):
     assert len(made) == 1
 
 
-def test_no_encoder_is_lent_to_two_at_once(bundled, made):
+def test_no_encoder_is_lent_twice_at_once(bundled, made):
+    for borrowers in (4, 8, 3):
+        with ExitStack() as stack:
+            lent = [stack.enter_context(borrow_encoder(spec(bundled))) for _ in range(borrowers)]
+        assert len(set(lent)) == borrowers
+    assert len(made) == 8
+
+
+def test_threads_borrow_encoders_of_their_own(bundled, made):
     lock, lent = threading.Lock(), set()
 
     def use(_: int) -> None:
@@ -265,11 +275,12 @@ def test_no_encoder_is_lent_to_two_at_once(bundled, made):
             with lock:
                 assert encoder not in lent
                 lent.add(encoder)
+            time.sleep(1e-3)
             with lock:
                 lent.remove(encoder)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(use, range(400)))
+        list(pool.map(use, range(100)))
     assert len(made) <= 8
 
 

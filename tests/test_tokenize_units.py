@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import xxhash
 import zstandard
 from stores import (
     contents,
+    differing,
     read_store,
     splits_of,
     summaries,
@@ -103,8 +105,6 @@ def test_a_bad_file_ends_the_job(damaged, tmp_path):
 
 def test_bad_files_are_noted_one_after_the_other(damaged, tmp_path):
     """As the job does it: a split is tried again without the file that was found bad."""
-    from dataclasses import replace
-
     (split,) = splits_of({"a": damaged})
     task = task_of(tmp_path / "store", skip_bad_files=True)
     store = Folder(task.store)
@@ -126,5 +126,5 @@ def test_units_may_run_twice(corpus, tmp_path):
     tokenize_all(splits, task)
     once = contents(tmp_path / "store")
     tokenize_all(splits, task)
-    assert contents(tmp_path / "store") == once
+    assert differing(contents(tmp_path / "store"), once) == []
     assert len(summaries(tmp_path / "store")) == len(splits)

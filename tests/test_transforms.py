@@ -27,12 +27,12 @@ def test_no_histograms_sum_to_nothing():
 
 def test_a_sum_keeps_int64_and_its_inputs():
     combine = SumHistograms(16)
-    zero, large = combine.create_accumulator(), counts(2**62, 1)
-    total = combine.add_input(combine.add_input(zero, large), counts(2**62 - 1, 0))
+    one, other = counts(2**62, 1), counts(2**62 - 1, 0)
+    total = combine.add_input(combine.add_input(combine.create_accumulator(), one), other)
     assert total.tolist() == [2**63 - 1, 1]
     assert total.dtype == np.int64
-    assert zero.tolist() == [0, 0]
-    assert large.tolist() == [2**62, 1]
+    assert one.tolist() == [2**62, 1]
+    assert other.tolist() == [2**62 - 1, 0]
 
 
 histograms = st.lists(st.tuples(*[st.integers(0, 2**50)] * 3), max_size=12)
