@@ -382,7 +382,7 @@ def _typed(name: str, value: Any, path: str) -> Any:
     return float(value) if wanted == (int, float) else value
 
 
-def _check_texts(name: str, values: list[Any], path: str) -> None:
+def _check_texts(name: str, values: Any, path: str) -> None:
     if not all(isinstance(value, str) for value in values):
         raise UsageError(f"{name} is {values!r}", where=path, expected="a list of texts")
 

@@ -263,6 +263,8 @@ def _finish(
     weights = json.loads(out.read(f"{JOB}/weights.json"))
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = _summaries(out, "documents")
+    sources = [_source(s, plans, out, task) for s in store_manifest["sources"]]
+    trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
     manifest: Manifest = {
         "format": SHARD_SET,
         "format_version": 1,
@@ -270,13 +272,16 @@ def _finish(
         "settings": dict(state.settings),
         "tokenizer": store_manifest["tokenizer"],
         "inputs": store_manifest["inputs"],
-        "sources": [_source(s, plans, out, task) for s in store_manifest["sources"]],
+        "sources": sources,
         "splits": splits,
         "weights": {"alpha": task.exact.alpha, **weights},
         "shards": {split: _summaries(out, split) for split in SPLITS},
         "documents": documents,
         "store": {"manifest_xxh3_128": digest},
-        "warnings": [*store_manifest["warnings"], *_warnings(task, weights["table"], splits)],
+        "warnings": [
+            *store_manifest["warnings"],
+            *_warnings(task, weights["table"], splits, trained),
+        ],
     }
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
@@ -329,8 +334,12 @@ def _source(
 
 
 def _warnings(
-    task: PackTask, table: Sequence[Mapping[str, Any]], splits: Mapping[str, Any]
+    task: PackTask,
+    table: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, Any],
+    trained: Mapping[str, int],
 ) -> list[str]:
+    """What a person should know; `trained` is the training tokens of each source."""
     found: list[str] = []
     if not splits[TRAIN]["windows"]:
         found.append("there are no training windows: every document validates or was dropped")
@@ -340,6 +349,11 @@ def _warnings(
             f"the tail is empty: no target has an effective context of {task.exact.tau} (tau) or "
             f"more, the longest are in the bucket that ends at {largest}; all weights are 1"
         )
+    found += [
+        f"source {name!r} has a share of the budget, but no training documents"
+        for name, asked in task.mixing.items()
+        if isinstance(asked, Share) and asked.share and not trained.get(name)
+    ]
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
         found.append(

@@ -197,6 +197,8 @@ def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
                 last = _last_line(self._complaints)
                 why = _signal_name(code) if code < 0 else f"exit status {code}: {last}"
                 self.control_conn.abort(RuntimeError(f"a worker process ended with {why}"))
+            if self._complaints is not None:
+                self._complaints.close()
 
         def stop_worker(self) -> None:
             self._stopping = True
