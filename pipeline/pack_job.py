@@ -263,7 +263,7 @@ def _finish(
     weights = json.loads(out.read(f"{JOB}/weights.json"))
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = _summaries(out, "documents")
-    sources = [_source(s, plans, out, task) for s in store_manifest["sources"]]
+    sources = [_source(s, plans, task.settings.window) for s in store_manifest["sources"]]
     trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
     manifest: Manifest = {
         "format": SHARD_SET,
@@ -309,10 +309,10 @@ def _add(histograms: Any, buckets: int) -> list[int]:
 
 
 def _source(
-    source: Mapping[str, Any], plans: Sequence[Mapping[str, Any]], out: Folder, task: PackTask
+    source: Mapping[str, Any], plans: Sequence[Mapping[str, Any]], window: int
 ) -> dict[str, Any]:
     name = source["name"]
-    buckets = bucket_count(task.settings.window)
+    buckets = bucket_count(window)
 
     def share(split: str) -> dict[str, Any]:
         mine = [plan["splits"][split]["sources"].get(name) for plan in plans]

@@ -19,6 +19,7 @@ from .exact import WeightTable, weight_table
 from .ipc import map_table, write_batches
 from .job import JOB
 from .plan import Documents, Group, PartRef, part_documents, plan_group, plan_table
+from .runs import runs
 from .selection import Quota
 from .selection_units import PackTask, repeated_documents
 from .shards import ShardTask, documents_table, windows_per_shard, write_documents, write_shard
@@ -175,17 +176,9 @@ class DocumentsTask:
 
 def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
     """Runs of consecutive parts with about a million documents each."""
-    runs: list[list[PartRef]] = []
-    filled = 0
-    for part in parts:
-        if runs and filled + part.documents <= DOCUMENTS_PER_FILE:
-            runs[-1].append(part)
-            filled += part.documents
-        else:
-            runs.append([part])
-            filled = part.documents
+    files = runs(parts, lambda part: part.documents, DOCUMENTS_PER_FILE)
     return [
-        DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(runs)
+        DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(files)
     ]
 
 

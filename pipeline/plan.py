@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
 from .buckets import bucket_count, histogram, targets_in
 from .packing import Packing, PackingName, pack, reorder_windows
+from .runs import runs
 from .selection import Quota, copies, is_validation, rank
 from .shuffle import Purpose, permutation
 from .store import PartIndex, hash_prefixes
@@ -82,16 +83,8 @@ class PlanSettings:
 
 def make_groups(parts: Sequence[PartRef], group_tokens: int, seed: int) -> list[Group]:
     """Parts in seeded order, in groups of at most `group_tokens` tokens (or a single part)."""
-    groups: list[list[PartRef]] = []
-    filled = 0
-    for i in permutation(len(parts), seed, Purpose.PARTS).tolist():
-        part = parts[i]
-        if groups and filled + part.tokens <= group_tokens:
-            groups[-1].append(part)
-            filled += part.tokens
-        else:
-            groups.append([part])
-            filled = part.tokens
+    order = permutation(len(parts), seed, Purpose.PARTS).tolist()
+    groups = runs((parts[i] for i in order), lambda part: part.tokens, group_tokens)
     return [
         Group(i, tuple(sorted(group, key=lambda part: part.first_document)))
         for i, group in enumerate(groups)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import xxhash
 
 from .job import JOB
+from .runs import runs
 from .sources import BadFileError, InputFile, Split, scan
 from .storage import Folder
 from .store import TokenizeTask, tokenize_split
@@ -40,18 +41,9 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
         for member in split.members:
             ranged = member.file.format == "jsonl" and member.start
             offsets.setdefault(member.file, []).extend([member.start] if ranged else [])
-    runs: list[list[tuple[InputFile, tuple[int, ...]]]] = []
-    filled = 0
-    for file, starts in offsets.items():
-        if file.bytes is None:
-            continue
-        if runs and filled + file.bytes <= SCAN_BYTES:
-            runs[-1].append((file, tuple(starts)))
-            filled += file.bytes
-        else:
-            runs.append([(file, tuple(starts))])
-            filled = file.bytes
-    return [ScanTask(i, tuple(run)) for i, run in enumerate(runs)]
+    files = [(file, tuple(starts)) for file, starts in offsets.items() if file.bytes is not None]
+    tasks = runs(files, lambda each: each[0].bytes or 0, SCAN_BYTES)
+    return [ScanTask(i, tuple(run)) for i, run in enumerate(tasks)]
 
 
 def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int, int]]]:

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Every module of pipeline/ is in one layer.
 LAYERS = {
-    "core": {"__init__", "buckets", "context", "exact", "packing", "selection", "shuffle"},
+    "core": {"__init__", "buckets", "context", "exact", "packing", "runs", "selection", "shuffle"},
     "edge": {
         "columns",
         "config",
