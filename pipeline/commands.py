@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+import xxhash
 
 from ..schemas.errors import UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
@@ -25,11 +26,11 @@ from .config import (
     read_settings,
 )
 from .job import JOB, State, locked
-from .pack_job import pack, pack_settings, read_store, require_space
-from .probe import Estimate
+from .pack_job import pack, pack_settings, read_store
+from .probe import Estimate, require_space
 from .progress import Console
 from .runner import RunSettings
-from .storage import Folder
+from .storage import Folder, resolve
 from .summary import estimate_table, shard_tables, store_tables, summary_of
 from .tokenize_job import TokenizePlan, estimate_job, plan_tokenize, tokenize
 
@@ -140,6 +141,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     out = call.folder("out")
     store = Folder(call.values.get("store") or f"{out.url}.store")
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
+    _refuse_one_in_the_other(store, out)
     _import_beam_meanwhile()
     plan = plan_tokenize(config)
     wanted = State(
@@ -153,12 +155,10 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
         manifest = parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET)
         call.report(manifest, out, already=True)
         return
-    copies = {s.name: s.epochs for s in config.sources if s.epochs is not None}
-    found, probes = _estimate(call, plan, copies, packing.window)
+    found, probes = _estimate(call, plan, packing)
     if flags["dry_run"]:
         return
-    require_space(store, found.store_bytes)
-    require_space(out, found.shard_bytes)
+    require_space({store: found.store_bytes, out: found.shard_bytes})
     stored = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
@@ -180,6 +180,16 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     call.report(manifest, out, already=already)
 
 
+def _refuse_one_in_the_other(store: Folder, out: Folder) -> None:
+    one, other = (resolve(folder.url)[1].rstrip("/") + "/" for folder in (store, out))
+    if one.startswith(other) or other.startswith(one):
+        raise UsageError(
+            "token store and shard set are one folder, or one is inside the other",
+            where=f"--store {store.url}, --out {out.url}",
+            expected="two folders beside each other",
+        )
+
+
 def _is_prepared(out: Folder, wanted: State) -> bool:
     """Whether an equal `prepare` has finished; its store may be gone."""
     if not (out.exists(MANIFEST) and out.exists(PREPARED)):
@@ -188,9 +198,9 @@ def _is_prepared(out: Folder, wanted: State) -> bool:
 
 
 def _estimate(
-    call: _Invocation, plan: TokenizePlan, copies: Mapping[str, float], window: int | None
+    call: _Invocation, plan: TokenizePlan, packing: PackConfig | None
 ) -> tuple[Estimate, Any]:
-    found, probes = estimate_job(plan, copies, window)
+    found, probes = estimate_job(plan, packing)
     say = call.console.say
     say(
         f"documents end with {plan.eos_token!r} (id {plan.eos_id})"
@@ -216,10 +226,10 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
         call.console.say("epochs and shares count when packing: exactcpt pack --epochs NAME=X")
     _import_beam_meanwhile()
     plan = plan_tokenize(config)
-    found, probes = _estimate(call, plan, {}, None)
+    found, probes = _estimate(call, plan, None)
     if flags["dry_run"]:
         return
-    require_space(store, found.store_bytes)
+    require_space({store: found.store_bytes})
     manifest = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
@@ -234,6 +244,7 @@ def run_pack(flags: Mapping[str, Any]) -> None:
         return
     store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
+    _refuse_one_in_the_other(store, out)
     manifest, already = pack(
         config, store, out, settings, call.console, overwrite=flags["overwrite"]
     )
@@ -246,15 +257,26 @@ def run_verify(shards: str, store: str | None, *, as_json: bool, quiet: bool) ->
 
     url = shards.rstrip("/")
     beside = f"{url}.store"
-    if store is None and Folder(beside).exists(MANIFEST):
-        store = beside
-    report = verify(url, store)
     console = Console(quiet=quiet)
+    if store is None and Folder(beside).exists(MANIFEST):
+        if _is_store_of(Folder(beside), Folder(url)):
+            store = beside
+        else:
+            console.say(f"not compared with {beside}: it is the store of other shards")
+    report = verify(url, store)
     if as_json:
         click.echo(json.dumps(asdict(report) | {"ok": report.ok}))
     _print_report(console, report)
     if not report.ok:
         sys.exit(1)
+
+
+def _is_store_of(store: Folder, shards: Folder) -> bool:
+    if not shards.exists(MANIFEST):
+        return True
+    manifest = parse(shards.read(MANIFEST), shards.url_of(MANIFEST), SHARD_SET)
+    digest = xxhash.xxh3_128_hexdigest(store.read(MANIFEST))
+    return manifest["store"]["manifest_xxh3_128"] == digest
 
 
 def _print_report(console: Console, report: Any) -> None:

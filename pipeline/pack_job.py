@@ -18,15 +18,14 @@ from .halt import read_halt
 from .job import JOB, State, begin, locked
 from .pack_units import number_shards
 from .plan import PartRef, PlanSettings, make_groups
-from .probe import SHARD_BYTES_PER_TOKEN
+from .probe import SHARD_BYTES_PER_TOKEN, require_space
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
 from .selection import Epochs, Mixing, Share
 from .selection_units import PackTask
 from .storage import Folder
-from .summary import size
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "require_space", "settings_of"]
+__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of"]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
@@ -109,7 +108,7 @@ def pack(
             return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
         parts = _parts(manifest, store)
         task = _task(config, manifest, parts, store, out)
-        require_space(out, int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN))
+        require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
         _run(task, config, settings, console)
         out.write("tokenizer.json", store.read("tokenizer.json"))
         return _finish(task, state, manifest, digest, out), False
@@ -187,29 +186,6 @@ def _packed_tokens(task: PackTask) -> int:
         return task.token_budget
     epochs = {name: m.epochs for name, m in task.mixing.items() if isinstance(m, Epochs)}
     return int(sum(part.tokens * epochs.get(part.source, 1) for part in task.parts))
-
-
-def require_space(folder: Folder, needed: int) -> None:
-    """Checks that a local disk has room, before the work; what an earlier run wrote counts.
-
-    Args:
-        folder: what is written.
-        needed: bytes of it when it is complete.
-
-    Raises:
-        ExactcptError: the disk has too little room.
-    """
-    free = folder.free_bytes()
-    if free is None:
-        return
-    missing = needed - sum(folder.size(name) or 0 for name in folder.names())
-    if free < missing:
-        raise ExactcptError(
-            f"the disk has too little room: {size(free)} free",
-            where=folder.url,
-            expected=f"about {size(missing)}",
-            fix="make room, or write to another disk",
-        )
 
 
 def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Console) -> None:

@@ -23,10 +23,10 @@ from .sources import (
     read_member,
     record_batches,
 )
-from .storage import open_input
+from .storage import Folder, open_input
 from .tokenization import Encoder, sample
 
-__all__ = ["Estimate", "Probe", "estimate", "look_at"]
+__all__ = ["Estimate", "Probe", "estimate", "look_at", "require_space"]
 
 FILES_TRIED = 3
 SHARD_BYTES_PER_TOKEN = 5.1
@@ -182,6 +182,7 @@ def estimate(
     fields: Mapping[str, Fields],
     copies: Mapping[str, float],
     window: int | None,
+    token_budget: int | None = None,
 ) -> Estimate:
     """Extrapolates from the probes.
 
@@ -192,6 +193,7 @@ def estimate(
         fields: by source.
         copies: how often a source is seen, where other than once.
         window: of the shards, or None where there will be none.
+        token_budget: training tokens, where the sources do not decide that.
     """
     tokens: dict[str, int | None] = {}
     for name, probe in probes.items():
@@ -199,7 +201,8 @@ def estimate(
         held = sum(sizes) * probe.density * _tokens_per_item(probe, encoder, fields[name])
         tokens[name] = int(held) if len(sizes) == len(files[name]) else None
     known = {name: n for name, n in tokens.items() if n is not None}
-    packed = sum(int(n * copies.get(name, 1.0)) for name, n in known.items())
+    seen = sum(int(n * copies.get(name, 1.0)) for name, n in known.items())
+    packed = seen if token_budget is None else token_budget
     return Estimate(
         tokens=tokens,
         windows=-(-packed // window) if window else 0,
@@ -214,3 +217,31 @@ def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:
         return 1.0
     size = len(probe.documents.data)
     return len(encoder.encode(probe.documents).data) / size if size else TOKENS_PER_BYTE
+
+
+def require_space(needed: Mapping[Folder, int]) -> None:
+    """Checks that local disks have room, before the work; what an earlier run wrote counts.
+
+    Args:
+        needed: bytes of each folder when it is complete.
+
+    Raises:
+        ExactcptError: a disk has too little room.
+    """
+    missing: dict[int, int] = {}
+    room: dict[int, int] = {}
+    for folder, size in needed.items():
+        disk = folder.disk()
+        if disk is not None:
+            device, room[disk[0]] = disk
+            there = sum(folder.size(name) or 0 for name in folder.names())
+            missing[device] = missing.get(device, 0) + max(0, size - there)
+    for device, size in missing.items():
+        free = room[device]
+        if free < size:
+            raise ExactcptError(
+                f"the disk has too little room: {free / 1e6:,.1f} MB free",
+                where=", ".join(folder.url for folder in needed),
+                expected=f"about {size / 1e6:,.1f} MB",
+                fix="make room, or write to another disk",
+            )

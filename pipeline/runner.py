@@ -7,19 +7,15 @@ Arrow, or processes, which many cores need.
 
 import logging
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..schemas.errors import ExactcptError, UsageError
+from .processes import WorkerProcesses
 from .storage import is_local_url
-from .worker import PARENT
 
 __all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "run"]
 
@@ -102,6 +98,7 @@ def run(build: Build, settings: RunSettings, poll: Callable[[], None]) -> None:
         while execution.is_alive():
             execution.join(POLL_SECONDS)
             poll()
+            execution.workers.raise_if_one_died()
     except BaseException:
         execution.stop()
         raise
@@ -116,40 +113,32 @@ class _Execution(threading.Thread):
     def __init__(self, build: Build, settings: RunSettings) -> None:
         super().__init__(name="exactcpt-pipeline", daemon=True)
         self._build, self._settings = build, settings
-        self._processes: list[subprocess.Popen[bytes]] = []
         self._result: Any = None
+        self.workers = WorkerProcesses()
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            pipeline = _pipeline(self._settings, self._processes)
+            pipeline = _pipeline(self._settings, self.workers)
             self._build(pipeline, self._settings.workers if self._settings.is_embedded else None)
             self._result = pipeline.run()
             self._result.wait_until_finish()
         except BaseException as error:
             self.error = error
         finally:
-            self._end_processes()
+            self.workers.stop()
 
     def stop(self) -> None:
         """Ends worker processes and remote jobs; threads get a moment to finish their units."""
-        self._end_processes()
+        self.workers.stop()
         if self._result is not None and not self._settings.is_embedded:
             with suppress(Exception):
                 self._result.cancel()
-        self.join(GRACE_SECONDS)
-
-    def _end_processes(self) -> None:
-        for process in self._processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-        for process in self._processes:
-            process.wait()
+        if self._settings.worker_type == "threads":
+            self.join(GRACE_SECONDS)
 
 
-def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -> Any:
-    if not _debugs():
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -167,95 +156,20 @@ def _pipeline(settings: RunSettings, processes: list[subprocess.Popen[bytes]]) -
             f"--direct_running_mode={mode}",
         ]
     )
-    return beam.Pipeline(runner=_embedded_runner(processes), options=options)
-
-
-def _debugs() -> bool:
-    return logging.getLogger().isEnabledFor(logging.DEBUG)
-
-
-def _embedded_runner(processes: list[subprocess.Popen[bytes]]) -> Any:
-    from apache_beam.portability import python_urns
-    from apache_beam.runners.portability.fn_api_runner import worker_handlers
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    stock_handler: Any = worker_handlers.SubprocessSdkWorkerHandler
-
-    class WatchedWorkerHandler(stock_handler):
-        """A worker process whose death is an error; stock Beam would wait for it for ever."""
-
-        def start_worker(self) -> None:
-            self._stopping = False
-            self._complaints = None if _debugs() else _open_scratch()
-            self._process = _start_worker_process(self, self._complaints)
-            processes.append(self._process)
-            threading.Thread(target=self._watch, daemon=True).start()
-
-        def _watch(self) -> None:
-            code = self._process.wait()
-            if not self._stopping:
-                last = _last_line(self._complaints)
-                why = _signal_name(code) if code < 0 else f"exit status {code}: {last}"
-                self.control_conn.abort(RuntimeError(f"a worker process ended with {why}"))
-            if self._complaints is not None:
-                self._complaints.close()
-
-        def stop_worker(self) -> None:
-            self._stopping = True
-            self._process.kill()  # its units are done, and it holds nothing
-            self._process.wait()
-
-    worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
-        WatchedWorkerHandler
-    )
-    return FnApiRunner()
+    workers.register()
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        _silence_beam()
+    return beam.Pipeline(runner=FnApiRunner(), options=options)
 
 
-def _open_scratch() -> IO[bytes]:
-    return tempfile.TemporaryFile()  # it lives as long as the process that writes it
+def _silence_beam() -> None:
+    """Beam logs and prints the traceback of every failed unit; `_explain` tells the cause."""
+    from apache_beam.runners.worker import sdk_worker
 
-
-def _last_line(file: IO[bytes] | None) -> str:
-    if file is None:
-        return "see above"
-    file.seek(0)
-    lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
-
-
-def _signal_name(code: int) -> str:
-    name = signal.Signals(-code).name
-    return f"{name}, as when memory runs out" if name == "SIGKILL" else name
-
-
-def _start_worker_process(handler: Any, stderr: IO[bytes] | None) -> subprocess.Popen[bytes]:
-    from apache_beam.portability.api import endpoints_pb2
-    from google.protobuf import json_format, text_format
-
-    def descriptor(url: str) -> str:
-        return text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url))
-
-    options = json_format.MessageToJson(handler.provision_info.provision_info.pipeline_options)
-    environment = {
-        **os.environ,
-        "CONTROL_API_SERVICE_DESCRIPTOR": descriptor(handler.control_address),
-        "LOGGING_API_SERVICE_DESCRIPTOR": text_format.MessageToString(
-            handler.logging_api_service_descriptor()
-        ),
-        "PIPELINE_OPTIONS": options,
-        "WORKER_ID": handler.worker_id,
-        PARENT: str(os.getpid()),
-    }
-    command = [sys.executable, "-m", "exactcpt.pipeline.worker"]
-    command += ["--debug"] if _debugs() else []
-    # A session of its own: Ctrl-C is for the job, which ends its workers itself.
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stderr=stderr,
-        start_new_session=True,
-    )
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    sdk_worker.__dict__["print"] = lambda *_, **__: None
 
 
 def _explain(error: BaseException) -> ExactcptError:

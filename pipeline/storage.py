@@ -178,15 +178,15 @@ class Folder:
             if _is_temporary(name):
                 self.remove(name)
 
-    def free_bytes(self) -> int | None:
-        """Free space of the disk the folder is, or will be, on; None where that has no meaning."""
+    def disk(self) -> tuple[int, int] | None:
+        """Which disk the folder is, or will be, on, and its free bytes; None if it is remote."""
         if not self.is_local:
             return None
         _, path = resolve(self.url)
         existing = Path(path).absolute()
         while not existing.exists():
             existing = existing.parent
-        return shutil.disk_usage(existing).free
+        return existing.stat().st_dev, shutil.disk_usage(existing).free
 
     @contextmanager
     def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:

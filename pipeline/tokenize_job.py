@@ -10,7 +10,7 @@ from typing import Any, cast
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
-from .config import SourceConfig, TokenizeConfig
+from .config import PackConfig, SourceConfig, TokenizeConfig
 from .halt import clear_halt, read_halt
 from .job import JOB, State, begin, locked
 from .jsonl import Fields
@@ -163,16 +163,25 @@ def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
 
 
 def estimate_job(
-    plan: TokenizePlan, copies: Mapping[str, float], window: int | None
+    plan: TokenizePlan, packing: PackConfig | None
 ) -> tuple[Estimate, dict[str, Probe]]:
-    """Looks at every source and extrapolates."""
+    """Looks at every source and extrapolates to the token store, and to shards packed so."""
     skip = plan.config.on_bad_file == "skip"
     probes = {
         name: look_at(name, files, plan.fields[name], skip_bad_files=skip)
         for name, files in plan.files.items()
     }
     with _fast_encoder(plan) as (encoder, _):
-        return estimate(probes, plan.files, encoder, plan.fields, copies, window), probes
+        found = estimate(
+            probes,
+            plan.files,
+            encoder,
+            plan.fields,
+            {s.name: s.epochs for s in plan.config.sources if s.epochs is not None},
+            packing.window if packing else None,
+            packing.token_budget if packing else None,
+        )
+    return found, probes
 
 
 @contextmanager

@@ -41,7 +41,7 @@ LAYERS = {
         "tokenize_units",
         "verify",
     },
-    "beam": {"graph", "runner", "transforms", "worker"},
+    "beam": {"graph", "processes", "runner", "transforms", "worker"},
     "jobs": {"commands", "pack_job", "tokenize_job"},
     "cli": {"cli"},
 }

@@ -138,13 +138,14 @@ class TestFolder:
             assert Folder("out").names() == ["a"]
 
     def test_free_space_is_that_of_the_disk_it_will_be_on(self, tmp_path: Path) -> None:
-        known = Folder(str(tmp_path)).free_bytes()
+        known = Folder(str(tmp_path)).disk()
         assert known is not None
         for url in (f"{tmp_path}/not/there/yet", f"file://{tmp_path}/not"):
-            free = Folder(url).free_bytes()
-            assert free is not None
-            assert abs(free - known) < known / 2
-        assert Folder("memory://out").free_bytes() is None
+            disk = Folder(url).disk()
+            assert disk is not None
+            assert disk[0] == known[0]
+            assert abs(disk[1] - known[1]) < known[1] / 2
+        assert Folder("memory://out").disk() is None
 
 
 class TestCreate:
