@@ -149,9 +149,9 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
         )
     else:
         _refuse_foreign_files(folder, ())
+    folder.remove_temporaries()
     if folder.exists(MANIFEST):
         return True
-    folder.remove_temporaries()
     clear_halt(folder)
     folder.write(STATE, state.to_json())
     return False

@@ -28,7 +28,7 @@ from exactcpt.pipeline.storage import Folder
 from exactcpt.pipeline.verify import verify
 
 # Small parts and shards, so that a job has many writes to be interrupted between.
-FLAGS = [*bundled(), "--window", 256, "--split-bytes", "15k", "--shard-bytes", "100k"]
+FLAGS = [*bundled(), "--window", 256, "--split-bytes", "40k", "--shard-bytes", "200k"]
 FLAGS += ["--group-tokens", "60k", "--workers", 2, "--dedup", "exact", "--token-budget", "300k"]
 PROCESSES = ["--worker-type", "processes"]
 
@@ -62,18 +62,15 @@ def assert_all_end(processes: list[psutil.Process], seconds: float = 5) -> None:
 # SIGKILL
 
 
-MOMENTS = [0, 3, 30, 120, 250, 330]
-"""How many files are there when the job is killed; a whole run has some 400."""
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undisturbed, seed):
+@pytest.mark.parametrize("moments", [(0, 12, 58), (4, 40, 90)])
+def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undisturbed, moments):
+    """A moment is the number of files that are there; a whole run comes to some 115."""
     out = tmp_path / "out"
-    draw = random.Random(seed)
-    for moment in MOMENTS[seed % 2 :: 2]:
+    draw = random.Random(sum(moments))
+    for moment in moments:
         process = start("prepare", *FLAGS, "--out", out)
         until(lambda at=moment: process.poll() is not None or written(out) > at, 20)
-        time.sleep(draw.random() * 0.2)
+        time.sleep(draw.random() * 0.05)
         process.kill()
         finish(process)
         for folder in (out, Path(f"{out}.store")):
@@ -84,7 +81,7 @@ def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undi
 
 def test_a_killed_job_with_worker_processes_leaves_no_process(tmp_path, undisturbed):
     out = tmp_path / "out"
-    for workers_seen, files in ((1, 0), (2, 0), (2, 40)):
+    for workers_seen, files in ((1, 0), (2, 20)):
         process = start("prepare", *FLAGS, *PROCESSES, "--out", out)
         found: list[psutil.Process] = []
 
@@ -120,13 +117,14 @@ def test_a_worker_whose_job_is_gone_before_it_looks_ends():
             worker.kill()
 
 
-@pytest.mark.parametrize("phase", ["tokenize", "pack"])
+@pytest.mark.parametrize(("phase", "age"), [("tokenize", 1.0), ("pack", 0)])
 def test_a_killed_worker_process_ends_the_job_with_an_error_in_seconds(
-    tmp_path, undisturbed, phase
+    tmp_path, undisturbed, phase, age
 ):
+    """Also one that is too young to be connected."""
     out = tmp_path / "out"
     if phase == "pack":
-        done("tokenize", *FLAGS[: FLAGS.index("--window")], "--split-bytes", "15k",
+        done("tokenize", *FLAGS[: FLAGS.index("--window")], "--split-bytes", "40k",
              "--out", f"{out}.store")  # fmt: skip
     process = start("prepare", *FLAGS, *PROCESSES, "--out", out)
     found: list[psutil.Process] = []
@@ -136,15 +134,13 @@ def test_a_killed_worker_process_ends_the_job_with_an_error_in_seconds(
         return len(found) == 2
 
     assert until(ready)
-    time.sleep(1.0)  # until it is connected, or later
+    time.sleep(age)
     random.Random(0).choice(found).kill()
     killed = time.monotonic()
     outcome = finish(process, 30)
     assert time.monotonic() - killed < 10
     assert_all_end(found)
-    if outcome.code == 0:
-        pytest.skip("the job was done before its worker was killed")
-    assert outcome.code == 1
+    assert outcome.code == 1, outcome.err
     message = outcome.err.partition("error: ")[2]
     assert "SIGKILL" in message and "memory" in message
     assert "run the same command again" in message
@@ -156,9 +152,15 @@ def test_a_killed_worker_process_ends_the_job_with_an_error_in_seconds(
 # SIGINT and SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("kind", [[], PROCESSES])
-@pytest.mark.parametrize("files", [0, 60])
+@pytest.mark.parametrize(
+    ("number", "kind", "files"),
+    [
+        (signal.SIGINT, [], 0),
+        (signal.SIGTERM, [], 20),
+        (signal.SIGINT, PROCESSES, 20),
+        (signal.SIGTERM, PROCESSES, 0),
+    ],
+)
 def test_an_interrupted_job_ends_within_seconds_and_goes_on(
     tmp_path, undisturbed, number, kind, files
 ):
@@ -311,8 +313,7 @@ def deceptive(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return [*flags, "--split-bytes", "100k", "--shard-bytes", "500k"]
 
 
-@pytest.mark.parametrize("kind", [[], PROCESSES])
-@pytest.mark.parametrize("size", ["2500k", "8m"])
+@pytest.mark.parametrize(("kind", "size"), [([], "2500k"), ([], "8m"), (PROCESSES, "2500k")])
 def test_a_disk_that_fills_up_is_an_error_and_the_job_goes_on_where_there_is_room(
     tmp_path, mounted, deceptive, kind, size
 ):
@@ -327,7 +328,7 @@ def test_a_disk_that_fills_up_is_an_error_and_the_job_goes_on_where_there_is_roo
     assert len(message.splitlines()) <= 5 and "Traceback" not in outcome.err
     assert not (out / "manifest.json").exists()
     mounted("100m")
-    done("prepare", *deceptive, *kind, "--out", out)
+    done("prepare", *deceptive, "--out", out)
     assert harness.content(out) == harness.content(tmp_path / "roomy")
 
 
@@ -383,15 +384,6 @@ def test_packing_holds_its_folder(tmp_path):
         outcome = run("pack", tmp_path / "store", "--window", 16, "--out", tmp_path / "out")
     assert outcome.code == 1 and "another job is at work" in outcome.err
     done("pack", tmp_path / "store", "--window", 16, "--out", tmp_path / "out")
-
-
-def test_the_lock_of_a_killed_job_is_free(tmp_path, undisturbed):
-    out = tmp_path / "out"
-    first = start("prepare", *FLAGS, "--out", out)
-    assert until(lambda: written(out) > 5)
-    first.kill()
-    finish(first)
-    complete(out, undisturbed)
 
 
 # Running again
@@ -552,7 +544,7 @@ def test_one_folder_for_store_and_shards_is_refused(tmp_path):
 
 def test_temporaries_of_a_killed_job_are_removed(tmp_path, small_undisturbed, monkeypatch):
     out = tmp_path / "out"
-    with power_cut_after(20, monkeypatch):
+    with power_cut_after(6, monkeypatch):
         run("prepare", *SMALL, "--out", out)
     names = ["out.store/parts/.000000-0000.arrow.0123abcd.tmp", "out.store/.manifest.json.8.tmp"]
     names += ["out.store/.job/files/.000000.json.9.tmp"]
@@ -572,7 +564,7 @@ def test_an_unfinished_store_is_not_packed(tmp_path):
     assert outcome.code == 1
     assert "this token store is not finished" in outcome.err
     assert str(tmp_path / "store") in outcome.err and "goes on where it stopped" in outcome.err
-    outcome = run("pack", tmp_path, "--window", 16, "--out", tmp_path / "out")
+    outcome = run("pack", tmp_path / "none", "--window", 16, "--out", tmp_path / "out")
     assert outcome.code == 1 and "this is no token store" in outcome.err
 
 
