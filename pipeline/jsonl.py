@@ -2,9 +2,8 @@
 
 `parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader,
 which is much faster but differs in known ways: it fails on a whole block for one bad line, accepts
-two objects on a line, NaN and infinity, and invalid UTF-8, ends at a zero byte, and crashes on a
-null that is not inside an object. So its result counts only for blocks for which none of that can
-be the case; every other block is parsed line by line.
+two objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for blocks for
+which none of that can be the case; every other block is parsed line by line.
 """
 
 import json
@@ -201,7 +200,6 @@ _LONG_INTEGERS_DECODER = json.JSONDecoder(
     parse_constant=_no_constant,
     parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits),
 )
-_NULL_AFTER_OBJECT = re.compile(rb"}[ \t\r\n]*null")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 
 
@@ -210,10 +208,8 @@ def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
 
     In JSON that Arrow accepts, a capital N or I outside strings is from NaN or infinity.
     """
-    bare = _STRING.sub(b'""', line)
-    is_safe = b"\0" not in line and not _NULL_AFTER_OBJECT.search(bare)
-    rows = _read_rows(line, fields) if is_safe else None
-    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", bare):
+    rows = _read_rows(line, fields)
+    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
         raise _Reject("malformed JSON")
     found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
     return {name: value for name, value in found.items() if value is not None}
@@ -289,9 +285,7 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
     """The fast path; None where it might differ from the line parser."""
     starts = _plain_lines(block)
-    if starts is None or _NULL_AFTER_OBJECT.search(block):
-        return None
-    if _misread_numbers(block, starts, fields):
+    if starts is None or _misread_numbers(block, starts, fields):
         return None
     row = _read_rows(block, fields)
     if row is None or len(row.content) != len(starts) or row.content.null_count:
@@ -323,7 +317,10 @@ class _Rows(NamedTuple):
 
 
 def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
-    """Arrow's reading of the block, or None where it fails: ids as strings, content as it is."""
+    """Arrow's reading of the block, or None where it fails: ids as strings, content as it is.
+
+    The block's first value must not be null: Arrow ends the process there.
+    """
     content_type = pa.string() if fields.tokens is None else pa.list_(pa.int32())
     for id_type in (pa.string(), pa.int64()):
         schema = pa.schema({fields.id: id_type, fields.content: content_type})
@@ -352,10 +349,9 @@ def _one_chunk(column: Any) -> Any:
 def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
     """Where the lines begin, if each begins with a brace and ends with one and all is UTF-8.
 
-    Such a line holds at least one object, so as many rows as lines means one object a line. To
-    Arrow a zero byte is the end of its input, so a block with one is not plain.
+    Such a line holds at least one object, so as many rows as lines means one object a line.
     """
-    if not block or len(block) >= 1 << 31 or b"\0" in block or not _is_utf8(block):
+    if not block or len(block) >= 1 << 31 or not _is_utf8(block):
         return None
     data = np.frombuffer(block, np.uint8)
     newlines = np.flatnonzero(data == ord("\n"))

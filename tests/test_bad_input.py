@@ -303,8 +303,7 @@ def test_a_broken_file_ends_the_job_and_is_named(tmp_path, name, how):
 
 
 @bad_files
-@both_ways
-@pytest.mark.parametrize("first", ["skip", "fail"])
+@pytest.mark.parametrize(("how", "first"), [("truncated", "skip"), ("damaged", "fail")])
 def test_a_broken_file_is_left_out_whole_and_recorded(tmp_path, name, how, first):
     """Also where parts of it had been written, and where the job had failed before."""
     (tmp_path / "in").mkdir()
@@ -327,8 +326,7 @@ def test_a_broken_file_is_left_out_whole_and_recorded(tmp_path, name, how, first
     done("verify", tmp_path / "out")
 
 
-@pytest.mark.parametrize("workers", [["--workers", 1], ["--workers", 2]])
-def test_leaving_out_gives_the_same_bytes_for_any_workers(tmp_path, workers):
+def test_leaving_out_gives_the_same_bytes_for_any_workers(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(3):
         harness.write_jsonl(tmp_path / "in" / f"a{i}.jsonl", GOOD[i * 5 : i * 5 + 5])
@@ -340,7 +338,8 @@ def test_leaving_out_gives_the_same_bytes_for_any_workers(tmp_path, workers):
     done(
         "prepare",
         *flags,
-        *workers,
+        "--workers",
+        2,
         "--out",
         tmp_path / "other",
         "--",
@@ -571,10 +570,10 @@ def test_a_heavy_weight_is_warned_of(tmp_path):
 
 
 HUGE_MEGABYTES = 60
-PEAK_FOR_ONE_BYTE = 14
+PEAK_FOR_ONE_BYTE = 9
 """Anonymous memory for one huge document, in bytes a byte of its text, beyond BASE_BYTES."""
 
-BASE_BYTES = 400 << 20
+BASE_BYTES = 250 << 20
 
 
 def test_a_huge_document_is_one_document_in_bounded_memory(tmp_path):

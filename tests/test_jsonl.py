@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DEEP, json_blocks
+from strategies import DEEP, ODD_LINES, json_blocks
 
 from exactcpt.pipeline import jsonl
 from exactcpt.pipeline.jsonl import (
@@ -71,6 +71,14 @@ def test_a_block_is_what_its_lines_are(fields: Fields, block: bytes, first: int)
     assert shown(parse_block(block, first, "f.jsonl", fields)) == line_by_line(
         block, first, "f.jsonl", fields
     )
+
+
+@pytest.mark.parametrize("odd", ODD_LINES, ids=repr)
+@pytest.mark.parametrize("good", [b"", b'{"text":"good","tokens":[1]}\n'])
+@pytest.mark.parametrize("fields", [TEXT, TOKENS], ids=["text", "tokens"])
+def test_an_odd_line(fields: Fields, good: bytes, odd: bytes) -> None:
+    for block in (good + odd, odd + b"\n" + good, good + odd + b"\n" + good):
+        assert shown(parse_block(block, 1, "f", fields)) == line_by_line(block, 1, "f", fields)
 
 
 RECORDS = st.fixed_dictionaries(

@@ -193,7 +193,7 @@ def sources_line(line: bytes) -> tuple[str | None, bytes] | str | None:
     """The id and text of one of the lines above, None for a blank one, or why it is rejected."""
     if not line.strip():
         return None
-    if line == b"{" or line.startswith(BOM):
+    if line.startswith((b"{\r", BOM)) or line == b"{":
         return "malformed JSON"
     record = json.loads(line)
     return record.get("id"), record["text"].encode()
