@@ -31,6 +31,7 @@ LAYERS = {
         "plan",
         "probe",
         "progress",
+        "report",
         "selection_units",
         "shards",
         "sources",
@@ -71,6 +72,7 @@ SLOW_LIBRARIES = {
     "datasets": Where(at_top=set(), in_functions={"edge", "training"}),
     "torch": Where(at_top={"training"}, in_functions={"training"}),
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
+    "vl_convert": Where(at_top=set(), in_functions={"edge"}),
 }
 NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch"}
 
