@@ -16,8 +16,8 @@ from .config import PackConfig
 from .exact import Exact
 from .halt import read_halt
 from .job import JOB, State, begin, locked
-from .pack_units import number_shards
-from .plan import PartRef, PlanSettings, make_groups
+from .pack_units import GROUPS, number_shards
+from .plan import PartRef, PlanSettings
 from .probe import SHARD_BYTES_PER_TOKEN, require_space
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
@@ -149,6 +149,7 @@ def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
 def _task(
     config: PackConfig, manifest: Manifest, parts: tuple[PartRef, ...], store: Folder, out: Folder
 ) -> PackTask:
+    names = [source["name"] for source in manifest["sources"]]
     return PackTask(
         store=store.url,
         out=out.url,
@@ -166,9 +167,12 @@ def _task(
             epsilon=config.epsilon,
             max_weight=config.max_weight,
         ),
-        mixing={name: _mixing(asked) for name, asked in config.mixing.items()},
+        mixing={
+            name: _mixing(asked) for name, asked in pack_settings(config, names)["mixing"].items()
+        },
         token_budget=config.token_budget,
         dedup=config.dedup == "exact",
+        group_tokens=config.group_tokens,
         shard_bytes=config.shard_bytes,
         pad_id=manifest["tokenizer"]["pad_id"],
     )
@@ -192,28 +196,27 @@ def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Con
     from .graph import pack_graph
 
     out = Folder(task.out)
-    groups = make_groups(task.parts, config.group_tokens, config.seed)
-    with Progress(console, "pack", _Look(out, task, len(groups))) as progress:
+    with Progress(console, "pack", _Look(out, task)) as progress:
 
         def poll() -> None:
             progress.poll()
             read_halt(out)
 
-        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, poll)
+        run(lambda p, lanes: pack_graph(p, task, lanes), settings, poll)
 
 
 class _Look:
     """Counts shards, once all groups are planned and it is known how many there will be."""
 
-    def __init__(self, out: Folder, task: PackTask, groups: int) -> None:
-        self._out, self._task, self._groups = out, task, groups
+    def __init__(self, out: Folder, task: PackTask) -> None:
+        self._out, self._task = out, task
         self._total: int | None = None
         self._windows: dict[str, int] = {}
 
     def __call__(self) -> Count:
-        if self._total is None:
+        if self._total is None and self._out.exists(GROUPS):
             planned = _summaries(self._out, "plans")
-            if len(planned) == self._groups:
+            if len(planned) == json.loads(self._out.read(GROUPS))["groups"]:
                 self._total = len(number_shards(planned, self._task, None))
         for split in SPLITS:
             for name in self._out.names(f"{JOB}/{split}"):
@@ -237,9 +240,13 @@ def _finish(
 ) -> Manifest:
     plans = _summaries(out, "plans")
     weights = json.loads(out.read(f"{JOB}/weights.json"))
+    copies = json.loads(out.read(GROUPS))["copies"]
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = _summaries(out, "documents")
-    sources = [_source(s, plans, task.settings.window) for s in store_manifest["sources"]]
+    sources = [
+        _source(source, copies[source["name"]], plans, task.settings.window)
+        for source in store_manifest["sources"]
+    ]
     trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
     manifest: Manifest = {
         "format": SHARD_SET,
@@ -285,7 +292,7 @@ def _add(histograms: Any, buckets: int) -> list[int]:
 
 
 def _source(
-    source: Mapping[str, Any], plans: Sequence[Mapping[str, Any]], window: int
+    source: Mapping[str, Any], copies: float, plans: Sequence[Mapping[str, Any]], window: int
 ) -> dict[str, Any]:
     name = source["name"]
     buckets = bucket_count(window)
@@ -303,7 +310,7 @@ def _source(
     return {
         "name": name,
         "read": source["read"],
-        "copies": next((p["copies"][name] for p in plans if name in p["copies"]), 0.0),
+        "copies": copies,
         "dropped": {reason: count for reason, count in dropped.items() if count},
         "splits": {split: share(split) for split in SPLITS},
     }
