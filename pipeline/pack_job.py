@@ -14,7 +14,6 @@ from ..schemas.shard import SPLITS, TRAIN, VALIDATION
 from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact
-from .halt import read_halt
 from .job import JOB, State, begin
 from .pack_units import number_shards
 from .plan import PartRef, PlanSettings, make_groups
@@ -193,12 +192,7 @@ def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Con
     out = Folder(task.out)
     groups = make_groups(task.parts, config.group_tokens, config.seed)
     with Progress(console, "pack", _Look(out, task, len(groups))) as progress:
-
-        def poll() -> None:
-            progress.poll()
-            read_halt(out)
-
-        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, poll)
+        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, out, progress.poll)
 
 
 class _Look:

@@ -11,7 +11,7 @@ from ..schemas import store as names
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump, parse
 from .config import PackConfig, SourceConfig, TokenizeConfig
-from .halt import clear_halt, read_halt
+from .halt import clear_halt
 from .job import JOB, State, begin, locked
 from .jsonl import Fields
 from .probe import Estimate, Probe, estimate, look_at
@@ -326,14 +326,10 @@ def _run_to_end(
         _forget_outdated(store, splits)
         with Progress(console, "tokenize", _Look(store, len(splits))) as progress:
 
-            def poll(progress: Progress = progress) -> None:
-                progress.poll()
-                read_halt(store)
-
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
 
-            run(build, settings, poll)
+            run(build, settings, store, progress.poll)
 
 
 def _bad_files(store: Folder) -> dict[str, str]:

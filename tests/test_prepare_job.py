@@ -18,7 +18,9 @@ WINDOW = ["--window", 64]
 
 @pytest.fixture
 def flags(tmp_path: Path) -> list[Any]:
-    write_jsonl(tmp_path / "docs.jsonl", [{"text": f"some words and a number {i}"} for i in range(50)])
+    write_jsonl(
+        tmp_path / "docs.jsonl", [{"text": f"some words and a number {i}"} for i in range(50)]
+    )
     return [*source("docs", tmp_path / "docs.jsonl"), "--tokenizer", TOKENIZER]
 
 
