@@ -14,8 +14,7 @@ from ..schemas.shard import SPLITS, TRAIN, VALIDATION
 from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact
-from .halt import read_halt
-from .job import JOB, State, begin, locked
+from .job import JOB, State, begin
 from .pack_units import GROUPS, number_shards
 from .plan import PartRef, PlanSettings
 from .probe import SHARD_BYTES_PER_TOKEN, require_space
@@ -93,7 +92,7 @@ def pack(
     Args:
         config: what to pack, and how.
         store: a finished token store.
-        out: where the shard set is written.
+        out: where the shard set is written; must be locked.
         settings: where the graph runs.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
@@ -103,15 +102,14 @@ def pack(
     """
     manifest, digest = read_store(store)
     state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
-    with locked(out):
-        if begin(out, state, OWNED, overwrite=overwrite):
-            return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
-        parts = _parts(manifest, store)
-        task = _task(config, manifest, parts, store, out)
-        require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
-        _run(task, config, settings, console)
-        out.write("tokenizer.json", store.read("tokenizer.json"))
-        return _finish(task, state, manifest, digest, out), False
+    if begin(out, state, OWNED, overwrite=overwrite):
+        return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+    parts = _parts(manifest, store)
+    task = _task(config, manifest, parts, store, out)
+    require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
+    _run(task, settings, console)
+    out.write("tokenizer.json", store.read("tokenizer.json"))
+    return _finish(task, state, manifest, digest, out), False
 
 
 def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
@@ -192,17 +190,12 @@ def _packed_tokens(task: PackTask) -> int:
     return int(sum(part.tokens * epochs.get(part.source, 1) for part in task.parts))
 
 
-def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Console) -> None:
+def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
     from .graph import pack_graph
 
     out = Folder(task.out)
     with Progress(console, "pack", _Look(out, task)) as progress:
-
-        def poll() -> None:
-            progress.poll()
-            read_halt(out)
-
-        run(lambda p, lanes: pack_graph(p, task, lanes), settings, poll)
+        run(lambda p, lanes: pack_graph(p, task, lanes), settings, out, progress.poll)
 
 
 class _Look:
@@ -268,7 +261,7 @@ def _finish(
     }
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
-        if name not in (f"{JOB}/state.json", f"{JOB}/lock", f"{JOB}/prepared.json"):
+        if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
             out.remove(name)
     return manifest
 

@@ -99,8 +99,8 @@ def select(task: PackTask) -> tuple[dict, list[int], list[int]]:
         collected: dict[str, list] = {}
         for part in reversed(task.parts):
             for source, some in candidates(part, task, files, wanted):
-                found.setdefault(source, []).append(some)
-        chosen = quotas(None, task, wanted, found)
+                collected.setdefault(source, []).append(some)
+        chosen = quotas(None, task, wanted, collected)
     else:
         chosen = plain_quotas(task)
     copies: list[int] = []
