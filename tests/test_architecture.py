@@ -31,7 +31,9 @@ LAYERS = {
         "plan",
         "probe",
         "progress",
+        "reweigh_units",
         "selection_units",
+        "shard_set",
         "shards",
         "sources",
         "storage",
@@ -42,7 +44,7 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "tokenize_job"},
+    "jobs": {"commands", "pack_job", "reweigh", "tokenize_job"},
     "cli": {"cli"},
 }
 MAY_IMPORT = {
