@@ -17,7 +17,17 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Every module of pipeline/ is in one layer.
 LAYERS = {
-    "core": {"__init__", "buckets", "context", "exact", "packing", "runs", "selection", "shuffle"},
+    "core": {
+        "__init__",
+        "buckets",
+        "context",
+        "exact",
+        "packing",
+        "runs",
+        "selection",
+        "shuffle",
+        "whatif",
+    },
     "edge": {
         "columns",
         "config",
@@ -27,6 +37,7 @@ LAYERS = {
         "ipc",
         "job",
         "jsonl",
+        "occurrences",
         "pack_units",
         "plan",
         "probe",
@@ -42,7 +53,7 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "tokenize_job"},
+    "jobs": {"commands", "inspect_command", "inspection", "pack_job", "tokenize_job"},
     "cli": {"cli"},
 }
 MAY_IMPORT = {
