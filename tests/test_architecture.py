@@ -39,6 +39,7 @@ LAYERS = {
         "jsonl",
         "occurrences",
         "pack_units",
+        "places",
         "plan",
         "probe",
         "progress",
@@ -53,7 +54,14 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "inspect_command", "inspection", "pack_job", "tokenize_job"},
+    "jobs": {
+        "commands",
+        "inspect_command",
+        "inspection",
+        "pack_job",
+        "prepare_job",
+        "tokenize_job",
+    },
     "cli": {"cli"},
 }
 MAY_IMPORT = {
