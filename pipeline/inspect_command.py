@@ -11,6 +11,8 @@ import xxhash
 from ..schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
 from .config import PackConfig, parse_mixing
+from .inspect_csv import to_csv
+from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
 from .storage import Folder
 
@@ -22,12 +24,21 @@ SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed"
 
 def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects one path or more."""
+    if flags["as_json"] and flags["as_csv"]:
+        raise UsageError("--json and --csv are two forms of one output", fix="give one of them")
     if not flags["paths"]:
         raise UsageError(
             "there is nothing to inspect", expected="the path of a token store or shard set"
         )
-    subjects = [_inspect(path, flags) for path in flags["paths"]]
-    click.echo(json.dumps(to_json(subjects), ensure_ascii=False, allow_nan=False))
+    found = to_json([_inspect(path, flags) for path in flags["paths"]])
+    if flags["as_json"]:
+        click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+    elif flags["as_csv"]:
+        click.echo(to_csv(found, by_source=flags["by_source"]), nl=False)
+    else:
+        from rich.console import Console
+
+        print_inspection(found, Console(highlight=False), by_source=flags["by_source"])
 
 
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:

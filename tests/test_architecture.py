@@ -34,6 +34,8 @@ LAYERS = {
         "estimate",
         "halt",
         "hub",
+        "inspect_csv",
+        "inspect_tables",
         "ipc",
         "job",
         "jsonl",
