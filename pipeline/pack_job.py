@@ -24,7 +24,16 @@ from .selection import Epochs, Mixing, Share
 from .selection_units import PackTask
 from .storage import Folder
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of", "warnings_of"]
+__all__ = [
+    "OWNED",
+    "pack",
+    "pack_settings",
+    "pack_task",
+    "read_store",
+    "settings_of",
+    "store_parts",
+    "warnings_of",
+]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
@@ -104,19 +113,31 @@ def pack(
     state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
     if begin(out, state, OWNED, overwrite=overwrite):
         return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
-    parts = _parts(manifest, store)
-    task = _task(config, manifest, parts, store, out)
+    parts = store_parts(manifest, store)
+    task = pack_task(config, manifest, parts, store, out)
     require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
     _run(task, settings, console)
     out.write("tokenizer.json", store.read("tokenizer.json"))
     return _finish(task, state, manifest, digest, out), False
 
 
-def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
+def store_parts(
+    manifest: Manifest, store: Folder, kinds: Sequence[str] = ("file", "index")
+) -> tuple[PartRef, ...]:
+    """The parts of a store, in its order.
+
+    Args:
+        manifest: of the store.
+        store: where it is.
+        kinds: the files of a part that have to be there in their full size.
+
+    Raises:
+        ExactcptError: a file has another size, or there are no documents.
+    """
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
-        for kind in ("file", "index"):
+        for kind in kinds:
             found, expected = store.size(part[kind]["path"]), part[kind]["bytes"]
             if found != expected:
                 raise ExactcptError(
@@ -144,9 +165,10 @@ def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
     return tuple(parts)
 
 
-def _task(
+def pack_task(
     config: PackConfig, manifest: Manifest, parts: tuple[PartRef, ...], store: Folder, out: Folder
 ) -> PackTask:
+    """What the units of a job have in common."""
     names = [source["name"] for source in manifest["sources"]]
     return PackTask(
         store=store.url,
