@@ -10,6 +10,7 @@ import xxhash
 
 from ..schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from . import report
 from .config import PackConfig, parse_mixing
 from .inspect_csv import to_csv
 from .inspect_tables import print_inspection
@@ -31,6 +32,7 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
             "there is nothing to inspect", expected="the path of a token store or shard set"
         )
     found = to_json([_inspect(path, flags) for path in flags["paths"]])
+    _write_reports(found, flags)
     if flags["as_json"]:
         click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
@@ -39,6 +41,18 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
         from rich.console import Console
 
         print_inspection(found, Console(highlight=False), by_source=flags["by_source"])
+
+
+def _write_reports(found: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """The page and the picture, where they were asked for; stdout stays for what is printed."""
+    for kind, make in (("html", report.html), ("svg", report.svg)):
+        if flags[kind] is not None:
+            folder, _, name = flags[kind].rpartition("/")
+            if not name:
+                raise UsageError(f"--{kind} {flags[kind]} names no file", expected="a file")
+            Folder(folder or ("/" if flags[kind].startswith("/") else ".")).write(
+                name, make(found).encode()
+            )
 
 
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
