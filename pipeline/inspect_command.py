@@ -15,10 +15,11 @@ from .config import PackConfig, parse_mixing
 from .inspect_csv import to_csv
 from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
-from .storage import Folder
+from .storage import Folder, place_of
 
 __all__ = ["run_inspect"]
 
+REPORTS = {"html": report.html, "svg": report.svg}
 SWEPT = ("window", "packing", *WEIGHING)
 SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
 
@@ -31,8 +32,10 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
         raise UsageError(
             "there is nothing to inspect", expected="the path of a token store or shard set"
         )
+    places = _places(flags)
     found = to_json([_inspect(path, flags) for path in flags["paths"]])
-    _write_reports(found, flags)
+    for kind, (folder, name) in places.items():
+        folder.write(name, REPORTS[kind](found).encode())
     if flags["as_json"]:
         click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
@@ -43,16 +46,13 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
         print_inspection(found, Console(highlight=False), by_source=flags["by_source"])
 
 
-def _write_reports(found: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
-    """The page and the picture, where they were asked for; stdout stays for what is printed."""
-    for kind, make in (("html", report.html), ("svg", report.svg)):
-        if flags[kind] is not None:
-            folder, _, name = flags[kind].rpartition("/")
-            if not name:
-                raise UsageError(f"--{kind} {flags[kind]} names no file", expected="a file")
-            Folder(folder or ("/" if flags[kind].startswith("/") else ".")).write(
-                name, make(found).encode()
-            )
+def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
+    """Where the page and the picture go, of those that were asked for."""
+    places = {kind: place_of(flags[kind]) for kind in REPORTS if flags[kind] is not None}
+    for kind, (_, name) in places.items():
+        if not name:
+            raise UsageError(f"--{kind} {flags[kind]!r} names no file", expected=f"--{kind} FILE")
+    return places
 
 
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:

@@ -30,7 +30,7 @@ from .probe import require_space
 from .progress import Console, Count, Progress
 from .reweigh_units import can_clone, copy_file
 from .shard_set import read_shard_set
-from .storage import Folder, open_input, resolve
+from .storage import Folder, open_input, place_of, resolve
 from .summary import summary_of
 from .summary import weight_table as table_of
 
@@ -290,8 +290,7 @@ def _write_table(manifest: Manifest, flags: Mapping[str, Any], console: Console)
     if not flags["out"]:
         click.echo(data.decode(), nl=False)
         return
-    parent, _, name = flags["out"].rpartition("/")
-    folder = Folder(parent or ("/" if flags["out"].startswith("/") else "."))
+    folder, name = place_of(flags["out"])
     if folder.exists(name) and not flags["overwrite"] and folder.read(name) != data:
         raise UsageError(
             "this file holds something else", where=flags["out"], fix="replace it with --overwrite"

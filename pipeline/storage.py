@@ -22,7 +22,7 @@ import xxhash
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import PartFile
 
-__all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
+__all__ = ["Folder", "checksum", "is_local_url", "open_input", "place_of", "resolve"]
 
 TEMPORARY = ".tmp"
 
@@ -208,6 +208,12 @@ class Folder:
                 fs, remote = resolve(self.url_of(name))
                 fs.get_file(remote, str(path))
             yield paths
+
+
+def place_of(url: str) -> tuple[Folder, str]:
+    """The folder that a file is in, and its name there; the name is empty if it ends in a slash."""
+    parent, _, name = url.rpartition("/")
+    return Folder(parent or ("/" if url.startswith("/") else ".")), name
 
 
 def _is_temporary(name: str) -> bool:

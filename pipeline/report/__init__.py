@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
@@ -26,7 +27,6 @@ Inspection = Mapping[str, Any]
 WEIGHTING = tuple(field.name for field in fields(Exact))
 PLACING = ("window", "packing")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-CHART_LIBRARY = "window.vegaEmbed = vegaEmbed;"
 
 
 def html(inspection: Inspection) -> str:
@@ -38,8 +38,6 @@ def html(inspection: Inspection) -> str:
     Raises:
         ValueError: it has a number that is not finite.
     """
-    import vl_convert  # 90 MB
-
     data = {
         "inspection": inspection,
         "labels": [row_labels(subject["rows"]) for subject in inspection["subjects"]],
@@ -49,7 +47,7 @@ def html(inspection: Inspection) -> str:
         ],
         "charts": [_charts(subject) for subject in inspection["subjects"]],
     }
-    library = vl_convert.javascript_bundle(CHART_LIBRARY)
+    library = _library()
     script = _resource("weights.js") + _resource("page.js")
     return _filled(
         _resource("page.html"),
@@ -171,6 +169,14 @@ def _shown(value: object) -> str:
         case Mapping():
             return " ".join(f"{name}={_shown(part)}" for name, part in value.items())
     return str(value)
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as a script; the last is what it leaves on the window."""
+    import vl_convert  # 90 MB
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def _resource(name: str) -> str:

@@ -123,15 +123,25 @@ def weights(palette: Palette) -> Spec:
             ],
         },
     }
-    numbers = {
+    numbers = {  # no filter: a scale of no data at all has no extent
         "transform": [
-            {"joinaggregate": [{"op": "count", "as": "buckets"}]},
-            {"filter": "datum.in_tail"},
-            {"joinaggregate": [{"op": "count", "as": "tail"}]},
-            {"filter": f"datum.tail <= 3 || width / datum.buckets > {NUMBER_WIDTH}"},
+            {
+                "joinaggregate": [
+                    {"op": "count", "as": "buckets"},
+                    {"op": "sum", "field": "in_tail", "as": "tail"},
+                ]
+            },
+            {
+                "calculate": f"datum.tail <= 3 || width / datum.buckets > {NUMBER_WIDTH}",
+                "as": "fits",
+            },
+            {
+                "calculate": "datum.in_tail && datum.fits ? format(datum.weight, '.4~r') : ''",
+                "as": "number",
+            },
         ],
         "mark": {"type": "text", "dy": -13, "fontSize": 11, "color": palette["ink"]},
-        "encoding": {"x": x, "y": y, "text": {"field": "weight", "format": ".4~r"}},
+        "encoding": {"x": x, "y": y, "text": {"field": "number"}},
     }
     layers = [_tail_band(palette), room, stems, points, numbers]
     return _chart("buckets", palette, height=150, layer=layers)

@@ -217,11 +217,13 @@ class Panel {
   command() {
     const { settings, row } = this.state;
     if (WEIGHTING.every((name) => settings[name] === row.settings[name])) return row.command;
-    const words = [this.commands[this.index]];
-    for (const name of [...WEIGHTING, "epsilon"]) {
-      if (settings[name] !== null) words.push(`--${name.replace("_", "-")} ${settings[name]}`);
-    }
-    return [...words, "--out OUT"].join(" ");
+    const flags = [...WEIGHTING, "epsilon"]
+      .filter((name) => settings[name] !== null)
+      .map((name) => `--${name.replace("_", "-")} ${settings[name]}`);
+    // A shard set keeps what no flag changes.
+    const unlimited = this.subject.kind === "shard set" && settings.max_weight === null;
+    if (unlimited) flags.push("--max-weight inf");
+    return [this.commands[this.index], ...flags, "--out OUT"].join(" ");
   }
 
   async copy() {
@@ -242,7 +244,9 @@ class Panel {
 }
 
 async function embed(place, spec) {
-  const { view } = await window.vegaEmbed(place, spec, {
+  const inside = element("div", ""); // Vega gives it a role of its own
+  place.append(inside);
+  const { view } = await window.vegaEmbed(inside, spec, {
     renderer: "svg",
     actions: false,
     ast: true, // expressions are interpreted: the page's policy forbids making code of text
@@ -272,7 +276,7 @@ function answerOf({ settings, row, ...state }) {
   const tau = count.format(settings.tau);
   if (state.tail_empty) {
     return (
-      `No target sees ${tau} tokens of its own document in a bucket of the tail: the largest ` +
+      `The tail is empty: no target sees ${tau} tokens or more of its own document. The largest ` +
       `effective context is ${count.format(row.largest_context)}. Every weight is 1.`
     );
   }
