@@ -71,7 +71,8 @@ TOKENIZE_OPTIONS = options(
         multiple=True,
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
-        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub. Repeatable.",
+        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub (where names do "
+        "not say it, or a folder has several). Repeatable.",
     ),
     setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
     setting("tokenizer_backend", "Which library encodes."),

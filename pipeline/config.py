@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..schemas.errors import UsageError
+from .formats import FORMATS, Format
 
 __all__ = [
     "CHOICES",
-    "FORMATS",
     "MAX_WORKERS",
     "RUN_SETTINGS",
     "SETTINGS",
@@ -41,7 +41,6 @@ PackingName = Literal["concat", "best_fit"]
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 
-FORMATS = ("jsonl", "parquet", "arrow", "text", "hub")
 MAX_WORKERS = 1024
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
@@ -68,7 +67,7 @@ class SourceConfig:
     tokens: str | None = None
     epochs: float | None = None
     share: float | None = None
-    format: str | None = None
+    format: Format | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "pattern", "text", "id", "tokens", "format"):

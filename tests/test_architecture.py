@@ -22,6 +22,7 @@ LAYERS = {
         "columns",
         "config",
         "estimate",
+        "formats",
         "halt",
         "hub",
         "ipc",

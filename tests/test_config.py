@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline import config
 from exactcpt.pipeline.config import (
     CHOICES,
     SETTINGS,
@@ -178,12 +177,6 @@ def test_source_flags_that_are_wrong(flag, says):
     with pytest.raises(UsageError) as caught:
         parse_source(flag)
     assert says in str(caught.value)
-
-
-def test_known_formats_are_those_of_the_readers():
-    from exactcpt.pipeline import sources
-
-    assert set(config.FORMATS) == set(sources.FORMATS)
 
 
 @pytest.mark.parametrize(

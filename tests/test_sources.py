@@ -19,10 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline import hub, sources
+from exactcpt.pipeline.formats import Format
 from exactcpt.pipeline.jsonl import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources import (
     BadFileError,
     InputFile,
+    Listing,
     Member,
     Source,
     Split,
@@ -38,7 +40,11 @@ BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
 
-def find(pattern: object, file_format: sources.Format | None = None) -> list[InputFile]:
+def find(pattern: object, file_format: Format | None = None) -> list[InputFile]:
+    return listing(pattern, file_format).files
+
+
+def listing(pattern: object, file_format: Format | None = None) -> Listing:
     return find_files(Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format))
 
 
@@ -64,7 +70,7 @@ def read(splits: list[Split], fields: Fields = TEXT) -> tuple[Records, list[Reje
 
 
 def read_all(
-    pattern: object, split_bytes: int = 1 << 30, file_format: sources.Format | None = None
+    pattern: object, split_bytes: int = 1 << 30, file_format: Format | None = None
 ) -> Records:
     records, rejected = read(make_splits(find(pattern, file_format), split_bytes))
     assert rejected == []
@@ -349,11 +355,11 @@ class TestColumnar:
         monkeypatch.setattr(sources, "BLOCK_BYTES", 200)
         write_arrow(tmp_path / "a.arrow", self.table, pa.ipc.new_file)
         pq.write_table(self.table, tmp_path / "b.parquet")
-        for file in find(tmp_path):
+        for file in find(tmp_path / "a.arrow") + find(tmp_path / "b.parquet"):
             sizes = [b.content.data.nbytes for b in read_member(Member(file=file), TEXT)]
             assert len(sizes) > 5
             assert max(sizes) <= 200
-        assert read_all(tmp_path) == EXPECTED * 2
+            assert read_all(file.url) == EXPECTED
 
     def test_rows_are_numbered_through(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -515,7 +521,7 @@ class TestFinding:
             "b.jsonl",
             "a.jsonl",
             "sub/c.jsonl",
-            "sub/deep/d.parquet",
+            "sub/deep/d.ndjson",
             "notes",
             ".x.jsonl",
         ):
@@ -528,9 +534,9 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("pattern", "found"),
         [
-            ("", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.parquet"]),
-            ("/", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.parquet"]),
-            ("/sub", ["c.jsonl", "deep/d.parquet"]),
+            ("", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.ndjson"]),
+            ("/", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.ndjson"]),
+            ("/sub", ["c.jsonl", "deep/d.ndjson"]),
             ("/*.jsonl", ["a.jsonl", "b.jsonl"]),
             ("/[b-z].jsonl", ["b.jsonl"]),
             ("/?.jsonl", ["a.jsonl", "b.jsonl"]),
@@ -559,8 +565,7 @@ class TestFinding:
         assert paths(files) == found
         for file in files:
             assert file.url.startswith("memory:///corpus/" if place == "memory" else f"{corpus}/")
-        if not found[-1].endswith("parquet"):
-            assert [i for i, _ in read_all(f"{base[place]}{pattern}")] == ["d0"] * len(found)
+        assert [i for i, _ in read_all(f"{base[place]}{pattern}")] == ["d0"] * len(found)
 
     def test_another_working_directory_is_another_place(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -630,6 +635,55 @@ class TestFinding:
             f"  fix:      {there.format(corpus)}"
         )
 
+    @pytest.fixture
+    def mixed(self, tmp_path: Path) -> Path:
+        """As data sets come: data beside what tells of it, and what nobody can read."""
+        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.xz", ".hidden"):
+            (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+            data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
+            (tmp_path / "set" / name).write_bytes(data)
+        return tmp_path / "set"
+
+    @pytest.mark.parametrize("place", ["local", "memory"])
+    def test_what_is_left_out_is_told(self, mixed: Path, memory: str, place: str) -> None:
+        fsspec.filesystem("memory").put(f"{mixed}/", "/corpus/", recursive=True)
+        base = mixed if place == "local" else memory
+        found = listing(base)
+        assert paths(found.files) == ["b.jsonl", "sub/a.jsonl.gz"]
+        assert found.warning == (
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+        )
+        found = listing(f"{base}/*")
+        assert paths(found.files) == ["b.jsonl"]
+        assert found.warning == (
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+        )
+        found = listing(f"{base}/[Rb]*", "text")
+        assert paths(found.files) == ["README.md"]
+        assert found.warning == "source 'books' is read as text; 1 file is left out: b.jsonl"
+        assert listing(f"{base}/*.jsonl").warning is None
+        for n in range(3):
+            put(f"{base}/{n}.bz2", b"")
+        assert (listing(base).warning or "").endswith(
+            "; 6 files are left out: 0.bz2, 1.bz2, 2.bz2 and 3 more"
+        )
+
+    def test_several_formats(self, mixed: Path) -> None:
+        (mixed / "e.txt").write_text("e")
+        (mixed / "f.parquet").touch()
+        with pytest.raises(ExactcptError) as caught:
+            find(mixed)
+        assert str(caught.value) == (
+            "source 'books' has files of several formats: 2 jsonl (b.jsonl, sub/a.jsonl.gz), "
+            "1 parquet (f.parquet), 2 text (README.md, e.txt)\n"
+            f"  where:    {mixed}\n"
+            "  expected: one format a source\n"
+            "  fix:      add ,format=F for those of one format, or a source for each with a glob "
+            "such as *.txt"
+        )
+        assert paths(find(mixed, "jsonl")) == ["b.jsonl", "sub/a.jsonl.gz"]
+        assert [i for i, _ in read_all(mixed / "*.txt")] == ["e.txt"]
+
     def test_nothing_matches_among_many(self, tmp_path: Path) -> None:
         for n in range(14):
             (tmp_path / f"{n:02}.csv").touch()
@@ -681,7 +735,10 @@ class TestMemory:
         write_arrow(tmp_path / "e.arrow", TestColumnar.table, pa.ipc.new_stream)
         put(f"{memory}/e.arrow", (tmp_path / "e.arrow").read_bytes())
         put(f"{memory}/f.txt", b"a text")
-        assert read_all(memory, split_bytes) == [*EXPECTED * 5, ("f.txt", b"a text")]
+        names = ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet", "e.arrow")
+        for name in names:
+            assert read_all(f"{memory}/{name}", split_bytes) == EXPECTED
+        assert read_all(f"{memory}/f.txt", split_bytes) == [("f.txt", b"a text")]
 
     def test_bad_files(self, memory: str) -> None:
         put(f"{memory}/a.jsonl.gz", gzip.compress(jsonl("a"))[:-1])
