@@ -63,7 +63,7 @@ def write_shard(
         plan: the plan table of its group and split.
         out: the shard set.
         store: the token store.
-        parts: the group's parts, in the order of the store.
+        parts: of the store, in its order.
         weights: one a bucket.
         window: window length in tokens.
         pad_id: the id of padding.

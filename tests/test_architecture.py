@@ -17,7 +17,17 @@ REPOSITORY = Path(__file__).parents[1]
 
 # Every module of pipeline/ is in one layer.
 LAYERS = {
-    "core": {"__init__", "buckets", "context", "exact", "packing", "runs", "selection", "shuffle"},
+    "core": {
+        "__init__",
+        "buckets",
+        "context",
+        "exact",
+        "packing",
+        "runs",
+        "selection",
+        "shuffle",
+        "whatif",
+    },
     "edge": {
         "columns",
         "config",
@@ -25,15 +35,20 @@ LAYERS = {
         "formats",
         "halt",
         "hub",
+        "inspect_csv",
+        "inspect_tables",
         "ipc",
         "job",
         "jsonl",
+        "occurrences",
         "pack_units",
         "places",
         "plan",
         "probe",
         "progress",
+        "reweigh_units",
         "selection_units",
+        "shard_set",
         "shards",
         "sources",
         "storage",
@@ -44,7 +59,15 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "prepare_job", "tokenize_job"},
+    "jobs": {
+        "commands",
+        "inspect_command",
+        "inspection",
+        "pack_job",
+        "prepare_job",
+        "reweigh",
+        "tokenize_job",
+    },
     "cli": {"cli"},
 }
 MAY_IMPORT = {
