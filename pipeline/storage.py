@@ -5,6 +5,7 @@ renamed, and the folder synced. On an object store, where a rename is a copy, it
 scratch first, uploaded under a temporary name, and moved.
 """
 
+import io
 import mmap
 import os
 import shutil
@@ -25,6 +26,9 @@ from ..schemas.manifest import PartFile
 __all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
 
 TEMPORARY = ".tmp"
+COPY_BYTES = 16 << 20
+"""Asked for at a time where a remote file is copied."""
+TRIES = 3
 
 
 def resolve(url: str) -> tuple[Any, str]:
@@ -59,7 +63,12 @@ def is_local_url(url: str) -> bool:
 def open_input(url: str) -> Any:
     """An input file, opened for reading bytes."""
     fs, path = resolve(url)
-    return Path(path).open("rb") if is_local_url(url) else fs.open(path, "rb")
+    if is_local_url(url):
+        return Path(path).open("rb")
+    if "memory" in fs.protocol:
+        # Its `open` gives everybody the same object, with one position for all threads.
+        return io.BytesIO(fs.cat_file(path))
+    return fs.open(path, "rb")
 
 
 def checksum(path: Path) -> str:
@@ -205,9 +214,68 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
             paths = {name: Path(directory) / f"{i}" for i, name in enumerate(names)}
             for name, path in paths.items():
-                fs, remote = resolve(self.url_of(name))
-                fs.get_file(remote, str(path))
+                self._download(name, path)
             yield paths
+
+    def _download(self, name: str, path: Path) -> None:
+        remote = _RemoteFile(self.url_of(name))
+        with path.open("wb") as copy:
+            while data := remote.read(COPY_BYTES):
+                copy.write(data)
+
+    def open_ranges(self, name: str) -> Any:
+        """A file opened for reading some ranges of it, and no more than these."""
+        if self.is_local:
+            return Path(resolve(self.url_of(name))[1]).open("rb")
+        return _RemoteFile(self.url_of(name))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file of which exactly the ranges that are read are asked for.
+
+    Drivers return fewer bytes where a connection breaks and they do not notice. Such an answer is
+    asked for again.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fs, self._path = _resolve_fresh(url)
+        self._size = int(self._fs.info(self._path)["size"])
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        start = min(self._position, self._size)
+        stop = self._size if size < 0 else min(start + size, self._size)
+        self._position = stop
+        return self._range(start, stop) if stop > start else b""
+
+    def _range(self, start: int, stop: int) -> bytes:
+        found = 0
+        for _ in range(TRIES):
+            data = self._fs.cat_file(self._path, start=start, end=stop)
+            if len(data) == stop - start:
+                return data
+            found = len(data)
+        raise ExactcptError(
+            f"a remote file was not read whole: {found:,} of {stop - start:,} bytes from {start:,}",
+            where=self._url,
+            expected=f"{self._size:,} bytes in all, as it is listed",
+            fix="run the same command again: it goes on where it stopped",
+        )
 
 
 def _is_temporary(name: str) -> bool:
