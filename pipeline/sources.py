@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from ..schemas.errors import ExactcptError
+from ..schemas.errors import ExactcptError, UsageError
 from . import hub
 from .columns import batch_of_columns
 from .formats import FORMATS, SUFFIXES, Choice, Compression, Format, choose, format_of
@@ -53,6 +53,9 @@ __all__ = [
 
 BLOCK_BYTES = 8 << 20
 """Read at a time. A line or row that is longer is held whole."""
+
+MAX_SPLITS = 1_000_000
+"""Names of parts have six digits for the split, and their order is that of the store."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -349,7 +352,11 @@ def _describe(
 
 
 def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
-    """Divides files into units of work of about `split_bytes` bytes of text."""
+    """Divides files into units of work of about `split_bytes` bytes of text.
+
+    Raises:
+        UsageError: there would be more than MAX_SPLITS.
+    """
     members = _members(files, split_bytes)
     groups: list[list[Member]] = []
     filled = 0
@@ -361,6 +368,12 @@ def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
         else:
             groups.append([member])
             filled = member.work
+    if len(groups) > MAX_SPLITS:
+        raise UsageError(
+            f"the input would be divided into {len(groups):,} splits",
+            expected=f"at most {MAX_SPLITS:,}",
+            fix="give a larger --split-bytes",
+        )
     return [
         Split(ordinal=i, source=group[0].file.source, members=tuple(group))
         for i, group in enumerate(groups)

@@ -98,10 +98,12 @@ def test_line_numbers_do_not_depend_on_splits(tmp_path, split_bytes):
 
 
 def test_rejected_rows_of_parquet(tmp_path):
-    texts = ["one", None, "three", None]
-    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=3)
-    outcome = tokenize(tmp_path, *MANY, "--split-bytes", 1, path=tmp_path / "a.parquet")
+    texts = ["one" * 400, None, "three" * 200, None]
+    table = pa.table({"text": texts})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=3, compression="none")
+    outcome = tokenize(tmp_path, *MANY, "--split-bytes", 1000, path=tmp_path / "a.parquet")
     assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "store/parts").glob("*-0000.json"))) == 2
     found = [
         (r["file"], r["unit"], r["at"], r["reason"]) for r in harness.rejected(tmp_path / "store")
     ]

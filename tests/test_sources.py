@@ -33,7 +33,7 @@ from exactcpt.pipeline.sources import (
     read_member,
     scan,
 )
-from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.errors import ExactcptError, UsageError
 
 TEXT = Fields()
 BOM = b"\xef\xbb\xbf"
@@ -248,6 +248,20 @@ class TestSplits:
         assert [[m.file.path for m in s.members] for s in splits] == [
             [f"{n}.jsonl", f"{n + 1}.jsonl"] for n in range(0, 10, 2)
         ]
+
+    def test_there_are_no_more_than_their_names_can_say(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "MAX_SPLITS", 5)
+        (tmp_path / "a.jsonl").write_bytes(b"\n" * 60)
+        assert len(make_splits(find(tmp_path), 12)) == 5
+        with pytest.raises(UsageError) as caught:
+            make_splits(find(tmp_path), 11)
+        assert str(caught.value) == (
+            "the input would be divided into 6 splits\n"
+            "  expected: at most 5\n"
+            "  fix:      give a larger --split-bytes"
+        )
 
     def test_a_range_shares_with_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(b"\n" * 150)
