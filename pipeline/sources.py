@@ -618,7 +618,16 @@ def _column_batches(
         step = max(1, whole.num_rows * BLOCK_BYTES // max(1, whole.nbytes))
         for start in range(0, whole.num_rows, step):
             rows = whole.slice(start, step)
-            yield batch_of_columns(rows, file.path, fields, first_row)
+            try:
+                batch = batch_of_columns(rows, file.path, fields, first_row)
+            except ExactcptError as error:
+                raise ExactcptError(
+                    f"source {file.source!r}: {error.found}",
+                    where=file.url,
+                    expected=error.expected,
+                    fix=error.fix,
+                ) from None
+            yield batch
             first_row += rows.num_rows
 
 

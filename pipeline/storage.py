@@ -5,6 +5,7 @@ renamed, and the folder synced. On an object store, where a rename is a copy, it
 scratch first, uploaded under a temporary name, and moved.
 """
 
+import errno
 import io
 import mmap
 import os
@@ -23,7 +24,7 @@ import xxhash
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import PartFile
 
-__all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
+__all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
 
 TEMPORARY = ".tmp"
 COPY_BYTES = 16 << 20
@@ -68,7 +69,47 @@ def open_input(url: str) -> Any:
     if "memory" in fs.protocol:
         # Its `open` gives everybody the same object, with one position for all threads.
         return io.BytesIO(fs.cat_file(path))
-    return fs.open(path, "rb")
+    return _RemoteStream(fs.open(path, "rb"), url)
+
+
+class RemoteReadError(OSError):
+    """A driver failed to read a remote file; it says nothing about what is in the file."""
+
+
+class _RemoteStream:
+    """A file of a driver, whose errors are told from those of a library that reads the file.
+
+    Drivers raise errors of many kinds for a server that is busy, plain OSErrors among them, as
+    Arrow does for damaged files.
+    """
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file, self._url = file, url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "_RemoteStream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def read(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.read(*size)
+
+    def readline(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.readline(*size)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RemoteReadError(errno.EIO, what, self._url) from error
 
 
 def checksum(path: Path) -> str:

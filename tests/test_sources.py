@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ from exactcpt.pipeline.sources import (
     read_member,
     scan,
 )
+from exactcpt.pipeline.storage import RemoteReadError
 from exactcpt.schemas.errors import ExactcptError, UsageError
 
 TEXT = Fields()
@@ -818,6 +820,64 @@ class TestChanges:
         monkeypatch.setattr(sources, "open_input", lambda _: Failing(b"some bytes"))
         with pytest.raises(type(error)):
             list(read_member(Member(file=file), TEXT))
+
+
+class BusyFileSystem(MemoryFileSystem):
+    """A server that answers the first requests for a file, and then no more."""
+
+    protocol = "busy"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    error: ClassVar[Exception | None] = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.replace("busy://", "memory://"))
+
+    def _open(self, path: str, mode: str = "rb", *more: Any, **options: Any) -> Any:
+        opened = super()._open(path, mode, *more, **options)
+        if mode == "wb" or self.error is None:
+            return opened
+        error = self.error
+
+        class Breaking(io.BytesIO):
+            def read(self, *size: Any) -> bytes:
+                if self.tell() >= 30:
+                    raise error
+                return super().read(min(30, *size) if size else 30)
+
+        return Breaking(opened.getvalue())
+
+
+fsspec.register_implementation("busy", BusyFileSystem, clobber=True)
+
+
+@pytest.mark.parametrize("error", [OSError("503 Slow Down"), RuntimeError("503"), EOFError("gone")])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_busy_server_makes_no_bad_file(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    data = jsonl(*TEXTS)
+    put(f"busy://corpus/{name}", gzip.compress(data) if name.endswith("gz") else data)
+    [file] = find(f"busy://corpus/{name}")
+    monkeypatch.setattr(BusyFileSystem, "error", error)
+    with pytest.raises(RemoteReadError) as caught:
+        list(read_member(Member(file=file), TEXT))
+    assert caught.value.filename == file.url
+    assert caught.value.strerror == f"{type(error).__name__}: {error}"
+
+
+def test_a_damaged_file_of_a_server_is_bad() -> None:
+    put("busy://corpus/b.jsonl.gz", gzip.compress(jsonl(*TEXTS))[:-9])
+    bad("busy://corpus/b.jsonl.gz")
+
+
+def test_errors_of_columns_name_source_and_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(ExactcptError) as caught:
+        read_all(tmp_path)
+    assert caught.value.found == "source 'books': no column 'text'"
+    assert caught.value.where == str(tmp_path / "a.parquet")
 
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
