@@ -42,6 +42,7 @@ __all__ = [
     "Source",
     "Split",
     "find_files",
+    "format_of",
     "make_splits",
     "open_decompressed",
     "read_member",
@@ -207,7 +208,7 @@ def _match(fs: Any, pattern: str, file_format: Format | None) -> tuple[str, Foun
     wild = [i for i, part in enumerate(parts) if any(c in part for c in "*?[")]
     if info is not None and info["type"] == "directory":
         found = _files_below(fs, pattern)
-        known = {p: i for p, i in found.items() if file_format or _format_of(p)[0] is not None}
+        known = {p: i for p, i in found.items() if file_format or format_of(p)[0] is not None}
         return pattern, _without_hidden(known, pattern)
     if info is None and wild:
         root = "/".join(parts[: wild[0]])
@@ -277,7 +278,7 @@ def _what_is_there(fs: Any, folder: str) -> str:
 def _describe(
     source: Source, fs: Any, name: str, path: str, info: dict[str, Any] | None
 ) -> InputFile:
-    by_name, compression = _format_of(path)
+    by_name, compression = format_of(path)
     file_format = source.format or by_name
     if file_format is None:
         raise ExactcptError(
@@ -312,7 +313,7 @@ def _describe(
     )
 
 
-def _format_of(path: str) -> tuple[Format | None, Compression | None]:
+def format_of(path: str) -> tuple[Format | None, Compression | None]:
     """Format and compression by the name; Parquet and Arrow files compress what is in them."""
     name = PurePosixPath(path)
     compression = COMPRESSIONS.get(name.suffix.lower())

@@ -45,6 +45,7 @@ LAYERS = {
         "plan",
         "probe",
         "progress",
+        "recognize",
         "selection_units",
         "shards",
         "sources",
