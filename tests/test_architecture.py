@@ -46,6 +46,7 @@ LAYERS = {
         "plan",
         "probe",
         "progress",
+        "recognize",
         "reweigh_units",
         "selection_units",
         "shard_set",
