@@ -21,6 +21,8 @@ LAYERS = {
     "edge": {
         "columns",
         "config",
+        "decoding",
+        "document_rows",
         "estimate",
         "halt",
         "hub",
@@ -35,6 +37,9 @@ LAYERS = {
         "selection_units",
         "shard_set",
         "shards",
+        "show_html",
+        "show_lines",
+        "show_text",
         "sources",
         "storage",
         "store",
@@ -42,9 +47,10 @@ LAYERS = {
         "tokenization",
         "tokenize_units",
         "verify",
+        "windows",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "reweigh", "tokenize_job"},
+    "jobs": {"commands", "pack_job", "reweigh", "show", "tokenize_job"},
     "cli": {"cli"},
 }
 MAY_IMPORT = {
