@@ -45,8 +45,9 @@ def context_codes(window: int) -> NDArray[np.uint8]:
     Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The codes of a
     segment of n tokens are the first n entries.
     """
-    edges = lower_edges(bucket_count(window))
-    codes = np.searchsorted(edges, np.arange(window), side="right").astype(np.uint8)
+    n = bucket_count(window)
+    sizes = np.diff(lower_edges(n), append=window)
+    codes = np.repeat(np.arange(1, n + 1, dtype=np.uint8), sizes)
     codes[0] = 0
     return codes
 
@@ -61,10 +62,12 @@ def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.i
     Returns:
         int64, shape [bucket_count(window)].
     """
-    per_length = np.bincount(np.ravel(segment_lengths), minlength=window + 1).astype(np.int64)
+    per_length = np.bincount(np.ravel(segment_lengths)).astype(np.int64)
     longer_than = per_length[::-1].cumsum()[::-1][1:]
-    longer_than[0] = 0  # context 0 is unsupervised
-    return np.add.reduceat(longer_than, lower_edges(bucket_count(window)))
+    longer_than[:1] = 0  # context 0 is unsupervised
+    below = np.concatenate(([0], longer_than.cumsum()))  # targets of smaller context
+    edges = np.append(lower_edges(bucket_count(window)), window)
+    return np.diff(below[np.minimum(edges, len(longer_than))])
 
 
 def targets_in(segment_lengths: NDArray[np.integer]) -> int:

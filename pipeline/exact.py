@@ -99,11 +99,6 @@ class WeightTable:
     budget: float
 
     @property
-    def tail_is_empty(self) -> bool:
-        """Whether no bucket is weighted: tau is past the data."""
-        return not any(row.in_tail for row in self.rows)
-
-    @property
     def weights(self) -> list[float]:
         """w_b of every bucket."""
         return [row.weight for row in self.rows]

@@ -330,6 +330,7 @@ def _warnings(
         for name, asked in task.mixing.items()
         if isinstance(asked, Share) and asked.share and not trained.get(name)
     ]
+    found += _unspent(task, trained)
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
         found.append(
@@ -339,3 +340,16 @@ def _warnings(
     if task.settings.validation_fraction and not splits[VALIDATION]["windows"]:
         found.append("the validation set is empty: too few documents for its fraction")
     return found
+
+
+def _unspent(task: PackTask, trained: Mapping[str, int]) -> list[str]:
+    """A budget of which a part is given to nobody."""
+    shares = {name: m.share for name, m in task.mixing.items() if isinstance(m, Share)}
+    others = any(tokens for name, tokens in trained.items() if name not in shares)
+    if task.token_budget is None or others or sum(shares.values()) >= 1:
+        return []
+    return [
+        f"the shares of the token budget add up to {float(sum(shares.values())):g}, and no other "
+        f"source takes the rest: {sum(trained.values()):,} tokens are trained on, of "
+        f"{task.token_budget:,}"
+    ]

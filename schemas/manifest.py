@@ -110,7 +110,7 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     import jsonschema
 
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(
             f"the manifest is not JSON: {error}",
@@ -141,6 +141,10 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
             fix="restore the file, or write the folder again",
         )
     return manifest
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 @cache
