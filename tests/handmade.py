@@ -4,10 +4,10 @@ Slow and obvious, and free of the code under test: only the schemas are shared w
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Document:
         """Of its text, or of one that selection would treat as this document says."""
         if self.text:
             return xxhash.xxh3_128_digest(self.text.encode())
-        texts = (f"text {number}, draft {draft}" for draft in count())
+        texts = (f"text {number}, draft {draft}" for draft in itertools.count())
         hashes = (xxhash.xxh3_128_digest(text.encode()) for text in texts)
         return next(found for found in hashes if self._suits(found))
 

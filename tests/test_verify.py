@@ -911,6 +911,15 @@ def a_share_not_kept(folder: Path) -> None:
     manifest(folder, edit)
 
 
+@mutation("mixing", says="e+27 copies")
+def more_copies_than_there_may_be(folder: Path) -> None:
+    def edit(m: dict[str, Any]) -> None:
+        m["settings"]["token_budget"] = 10**30
+        m["settings"]["mixing"] = {"books": {"share": 1}}
+
+    manifest(folder, edit)
+
+
 @mutation("mixing")
 def validation_dropped_by_mixing(folder: Path) -> None:
     dropped = Document(9, "validation", copies=0, reason="mixing")

@@ -18,6 +18,8 @@ from .report import TOLERANCE, Problems
 
 __all__ = ["check_content", "check_mixing"]
 
+MOST_COPIES = 1000
+
 _document = "document {}".format
 
 
@@ -82,6 +84,9 @@ def check_mixing(d: Documents, manifest: Manifest, problems: Problems) -> None:
         if not math.isclose(source["copies"], asked, rel_tol=TOLERANCE):
             where = f"{MANIFEST}: source {name}"
             problems.add("mixing", where, f"copies {source['copies']}", float(asked))
+        if asked > MOST_COPIES:
+            problems.add("mixing", f"source {name}", f"{float(asked):g} copies", "at most 1000")
+            continue
         expected = _copies(d, mine, asked, tokens[name], settings["seed"])
         problems.each(
             "mixing",
