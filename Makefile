@@ -56,8 +56,8 @@ format: $(INSTALLED) ## let ruff repair and format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-pytest: $(INSTALLED) ## the tests alone; choose some with ARGS="-k packing"
-	$(BIN)/python -m pytest $(ARGS)
+pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k packing"
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py

@@ -37,6 +37,26 @@ class Size(click.ParamType):
 SIZE = Size()
 
 
+class Several(click.ParamType):
+    """Values with commas between them; none is twice in the list."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, f"{kind.name}[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parses 4096,8192."""
+        if isinstance(value, tuple):
+            return value
+        found = (self.kind.convert(word.strip(), param, ctx) for word in value.split(","))
+        return tuple(dict.fromkeys(found))
+
+
+def asked(name: str, kind: click.ParamType, help_text: str) -> Callable[[F], F]:
+    """A flag for one or more values of a setting of packing."""
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=Several(kind), default=None, help=help_text)
+
+
 def setting(name: str, help_text: str, kind: Any = None, **attributes: Any) -> Callable[[F], F]:
     """A flag for a setting; its default is the configuration's, so that a file can come between."""
     default = SETTINGS[name].default
@@ -229,6 +249,72 @@ def verify(**flags: Any) -> None:
     from .commands import run_verify
 
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--tau", type=SIZE, help="Where the tail begins, in tokens of effective context.")
+@click.option("--alpha", type=float, help="Mean extra weight of the tail's targets.")
+@click.option("--gamma", type=float, help="Exponent of the inverse frequency.")
+@click.option("--epsilon", type=float, help="Added to a bucket's share before the power.")
+@click.option("--max-weight", type=float, help="Ceiling for a weight; inf for none.")
+@click.option("--table", metavar="FILE", help="A weight table (JSON) instead of the formula.")
+@click.option("--out", metavar="DIR", help="The shard set to write.")
+@click.option("--table-only", is_flag=True, help="Write the weight table, to --out or stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace what another job has written there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def reweigh(**flags: Any) -> None:
+    """The same shards with other weights, without the token store.
+
+    What is not given stays as it is in SHARDS. The result is what `pack` would write.
+    """
+    from .reweigh import run_reweigh
+
+    run_reweigh(flags)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@asked("window", SIZE, "Window lengths in tokens.")
+@asked("packing", click.Choice(CHOICES["packing"]), "How documents are packed into windows.")
+@asked("tau", SIZE, "Where the tail begins, in tokens of effective context.  [default: window / 4]")
+@asked("alpha", click.FLOAT, "Mean extra weight of the tail's targets.")
+@asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
+@asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
+@asked("max_weight", click.FLOAT, "Ceilings for a weight.")
+@click.option(
+    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
+)
+@click.option(
+    "--share",
+    multiple=True,
+    metavar="NAME=X",
+    help="A source's part of the token budget. Repeatable.",
+)
+@setting("validation_fraction", "Documents that validate, by content hash.", float)
+@setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE)
+@setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)
+@setting("dedup", "Whether documents of equal content are dropped.")
+@setting("seed", "Of every shuffle and draw.", int)
+@click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def inspect(**flags: Any) -> None:
+    """See where the supervision goes, before anything is trained: histograms and weights.
+
+    PATH is a token store, which answers for any settings (one row a combination), or a shard set,
+    which answers for any weights. Two paths are compared.
+
+    \b
+    exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
+    exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
+    """
+    from .inspect_command import run_inspect
+
+    run_inspect(flags)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

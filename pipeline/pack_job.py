@@ -24,7 +24,16 @@ from .selection import Epochs, Mixing, Share
 from .selection_units import PackTask
 from .storage import Folder
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of"]
+__all__ = [
+    "OWNED",
+    "pack",
+    "pack_settings",
+    "pack_task",
+    "read_store",
+    "settings_of",
+    "store_parts",
+    "warnings_of",
+]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
@@ -104,19 +113,31 @@ def pack(
     state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
     if begin(out, state, OWNED, overwrite=overwrite):
         return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
-    parts = _parts(manifest, store)
-    task = _task(config, manifest, parts, store, out)
+    parts = store_parts(manifest, store)
+    task = pack_task(config, manifest, parts, store, out)
     require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
     _run(task, settings, console)
     out.write("tokenizer.json", store.read("tokenizer.json"))
     return _finish(task, state, manifest, digest, out), False
 
 
-def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
+def store_parts(
+    manifest: Manifest, store: Folder, kinds: Sequence[str] = ("file", "index")
+) -> tuple[PartRef, ...]:
+    """The parts of a store, in its order.
+
+    Args:
+        manifest: of the store.
+        store: where it is.
+        kinds: the files of a part that have to be there in their full size.
+
+    Raises:
+        ExactcptError: a file has another size, or there are no documents.
+    """
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
-        for kind in ("file", "index"):
+        for kind in kinds:
             found, expected = store.size(part[kind]["path"]), part[kind]["bytes"]
             if found != expected:
                 raise ExactcptError(
@@ -144,9 +165,10 @@ def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
     return tuple(parts)
 
 
-def _task(
+def pack_task(
     config: PackConfig, manifest: Manifest, parts: tuple[PartRef, ...], store: Folder, out: Folder
 ) -> PackTask:
+    """What the units of a job have in common."""
     names = [source["name"] for source in manifest["sources"]]
     return PackTask(
         store=store.url,
@@ -240,7 +262,6 @@ def _finish(
         _source(source, copies[source["name"]], plans, task.settings.window)
         for source in store_manifest["sources"]
     ]
-    trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
     manifest: Manifest = {
         "format": SHARD_SET,
         "format_version": 1,
@@ -254,11 +275,9 @@ def _finish(
         "shards": {split: _summaries(out, split) for split in SPLITS},
         "documents": documents,
         "store": {"manifest_xxh3_128": digest},
-        "warnings": [
-            *store_manifest["warnings"],
-            *_warnings(task, weights["table"], splits, trained),
-        ],
+        "warnings": store_manifest["warnings"],
     }
+    manifest["warnings"] = [*store_manifest["warnings"], *warnings_of(manifest)]
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
         if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
@@ -309,47 +328,47 @@ def _source(
     }
 
 
-def _warnings(
-    task: PackTask,
-    table: Sequence[Mapping[str, Any]],
-    splits: Mapping[str, Any],
-    trained: Mapping[str, int],
-) -> list[str]:
-    """What a person should know; `trained` is the training tokens of each source."""
+def warnings_of(manifest: Manifest) -> list[str]:
+    """What a person should know of a shard set, beside the warnings of its token store."""
     found: list[str] = []
+    settings, splits = manifest["settings"], manifest["splits"]
+    table = manifest["weights"]["table"]
+    trained = {s["name"]: s["splits"][TRAIN]["tokens"] for s in manifest["sources"]}
     if not splits[TRAIN]["windows"]:
         found.append("there are no training windows: every document validates or was dropped")
     elif not any(row["in_tail"] for row in table):
         largest = max((row["high"] for row in table if row["targets"]), default=0)
         found.append(
-            f"the tail is empty: no target has an effective context of {task.exact.tau} (tau) or "
-            f"more, the longest are in the bucket that ends at {largest}; all weights are 1"
+            f"the tail is empty: no target has an effective context of {settings['tau']} (tau) or "
+            f"more, the longest are in the bucket that ends at {largest}"
+            + ("" if "table" in settings else "; all weights are 1")
         )
     found += [
         f"source {name!r} has a share of the budget, but no training documents"
-        for name, asked in task.mixing.items()
-        if isinstance(asked, Share) and asked.share and not trained.get(name)
+        for name, asked in settings["mixing"].items()
+        if asked.get("share") and not trained.get(name)
     ]
-    found += _unspent(task, trained)
+    found += _unspent(settings, trained)
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
         found.append(
             f"bucket {heavy[0]['low']}-{heavy[0]['high']} has weight {heavy[0]['weight']:.1f}: few "
             "targets will dominate; lower alpha or gamma, or set max_weight"
         )
-    if task.settings.validation_fraction and not splits[VALIDATION]["windows"]:
+    if settings["validation_fraction"] and not splits[VALIDATION]["windows"]:
         found.append("the validation set is empty: too few documents for its fraction")
     return found
 
 
-def _unspent(task: PackTask, trained: Mapping[str, int]) -> list[str]:
+def _unspent(settings: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
     """A budget of which a part is given to nobody."""
-    shares = {name: m.share for name, m in task.mixing.items() if isinstance(m, Share)}
+    budget, mixing = settings["token_budget"], settings["mixing"]
+    shares = {name: asked["share"] for name, asked in mixing.items() if "share" in asked}
+    total = sum(Fraction(str(share)) for share in shares.values())
     others = any(tokens for name, tokens in trained.items() if name not in shares)
-    if task.token_budget is None or others or sum(shares.values()) >= 1:
+    if budget is None or others or total >= 1:
         return []
     return [
-        f"the shares of the token budget add up to {float(sum(shares.values())):g}, and no other "
-        f"source takes the rest: {sum(trained.values()):,} tokens are trained on, of "
-        f"{task.token_budget:,}"
+        f"the shares of the token budget add up to {float(total):g}, and no other source takes the "
+        f"rest: {sum(trained.values()):,} tokens are trained on, of {budget:,}"
     ]

@@ -91,7 +91,7 @@ class _Gather:
         self._store, self._parts, self._window, self._pad_id = store, parts, window, pad_id
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._codes = context_codes(window)
-        self._open: dict[int, list[PartTokens]] = {}
+        self._open: dict[int, PartTokens] = {}
         self._files = ExitStack()
 
     def __enter__(self) -> "_Gather":
@@ -137,17 +137,16 @@ class _Gather:
         part[doc_index == schema.PADDING] = -1
         for p in np.unique(part[part >= 0]).tolist():
             mine = np.flatnonzero(part == p)
+            stored = self._part(p)
             row = doc_index[mine] - self._first[p]
-            for run in self._part(p):
-                inside = (row >= run.first) & (row < run.first + len(run.offsets) - 1)
-                segments = mine[inside]
-                source = run.offsets[row[inside] - run.first] + doc_offset[segments]
-                where = (begins[segments].tolist(), source.tolist(), lengths[segments].tolist())
-                for to, at, n in zip(*where, strict=True):
-                    tokens[to : to + n] = run.values[at : at + n]
-                    codes[to : to + n] = self._codes[:n]
+            run = np.searchsorted(stored.first, row, side="right") - 1
+            source = stored.starts[row] + doc_offset[mine]
+            where = (begins[mine], lengths[mine], run, source)
+            for to, n, of, at in zip(*(each.tolist() for each in where), strict=True):
+                tokens[to : to + n] = stored.values[of][at : at + n]
+                codes[to : to + n] = self._codes[:n]
 
-    def _part(self, number: int) -> list[PartTokens]:
+    def _part(self, number: int) -> PartTokens:
         if number not in self._open:
             name = part_name(self._parts[number].part)
             local = self._files.enter_context(self._store.local_copies([name]))

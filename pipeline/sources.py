@@ -42,6 +42,7 @@ __all__ = [
     "Source",
     "Split",
     "find_files",
+    "join_small",
     "make_splits",
     "open_decompressed",
     "read_member",
@@ -93,7 +94,7 @@ class Source:
     format: Format | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InputFile:
     """A file, as it was when the job listed it.
 
@@ -121,7 +122,7 @@ class InputFile:
         return (self.bytes or 0) * (3 if self.compression else 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
     """Bytes of plain JSONL, row groups of Parquet, a shard of the hub, or else a whole file."""
 
@@ -180,7 +181,7 @@ def find_files(source: Source) -> list[InputFile]:
     fs, pattern = resolve(source.pattern)
     fs.invalidate_cache()
     root, found = _match(fs, pattern, source.format)
-    infos = [(path, found[path] or _info(fs, path)) for path in sorted(found)]
+    infos = ((path, found[path] or _info(fs, path)) for path in sorted(found))
     files = [
         _describe(source, fs, path[len(root) :].lstrip("/"), path, info)
         for path, info in infos
@@ -462,6 +463,20 @@ def _bad_file(file: InputFile, error: Exception) -> BadFileError:
         expected=f"{kind}{file.format}",
         fix="restore the file, or leave such files out with --on-bad-file skip",
     )
+
+
+def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same records in fewer batches: those of many small files come together."""
+    waiting: list[Batch] = []
+    filled = 0
+    for batch in batches:
+        if waiting and filled + batch.content.data.nbytes > BLOCK_BYTES:
+            yield Batch.join(waiting)
+            waiting, filled = [], 0
+        waiting.append(batch)
+        filled += batch.content.data.nbytes
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else Batch.join(waiting)
 
 
 def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:

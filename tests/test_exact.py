@@ -9,7 +9,7 @@ from oracles import weights_by_bisection, weights_by_formula
 from strategies import exacts, histograms
 
 from exactcpt.pipeline.buckets import bucket_count
-from exactcpt.pipeline.exact import Exact, WeightTable, weight_table
+from exactcpt.pipeline.exact import Exact, WeightTable, given_table, weight_table
 
 
 def spent(table: WeightTable) -> float:
@@ -51,7 +51,7 @@ def test_weights_under_a_ceiling_are_the_formula(drawn, exact):
 def test_the_budget_is_alpha_or_nothing(drawn, exact):
     counts, window = drawn
     table = weight_table(counts, window, exact)
-    expected = exact.alpha if any(row.in_tail for row in table.rows) else 0.0
+    expected = 0.0 if table.tail_is_empty else exact.alpha
     assert table.budget == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert spent(table) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
@@ -119,7 +119,7 @@ def test_alpha_zero_changes_nothing(drawn, exact):
 )
 def test_an_empty_tail_leaves_plain_weights(counts, tau, max_weight):
     table = weight_table(counts, 16, Exact(tau=tau, max_weight=max_weight))
-    assert not any(row.in_tail for row in table.rows)
+    assert table.tail_is_empty
     assert table.weights == [1.0, 1.0]
     assert table.budget == 0
     assert not any(row.in_tail for row in table.rows)
@@ -127,7 +127,7 @@ def test_an_empty_tail_leaves_plain_weights(counts, tau, max_weight):
 
 def test_a_tail_of_one_bucket_gets_all_of_the_budget():
     table = weight_table([7, 7, 1], 32, Exact(tau=16, alpha=0.15, gamma=0.5))
-    assert any(row.in_tail for row in table.rows)
+    assert not table.tail_is_empty
     assert table.weights == pytest.approx([1, 1, 1.15])
 
 
@@ -210,3 +210,16 @@ def test_defaults():
     exact = Exact(tau=2048)
     assert (exact.alpha, exact.gamma, exact.epsilon) == (0.15, 0.5, 1e-8)
     assert exact.max_weight is None
+
+
+@given(histograms(), exacts(), st.data())
+def test_given_weights_are_taken_as_they_are(case, exact, data):
+    counts, window = case
+    given = data.draw(st.lists(st.floats(0.1, 9), min_size=len(counts), max_size=len(counts)))
+    table = given_table(counts, window, exact.tau, given)
+    formula = weight_table(counts, window, exact)
+    assert table.weights == given
+    assert [row.share for row in table.rows] == [row.share for row in formula.rows]
+    assert [row.in_tail for row in table.rows] == [row.in_tail for row in formula.rows]
+    assert all(row.inverse_frequency is None for row in table.rows)
+    assert table.budget == pytest.approx(spent(table))

@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,7 @@ class TestEstimate:
     def test_of_a_size_nobody_knows(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("x" * 1000)
         [file] = find_files(Source(name="a", pattern=str(tmp_path), fields=TEXT))
-        unknown = sources.InputFile(**{**file.__dict__, "bytes": None})
+        unknown = replace(file, bytes=None)
         seen = {"a": look_at("a", [file], TEXT)}
         found = estimate(seen, {"a": [file, unknown]}, Bytes(), {"a": TEXT}, {}, 10)
         assert found == Estimate(tokens={"a": None}, windows=0, store_bytes=0, shard_bytes=0)

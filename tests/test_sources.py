@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline import hub, sources
-from exactcpt.pipeline.jsonl import Fields, Rejected
+from exactcpt.pipeline.jsonl import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources import (
     BadFileError,
     InputFile,
@@ -199,6 +200,40 @@ def sources_line(line: bytes) -> tuple[str | None, bytes] | str | None:
     return record.get("id"), record["text"].encode()
 
 
+class TestJoinSmall:
+    documents = st.lists(st.binary(max_size=12), max_size=3)
+
+    @given(
+        batches=st.lists(st.tuples(documents, st.booleans()), max_size=12),
+        block_bytes=st.integers(1, 40),
+    )
+    def test_the_same_records_in_batches_of_one_block(
+        self, batches: list[tuple[list[bytes], bool]], block_bytes: int
+    ) -> None:
+        given = [
+            Batch(
+                ids=pa.array([f"{n}.{i}" for i in range(len(texts))], pa.string()),
+                content=Strings.of_texts(texts),
+                rejected=[Rejected("a", "line", n, "why")] if bad else [],
+            )
+            for n, (texts, bad) in enumerate(batches)
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sources, "BLOCK_BYTES", block_bytes)
+            joined = list(sources.join_small(given))
+        assert [i for b in joined for i in b.ids.to_pylist()] == [
+            i for b in given for i in b.ids.to_pylist()
+        ]
+        assert [b.content[i].tobytes() for b in joined for i in range(len(b.content))] == [
+            text for texts, _ in batches for text in texts
+        ]
+        assert [r for b in joined for r in b.rejected] == [r for b in given for r in b.rejected]
+        sizes = [len(b.content.data) for b in joined]
+        largest = max((len(b.content.data) for b in given), default=0)
+        assert all(size <= max(block_bytes, largest) for size in sizes)
+        assert all(a + b > block_bytes for a, b in pairwise(sizes))
+
+
 class TestSplits:
     def test_small_files_share_one(self, tmp_path: Path) -> None:
         for n in range(10):
@@ -221,7 +256,7 @@ class TestSplits:
     def test_sources_share_none(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(jsonl("a"))
         [file] = find(tmp_path)
-        other = InputFile(**{**file.__dict__, "source": "other"})
+        other = replace(file, source="other")
         assert [s.source for s in make_splits([file, other], 1 << 20)] == ["books", "other"]
 
     def test_a_compressed_file_is_one(self, tmp_path: Path) -> None:
