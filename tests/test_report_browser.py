@@ -444,10 +444,14 @@ def test_two_side_by_side(opened):
 
 def test_text_of_the_data_is_text(opened):
     counts = {HOSTILE: COUNTS["books"], "notes": COUNTS["notes"]}
-    shown = opened(inspection_of(subject_of(row_of(counts, WINDOW), path=HOSTILE)))
+    one = subject_of(row_of(counts, WINDOW), path=HOSTILE, kind="shard set")
+    shown = opened(inspection_of(one, one))
+    shown.enter("alpha", 0.5)
     assert shown.page.locator("table.sources tbody th").first.inner_text() == HOSTILE
+    assert shown.page.locator("table.comparison thead th").last.inner_text() == HOSTILE
     assert shown.text("path") == HOSTILE
-    assert shown.page.title() == f"{HOSTILE} – where the loss falls"
+    assert shlex.split(shown.command)[2] == HOSTILE
+    assert shown.page.title() == f"{HOSTILE}, {HOSTILE} – where the loss falls"
     assert shown.page.locator("img, b").count() == 0
     bar = shown.page.locator("[data-chart='sources'] svg .mark-rect path").first
     bar.hover()
