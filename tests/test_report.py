@@ -331,6 +331,13 @@ def test_the_picture_of_two_has_both():
     assert found.count("The weights") == 2
 
 
+def test_the_picture_of_a_sample_says_so():
+    inspection = small_inspection()
+    inspection["subjects"][0]["sample"] = {"fraction": 0.02}
+    title = "corpus.store: window 1,024, concat, estimated from a sample of 2.0%"
+    assert title in words(report.svg(inspection))
+
+
 @pytest.mark.parametrize("counts", [[0] * 8, [0] * 7 + [1], [1] + [0] * 7])
 def test_a_corpus_of_nothing_has_a_report(counts):
     inspection = inspection_of(subject_of(row_of({"a": counts}, WINDOW)))

@@ -74,6 +74,8 @@ def svg(inspection: Inspection) -> str:
     for subject in inspection["subjects"]:
         rows = subject["rows"]
         title = f"{subject['path']}: {row_labels(rows)[0]}"
+        if "sample" in subject:
+            title += f", estimated from a sample of {subject['sample']['fraction']:.1%}"
         subjects.append((title, rows[0], reaches(rows)))
     names = "; ".join(title for title, _, _ in subjects)
     drawn = vl_convert.vegalite_to_svg(_xml_text(charts.picture(subjects)), allowed_base_urls=[])
