@@ -107,7 +107,7 @@ SLOW_LIBRARIES = {
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
     "vl_convert": Where(at_top=set(), in_functions={"edge"}),
 }
-NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch"}
+NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch", "vl_convert"}
 
 
 class Import(NamedTuple):

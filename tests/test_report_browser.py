@@ -422,7 +422,7 @@ def test_a_corpus_of_nothing(opened):
 
 def test_two_side_by_side(opened):
     one = subject_of(row_of(COUNTS, WINDOW), path="one", kind="shard set")
-    other = subject_of(row_of(COUNTS, WINDOW, packing="best_fit"), path="other", kind="shard set")
+    other = subject_of(row_of(COUNTS, WINDOW, packing="best_fit"), path="other", kind="sample")
     shown = opened(inspection_of(one, other))
 
     def compared() -> dict[str, list[str]]:
@@ -437,10 +437,19 @@ def test_two_side_by_side(opened):
     assert compared()["What"] == ["one", "other"]
     assert compared()["packing ≠"] == ["concat", "best_fit"]
     assert compared()["Largest weight"] == [largest(), largest()]
-    assert "alpha ≠" not in compared()
+    assert compared()["kind ≠"] == ["shard set", "sample"]
+    assert list(compared())[:4] == ["What", "kind ≠", "packing ≠", "Loss on the tail"]
     shown.page.locator("#alpha-1").fill("0.5")
     assert compared()["alpha ≠"] == ["0.15", "0.5"]
     assert compared()["Largest weight ≠"] == [largest(), largest(alpha=0.5)]
+    more = {**COUNTS, "poems": [9] * 8}
+    third = opened(inspection_of(one, subject_of(row_of(more, WINDOW), path="more")))
+    heads = third.page.locator("table.comparison tbody th").all_inner_texts()
+    assert {"source poems documents ≠", "source poems tokens ≠", "Targets ≠"} <= set(heads)
+    assert not any(head.startswith("source books") for head in heads)
+    far = {**COUNTS, "books": [*COUNTS["books"][:-1], 123_456_789]}
+    fourth = opened(inspection_of(one, subject_of(row_of(far, WINDOW), path="far")))
+    assert "123,462,802" in fourth.page.locator("table.comparison").inner_text()
     ids = shown.page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
 

@@ -372,34 +372,49 @@ function showSources(table, { sources }) {
   );
 }
 
-/** Settings and figures of several panels, a column each. */
+/** What differs between several panels, and the figures of all, a column each. */
 function showDifferences(section, panels) {
-  const shown = panels.map((panel) => panel.state);
   const head = section.querySelector("thead tr");
   head.replaceChildren(
     element("th", "What", { scope: "col" }),
     ...panels.map((panel) => element("th", panel.subject.path, { scope: "col" })),
   );
-  const settings = Object.keys(shown[0].settings).map((name) => [
-    name.replaceAll("_", " "),
-    ...shown.map((state) => settingText(state.settings[name])),
-  ]);
-  const figures = figuresOf(shown[0]).map(([label], at) => [
+  const facts = panels.map((panel) => flat(described(panel)));
+  const names = [...new Set(facts.flatMap((each) => [...each.keys()]))];
+  const settings = names.map((name) => [name, ...facts.map((each) => each.get(name) ?? "–")]);
+  const all = panels.map((panel) => figuresOf(panel.state));
+  const figures = all[0].map(([label], at) => [
     label,
-    ...shown.map((state) => textOf(...figuresOf(state)[at].slice(1, 3))),
+    ...all.map((each) => textOf(...each[at].slice(1, 3))),
   ]);
-  const differing = (row) => row.slice(1).some((text) => text !== row[1]);
-  const rows = [...settings.filter(differing), ...figures];
+  const differs = (row) => row.slice(1).some((text) => text !== row[1]);
   fillTable(
     section.querySelector("table"),
-    rows.map((row) => [differing(row) ? `${row[0]} ≠` : row[0], ...row.slice(1)]),
+    [...settings.filter(differs), ...figures].map(([name, ...texts]) => [
+      differs([name, ...texts]) ? `${name} ≠` : name,
+      ...texts,
+    ]),
   );
 }
 
-function settingText(value) {
-  if (value === null) return "none";
-  if (typeof value === "number") return setting.format(value);
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+function described({ subject, state }) {
+  const { kind, tokenizer, tokenize } = subject;
+  const source = Object.fromEntries(
+    subject.sources.map(({ name, documents, tokens }) => [name, { documents, tokens }]),
+  );
+  return { kind, ...state.settings, tokenizer, tokenize, source };
+}
+
+/** Names of nested settings, and their values as texts. */
+function flat(value, name = "", found = new Map()) {
+  if (value === null || typeof value !== "object") {
+    found.set(name, Number.isInteger(value) ? count.format(value) : String(value ?? "none"));
+  } else {
+    for (const [key, inner] of Object.entries(value)) {
+      flat(inner, `${name} ${key.replaceAll("_", " ")}`.trim(), found);
+    }
+  }
+  return found;
 }
 
 function tailOf(row, mass) {
