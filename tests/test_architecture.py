@@ -20,6 +20,7 @@ LAYERS = {
     "core": {
         "__init__",
         "buckets",
+        "choices",
         "context",
         "exact",
         "packing",
