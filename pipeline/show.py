@@ -111,9 +111,8 @@ def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
     windows = sorted({segment.window for segment in segments})
 
     def block(segment: Segment) -> Block:
-        _, part = _origin(segment, {row.doc_index: row})
-        where = f"window {segment.window:,}, position {segment.start:,}"
-        return _block(segment, where, part)
+        _, *part = _origin(segment, {row.doc_index: row})
+        return _block(segment, f"window {segment.window:,}, position {segment.start:,}", *part)
 
     return View(
         title=f"document {visible(row.id)} of {visible(row.source)}",
@@ -209,11 +208,11 @@ def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) ->
         part = sum(span.extra for span in spans) / total
         notes = [
             "extra weight: the sum of w - 1 over the targets that weigh more than 1",
-            f"{_plural(number, 'segment')} of {split} have some, the {len(spans):,} here "
+            f"{_plural(number, 'segment')} of {split} have some; {len(spans):,} shown, with "
             f"{part:.1%} of it",
         ]
     if ties > 1 and spans:
-        notes.append(f"{ties:,} segments have equally much, the most")
+        notes.append(f"{ties:,} segments have as much as the first")
     return View(
         title=f"the heaviest segments of {split}",
         notes=tuple(notes),
@@ -241,9 +240,11 @@ def _spans(
         first, last = int(heavy[0]), int(heavy[-1])
         shown = slice(first, min(first + EXCERPT, len(segment.tokens)))
         yield Block(
-            heading=f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
-            f"effective contexts {first:,}-{last:,}",
-            detail=", ".join(_origin(segment, rows)),
+            heading=(
+                f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
+                f"effective contexts {first:,}-{last:,}",
+                *_origin(segment, rows),
+            ),
             ids=segment.tokens[shown],
             weights=segment.weights[shown],
             supervised=segment.supervised[shown],
@@ -251,18 +252,17 @@ def _spans(
         )
 
 
-def _block(segment: Segment, heading: str, detail: str) -> Block:
+def _block(segment: Segment, *heading: str) -> Block:
     shown = slice(0, 0 if segment.document == PADDING else None)
     return Block(
         heading=heading,
-        detail=detail,
         ids=segment.tokens[shown],
         weights=segment.weights[shown],
         supervised=segment.supervised[shown],
     )
 
 
-def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, str]:
+def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, ...]:
     """Which document a segment is of, and which part of it."""
     begin, end = segment.offset, segment.offset + len(segment.tokens)
     if segment.document == PADDING:
@@ -273,8 +273,8 @@ def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, str
     whole = begin == 0 and end == row.n_tokens
     part = f"all {row.n_tokens:,} tokens" if whole else f"tokens {begin:,}-{end - 1:,}"
     part += "" if whole else f" of {row.n_tokens:,}"
-    copies = f", one of {row.copies:,} copies" if row.copies > 1 else ""
-    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", part + copies
+    copies = (f"one of {row.copies:,} copies",) if row.copies > 1 else ()
+    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", part, *copies
 
 
 def _documents(segments: Iterable[Segment]) -> set[int]:

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from .decoding import Piece, visible_character
 
-__all__ = ["Block", "Line", "View", "lay_out", "shade"]
+__all__ = ["INK", "Block", "Line", "View", "lay_out", "shade"]
 
 NEWLINE = "↵"
 TAB = "    "
 
-LIGHTEST = {"more": (254, 224, 182), "less": (216, 218, 235)}
-DARKEST = {"more": (179, 88, 6), "less": (84, 39, 136)}
-"""Orange and purple of ColorBrewer's PuOr, which the colour-blind can tell apart."""
+LIGHTEST = {"more": (254, 237, 211), "less": (232, 233, 244)}
+STRONGEST = {"more": (237, 149, 53), "less": (146, 131, 194)}
+"""Orange and purple can be told apart by the colour-blind, and black can be read on all of them."""
+INK = "#000000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +34,14 @@ class Block:
     """Tokens of one segment, under a heading.
 
     Attributes:
-        heading: where they come from.
-        detail: more of that.
+        heading: where they come from, in phrases.
         ids: int32[n].
         weights: float32[n].
         supervised: bool[n].
         first: effective context of the first of them.
     """
 
-    heading: str
-    detail: str
+    heading: tuple[str, ...]
     ids: NDArray[np.int32]
     weights: NDArray[np.float32]
     supervised: NDArray[np.bool_]
@@ -160,8 +159,8 @@ def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterato
         yield line.close(block.first)
 
 
-def shade(weight: float, largest: float, smallest: float) -> tuple[str, str] | None:
-    """Background and foreground of a weight, as #rrggbb; None for weight 1.
+def shade(weight: float, largest: float, smallest: float) -> str | None:
+    """Background of a weight, for text in INK, as #rrggbb; None for weight 1.
 
     Args:
         weight: above 0.
@@ -171,7 +170,6 @@ def shade(weight: float, largest: float, smallest: float) -> tuple[str, str] | N
         return None
     kind, end = ("more", largest) if weight > 1 else ("less", smallest)
     part = math.log(weight) / math.log(end)
-    low, high = LIGHTEST[kind], DARKEST[kind]
+    low, high = LIGHTEST[kind], STRONGEST[kind]
     back = [round(a + part * (b - a)) for a, b in zip(low, high, strict=True)]
-    bright = 0.299 * back[0] + 0.587 * back[1] + 0.114 * back[2]
-    return "#{:02x}{:02x}{:02x}".format(*back), "#000000" if bright > 128 else "#ffffff"
+    return "#{:02x}{:02x}{:02x}".format(*back)
