@@ -25,7 +25,7 @@ from .config import PackConfig
 from .exact import Exact, WeightTable, given_table, weight_table
 from .job import JOB, State, begin, locked
 from .pack_job import OWNED, warnings_of
-from .places import refuse_one_inside_another
+from .places import file_to_write, refuse_one_inside_another
 from .probe import require_space
 from .progress import Console, Count, Progress
 from .reweigh_units import can_clone, copy_file
@@ -261,8 +261,16 @@ def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
     if flags["table_only"]:
         raise UsageError("--table and --table-only", fix="the table is there already")
     window = read_shard_set(shards)["settings"]["window"]
-    with open_input(flags["table"]) as file:
-        return {**asked, "table": parse_table(file.read(), flags["table"], window)}
+    try:
+        with open_input(flags["table"]) as file:
+            data = file.read()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(
+            f"--table cannot be read: {error.strerror or error}",
+            where=flags["table"],
+            expected="a file that `exactcpt reweigh --table-only` has written",
+        ) from None
+    return {**asked, "table": parse_table(data, flags["table"], window)}
 
 
 def _write_table(manifest: Manifest, flags: Mapping[str, Any], console: Console) -> None:
@@ -275,8 +283,7 @@ def _write_table(manifest: Manifest, flags: Mapping[str, Any], console: Console)
     if not flags["out"]:
         click.echo(data.decode(), nl=False)
         return
-    parent, _, name = flags["out"].rpartition("/")
-    folder = Folder(parent or ("/" if flags["out"].startswith("/") else "."))
+    folder, name = file_to_write("--out", flags["out"])
     if folder.exists(name) and not flags["overwrite"] and folder.read(name) != data:
         raise UsageError(
             "this file holds something else", where=flags["out"], fix="replace it with --overwrite"

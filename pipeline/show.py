@@ -13,6 +13,7 @@ from ..schemas.shard import PADDING, TRAIN
 from .buckets import context_codes
 from .decoding import open_tokenizer, visible
 from .document_rows import DocumentRow, find_ids, ids_near, read_rows
+from .places import file_to_write
 from .shard_set import read_shard_set
 from .show_lines import Block, View
 from .storage import Folder
@@ -35,6 +36,7 @@ def run_show(flags: Mapping[str, Any]) -> None:
     asked = [name for name in ("window", "doc", "heaviest") if flags[name] is not None]
     if len(asked) > 1:
         raise UsageError(f"--{asked[0]} and --{asked[1]}", expected="one of them")
+    target = file_to_write("--html", flags["html"]) if flags["html"] else None
     shards = Folder(flags["shards"].rstrip("/"))
     manifest = read_shard_set(shards)
     tokenizer = open_tokenizer(shards)
@@ -45,18 +47,13 @@ def run_show(flags: Mapping[str, Any]) -> None:
         view = heaviest_view(shards, manifest, split, flags["heaviest"])
     else:
         view = window_view(shards, manifest, split, flags["window"] or 0)
-    if flags["html"]:
-        folder, name = _file(flags["html"])
+    if target is not None:
+        folder, name = target
         folder.write(name, page(view, tokenizer).encode())
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         print_view(view, tokenizer, Console(highlight=False))
-
-
-def _file(path: str) -> tuple[Folder, str]:
-    parent, slash, name = path.rpartition("/")
-    return Folder(parent or slash or "."), name
 
 
 def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> View:

@@ -97,6 +97,7 @@ def _row(line: Line, block: Block, view: View) -> str:
             cells.append(f'<span class="none" title="{context}: no target">{escape(text)}</span>')
             continue
         own = float(block.weights[token])
-        kind = "" if own == 1 else f' class="w{view.weights.index(own)}"'
+        back = shade(own, view.weights[-1], view.weights[0])
+        kind = f' class="w{view.weights.index(own)}"' if back and own in view.weights else ""
         cells.append(f'<span{kind} title="{context}, weight {own:.4g}">{escape(text)}</span>')
     return f"<tr><th>{line.context:,}</th><th>{weight}</th><td>{''.join(cells)}</td></tr>\n"

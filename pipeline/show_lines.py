@@ -166,6 +166,7 @@ def shade(weight: float, largest: float, smallest: float) -> str | None:
         weight: above 0.
         largest, smallest: of all weights of the set.
     """
+    weight = min(max(weight, smallest), largest)
     if weight == 1:
         return None
     kind, end = ("more", largest) if weight > 1 else ("less", smallest)

@@ -1,6 +1,7 @@
 """A view as text: for a terminal, a pager, or a file."""
 
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 from .decoding import decode
@@ -60,8 +61,8 @@ def _line(line: Line, block: Block, view: View, margin: int) -> Any:
     turned = any(unicodedata.bidirectional(c) in ("R", "AL") for c in line.text)
     body = Text(end="")
     style = "" if line.weight is None else _style(line.weight, view)
-    for part, token in line.parts:
-        body.append(part, style if block.supervised[token] else "dim underline")
+    for counts, parts in groupby(line.parts, lambda part: bool(block.supervised[part[1]])):
+        body.append("".join(text for text, _ in parts), style if counts else "dim underline")
     if turned:
         # A terminal that turns such text must not turn the margin with it.
         return Text.assemble(LEFT_TO_RIGHT, text, ISOLATE, body, END)

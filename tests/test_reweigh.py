@@ -205,6 +205,9 @@ def test_the_table_alone(sets, tmp_path):
     assert refused.code == 2
     assert "this file holds something else" in refused.err
     done("reweigh", sets["concat"], "--table-only", "--out", out, "--overwrite")
+    refused = run("reweigh", sets["concat"], "--table-only", "--out", tmp_path)
+    assert refused.code == 2
+    assert "--out is a folder" in refused.err
 
 
 LIES = {
@@ -274,6 +277,8 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
         (["--alpha=nan"], "alpha is nan"),
         (["--gamma=inf"], "gamma is inf"),
         (["--max-weight=0.5"], "max_weight is 0.5"),
+        (["--table=no/such.json"], "--table cannot be read: No such file"),
+        (["--table=."], "--table cannot be read: Is a directory"),
         (["--table=x.json", "--alpha=1"], "--table and --alpha"),
         (["--table=x.json", "--table-only"], "--table and --table-only"),
     ],

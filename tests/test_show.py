@@ -180,6 +180,14 @@ def test_weights_below_1(made, tmp_path):
     shown(new, "--doc", "story", "--html", tmp_path / "page.html")
 
 
+def test_a_remote_set(made):
+    import fsspec
+
+    fsspec.filesystem("memory").put(str(made), "/show/far", recursive=True)
+    for flags in ([], ["--doc=story"], ["--heaviest"]):
+        assert shown("memory://show/far", *flags) == shown(made, *flags)
+
+
 # Colour
 
 
@@ -292,6 +300,8 @@ def test_documents_by_number(made):
         (["--split=validation"], ["no window 0 in validation", "this one is empty"]),
         (["--doc=stor"], ["there is no document 'stor'", "ids near it: 'story'"]),
         (["--doc=#99"], ["there is no document '#99'", "a doc_index from 0 to 7"]),
+        (["--doc=99999999999999999999"], ["there is no document '99999999999999999999'"]),
+        (["--html=."], ["--html is a folder"]),
         (["--doc=twice"], ["2 documents have the id 'twice'", "by its doc_index: #6, #7"]),
         (["--doc=7", "--window=1"], ["--window and --doc", "one of them"]),
         (["--heaviest=0"], ["heaviest"]),
