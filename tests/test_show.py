@@ -31,7 +31,7 @@ TEXTS = {
     "7": "a document whose id is a number",
     "twice": "one of two",
 }
-FLAGS = ["--window=128", "--validation-fraction=0", "--dedup=exact", "--tau=32", "--quiet"]
+FLAGS = ["--window=128", "--validation-fraction=0", "--dedup=exact", "--tau=32", "--seed=3"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,14 @@ def made(tmp_path_factory) -> Path:
     records += [{"id": "twice", "text": f"another {'x ' * 300}"}]
     harness.write_jsonl(at / "docs.jsonl", records)
     flags = ["--tokenizer", harness.TOKENIZER, *FLAGS]
-    done("prepare", *harness.source("docs", at / "docs.jsonl"), *flags, "--out", at / "shards")
+    done(
+        "prepare",
+        *harness.source("docs", at / "docs.jsonl"),
+        *flags,
+        "--out",
+        at / "shards",
+        "--quiet",
+    )
     return at / "shards"
 
 
@@ -97,7 +104,8 @@ def test_a_document_through_its_windows(made):
     assert text == STORY + "<|endoftext|>"
     offsets = [int(a) for a in re.findall(r"tokens ([\d,]+)-", out)]
     assert offsets == sorted(offsets)
-    assert len(offsets) > 1
+    windows = re.findall(r"window (\d+), position", out)
+    assert windows != sorted(windows), "the document's order, not that of the windows"
 
 
 def test_the_margin_has_what_the_shards_have(made):
@@ -133,8 +141,8 @@ def test_lines_fit_in_80_columns(made):
 
 def test_right_to_left_text_is_isolated_from_the_margin(made):
     out = shown(made, "--doc", "hebrew")
-    lines = [line for line in out.splitlines() if "שלום" in line or "שורות" in line]
-    assert len(lines) == 2
+    lines = [line for line in out.splitlines() if re.search("[א-ת]", line)]
+    assert len(lines) >= 2
     for line in lines:
         assert re.match(r"^\u200e +\d+ +\S+ │ \u2068.*\u2069$", line)
 
@@ -268,7 +276,9 @@ def test_the_page(made, tmp_path):
 def test_the_page_is_escaped(made, tmp_path):
     shown(made, "--doc", "escape", "--html", tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
-    assert "<b>" not in text
+    spans = re.findall(r"<span[^>]*>([^\n]*?)</span>", text)
+    assert not [span for span in spans if "<" in span or re.search("&(?!(lt|gt|amp|quot);)", span)]
+    assert {"&lt;", "&amp;"} <= set(re.findall("&[a-z]+;", "".join(spans)))
     assert "<b>&amp;</b>" in Page(text).cells
     assert not {c for c in text if unicodedata.category(c) in ("Cc", "Cf")} - {"\n"}
 
