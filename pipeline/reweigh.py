@@ -20,7 +20,6 @@ from ..schemas.errors import FormatError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump, parse
 from ..schemas.shard import SPLITS, TRAIN
 from ..schemas.weights import dump_table, parse_table
-from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact, WeightTable, given_table, weight_table
 from .job import JOB, State, begin, locked
@@ -48,17 +47,9 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
 
     Raises:
         UsageError: a parameter is out of its range.
-        FormatError: the manifest's histogram is not one of its window.
     """
     settings = _settings(manifest["settings"], change)
     counts: list[int] = manifest["splits"][TRAIN]["histogram"]
-    buckets = bucket_count(settings["window"])
-    if not len(counts) == len(manifest["weights"]["table"]) == buckets:
-        raise FormatError(
-            f"the manifest has a histogram of {len(counts)} buckets",
-            expected=f"{buckets}, and as many weights, for a window of {settings['window']:,}",
-            fix="see what `exactcpt verify` says of the set",
-        )
     table = _table(counts, settings)
     ours = set(warnings_of(manifest))
     new: Manifest = {

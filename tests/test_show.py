@@ -326,6 +326,16 @@ def test_wrong_usage(made, flags, words):
         assert word in outcome.err
 
 
+def test_a_manifest_whose_buckets_are_not_those_of_its_window(shards):
+    manifest = harness.manifest(shards)
+    manifest["weights"]["table"].pop()
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    outcome = run("show", shards, "--heaviest")
+    assert outcome.code == 1
+    assert "a histogram of 5 buckets, and 4 weights" in outcome.err
+    assert "expected: 5 each, for windows of 128 tokens" in outcome.err
+
+
 def test_sets_that_cannot_be_shown(shards):
     (shards / "tokenizer.json").rename(shards / "other.json")
     outcome = run("show", shards)
