@@ -8,12 +8,13 @@ from typing import Any
 import click
 import xxhash
 
-from ..schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
-from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from ..schemas.errors import UsageError
+from ..schemas.manifest import MANIFEST, TOKEN_STORE
 from .config import PackConfig, parse_mixing
 from .inspect_csv import to_csv
 from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
+from .recognize import open_finished
 from .storage import Folder
 
 __all__ = ["run_inspect"]
@@ -26,7 +27,7 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects one path or more."""
     if flags["as_json"] and flags["as_csv"]:
         raise UsageError("--json and --csv are two forms of one output", fix="give one of them")
-    if not flags["paths"]:
+    if not all(flags["paths"]) or not flags["paths"]:
         raise UsageError(
             "there is nothing to inspect", expected="the path of a token store or shard set"
         )
@@ -43,7 +44,7 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
 
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
     folder = Folder(path.rstrip("/") or "/")
-    kind, manifest = open_manifest(folder)
+    kind, manifest = open_finished(folder)
     if kind == TOKEN_STORE:
         return inspect_store(folder, path, manifest, _configs(flags))
     store = _store_of(folder)
@@ -53,33 +54,6 @@ def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
     for weighing in weighings:
         _config({**own, **weighing}, weighing)
     return inspect_shards(folder, path, manifest, weighings, store)
-
-
-def open_manifest(folder: Folder) -> tuple[str, Manifest]:
-    """The kind and the manifest of a token store or shard set.
-
-    Raises:
-        ExactcptError: it is neither, or unfinished, corrupt, or of a newer version.
-    """
-    if not folder.exists(MANIFEST):
-        raise _not_a_folder_of_ours(folder)
-    data, where = folder.read(MANIFEST), folder.url_of(MANIFEST)
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = {"format": TOKEN_STORE}  # no JSON: that is for parse to say
-    kind = found.get("format") if isinstance(found, dict) else None
-    if kind not in (TOKEN_STORE, SHARD_SET):
-        raise FormatError(
-            "this is no token store or shard set",
-            expected=f'"format": "{TOKEN_STORE}" or "{SHARD_SET}"',
-            where=f'{where} says "format": {json.dumps(kind)[:80]}',
-        )
-    return kind, parse(data, where, kind)
-
-
-def _not_a_folder_of_ours(folder: Folder) -> ExactcptError:
-    return IncompleteError("this is no token store or shard set", where=folder.url)
 
 
 def _store_of(shards: Folder) -> str | None:
@@ -96,10 +70,9 @@ def _refuse_packing(flags: Mapping[str, Any], store: str | None) -> None:
     others = ("window", "packing", *SINGLE, "epochs", "share")
     given = [name for name in others if flags[name] not in (None, ())]
     if given:
-        flag = "--" + given[0].replace("_", "-")
         raise UsageError(
-            f"{flag} asks what another packing would be, and shards are packed",
-            expected="a token store, or only " + ", ".join(f"--{n}" for n in WEIGHING),
+            f"{_flag(given[0])} asks what another packing would be, and shards are packed",
+            expected="a token store, or only " + ", ".join(map(_flag, WEIGHING)),
             fix=f"inspect its token store: {store or 'the one it was packed from'}",
         )
 
@@ -124,8 +97,10 @@ def _config(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> PackConfig
     try:
         return PackConfig(**settings)
     except UsageError as error:
-        flags = [f"--{name.replace('_', '-')} {value}" for name, value in asked.items()]
-        where = " ".join(flags) if len(flags) > 1 else None
-        raise UsageError(
-            error.found, expected=error.expected, where=error.where or where, fix=error.fix
-        ) from None
+        flags = [f"{_flag(name)} {value}" for name, value in asked.items()]
+        where = " ".join(flags) or None
+        raise UsageError(error.found, expected=error.expected, where=where, fix=error.fix) from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -6,25 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .inspect_tables import SETTINGS
+
 __all__ = ["to_csv"]
 
-SETTINGS = (
-    "window",
-    "packing",
-    "tau",
-    "alpha",
-    "gamma",
-    "epsilon",
-    "max_weight",
-    "validation_fraction",
-    "token_budget",
-    "group_tokens",
-    "dedup",
-    "seed",
-)
 BUCKET = ("bucket", "low", "high", "targets", "share", "cumulative_share", "in_tail", "weight")
 MASS = ("mass_before", "mass_after")
-COLUMNS = ("path", *SETTINGS, "mixing", "source", *BUCKET, *MASS)
+COLUMNS = ("path", *SETTINGS, "source", *BUCKET, *MASS)
 
 
 def to_csv(inspection: Mapping[str, Any], *, by_source: bool) -> str:
@@ -36,7 +24,7 @@ def to_csv(inspection: Mapping[str, Any], *, by_source: bool) -> str:
             shares of a source are of all targets, so that they add up to the lines of all.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer: Any = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for subject in inspection["subjects"]:
         for row in subject["rows"]:

@@ -107,7 +107,7 @@ def inspect_store(
     parts = store_parts(manifest, store, kinds=("index",))
     task = pack_task(configs[0], manifest, parts, store, store)
     packings = list(dict.fromkeys((config.window, config.packing) for config in configs))
-    exposures, longest = _expose(task, configs[0].group_tokens, packings, store, names)
+    exposures, longest = _expose(task, packings, store, names)
     return Subject(
         path=path,
         kind="token store",
@@ -122,7 +122,6 @@ def inspect_store(
 
 def _expose(
     task: PackTask,
-    group_tokens: int,
     packings: Sequence[tuple[int, Any]],
     store: Folder,
     names: Sequence[str],
@@ -134,7 +133,7 @@ def _expose(
             (window, packing): Counter(window, packing, task.sources, longest)
             for window, packing in packings
         }
-        for group in training_groups(task, group_tokens, read):
+        for group in training_groups(task, read):
             for counter in counters.values():
                 counter.add(group)
     return {key: _with(counter.exposure(), names) for key, counter in counters.items()}, longest

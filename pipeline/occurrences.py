@@ -6,7 +6,7 @@ functions. The index is small enough to be gone through at once, so here nothing
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,23 +14,13 @@ from numpy.typing import NDArray
 
 from ..schemas import store as names
 from ..schemas.errors import FormatError
-from .plan import PartRef, _occurrences, make_groups, part_documents
-from .selection import (
-    Quota,
-    boundary_bin,
-    extra_tokens,
-    is_repeated,
-    is_validation,
-    quota,
-    rank,
-    tokens_by_rank,
-    wanted_copies,
-)
-from .selection_units import Measure, PackTask, plain_quotas
-from .shuffle import Purpose, permutation
+from ..schemas.shard import TRAIN
+from .plan import Documents, PartRef, in_packed_order, make_groups, occurrences_of, part_documents
+from .selection import RANK_BINS, Quota, is_repeated, is_validation, rank, tokens_by_rank
+from .selection_units import Measure, PackTask, plain_quotas, quotas, targets
 from .storage import Folder
 from .store import PartIndex, hash_prefixes, read_index
-from .whatif import Occurrences
+from .whatif import OrderedLengths
 
 __all__ = ["ReadIndex", "index_reader", "longest_document", "training_groups"]
 
@@ -76,28 +66,31 @@ def longest_document(task: PackTask, read: ReadIndex) -> int:
     return max(int(read(part).lengths.max()) for part in task.parts)
 
 
-def training_groups(task: PackTask, group_tokens: int, read: ReadIndex) -> Iterator[Occurrences]:
+def training_groups(task: PackTask, read: ReadIndex) -> Iterator[OrderedLengths]:
     """The training documents of each group in the order in which they are packed.
 
     Args:
         task: what is selected, and how; nothing is written to its output folder.
-        group_tokens: scope of the shuffle.
         read: reads an index.
 
     Yields:
         A group at a time; `source` counts the task's sources.
+
+    Raises:
+        ExactcptError: a source would have to be seen too often.
     """
     repeated = _repeated(task, read)
     quotas = _mixed_quotas(task, read, repeated) if task.mixes else plain_quotas(task)
-    numbers = np.flatnonzero(repeated)
-    for group in make_groups(task.parts, group_tokens, task.settings.seed):
-        chosen = {
-            part.part: part_documents(part, read(part), quotas[part.source], numbers, task.settings)
-            for part in group.parts
-        }
-        _, lengths, source = _occurrences(group, chosen, task.sources, False)
-        order = permutation(len(lengths), task.settings.seed, Purpose.DOCUMENTS, group.ordinal, 0)
-        yield Occurrences(lengths[order], source[order])
+    sources, settings = task.sources, task.settings
+
+    def documents(part: PartRef) -> Documents:
+        mine = repeated[part.first_document :][: part.documents]
+        return part_documents(part, read(part), quotas[part.source], mine, settings)
+
+    for group in make_groups(task.parts, quotas, task.group_tokens, settings.seed):
+        found, _ = occurrences_of(group, documents, sources)
+        ordered = in_packed_order(found[TRAIN], group, TRAIN, settings.seed)
+        yield OrderedLengths(ordered.lengths, ordered.source)
 
 
 def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:
@@ -109,16 +102,15 @@ def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:
     prefixes.sort()
     shared = np.unique(prefixes[1:][prefixes[1:] == prefixes[:-1]])
     del prefixes
-    # Hashes are compared whole, but only where another one begins like it: that is several times
-    # faster than to sort all of them.
-    hashes, found = [np.empty(0, "V16")], [np.empty(0, np.int64)]
+    # Hashes are compared whole, but only where another one begins like it: most documents are not
+    # repeated, and to sort what is left of them costs little.
+    hashes, numbers = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for part in task.parts:
         mine = read(part).hashes
         rows = np.flatnonzero(np.isin(hash_prefixes(mine), shared))
-        hashes.append(mine[rows])
-        found.append(part.first_document + rows)
-    numbers = np.concatenate(found)
-    repeated[numbers[is_repeated(np.concatenate(hashes), numbers)]] = True
+        hashes.append(mine.view(np.uint64).reshape(-1, 2)[rows])
+        numbers.append(part.first_document + rows)
+    repeated[np.concatenate(numbers)[is_repeated(np.concatenate(hashes))]] = True
     return repeated
 
 
@@ -136,29 +128,16 @@ def _mixed_quotas(
         train &= ~repeated[numbers]
         return rank(prefixes[train], settings.seed), numbers[train], index.lengths[train]
 
-    by_rank = {name: Measure.total(()).by_rank for name in task.sources}
+    by_rank = {name: np.zeros(RANK_BINS, np.int64) for name in task.sources}
     for part in task.parts:
         ranks, _, lengths = training(part)
         by_rank[part.source] += tokens_by_rank(ranks, lengths)
-    tokens = {name: int(counts.sum()) for name, counts in by_rank.items()}
-    wanted = wanted_copies(tokens, task.mixing, task.token_budget)
-    boundaries = {
-        name: boundary_bin(by_rank[name], extra_tokens(wanted[name], tokens[name]))
-        for name in task.sources
-    }
-    candidates: dict[str, list[tuple[NDArray, ...]]] = {name: [] for name in task.sources}
+    wanted = targets(None, task, {name: Measure(int(n.sum()), n) for name, n in by_rank.items()})
+    candidates: dict[str, list[Any]] = {name: [] for name in task.sources}
     for part in task.parts:
-        boundary = boundaries[part.source]
+        boundary = wanted[part.source].boundary
         if boundary is not None:
-            documents = training(part)
-            mine = (documents[0] >> np.uint64(48)) == np.uint64(boundary[0])
-            candidates[part.source].append(tuple(column[mine] for column in documents))
-
-    def of_source(name: str) -> Quota:
-        boundary = boundaries[name]
-        if boundary is None:
-            return Quota(Fraction(wanted[name]))
-        ranks, numbers, lengths = (np.concatenate(c) for c in zip(*candidates[name], strict=True))
-        return quota(wanted[name], boundary[1], ranks, numbers, lengths)
-
-    return {name: of_source(name) for name in task.sources}
+            ranks, numbers, lengths = training(part)
+            mine = (ranks >> np.uint64(48)) == np.uint64(boundary[0])
+            candidates[part.source].append((ranks[mine], numbers[mine], lengths[mine]))
+    return quotas(None, task, wanted, candidates)

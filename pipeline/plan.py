@@ -35,10 +35,13 @@ __all__ = [
     "Group",
     "GroupPlan",
     "Member",
+    "Occurrences",
     "PartRef",
     "PlanSettings",
     "SplitPlan",
+    "in_packed_order",
     "make_groups",
+    "occurrences_of",
     "part_documents",
     "plan_group",
     "plan_schema",
@@ -201,18 +204,19 @@ class GroupPlan:
 
 
 @dataclass(frozen=True)
-class _Occurrences:
+class Occurrences:
     """Index in the store, length and source of documents' copies; shapes [occurrences]."""
 
     index: NDArray[np.int64]
     lengths: NDArray[np.int32]
     source: NDArray[np.int16]
 
-    def __getitem__(self, chosen: NDArray[Any]) -> "_Occurrences":
-        return _Occurrences(self.index[chosen], self.lengths[chosen], self.source[chosen])
+    def __getitem__(self, chosen: NDArray[Any]) -> "Occurrences":
+        return Occurrences(self.index[chosen], self.lengths[chosen], self.source[chosen])
 
     @classmethod
-    def joined(cls, some: Sequence["_Occurrences"]) -> "_Occurrences":
+    def joined(cls, some: Sequence["Occurrences"]) -> "Occurrences":
+        """One after the other; `some` are at least one."""
         return cls(
             np.concatenate([one.index for one in some]),
             np.concatenate([one.lengths for one in some]),
@@ -231,23 +235,44 @@ def plan_group(
         settings: window, packing and seed.
     """
     sources = sorted({member.part.source for member in group.members})
-    found: dict[str, list[_Occurrences]] = {split: [] for split in SPLITS}
+    found, dropped = occurrences_of(group, documents, sources)
+    plans: dict[str, SplitPlan] = {}
+    for number, split in enumerate(SPLITS):
+        ordered = in_packed_order(found.pop(split), group, split, settings.seed)
+        plans[split] = _plan_split(ordered, sources, settings, (group.ordinal, number))
+    return GroupPlan(plans, dropped)
+
+
+def occurrences_of(
+    group: Group, documents: Callable[[PartRef], Documents], sources: Sequence[str]
+) -> tuple[dict[str, Occurrences], dict[str, dict[str, int]]]:
+    """What a group has of each split, in the order of its members; and `GroupPlan.dropped`.
+
+    Args:
+        group: its members.
+        documents: the selected documents of a part; asked for once a part.
+        sources: names; `Occurrences.source` counts them.
+    """
+    found: dict[str, list[Occurrences]] = {split: [] for split in SPLITS}
     dropped: dict[str, dict[str, int]] = {}
     for part, members in groupby(group.members, key=lambda member: member.part):
         chosen = documents(part)
         source = np.full(part.documents, sources.index(part.source), np.int16)
-        everything = _Occurrences(chosen.index, chosen.lengths, source)
+        everything = Occurrences(chosen.index, chosen.lengths, source)
         for member in members:
             due = chosen.copies > member.copy
             for split, one in found.items():
                 one.append(everything[due & (chosen.validates == (split == VALIDATION))])
             if member.copy == 0:
                 _count_dropped(chosen, dropped.setdefault(part.source, dict.fromkeys(REASONS, 0)))
-    plans: dict[str, SplitPlan] = {}
-    for number, split in enumerate(SPLITS):
-        scope = (group.ordinal, number)
-        plans[split] = _plan_split(_Occurrences.joined(found.pop(split)), sources, settings, scope)
-    return GroupPlan(plans, dropped)
+    return {split: Occurrences.joined(found.pop(split)) for split in SPLITS}, dropped
+
+
+def in_packed_order(occurrences: Occurrences, group: Group, split: str, seed: int) -> Occurrences:
+    """What a group has of a split, in the order in which it is packed."""
+    scope = (group.ordinal, SPLITS.index(split))
+    order = permutation(len(occurrences.index), seed, Purpose.DOCUMENTS, *scope)
+    return occurrences[order]
 
 
 def _count_dropped(chosen: Documents, counts: dict[str, int]) -> None:
@@ -256,11 +281,8 @@ def _count_dropped(chosen: Documents, counts: dict[str, int]) -> None:
 
 
 def _plan_split(
-    occurrences: _Occurrences, sources: list[str], settings: PlanSettings, scope: tuple[int, int]
+    occurrences: Occurrences, sources: list[str], settings: PlanSettings, scope: tuple[int, int]
 ) -> SplitPlan:
-    order = permutation(len(occurrences.index), settings.seed, Purpose.DOCUMENTS, *scope)
-    occurrences = occurrences[order]
-    del order  # a group of short documents has tens of millions of them
     lengths, source = occurrences.lengths, occurrences.source
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)

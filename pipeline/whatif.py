@@ -34,7 +34,7 @@ from .packing import PackingName
 __all__ = [
     "Counter",
     "Exposure",
-    "Occurrences",
+    "OrderedLengths",
     "SourceExposure",
     "SourceWeighting",
     "Weighting",
@@ -78,7 +78,7 @@ class Exposure:
 
     @property
     def documents(self) -> int:
-        """Occurrences: copies are counted."""
+        """OrderedLengths: copies are counted."""
         return sum(source.documents for source in self.sources.values())
 
     @property
@@ -110,7 +110,7 @@ class Exposure:
         return int(self.windows_by_largest[edges >= tau].sum())
 
 
-class Occurrences:
+class OrderedLengths:
     """Documents in the order in which they are packed together, copies one by one.
 
     Attributes:
@@ -135,7 +135,7 @@ class Counter:
     Args:
         window: L, in tokens.
         packing: how documents are packed.
-        sources: names, in the order of `Occurrences.source`.
+        sources: names, in the order of `OrderedLengths.source`.
         longest: tokens of the longest document.
     """
 
@@ -149,7 +149,7 @@ class Counter:
         self._documents = np.zeros(len(sources), np.int64)
         self._cut = 0
 
-    def add(self, group: Occurrences) -> None:
+    def add(self, group: OrderedLengths) -> None:
         """Counts documents that are packed together, and apart from all others."""
         if not len(group):
             return
@@ -159,7 +159,7 @@ class Counter:
             self._add_best_fit(group)
         np.add.at(self._documents, group.class_source, group.class_count)
 
-    def _add_concat(self, group: Occurrences) -> None:
+    def _add_concat(self, group: OrderedLengths) -> None:
         window, lengths = self._window, group.lengths
         first, last = (group.ends - lengths) // window, (group.ends - 1) // window
         is_cut = first != last
@@ -182,7 +182,7 @@ class Counter:
         longest[longest == 0] = window  # it is inside a document
         self._longest += np.bincount(longest, minlength=len(self._longest))
 
-    def _add_best_fit(self, group: Occurrences) -> None:
+    def _add_best_fit(self, group: OrderedLengths) -> None:
         whole, rest = np.divmod(group.class_length, self._window)
         before = self._segments.sum(axis=0)
         some = rest > 0

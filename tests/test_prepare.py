@@ -464,12 +464,13 @@ def write_gz(folder: Path) -> Path:
 
 
 def write_folder(folder: Path) -> Path:
-    """Files of several formats in subfolders; what is hidden or of no known format is no input."""
-    below = folder / "mixed"
+    """Files in subfolders; what is hidden, of no known format or a companion is no input."""
+    below = folder / "several"
     harness.write_jsonl(below / "a" / "1.jsonl", RECORDS[:100])
     harness.write_jsonl(below / "a" / "2.json.gz", RECORDS[100:150])
-    pq.write_table(pa.Table.from_pylist(RECORDS[150:]), below / "z.parquet")
-    (below / "LICENSE").write_text("no document")
+    harness.write_jsonl(below / "z.ndjson", RECORDS[150:])
+    for name in ("LICENSE", "README.md", "dataset_infos.json"):
+        (below / name).write_text("no document")
     (below / ".hidden.jsonl").write_text("no document")
     (below / ".git").mkdir()
     (below / ".git" / "x.jsonl").write_text("no document")

@@ -16,7 +16,7 @@ from exactcpt.pipeline.packing import PACKINGS, PackingName, pack
 from exactcpt.pipeline.whatif import (
     Counter,
     Exposure,
-    Occurrences,
+    OrderedLengths,
     SourceExposure,
     weigh,
     windows_opened,
@@ -39,7 +39,7 @@ def count(groups, window: int, packing: PackingName) -> Exposure:
     counter = Counter(window, packing, NAMES, longest)
     for group in groups:
         lengths = np.array([n for n, _ in group], np.int32)
-        counter.add(Occurrences(lengths, np.array([s for _, s in group], np.int16)))
+        counter.add(OrderedLengths(lengths, np.array([s for _, s in group], np.int16)))
     return counter.exposure()
 
 
