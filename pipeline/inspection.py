@@ -286,9 +286,9 @@ def pack_command(store: str, settings: Settings) -> str:
     always = ("window", "packing", "tau", "alpha", "gamma")
     defaults = PackConfig.__dataclass_fields__
     flags: list[str] = []
-    for name, value in settings.items():
-        if name != "mixing" and (name in always or value != defaults[name].default):
-            flags += [f"--{name.replace('_', '-')}", _plain(value)]
+    for name in (name for name in defaults if name != "mixing"):
+        if name in always or settings[name] != defaults[name].default:
+            flags += [f"--{name.replace('_', '-')}", _plain(settings[name])]
     for source, asked in settings["mixing"].items():
         if asked != {"epochs": 1.0}:
             flags += [f"--{kind}={source}={_plain(value)}" for kind, value in asked.items()]

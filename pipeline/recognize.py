@@ -58,7 +58,7 @@ def _a_file(url: str) -> UsageError:
     if file_format is None:
         return UsageError("this is a file", where=url, expected=EITHER)
     return UsageError(
-        f"this is a file of a corpus ({file_format})",
+        f"this is a file of records ({file_format}), as a corpus has",
         where=url,
         expected=EITHER,
         fix=_tokenize(url),
