@@ -54,8 +54,9 @@ def context_codes(window: int) -> NDArray[np.uint8]:
     Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The codes of a
     segment of n tokens are the first n entries.
     """
-    edges = lower_edges(bucket_count(window))
-    codes = np.searchsorted(edges, np.arange(window), side="right").astype(np.uint8)
+    n = bucket_count(window)
+    sizes = np.diff(lower_edges(n), append=window)
+    codes = np.repeat(np.arange(1, n + 1, dtype=np.uint8), sizes)
     codes[0] = 0
     return codes
 

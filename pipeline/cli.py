@@ -91,7 +91,8 @@ TOKENIZE_OPTIONS = options(
         multiple=True,
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
-        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub. Repeatable.",
+        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub (where names do "
+        "not say it, or a folder has several). Repeatable.",
     ),
     setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
     setting("tokenizer_backend", "Which library encodes."),
@@ -315,6 +316,34 @@ def inspect(**flags: Any) -> None:
     from .inspect_command import run_inspect
 
     run_inspect(flags)
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--window", type=click.IntRange(0), metavar="N", help="This window.  [default: 0]")
+@click.option("--split", type=click.Choice(("train", "validation")), help="[default: train]")
+@click.option(
+    "--doc", metavar="ID", help="A document through its windows: its id, or #N for doc_index N."
+)
+@click.option(
+    "--heaviest",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=20,
+    metavar="[N]",
+    help="The segments with the most extra weight.  [N: 20]",
+)
+@click.option("--html", metavar="FILE", help="Write a page instead of printing.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def show(**flags: Any) -> None:
+    """Windows as a person reads them: text, documents, effective contexts, weights.
+
+    Without colour (in a pager, a file, or with NO_COLOR) the margin has the weights;
+    FORCE_COLOR=1 keeps the shades for `less -R`.
+    """
+    from .show import run_show
+
+    run_show(flags)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

@@ -348,6 +348,7 @@ def warnings_of(manifest: Manifest) -> list[str]:
         for name, asked in settings["mixing"].items()
         if asked.get("share") and not trained.get(name)
     ]
+    found += _unspent(settings, trained)
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
         found.append(
@@ -357,3 +358,17 @@ def warnings_of(manifest: Manifest) -> list[str]:
     if settings["validation_fraction"] and not splits[VALIDATION]["windows"]:
         found.append("the validation set is empty: too few documents for its fraction")
     return found
+
+
+def _unspent(settings: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
+    """A budget of which a part is given to nobody."""
+    budget, mixing = settings["token_budget"], settings["mixing"]
+    shares = {name: asked["share"] for name, asked in mixing.items() if "share" in asked}
+    total = sum(Fraction(str(share)) for share in shares.values())
+    others = any(tokens for name, tokens in trained.items() if name not in shares)
+    if budget is None or others or total >= 1:
+        return []
+    return [
+        f"the shares of the token budget add up to {float(total):g}, and no other source takes the "
+        f"rest: {sum(trained.values()):,} tokens are trained on, of {budget:,}"
+    ]

@@ -191,10 +191,10 @@ def fill_documents(
 
     def tables() -> Iterator[Any]:
         for part in documents.parts:
-            wanted = [names.index_name(part.part), names.part_name(part.part)]
-            with store.local_copies(wanted) as local:
+            name = names.index_name(part.part)
+            with store.local_copies([name]) as local:
                 chosen = selected(part, task, repeated, quotas[part.source])
-                ids, hashes = read_ids(local[wanted[1]]), read_index(local[wanted[0]]).hashes
+                ids, hashes = read_ids(store, part.part), read_index(local[name]).hashes
                 yield documents_table(part, ids, hashes, chosen)
 
     written = write_documents(out, documents.name, tables())

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
-from .buckets import bucket_count, histogram, targets_in
+from .buckets import histogram, targets_in
 from .packing import Packing, PackingName, pack, reorder_windows
 from .runs import runs
 from .selection import Quota, copies, is_validation, rank
@@ -303,14 +303,11 @@ def _plan_split(
 def _share(
     documents: NDArray[np.int32], segments: NDArray[np.int32], window: int
 ) -> dict[str, Any]:
-    counts = (
-        histogram(segments, window) if len(segments) else np.zeros(bucket_count(window), np.int64)
-    )
     return {
         "documents": len(documents),
         "tokens": int(documents.sum(dtype=np.int64)),
         "targets": targets_in(segments),
-        "histogram": counts.tolist(),
+        "histogram": histogram(segments, window).tolist(),
     }
 
 

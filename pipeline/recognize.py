@@ -6,8 +6,8 @@ from typing import Any
 
 from ..schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from .formats import format_of
 from .job import JOB
-from .sources import format_of
 from .storage import Folder, resolve
 
 __all__ = ["open_finished"]

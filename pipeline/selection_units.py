@@ -9,9 +9,8 @@ need. Measures and candidates are what the parts of a source contribute: tokens 
 documents of the bin in which the source's token target is met. No document becomes an element.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -58,7 +57,6 @@ __all__ = [
     "part_runs",
     "plain_quotas",
     "quotas",
-    "select_alone",
     "selected",
     "spread_hashes",
     "targets",
@@ -355,33 +353,3 @@ def quotas(
 def plain_quotas(task: PackTask) -> dict[str, Quota]:
     """Every source once: what there is to say where nothing is mixed."""
     return {name: Quota(Fraction(1)) for name in task.sources}
-
-
-def select_alone(task: PackTask) -> dict[str, Quota]:
-    """The quota of each source of a store, as the graph finds them, in this process alone.
-
-    Args:
-        task: what to select; `out` is not used.
-    """
-    with tempfile.TemporaryDirectory(prefix="exactcpt-") as folder:
-        return _quotas_in(replace(task, out=folder))
-
-
-def _quotas_in(task: PackTask) -> dict[str, Quota]:
-    if not task.mixes:
-        return plain_quotas(task)
-    part_run = part_runs(task.parts) if task.dedup else []
-    ordinals = [spread_hashes(run, task) for run in part_run]
-    ranges = range(hash_ranges(task.parts)) if task.dedup else ()
-    found = [find_repeated(hash_range, task, ordinals) for hash_range in ranges]
-    repeated = dict(pair for run in part_run for pair in merge_repeated(run, task, found))
-    measures: dict[str, list[Measure]] = {name: [] for name in task.sources}
-    for part in task.parts:
-        source, one = measure(part, task, repeated)
-        measures[source] = [Measure.total([*measures[source], one])]
-    wanted = targets(None, task, {name: Measure.total(m) for name, m in measures.items()})
-    chosen: dict[str, list[Any]] = {name: [] for name in task.sources}
-    for part in task.parts:
-        for source, some in candidates(part, task, repeated, wanted):
-            chosen[source].append(some)
-    return quotas(None, task, wanted, chosen)

@@ -85,7 +85,11 @@ def _batches(rows: Any, size: int) -> Iterator[Any]:
 
 
 class _Gather:
-    """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed."""
+    """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
+
+    Parts of a remote store are downloaded then and kept to the end of the shard: its windows are
+    drawn from all over their group, so scratch must hold about the group, 4 bytes a token.
+    """
 
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
         self._store, self._parts, self._window, self._pad_id = store, parts, window, pad_id

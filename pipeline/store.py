@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
-from .ipc import map_batches, write_batches
+from .ipc import map_batches, read_column, write_batches
 from .job import JOB
 from .jsonl import Batch, Fields, Rejected, Strings
 from .sources import Split, join_small, read_member
@@ -372,9 +372,9 @@ def read_index(path: Path) -> PartIndex:
     )
 
 
-def read_ids(path: Path) -> Any:
+def read_ids(store: Folder, part: str) -> Any:
     """The ids of a part's documents: a StringArray."""
-    return pa.concat_arrays([batch["id"] for batch in map_batches(path)])
+    return read_column(store, names.part_name(part), "id")
 
 
 def open_tokens(path: Path) -> PartTokens:

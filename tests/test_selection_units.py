@@ -26,7 +26,6 @@ from exactcpt.pipeline.selection_units import (
     part_runs,
     plain_quotas,
     quotas,
-    select_alone,
     selected,
     spread_hashes,
     targets,
@@ -185,8 +184,7 @@ def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size
     task = task_of(folder, refs, dedup=dedup, mixing=mixing, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection_units, "DOCUMENTS_PER_RUN", run_size)
-        quotas, repeated, copies = select(task)
-        assert select_alone(task) == quotas
+        _, repeated, copies = select(task)
     assert copies == select_slowly(task, parts)
     values = [value for _, some in parts for value, _ in some]
     expected = [i for i, value in enumerate(values) if value in values[:i]]
@@ -204,9 +202,7 @@ def test_copies_by_budget(tmp_path_factory, parts, dedup, mixing, budget):
     refs = write_indices(folder, parts)
     task = task_of(folder, refs, dedup=dedup, mixing=mixing, token_budget=budget)
     assert task.mixes
-    quotas, _, copies = select(task)
-    assert copies == select_slowly(task, parts)
-    assert select_alone(task) == quotas
+    assert select(task)[2] == select_slowly(task, parts)
 
 
 def test_a_source_of_which_everything_validates(tmp_path):
@@ -275,21 +271,12 @@ def test_repeated_documents_are_found_once(tmp_path, monkeypatch):
     assert len(times) == 4 + 4 + 2
 
 
-def test_selecting_alone_leaves_nothing_behind(tmp_path):
-    parts = [("a", [(i, 3) for i in (1, 2, 2, 1, 5)])]
-    task = task_of(
-        tmp_path, write_indices(tmp_path, parts), dedup=True, mixing={"a": Epochs(Fraction(5, 2))}
-    )
-    assert select_alone(task)["a"].copies == Fraction(5, 2)
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_source_without_documents_has_the_copies_asked_for(tmp_path):
     refs = write_indices(tmp_path, [("a", [(2**40, 10)])])
     mixing = {"a": Epochs(Fraction(1)), "none": Epochs(Fraction(3))}
-    assert select_alone(task_of(tmp_path, refs, mixing=mixing))["none"].copies == 3
+    assert select(task_of(tmp_path, refs, mixing=mixing))[0]["none"].copies == 3
     plain = {"a": Epochs(Fraction(1)), "none": Epochs(Fraction(1))}
-    assert select_alone(task_of(tmp_path, refs, mixing=plain))["none"].copies == 1
+    assert select(task_of(tmp_path, refs, mixing=plain))[0]["none"].copies == 1
 
 
 @pytest.mark.parametrize(
@@ -301,10 +288,10 @@ def test_a_source_is_not_seen_more_often_than_anybody_can_want(tmp_path, mixing,
     train = values[~is_validation(values, Fraction(1, 4), 0)][:10]
     parts = [("a", [(int(value), 1000) for value in train])]
     refs = write_indices(tmp_path, parts)
-    chosen = select_alone(task_of(tmp_path, refs, mixing=mixing, token_budget=budget))
+    chosen = select(task_of(tmp_path, refs, mixing=mixing, token_budget=budget))[0]
     assert chosen["a"].copies == 1000
     with pytest.raises(ExactcptError) as error:
-        select_alone(task_of(tmp_path, refs, mixing=mixing, token_budget=budget + 1000))
+        select(task_of(tmp_path, refs, mixing=mixing, token_budget=budget + 1000))
     assert str(error.value) == (
         "source 'a' would be seen 1,001 times\n"
         "  expected: at most 1,000 times: it has 10,000 training tokens\n"

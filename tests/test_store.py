@@ -163,7 +163,7 @@ def test_the_files_of_a_part(tmp_path, corpus):
     assert pa.ipc.open_file(part).schema.equals(part_schema("a"), check_metadata=True)
     assert pa.ipc.open_file(index).schema == index_schema()
     found = read_store(store)
-    assert read_ids(part).to_pylist() == [d.id for d in found]
+    assert read_ids(Folder(str(store)), "000000-0000").to_pylist() == [d.id for d in found]
     read = read_index(index)
     assert read.lengths.tolist() == [len(d.tokens) for d in found]
     assert [h.tobytes() for h in read.hashes] == [d.content_hash for d in found]
