@@ -358,9 +358,8 @@ def test_paths_that_are_something_else(store: Path, shards: Path, tmp_path: Path
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     empty.mkdir()
     corpus = write_jsonl(tmp_path / "corpus" / "a.jsonl", [{"text": "a"}])
-    tokenize = (
-        "  fix:      make a token store of it: "
-        "exactcpt tokenize --source NAME={} --tokenizer PATH\n"
+    sample = (
+        "  fix:      inspect a sample of it: exactcpt inspect --source NAME={} --tokenizer PATH\n"
     )
     cases: list[tuple[Path | str, str]] = [
         (missing, f"there is nothing at this path\n  where:    {missing}\n{EITHER}"),
@@ -368,12 +367,12 @@ def test_paths_that_are_something_else(store: Path, shards: Path, tmp_path: Path
         (
             corpus,
             f"this is a file of records (jsonl), as a corpus has\n  where:    {corpus}\n{EITHER}"
-            + tokenize.format(corpus),
+            + sample.format(corpus),
         ),
         (
             corpus.parent,
             "this is a folder with 1 files of records (jsonl), as a corpus has\n"
-            f"  where:    {corpus.parent}\n{EITHER}" + tokenize.format(corpus.parent),
+            f"  where:    {corpus.parent}\n{EITHER}" + sample.format(corpus.parent),
         ),
         (
             shards / "train",
