@@ -313,7 +313,7 @@ EITHER = "  expected: the folder of a token store or shard set\n"
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        (["--window", "1"], "window is 1\n  where:    --window 1\n  expected: 2 to 1,073,741,824"),
+        (["--window", "1"], "window is 1\n  where:    --window 1\n  expected: 2 to 16,777,216"),
         (
             ["--window", "64,4096", "--tau", "100"],
             "tau is 100\n  where:    --window 64 --tau 100\n  expected: 0 to 63",
