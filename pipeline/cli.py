@@ -335,6 +335,8 @@ def reweigh(**flags: Any) -> None:
 @click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--html", metavar="FILE", help="Write a page for a browser, with sliders.")
+@click.option("--svg", metavar="FILE", help="Write the charts as a picture.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def inspect(**flags: Any) -> None:
     """See where the supervision goes, before anything is trained: histograms and weights.
