@@ -30,7 +30,6 @@ __all__ = [
     "checksum",
     "is_local_url",
     "open_input",
-    "place_of",
     "resolve",
 ]
 
@@ -325,12 +324,6 @@ class _RemoteFile(io.RawIOBase):
             expected=f"{self._size:,} bytes in all, as it is listed",
             fix="run the same command again: it goes on where it stopped",
         )
-
-
-def place_of(url: str) -> tuple[Folder, str]:
-    """The folder that a file is in, and its name there; the name is empty if it ends in a slash."""
-    parent, _, name = url.rpartition("/")
-    return Folder(parent or ("/" if url.startswith("/") else ".")), name
 
 
 def _is_temporary(name: str) -> bool:

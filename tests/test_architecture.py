@@ -18,8 +18,10 @@ REPOSITORY = Path(__file__).parents[1]
 # Every module of pipeline/ is in one layer.
 LAYERS = {
     "core": {
+        "estimation",
         "__init__",
         "buckets",
+        "choices",
         "context",
         "exact",
         "packing",
@@ -73,6 +75,8 @@ LAYERS = {
         "inspection",
         "pack_job",
         "prepare_job",
+        "sample_inspection",
+        "sampling",
         "reweigh",
         "show",
         "tokenize_job",
