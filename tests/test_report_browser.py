@@ -479,11 +479,14 @@ def test_a_sample_says_that_it_is_one(opened):
     subject["kind"] = "sample"
     subject["sample"] = {"fraction": 0.02, "documents": 40, "tokens": 9000, "resamples": 200}
     row = subject["rows"][0]
-    row["intervals"] = {"level": 0.95, "shares": [[0.1, 0.2]] * len(row["buckets"])}
+    shares = [[0.1, 0.2]] * len(row["buckets"])
+    row["intervals"] = {"level": 0.95, "shares": shares, "windows": [20, 1500.5]}
     shown = opened(inspection)
     assert shown.text("sample") == (
-        "All figures are estimates from a sample of 2.0%: 40 documents, 9,000 tokens."
+        "All figures are estimates from a sample of 2.0%: 40 documents, 9,000 tokens. "
+        "Ranges are 95% intervals."
     )
+    assert "20 to 1,501; " in shown.page.locator(".figures").inner_text()
     assert "10.0% to 20.0%" in shown.page.locator("table.buckets tbody tr").first.inner_text()
 
 
