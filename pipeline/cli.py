@@ -124,7 +124,12 @@ RUN_OPTIONS = options(
         "--runner",
         help="embedded, or any runner of Beam; its options go after --.  [default: embedded]",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace what another job has written there."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Write the output anew, whatever job has written there before. prepare keeps a token "
+        "store of the same settings and inputs.",
+    ),
 )
 
 OUTPUT_OPTIONS = options(

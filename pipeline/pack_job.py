@@ -14,8 +14,7 @@ from ..schemas.shard import SPLITS, TRAIN, VALIDATION
 from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact
-from .halt import read_halt
-from .job import JOB, State, begin, locked
+from .job import JOB, State, begin
 from .pack_units import number_shards
 from .plan import PartRef, PlanSettings, make_groups
 from .probe import SHARD_BYTES_PER_TOKEN, require_space
@@ -93,7 +92,7 @@ def pack(
     Args:
         config: what to pack, and how.
         store: a finished token store.
-        out: where the shard set is written.
+        out: where the shard set is written; must be locked.
         settings: where the graph runs.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
@@ -103,15 +102,14 @@ def pack(
     """
     manifest, digest = read_store(store)
     state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
-    with locked(out):
-        if begin(out, state, OWNED, overwrite=overwrite):
-            return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
-        parts = _parts(manifest, store)
-        task = _task(config, manifest, parts, store, out)
-        require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
-        _run(task, config, settings, console)
-        out.write("tokenizer.json", store.read("tokenizer.json"))
-        return _finish(task, state, manifest, digest, out), False
+    if begin(out, state, OWNED, overwrite=overwrite):
+        return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+    parts = _parts(manifest, store)
+    task = _task(config, manifest, parts, store, out)
+    require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
+    _run(task, config, settings, console)
+    out.write("tokenizer.json", store.read("tokenizer.json"))
+    return _finish(task, state, manifest, digest, out), False
 
 
 def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
@@ -194,12 +192,7 @@ def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Con
     out = Folder(task.out)
     groups = make_groups(task.parts, config.group_tokens, config.seed)
     with Progress(console, "pack", _Look(out, task, len(groups))) as progress:
-
-        def poll() -> None:
-            progress.poll()
-            read_halt(out)
-
-        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, poll)
+        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, out, progress.poll)
 
 
 class _Look:
@@ -261,7 +254,7 @@ def _finish(
     }
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
-        if name not in (f"{JOB}/state.json", f"{JOB}/lock", f"{JOB}/prepared.json"):
+        if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
             out.remove(name)
     return manifest
 

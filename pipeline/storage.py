@@ -136,6 +136,13 @@ class Folder:
         with suppress(FileNotFoundError):
             fs.rm(path, recursive=True)
 
+    def remove_if_empty(self, name: str = "") -> None:
+        """Removes a subfolder, or the folder itself, if it holds nothing; only disks have such."""
+        _, path = resolve(self.url_of(name).rstrip("/"))
+        if self.is_local:
+            with suppress(OSError):
+                Path(path).rmdir()
+
     def write(self, name: str, data: bytes) -> PartFile:
         """Writes a file whole."""
         with self.create(name) as scratch:

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
-from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump, parse
 from .config import PackConfig, SourceConfig, TokenizeConfig
-from .halt import clear_halt, read_halt
+from .halt import clear_halt
 from .job import JOB, State, begin, locked
 from .jsonl import Fields
 from .probe import Estimate, Probe, estimate, look_at
@@ -34,7 +34,14 @@ from .tokenization import (
 )
 from .tokenize_units import scan_tasks
 
-__all__ = ["OWNED", "TokenizePlan", "estimate_job", "plan_tokenize", "tokenize"]
+__all__ = [
+    "OWNED",
+    "TokenizePlan",
+    "estimate_job",
+    "plan_tokenize",
+    "refuse_left_out",
+    "tokenize",
+]
 
 OWNED = ("tokenizer.json", "parts", "rejected")
 TOKENIZER = "tokenizer.json"
@@ -227,7 +234,7 @@ def tokenize(
     *,
     overwrite: bool,
     probes: Mapping[str, Probe],
-) -> Manifest | None:
+) -> tuple[Manifest, bool]:
     """Runs the job.
 
     Args:
@@ -239,11 +246,18 @@ def tokenize(
         probes: the beginnings of the sources.
 
     Returns:
-        The store's manifest, or None where an equal job had finished before.
+        The store's manifest, and whether an equal job had finished before.
+
+    Raises:
+        ExactcptError: that job has left out more than is allowed now.
     """
     with locked(store):
         if begin(store, plan.state, OWNED, overwrite=overwrite):
-            return None
+            manifest = parse(store.read(MANIFEST), store.url_of(MANIFEST), TOKEN_STORE)
+            refuse_left_out(manifest, plan.config, store)
+            return manifest, True
+        if plan.config.on_bad_file == "fail":
+            store.remove_tree(f"{JOB}/bad")  # of a run that was to leave such files out
         store.write(TOKENIZER, plan.tokenizer.json)
         backend, fallback = _decide_backend(store, plan, probes, console)
         try:
@@ -259,7 +273,7 @@ def tokenize(
             _start_again(store, fallback)
             _run_to_end(plan, store, settings, console, "tokenizers")
             backend = "tokenizers"
-        return _finish(plan, store, backend, fallback)
+        return _finish(plan, store, backend, fallback), False
 
 
 def _decide_backend(
@@ -312,14 +326,10 @@ def _run_to_end(
         _forget_outdated(store, splits)
         with Progress(console, "tokenize", _Look(store, len(splits))) as progress:
 
-            def poll(progress: Progress = progress) -> None:
-                progress.poll()
-                read_halt(store)
-
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
 
-            run(build, settings, poll)
+            run(build, settings, store, progress.poll)
 
 
 def _bad_files(store: Folder) -> dict[str, str]:
@@ -469,3 +479,32 @@ def _refuse_too_many_rejected(
         expected=f"at most {plan.config.max_rejected:.2%}",
         fix="mend the input, or allow more with --max-rejected and run again",
     )
+
+
+def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) -> None:
+    """Refuses finished output that has left out more than is allowed now.
+
+    Args:
+        manifest: of a token store, or of shards made from one.
+        config: what is allowed now.
+        folder: where the output is.
+
+    Raises:
+        ExactcptError: it lacks bad files, or too many records.
+    """
+    skipped = [i for i in manifest["inputs"] if i["skipped"]]
+    if skipped and config.on_bad_file == "fail":
+        raise ExactcptError(
+            f"{folder.url} is finished, but without {len(skipped):,} bad files, such as "
+            f"{skipped[0]['path']} ({skipped[0]['skipped']})",
+            fix="accept that with --on-bad-file skip, or mend them and use --overwrite",
+        )
+    read = [source["read"] for source in manifest["sources"]]
+    rejected = sum(sum(r["rejected"].values()) for r in read)
+    records = rejected + sum(r["documents"] + sum(r["dropped"].values()) for r in read)
+    if rejected > config.max_rejected * records:
+        raise ExactcptError(
+            f"{folder.url} is finished, but {rejected:,} of {records:,} records were rejected",
+            expected=f"at most {config.max_rejected:.2%}",
+            fix="mend the input and use --overwrite, or allow more with --max-rejected",
+        )

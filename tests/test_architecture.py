@@ -28,6 +28,7 @@ LAYERS = {
         "job",
         "jsonl",
         "pack_units",
+        "places",
         "plan",
         "probe",
         "progress",
@@ -42,7 +43,7 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "tokenize_job"},
+    "jobs": {"commands", "pack_job", "prepare_job", "tokenize_job"},
     "cli": {"cli"},
 }
 MAY_IMPORT = {

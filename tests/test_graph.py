@@ -5,7 +5,6 @@ import json
 import shutil
 from collections import Counter
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from stores import (
 
 from exactcpt.pipeline.exact import Exact
 from exactcpt.pipeline.graph import pack_graph, tokenize_graph
-from exactcpt.pipeline.halt import read_halt
 from exactcpt.pipeline.plan import PlanSettings, make_groups
 from exactcpt.pipeline.runner import RunSettings, run
 from exactcpt.pipeline.selection import Epochs, Share, is_validation, rank
@@ -84,7 +82,7 @@ def run_tokenize(inputs, store: Path, settings: RunSettings) -> None:
     def build(p, lanes):
         tokenize_graph(p, task, scan_tasks(splits), splits, lanes)
 
-    run(build, settings, partial(read_halt, Folder(str(store))))
+    run(build, settings, Folder(str(store)))
 
 
 def pack_task(store: Path, out: Path, **changes) -> PackTask:
@@ -118,7 +116,7 @@ def run_pack(task: PackTask, settings: RunSettings) -> None:
     def build(p, lanes):
         pack_graph(p, task, groups, lanes)
 
-    run(build, settings, partial(read_halt, Folder(task.out)))
+    run(build, settings, Folder(task.out))
 
 
 MIXED = {
