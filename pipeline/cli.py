@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from ..schemas.errors import ExactcptError
-from .config import CHOICES, MAX_WORKERS, SETTINGS, parse_size
+from ..schemas.sizes import parse_size
+from .config import CHOICES, MAX_WORKERS, SETTINGS
 
 __all__ = ["cli", "main", "run_command"]
 

@@ -19,13 +19,14 @@ Weights are float32, rounded once from float64.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..schemas import shard
 from ..schemas.errors import UsageError
+from .config import WeightingName
 from .shard_set import ShardSet
 
 __all__ = [
@@ -34,11 +35,9 @@ __all__ = [
     "BySegment",
     "Shuffled",
     "Weighting",
-    "WeightingName",
     "make_weighting",
 ]
 
-WeightingName = Literal["exact", "uniform", "matched", "document", "shuffled", "tail_flat", "table"]
 WEIGHTINGS: tuple[WeightingName, ...] = get_args(WeightingName)
 
 UNDECIDED = 255
