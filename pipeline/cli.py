@@ -232,6 +232,30 @@ def verify(**flags: Any) -> None:
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
 
 
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--tau", type=SIZE, help="Where the tail begins, in tokens of effective context.")
+@click.option("--alpha", type=float, help="Mean extra weight of the tail's targets.")
+@click.option("--gamma", type=float, help="Exponent of the inverse frequency.")
+@click.option("--epsilon", type=float, help="Added to a bucket's share before the power.")
+@click.option("--max-weight", type=float, help="Ceiling for a weight; inf for none.")
+@click.option("--table", metavar="FILE", help="A weight table (JSON) instead of the formula.")
+@click.option("--out", metavar="DIR", help="The shard set to write.")
+@click.option("--table-only", is_flag=True, help="Write the weight table, to --out or stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace what another job has written there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def reweigh(**flags: Any) -> None:
+    """The same shards with other weights, without the token store.
+
+    What is not given stays as it is in SHARDS. The result is what `pack` would write.
+    """
+    from .reweigh import run_reweigh
+
+    run_reweigh(flags)
+
+
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)

@@ -24,7 +24,7 @@ from .selection import Epochs, Mixing, Share
 from .selection_units import PackTask
 from .storage import Folder
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of"]
+__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of", "warnings_of"]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
@@ -233,7 +233,6 @@ def _finish(
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = _summaries(out, "documents")
     sources = [_source(s, plans, task.settings.window) for s in store_manifest["sources"]]
-    trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
     manifest: Manifest = {
         "format": SHARD_SET,
         "format_version": 1,
@@ -247,11 +246,9 @@ def _finish(
         "shards": {split: _summaries(out, split) for split in SPLITS},
         "documents": documents,
         "store": {"manifest_xxh3_128": digest},
-        "warnings": [
-            *store_manifest["warnings"],
-            *_warnings(task, weights["table"], splits, trained),
-        ],
+        "warnings": store_manifest["warnings"],
     }
+    manifest["warnings"] = [*store_manifest["warnings"], *warnings_of(manifest)]
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
         if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
@@ -302,26 +299,25 @@ def _source(
     }
 
 
-def _warnings(
-    task: PackTask,
-    table: Sequence[Mapping[str, Any]],
-    splits: Mapping[str, Any],
-    trained: Mapping[str, int],
-) -> list[str]:
-    """What a person should know; `trained` is the training tokens of each source."""
+def warnings_of(manifest: Manifest) -> list[str]:
+    """What a person should know of a shard set, beside the warnings of its token store."""
     found: list[str] = []
+    settings, splits = manifest["settings"], manifest["splits"]
+    table = manifest["weights"]["table"]
+    trained = {s["name"]: s["splits"][TRAIN]["tokens"] for s in manifest["sources"]}
     if not splits[TRAIN]["windows"]:
         found.append("there are no training windows: every document validates or was dropped")
     elif not any(row["in_tail"] for row in table):
         largest = max((row["high"] for row in table if row["targets"]), default=0)
         found.append(
-            f"the tail is empty: no target has an effective context of {task.exact.tau} (tau) or "
-            f"more, the longest are in the bucket that ends at {largest}; all weights are 1"
+            f"the tail is empty: no target has an effective context of {settings['tau']} (tau) or "
+            f"more, the longest are in the bucket that ends at {largest}"
+            + ("" if "table" in settings else "; all weights are 1")
         )
     found += [
         f"source {name!r} has a share of the budget, but no training documents"
-        for name, asked in task.mixing.items()
-        if isinstance(asked, Share) and asked.share and not trained.get(name)
+        for name, asked in settings["mixing"].items()
+        if asked.get("share") and not trained.get(name)
     ]
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
@@ -329,6 +325,6 @@ def _warnings(
             f"bucket {heavy[0]['low']}-{heavy[0]['high']} has weight {heavy[0]['weight']:.1f}: few "
             "targets will dominate; lower alpha or gamma, or set max_weight"
         )
-    if task.settings.validation_fraction and not splits[VALIDATION]["windows"]:
+    if settings["validation_fraction"] and not splits[VALIDATION]["windows"]:
         found.append("the validation set is empty: too few documents for its fraction")
     return found

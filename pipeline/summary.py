@@ -113,7 +113,8 @@ def weight_table(weights: Mapping[str, Any]) -> Any:
         )
     table.columns[3].justify = "left"
     budget, alpha = weights["budget"], weights["alpha"]
-    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, alpha {alpha:g}"
+    asked = "as given" if alpha is None else f"alpha {alpha:g}"
+    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, {asked}"
     return table
 
 

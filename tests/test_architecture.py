@@ -32,7 +32,9 @@ LAYERS = {
         "plan",
         "probe",
         "progress",
+        "reweigh_units",
         "selection_units",
+        "shard_set",
         "shards",
         "sources",
         "storage",
@@ -43,7 +45,7 @@ LAYERS = {
         "verify",
     },
     "beam": {"graph", "processes", "runner", "transforms", "worker"},
-    "jobs": {"commands", "pack_job", "prepare_job", "tokenize_job"},
+    "jobs": {"commands", "pack_job", "prepare_job", "reweigh", "tokenize_job"},
     "cli": {"cli"},
 }
 MAY_IMPORT = {

@@ -329,7 +329,7 @@ def test_every_key_is_required_and_no_other_is_allowed(kind):
         (SHARD_SET, lambda m: m["weights"].update(table=[]), "$.weights.table"),
         (
             SHARD_SET,
-            lambda m: m["weights"]["table"][1].update(weight=0.9),
+            lambda m: m["weights"]["table"][1].update(weight=0),
             "$.weights.table[1].weight",
         ),
         (
