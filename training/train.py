@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -60,12 +60,14 @@ class Outcome:
         step: the last step taken.
         steps: of the whole run.
         checkpoint: the newest.
+        is_first: whether this is the rank that speaks for all.
     """
 
     finished: bool
     step: int
     steps: int
     checkpoint: Path
+    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class _Loop:
         self._write("end", {"step": at.step, "status": "stopped" if stopped else "finished"})
         newest = self.checkpoints.latest()
         assert newest is not None
-        return Outcome(not stopped, at.step, self.steps, newest)
+        return Outcome(not stopped, at.step, self.steps, newest, self.world.is_first)
 
     @property
     def _accumulation(self) -> int:
@@ -295,7 +297,10 @@ class _Loop:
             "mfu": self.flops.used(tokens, visible, seconds),
         }
         for shares in zip(*gathered, strict=True):
-            refuse_not_finite(shares, self.inputs.windows.where, self._last_good())
+            try:
+                refuse_not_finite(shares, self.inputs.windows.where, self._last_good())
+            except ExactcptError as error:
+                self.world.fail(error)
             record = step_record(shares, self.inputs.tail, self.config.clip_norm) | speed
             self._write("step", record)
             if self.log is not None:

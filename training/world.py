@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -71,8 +71,14 @@ class World:
             error = caught
         first = next((e for e in self.gather(error) if e is not None), None)
         if first is not None:
-            raise first from error
+            self.fail(first)
         return outcome  # type: ignore[return-value]
+
+    def fail(self, error: ExactcptError) -> NoReturn:
+        """Ends all ranks with an error that all know: the first raises it, the others say nothing."""
+        if self.is_first:
+            raise error
+        raise SystemExit(error.exit_code)
 
 
 @contextmanager
