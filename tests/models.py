@@ -1,6 +1,7 @@
 """Tiny models and packed batches for the tests of `training`."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def tiny_config(kind: str = "llama", **changes: Any) -> PreTrainedConfig:
 def packed(
     windows: Sequence[Sequence[int]], *, seed: int = 0, padded: bool = False
 ) -> dict[str, Tensor]:
-    """A batch from the segment lengths of each window; with `padded` its last segments are padding."""
+    """A batch from the segment lengths of each window; with `padded` the last ones are padding."""
     draw = torch.Generator().manual_seed(seed)
     length = sum(windows[0])
     ids = torch.randint(0, IDS, (len(windows), length), generator=draw)
@@ -70,5 +71,5 @@ def documents(batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
                 if name != "cu_seqlens"
             },
         }
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in pairwise(edges)
     ]

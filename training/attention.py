@@ -1,23 +1,26 @@
 """Causal attention in which a token sees its own segment and nothing else.
 
-Hugging Face models guess where documents end, from `position_ids`, masks or caches, and some of the guesses
-silently let documents see each other. Here nothing is guessed. The boundaries travel with the call,
+Hugging Face models guess where documents end, from `position_ids`, masks or caches, and some of the
+guesses silently let documents see each other. Here nothing is guessed. The boundaries travel with
+the call,
 
-    cu_seqlens    int32 [n + 1]: where each segment begins in the batch flattened to B * L tokens, and B * L
-    max_seqlen    at least the longest segment: the window, always, so that a compiled graph is compiled once
+    cu_seqlens    int32 [n + 1]: where each segment begins in the batch flattened to B * L tokens,
+                  and B * L
+    max_seqlen    at least the longest segment: the window, always, so that graphs compile once
     block_mask    what `flex_mask` makes of them, for `flex` alone
 
-as keywords of the model's forward, which hands them on to the attention function. What would change who sees whom by
-another way (a mask, a cache, a sliding window, dropout) is refused.
+as keywords of the model's forward, which hands them on to the attention function. What would change
+who sees whom by another way (a mask, a cache, a sliding window, dropout) is refused.
 
     varlen    torch's variable-length flash attention: CUDA, fp16 and bf16
     flex      flex_attention with a block mask: CUDA; on a CPU forward only
-    exact     plain softmax, segment by segment: any device, any type; what the others are compared with
+    exact     plain softmax, segment by segment: any device, any type; the others' yardstick
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -53,7 +56,7 @@ def register(backend: str) -> str:
         )
     name = f"exactcpt_{backend}"
     AttentionInterface.register(name, partial(_attend, _FUNCTIONS[backend]))
-    # Without a mask function of its own, transformers drops a mask that was passed in, and says nothing.
+    # Without a mask function, transformers drops a mask that was passed in, and says nothing.
     AttentionMaskInterface.register(name, _refuse_mask)
     return name
 
@@ -143,14 +146,12 @@ def _varlen(
     max_seqlen: int,
     block_mask: BlockMask | None,
 ) -> Tensor:
+    options: dict[str, Any] = {}
     if _VARLEN_GROUPS:
-        options = {"enable_gqa": key.shape[1] != query.shape[1]}
+        options["enable_gqa"] = key.shape[1] != query.shape[1]
     else:
-        key, value = (
-            heads.repeat_interleave(query.shape[1] // heads.shape[1], dim=1)
-            for heads in (key, value)
-        )
-        options = {}
+        repeats = query.shape[1] // key.shape[1]
+        key, value = (heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
     output = varlen_attn(
         _flat(query),
         _flat(key),
@@ -219,7 +220,7 @@ def _exact(
     return _windows(flat, query)
 
 
-# An operator of its own, because the loop over segments depends on data: a compiled graph holds it whole.
+# An operator of its own: the loop over segments depends on data, and a compiled graph cannot.
 @torch.library.custom_op("exactcpt::segment_attention", mutates_args=())
 def segment_attention(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
@@ -295,18 +296,21 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 segment_attention.register_autograd(_backward, setup_context=_save_for_backward)
 
 
-def _segments(key: Tensor, value: Tensor, cu_seqlens: Tensor):
+def _segments(
+    key: Tensor, value: Tensor, cu_seqlens: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yields every segment's place, keys and values [H_kv, n, D], in fp32 at least."""
     edges = cu_seqlens.tolist()
     if edges[0] != 0 or edges[-1] != len(key) or edges != sorted(edges):
         raise ValueError(f"cu_seqlens does not rise from 0 to the {len(key)} tokens of the batch")
     exact = torch.promote_types(key.dtype, torch.float32)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         segment = slice(start, stop)
-        yield segment, *(heads[segment].to(exact).transpose(0, 1) for heads in (key, value))
+        keys, values = (heads[segment].to(exact).transpose(0, 1) for heads in (key, value))
+        yield segment, keys, values
 
 
-def _query_blocks(query: Tensor, segment: slice, keys: Tensor):
+def _query_blocks(query: Tensor, segment: slice, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yields places and queries [H_kv, H / H_kv, m, D] of a segment, in the type of the keys."""
     for start in range(segment.start, segment.stop, QUERY_BLOCK):
         rows = slice(start, min(start + QUERY_BLOCK, segment.stop))
@@ -324,7 +328,7 @@ def _join(grouped: Tensor) -> Tensor:
 
 
 def _softmax(queries: Tensor, keys: Tensor, first: int, scaling: float) -> Tensor:
-    """Attention of queries first, first + 1, ... of a segment over the keys up to the last of them."""
+    """Attention of a segment's queries from `first` on, over the keys up to the last of them."""
     seen = first + queries.shape[-2]
     scores = queries @ keys[:, None, :seen].transpose(-1, -2) * scaling
     later = torch.ones(queries.shape[-2], seen, dtype=torch.bool, device=scores.device).triu(

@@ -1,7 +1,7 @@
 """A Hugging Face causal language model made ready for training on packed windows.
 
-`build` makes it (and refuses what would leak between documents), `TrainModel` is one forward pass from
-a batch to its share of the step's loss, `parallelize` spreads it over ranks.
+`build` makes it (and refuses what would leak between documents), `TrainModel` is one forward pass
+from a batch to its share of the step's loss, `parallelize` spreads it over ranks.
 """
 
 from functools import partial
@@ -33,8 +33,8 @@ WEIGHT_TYPES = (torch.float32, torch.float64)
 class TrainModel(nn.Module):
     """A causal language model whose forward ends with the loss.
 
-    The loss belongs into the forward of the outermost module: there, and only there, `lm_head.weight` is
-    whole under FSDP2.
+    The loss belongs into the forward of the outermost module: there, and only there,
+    `lm_head.weight` is whole under FSDP2.
 
     Attributes:
         causal_lm: the Hugging Face model, with fp32 weights.
@@ -67,9 +67,9 @@ class TrainModel(nn.Module):
             denominator: fp32 or fp64 scalar: D of the whole step (see `loss`).
 
         Returns:
-            The micro-batch's share of the step's loss; fp64 [4, buckets] of sums over the supervised
-            targets of each effective-context bucket: ce, targets, w, w * ce; and [B] the sum of ce
-            of every window. The last two have no gradient.
+            The micro-batch's share of the step's loss; fp64 [4, buckets] of sums over the
+            supervised targets of each effective-context bucket: ce, targets, w, w * ce; and [B] the
+            sum of ce of every window. The last two have no gradient.
         """
         if loss_weights.dtype not in WEIGHT_TYPES:
             raise TypeError(f"loss_weights are {loss_weights.dtype}, expected torch.float32")
@@ -238,7 +238,7 @@ def parallelize(
     *,
     dtype: torch.dtype,
     checkpointing: bool = False,
-    compile: bool = False,
+    compiled: bool = False,
 ) -> None:
     """Shards the model over a mesh of one dimension, in place; one rank will do.
 
@@ -250,22 +250,23 @@ def parallelize(
         mesh: of one dimension.
         dtype: of the computation; the sharded weights and the optimizer's state keep theirs.
         checkpointing: recompute each block's activations in the backward pass.
-        compile: compile each block.
+        compiled: compile each block.
     """
     policy = MixedPrecisionPolicy(
         param_dtype=dtype,
         reduce_dtype=torch.promote_types(dtype, torch.float32),
         cast_forward_inputs=False,  # it would round the loss weights
     )
-    blocks = model.causal_lm.base_model.layers
-    for block in blocks:
-        forward = torch.compile(block.forward) if compile else block.forward
+    blocks = model.causal_lm.base_model.get_submodule("layers").children()
+    modules = [*blocks, model]
+    for block in modules[:-1]:
+        forward = torch.compile(block.forward) if compiled else block.forward
         if checkpointing:
             forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
         block.forward = forward
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
-    for module in (*blocks, model):
+    for module in modules:
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # gloo cannot scale while it reduces
