@@ -33,3 +33,16 @@ def shard_set(folder: Path, *, times: int = 1, **settings: Any) -> Path:
     digest = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
     edit_manifest(folder, lambda manifest: manifest["tokenizer"].update(sha256=digest))
     return folder
+
+
+def model_folder(folder: Path, **changes: Any) -> Path:
+    """A Hugging Face folder with a tiny model of random weights and the bundled tokenizer."""
+    import torch
+    from models import tiny_config
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = tiny_config(**({"vocab_size": 4096} | changes))
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    shutil.copy(DATA / "tokenizer.json", folder / "tokenizer.json")
+    return folder

@@ -13,8 +13,11 @@ from .shard_set import ShardSet
 __all__ = ["check_agreement", "model_fingerprint"]
 
 PROBE = (
-    "The quick brown fox, 12345.678 km away;\tisn't it?\n\n  def f(x):\n    return x ** 2  # \u00b2\n"
-    "\u00dcber na\u00efve caf\u00e9s \u2014 \u6f22\u5b57\u304b\u306a \ud55c\uad6d\uc5b4 \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0627\u0644\u0639\u0631\u0628\u064a\u0629 \U0001f642 e\u0301"
+    "The quick brown fox, 12345.678 km away;\tisn't it?\n\n"
+    "  def f(x):\n    return x ** 2  # \u00b2\n"
+    "\u00dcber na\u00efve caf\u00e9s \u2014 \u6f22\u5b57\u304b\u306a \ud55c\uad6d\uc5b4 "
+    "\u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0627\u0644\u0639\u0631\u0628\u064a\u0629 "
+    "\U0001f642 e\u0301"
 )
 """Letters, digits, white space, code, and scripts that tokenizers treat in ways of their own."""
 

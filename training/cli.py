@@ -18,7 +18,7 @@ __all__ = ["STOPPED", "compare", "export", "train"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 STOPPED = 75
-"""Exit code of a run that SIGTERM has stopped, with its checkpoint: try again later, by sysexits.h."""
+"""Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
 
 HELP = {
     "shards": ("DIR", "The shard set to train on."),
@@ -176,7 +176,8 @@ def compare(
     runs: tuple[str, ...], as_json: bool, svg: str | None, html: str | None, **_: Any
 ) -> None:
     """Runs side by side: same windows or not, what differs, loss by effective context."""
-    from .compare import compare as run, picture
+    from .compare import compare as run
+    from .compare import picture
 
     found = run(runs)
     if as_json:

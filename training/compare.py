@@ -28,7 +28,7 @@ RUN_FORMAT = "exactcpt run"
 TRAINING = "training windows"
 
 PER_RUN = {"out", "seed", "weighting", "weight_table"}
-"""Settings in which runs may differ and still be compared: where they are, their seed, their arm."""
+"""Settings in which the runs of a comparison differ: where they are, their seed, their arm."""
 
 INCIDENTAL = {
     "save_every", "keep", "export_every", "log_every", "tensorboard", "loader_workers",
@@ -296,7 +296,8 @@ def _losses(baseline: dict[int, Run], others: dict[str, dict[int, Run]]) -> list
     if common:
         last = common[-max(1, len(common) // 10) :]
         records = {run.path: _added(run.steps[step] for step in last) for run in everyone}
-        title = f"{TRAINING}, steps {last[0]} to {last[-1]}"
+        span = f"step {last[0]}" if len(last) == 1 else f"steps {last[0]} to {last[-1]}"
+        title = f"{TRAINING} of {span}"
         found.append(_table(title, last[-1], records, baseline, others))
     return found
 

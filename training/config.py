@@ -241,8 +241,10 @@ def _typed(name: str, value: Any, path: str) -> Any:
     wanted, words = _WORDS[get_origin(KINDS[name]) or KINDS[name]]
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise UsageError(f"{name} is {value!r}", where=path, expected=words)
-    if name == "eval" and not all(isinstance(shards, str) for shards in value.values()):
-        raise UsageError(f"{name} is {value!r}", where=path, expected=words)
+    if isinstance(value, dict):
+        if not all(isinstance(shards, str) for shards in value.values()):
+            raise UsageError(f"{name} is {value!r}", where=path, expected=words)
+        return value
     return float(value) if KINDS[name] is float else value
 
 

@@ -103,7 +103,7 @@ def evaluate(model: nn.Module, ruler: Ruler, world: World) -> dict[str, Any]:
         "name": ruler.name,
         "window": ruler.windows.window,
         "windows": len(ruler.numbers),
-        "loss": float(sums[CE].sum() / targets) if targets else None,
+        "loss": float(sums[CE].sum() / max(targets, 1)),
         "targets": targets,
         "bucket_loss": bucket_losses(sums),
         "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),

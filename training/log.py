@@ -72,7 +72,7 @@ class RunLog:
         self._file = (run / LOG).open("a", encoding="utf-8")
 
     def write(self, kind: str, record: Record) -> None:
-        """Adds a line; floats that are not finite become null."""
+        """Adds a line."""
         record = {"kind": kind, **record}
         self._file.write(_line(record))
         self._file.flush()
@@ -90,7 +90,7 @@ class RunLog:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _summary_writer(folder: Path, step: int) -> Any:

@@ -11,6 +11,7 @@ SIGTERM stops a run between two steps: the ranks agree on it, and what is done i
 """
 
 import json
+import math
 import platform
 import signal
 import time
@@ -24,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import transformers
 import xxhash
 from torch.utils.data import DataLoader
 
@@ -32,11 +34,10 @@ from ..schemas.errors import ExactcptError, UsageError
 from ..schemas.weights import parse_table
 from . import attention
 from .agreement import check_agreement, model_fingerprint
-from .checkpoint import CheckpointManager
+from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
 from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
 from .evaluation import Ruler, evaluate, open_rulers
-from .export import export_model
 from .log import Progress, RunLog, write_whole
 from .metrics import Flops, LocalStep, refuse_not_finite, step_record
 from .model import TrainModel, build, parallelize
@@ -92,6 +93,11 @@ class Inputs:
         """Of each bucket, whether it is in the tail."""
         return [row["in_tail"] for row in self.shards.buckets]
 
+    @property
+    def longest_window(self) -> int:
+        """Of training and measuring, in tokens."""
+        return max([self.shards.window, *(ruler.windows.window for ruler in self.rulers)])
+
 
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     """Trains to the end, or until SIGTERM; goes on from the newest checkpoint of the run.
@@ -109,7 +115,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             say = _silent
         inputs = world.together(lambda: _open(config, world))
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        newest = world.together(lambda: _newest(config, checkpoints, inputs.identity))
+        newest = world.together(lambda: _newest(config, inputs.identity))
         model = world.together(lambda: _build(config, inputs))
         parallelize(
             model.to(world.device),
@@ -121,7 +127,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         optimizer = make_optimizer(model, config)
         start = Position()
         if newest is not None:
-            meta = checkpoints.read_meta(newest)
+            meta = read_meta(newest)
             checkpoints.load(newest, model, optimizer)
             start = Position(step=meta["step"], windows=meta["windows"])
             say(f"goes on after step {start.step:,}, from {newest}")
@@ -314,6 +320,14 @@ class _Loop:
         began = time.monotonic()
         for ruler in self.inputs.rulers:
             record = {"step": at.step, **evaluate(self.model, ruler, self.world)}
+            if not math.isfinite(record["loss"]):
+                self.world.fail(
+                    ExactcptError(
+                        f"the loss on {ruler.name} is not finite after step {at.step}",
+                        where=str(ruler.windows.shards.root),
+                        fix=self._last_good(),
+                    )
+                )
             self._write("eval", record)
             self.progress.evaluation(record)
         self.looked = getattr(self, "looked", began) + time.monotonic() - began
@@ -335,6 +349,8 @@ class _Loop:
             self.checkpoints.wait()
 
     def _export(self, at: Position) -> None:
+        from .export import export_model
+
         out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
         export_model(self.model, Path(self.config.model), out)
 
@@ -403,17 +419,15 @@ def _open(config: TrainConfig, world: World) -> Inputs:
     )
 
 
-def _newest(
-    config: TrainConfig, checkpoints: CheckpointManager, identity: dict[str, Any]
-) -> Path | None:
+def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
     """The checkpoint to go on from, if it is one of this run.
 
     Raises:
         UsageError: the folder is of another run, or of none.
     """
-    newest = checkpoints.latest()
+    out = Path(config.out)
+    newest = newest_checkpoint(out)
     if newest is None:
-        out = Path(config.out)
         if out.is_dir() and any(out.iterdir()) and not (out / RUN).exists():
             raise UsageError(
                 "the run's folder has something else in it",
@@ -421,7 +435,7 @@ def _newest(
                 fix="name an empty or a new folder",
             )
         return None
-    before = checkpoints.read_meta(newest)["identity"]
+    before = read_meta(newest)["identity"]
     changed = [
         f"{name}: {before.get(name)} before, {identity.get(name)} now"
         for name in sorted(before.keys() | identity.keys())
@@ -437,12 +451,12 @@ def _newest(
 
 
 def _build(config: TrainConfig, inputs: Inputs) -> TrainModel:
+    transformers.utils.logging.disable_progress_bar()
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     chosen = config.attention
-    longest = max([inputs.shards.window, *(r.windows.window for r in inputs.rulers)])
     model = build(
         Path(config.model),
-        window=longest,
+        window=inputs.longest_window,
         backend=attention.default_backend(device) if chosen == "auto" else chosen,
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
@@ -451,15 +465,14 @@ def _build(config: TrainConfig, inputs: Inputs) -> TrainModel:
 
 
 def _load_weights(run: Path, model: TrainModel) -> None:
-    earlier = CheckpointManager(run, keep=1)
-    newest = earlier.latest()
+    newest = newest_checkpoint(run)
     if newest is None:
         raise UsageError(
             "there is no checkpoint to take weights from",
             where=str(run),
             expected="the folder of an earlier run; a Hugging Face folder goes to --model",
         )
-    earlier.load(newest, model, None)
+    CheckpointManager(run, keep=1).load(newest, model, None)
 
 
 def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
@@ -486,6 +499,7 @@ def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
         "world": world.size,
         "device": str(world.device.type),
         "window": inputs.shards.window,
+        "longest_window": inputs.longest_window,
         "buckets": [
             {name: row[name] for name in ("low", "high", "in_tail", "weight")}
             for row in inputs.shards.buckets

@@ -1,8 +1,8 @@
 """The ranks of a run: how they start, add up, exchange, and fail together.
 
-A process alone is a world of one rank: the same code runs there. What ranks tell each other here are
-small facts on the host, over gloo; gradients and weights travel by themselves, over the device's
-own backend.
+A process alone is a world of one rank: the same code runs there. What ranks tell each other here
+are small facts on the host, over gloo; gradients and weights travel by themselves, over the
+device's own backend.
 """
 
 import os
@@ -75,7 +75,7 @@ class World:
         return outcome  # type: ignore[return-value]
 
     def fail(self, error: ExactcptError) -> NoReturn:
-        """Ends all ranks with an error that all know: the first raises it, the others say nothing."""
+        """Ends all ranks with an error they share: the first raises it, the others say nothing."""
         if self.is_first:
             raise error
         raise SystemExit(error.exit_code)
@@ -105,7 +105,8 @@ def joined(device: str) -> Iterator[World]:
     if "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=place)
