@@ -142,8 +142,8 @@ def build(
     random = isinstance(source, PreTrainedConfig)
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
     where = None if random else str(source)
-    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor)
     check_config(config, where=where)
+    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor)
     _fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
     if random:
@@ -181,7 +181,7 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
             batch's length, or dropout.
     """
     layers = getattr(config, "layer_types", None) or ["full_attention"]
-    rope_type = config.rope_parameters.get("rope_type", "default")
+    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     dropout = getattr(config, "attention_dropout", 0.0)
     if config.model_type not in MODEL_TYPES:
         found, expected = f"a model of type {config.model_type}", ", ".join(MODEL_TYPES)
