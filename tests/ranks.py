@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def on_ranks(world: int, folder: Path, calls: list[tuple[Callable[..., Any], tuple]]) -> list[list]:
-    """What each call returns on each rank: found[call][rank]. Each call may make a world of its own.
+    """What each call returns on each rank: found[call][rank]. Each may make a world of its own.
 
     Functions must be importable: of a module in this folder.
     """

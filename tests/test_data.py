@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import FormatError, UsageError
-from exactcpt.training.data import IGNORED, MicroBatches, MicroBatchOrder, ShardDataset, collate
+from exactcpt.training.data import MicroBatches, MicroBatchOrder, ShardDataset, collate
+from exactcpt.training.loss import IGNORE
 from exactcpt.training.order import windows_at
 
 SHARD = "train/shard-00000-of-00002.arrow"
@@ -65,7 +66,7 @@ def test_types(dataset):
 
 def test_the_first_position_is_never_a_target(dataset):
     for number in range(len(dataset)):
-        assert dataset[number]["labels"][0] == IGNORED
+        assert dataset[number]["labels"][0] == IGNORE
         assert dataset[number]["loss_weights"][0] == 0
 
 
@@ -89,7 +90,7 @@ def test_a_micro_batch(dataset):
     assert batch.cu_seqlens.tolist() == [0, *lengths.cumsum(0).tolist()]
     assert batch.cu_seqlens.dtype == torch.int32
     assert batch.windows == (3, 0)
-    assert batch.targets == int((batch.labels != IGNORED).sum())
+    assert batch.targets == int((batch.labels != IGNORE).sum())
     assert batch.sum_w == pytest.approx(batch.loss_weights.double().sum().item(), rel=1e-12)
 
 
@@ -114,7 +115,7 @@ def test_digests_are_of_number_and_tokens(dataset):
 
 def test_a_batch_without_targets(dataset):
     ignored = dataset.batch([1]).ignored()
-    assert (ignored.labels == IGNORED).all()
+    assert (ignored.labels == IGNORE).all()
     assert (ignored.loss_weights == 0).all()
     assert (ignored.targets, ignored.sum_w) == (0, 0.0)
     assert torch.equal(ignored.input_ids, dataset.batch([1]).input_ids)

@@ -209,7 +209,25 @@ def compare(
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def export(run: str, out: str, step: int | None, **_: Any) -> None:
     """A run's checkpoint to a Hugging Face folder: safetensors, config, tokenizer."""
+    from .checkpoint import complete_checkpoints
     from .export import export_checkpoint
+    from .log import read_run
 
-    export_checkpoint(Path(run), Path(out), step=step)
+    recorded = read_run(Path(run))
+    saved = {int(path.name.rpartition("-")[2]): path for path in complete_checkpoints(Path(run))}
+    if not saved or (step is not None and step not in saved):
+        raise UsageError(
+            "there is no such checkpoint" if saved else "the run has no checkpoint yet",
+            where=run,
+            expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
+        )
+    settings = recorded["settings"]
+    export_checkpoint(
+        saved[max(saved) if step is None else step],
+        Path(out),
+        source=Path(settings["model"]),
+        window=recorded["longest_window"],
+        rope_theta=settings["rope_theta"],
+        yarn_factor=settings["yarn_factor"],
+    )
     click.echo(f"{out} is complete", err=True)

@@ -18,13 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..schemas.errors import FormatError, IncompleteError, UsageError
+from ..schemas.errors import IncompleteError, UsageError
 from .log import read_log
+from .log import read_run as load_run
 
 __all__ = ["Comparison", "compare", "picture"]
 
-RUN = "run.json"
-RUN_FORMAT = "exactcpt run"
 TRAINING = "training windows"
 
 PER_RUN = {"out", "seed", "weighting", "weight_table"}
@@ -205,14 +204,7 @@ def read_run(path: Path) -> Run:
         FormatError: it is none.
         IncompleteError: it has taken no step.
     """
-    try:
-        recorded = json.loads((path / RUN).read_bytes())
-    except (OSError, ValueError):
-        recorded = {}
-    if recorded.get("format") != RUN_FORMAT:
-        raise FormatError(
-            "this is no run", where=str(path), expected=f"a folder with {RUN}, from exactcpt train"
-        )
+    recorded = load_run(path)
     records = read_log(path)
     steps = {record["step"]: record for record in records if record["kind"] == "step"}
     if not steps:

@@ -23,14 +23,12 @@ from torch.utils.data import Dataset, Sampler
 
 from ..schemas import shard
 from ..schemas.errors import FormatError, UsageError
+from .loss import IGNORE
 from .order import windows_at
 from .shard_set import ShardSet, open_set
 from .weighting import ByBucket, Weighting
 
-__all__ = ["IGNORED", "Batch", "MicroBatchOrder", "MicroBatches", "ShardDataset", "collate"]
-
-IGNORED = -100
-"""The label of what is no target, as PyTorch's cross-entropy ignores it."""
+__all__ = ["Batch", "MicroBatchOrder", "MicroBatches", "ShardDataset", "collate"]
 
 BLOCK = 1024
 """Places in the order that are worked out at once, at least."""
@@ -42,7 +40,7 @@ class Batch:
 
     Attributes:
         input_ids: int32 [B, L].
-        labels: int64 [B, L]; `IGNORED` where there is no target.
+        labels: int64 [B, L]; `IGNORE` where there is no target.
         loss_weights: float32 [B, L]; 0 where there is no target.
         position_ids: int32 [B, L], from 0 in every segment, runs of padding included.
         cu_seqlens: int32 [segments + 1], where segments begin in the B * L positions one after the
@@ -79,7 +77,7 @@ class Batch:
         """The same windows without a target: computed with the others, and counted for nothing."""
         return replace(
             self,
-            labels=torch.full_like(self.labels, IGNORED),
+            labels=torch.full_like(self.labels, IGNORE),
             loss_weights=torch.zeros_like(self.loss_weights),
             targets=0,
             sum_w=0.0,
@@ -177,7 +175,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             unsupervised = np.flatnonzero(window.codes == shard.UNSUPERVISED)
             input_ids[row] = window.ids
             labels[row] = window.ids
-            labels[row, unsupervised] = IGNORED
+            labels[row, unsupervised] = IGNORE
             self._weighting.fill(weights[row], window.codes, window.lengths, index)
             starts = np.cumsum(window.lengths, dtype=np.int32) - window.lengths
             np.subtract(places, np.repeat(starts, window.lengths), out=position_ids[row])

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..schemas.errors import UsageError
+from ..schemas.errors import FormatError, UsageError
 
-__all__ = ["LOG", "Progress", "RunLog", "read_log", "write_whole"]
+__all__ = ["LOG", "Progress", "RunLog", "read_log", "read_run", "write_run", "write_whole"]
 
 LOG = "log.jsonl"
+RUN = "run.json"
+RUN_FORMAT = "exactcpt run"
 LINE_SECONDS = 1.0
 
 Record = dict[str, Any]
@@ -34,6 +36,31 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def write_run(folder: Path, recorded: Record) -> None:
+    """Writes what there is to know of a run beside its log."""
+    run = {"format": RUN_FORMAT, "format_version": 1, **recorded}
+    write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_run(folder: Path) -> Record:
+    """What `write_run` has written.
+
+    Raises:
+        FormatError: the folder is no run.
+    """
+    try:
+        recorded = json.loads((folder / RUN).read_bytes())
+    except (OSError, ValueError):
+        recorded = {}
+    if recorded.get("format") != RUN_FORMAT:
+        raise FormatError(
+            "this is no run",
+            where=str(folder),
+            expected=f"a folder with {RUN}, as exactcpt train makes it",
+        )
+    return recorded
 
 
 def read_log(run: Path) -> list[Record]:

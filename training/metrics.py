@@ -5,7 +5,7 @@ come to the host at once (`Share`), are exchanged once among all ranks, and beco
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ __all__ = [
     "Share",
     "bucket_losses",
     "digest",
-    "refuse_not_finite",
+    "found_not_finite",
     "step_record",
 ]
 
@@ -199,32 +199,26 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
     }
 
 
-def refuse_not_finite(shares: Sequence[Share], where: Any, checkpoint: str) -> None:
-    """Ends the run if a step has gone wrong.
+def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
+    """What is wrong with a step whose loss or gradient is not finite.
 
     Args:
         shares: of every rank, in rank order.
         where: says of a window which shard and row it is.
-        checkpoint: what there is to go back to.
-
-    Raises:
-        ExactcptError: a loss or the gradient is not finite.
     """
     step = shares[0].step
-    fix = f"{checkpoint}; look at the text with `exactcpt show`, try a lower learning rate"
     for rank, share in enumerate(shares):
         if share.not_finite:
-            raise ExactcptError(
+            window = share.not_finite[0]
+            return ExactcptError(
                 f"step {step}: the loss is not finite",
-                where=f"rank {rank}, {where(share.not_finite[0])} (window {share.not_finite[0]:,})",
-                fix=fix,
+                where=f"rank {rank}, {where(window)} (window {window:,} of the set)",
             )
-    if not math.isfinite(shares[0].gradient_norm):
-        windows = [window for share in shares for window in share.windows]
-        named = ", ".join(where(window) for window in windows[:8])
-        more = f" and {len(windows) - 8} more" if len(windows) > 8 else ""
-        raise ExactcptError(
-            f"step {step}: the gradient is not finite, though every loss is",
-            where=f"{named}{more}",
-            fix=fix,
-        )
+    if math.isfinite(shares[0].gradient_norm):
+        return None
+    windows = [window for share in shares for window in share.windows]
+    named = ", ".join(where(window) for window in windows[:8])
+    more = f" and {len(windows) - 8} more" if len(windows) > 8 else ""
+    return ExactcptError(
+        f"step {step}: the gradient is not finite, though every loss is", where=f"{named}{more}"
+    )

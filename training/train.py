@@ -22,7 +22,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import transformers
@@ -38,17 +38,16 @@ from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
 from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
 from .evaluation import Ruler, evaluate, open_rulers
-from .log import Progress, RunLog, write_whole
-from .metrics import Flops, LocalStep, refuse_not_finite, step_record
+from .log import RUN, Progress, RunLog, write_run
+from .metrics import Flops, LocalStep, found_not_finite, step_record
 from .model import TrainModel, build, parallelize
 from .optim import clip, learning_rate, make_optimizer
 from .shard_set import ShardSet, open_set
 from .weighting import make_weighting
 from .world import World, joined
 
-__all__ = ["RUN", "Outcome", "train"]
+__all__ = ["Outcome", "train"]
 
-RUN = "run.json"
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -303,29 +302,31 @@ class _Loop:
             "mfu": self.flops.used(tokens, visible, seconds),
         }
         for shares in zip(*gathered, strict=True):
-            try:
-                refuse_not_finite(shares, self.inputs.windows.where, self._last_good())
-            except ExactcptError as error:
-                self.world.fail(error)
+            error = found_not_finite(shares, self.inputs.windows.where)
+            if error is not None:
+                self._fail(error)
             record = step_record(shares, self.inputs.tail, self.config.clip_norm) | speed
             self._write("step", record)
             if self.log is not None:
                 self.progress.step(record)
 
-    def _last_good(self) -> str:
+    def _fail(self, error: ExactcptError) -> NoReturn:
+        """Ends the run on all ranks with an error that all have found."""
+        self.checkpoints.wait()
         newest = self.checkpoints.latest()
-        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
+        error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
+        error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
+        self.world.fail(error)
 
     def _evaluate(self, at: Position) -> None:
         began = time.monotonic()
         for ruler in self.inputs.rulers:
             record = {"step": at.step, **evaluate(self.model, ruler, self.world)}
             if not math.isfinite(record["loss"]):
-                self.world.fail(
+                self._fail(
                     ExactcptError(
                         f"the loss on {ruler.name} is not finite after step {at.step}",
                         where=str(ruler.windows.shards.root),
-                        fix=self._last_good(),
                     )
                 )
             self._write("eval", record)
@@ -492,8 +493,6 @@ def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> 
 def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
     """Writes what `compare` and people need to know of a run."""
     run = {
-        "format": "exactcpt run",
-        "format_version": 1,
         "settings": config.recorded(),
         "identity": inputs.identity,
         "world": world.size,
@@ -509,5 +508,4 @@ def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
             **{name: version(name) for name in ("exactcpt", "torch", "transformers")},
         },
     }
-    data = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
-    write_whole(Path(config.out) / RUN, data.encode())
+    write_run(Path(config.out), run)
