@@ -26,7 +26,9 @@ def on_ranks(world: int, folder: Path, calls: list[tuple[Callable[..., Any], tup
     """
     task = folder / f"ranks-{world}.pickle"
     ports = [free_port() for _ in calls]
-    task.write_bytes(pickle.dumps([(f.__module__, f.__name__, args) for f, args in calls]))
+    task.write_bytes(
+        pickle.dumps([(f.__module__.rpartition(".")[2], f.__name__, args) for f, args in calls])
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "error::UserWarning", __file__, str(task), str(rank),

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,15 @@ import pytest
 import torch
 from handmade import edit_shard
 from safetensors.torch import load_file, save_file
-from tiny import model_folder, shard_set
+from tiny import STEPS, config, model_folder, shard_set, steps_of, stop_after, weights_of
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from exactcpt.schemas.weights import dump_table
 from exactcpt.training import log
 from exactcpt.training.checkpoint import complete_checkpoints
-from exactcpt.training.config import TrainConfig
 from exactcpt.training.log import read_log
 from exactcpt.training.train import train
 
-STEPS = 6
 SHARD = "train/shard-00000-of-00002.arrow"
 
 
@@ -48,23 +45,6 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
-def config(made: Path, out: Path, **settings: Any) -> TrainConfig:
-    chosen = {
-        "shards": str(made / "shards"),
-        "model": str(made / "model"),
-        "out": str(out),
-        "steps": STEPS,
-        "global_batch": 4,
-        "micro_batch": 2,
-        "learning_rate": 1e-2,
-        "warmup_steps": 2,
-        "precision": "fp32",
-        "device": "cpu",
-        "eval_every": 0,
-    }
-    return TrainConfig(**(chosen | settings))
-
-
 def run(made: Path, out: Path, **settings: Any) -> list[dict[str, Any]]:
     """Trains, and returns the log's steps."""
     outcome = train(config(made, out, **settings), lambda _: None)
@@ -72,30 +52,9 @@ def run(made: Path, out: Path, **settings: Any) -> list[dict[str, Any]]:
     return steps_of(out)
 
 
-def steps_of(out: Path) -> list[dict[str, Any]]:
-    timed = ("tokens_per_second", "mfu")
-    steps = [r for r in read_log(out) if r["kind"] == "step"]
-    return [{n: v for n, v in record.items() if n not in timed} for record in steps]
-
-
 @pytest.fixture(scope="module")
 def exact(made, tmp_path_factory) -> list[dict[str, Any]]:
     return run(made, tmp_path_factory.mktemp("exact") / "run")
-
-
-def weights_of(out: Path) -> dict[str, Any]:
-    """All tensors of the newest checkpoint, weights and optimizer."""
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-    path = complete_checkpoints(out)[-1]
-    dcp_to_torch_save(path, out / "whole.pt")
-    return flat(torch.load(out / "whole.pt", weights_only=False))
-
-
-def flat(tree: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict):
-        return {k: v for key, each in tree.items() for k, v in flat(each, f"{name}.{key}").items()}
-    return {name: tree}
 
 
 def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -191,16 +150,6 @@ def test_accumulation_changes_rounding_only(made, exact, tmp_path):
 
 
 # Stopping and going on
-
-
-def stop_after(step: int):
-    """Sends SIGTERM to this process when a step is reported."""
-
-    def say(line: str) -> None:
-        if line.startswith(f"step {step} of"):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return say
 
 
 def test_stopped_and_gone_on_is_never_stopped(made, tmp_path):
