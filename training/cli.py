@@ -210,7 +210,6 @@ def compare(
 def export(run: str, out: str, step: int | None, **_: Any) -> None:
     """A run's checkpoint to a Hugging Face folder: safetensors, config, tokenizer."""
     from .checkpoint import complete_checkpoints
-    from .export import export_checkpoint
     from .log import read_run
 
     recorded = read_run(Path(run))
@@ -221,6 +220,8 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
             where=run,
             expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
         )
+    from .export import export_checkpoint
+
     settings = recorded["settings"]
     export_checkpoint(
         saved[max(saved) if step is None else step],
