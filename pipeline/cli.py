@@ -40,6 +40,26 @@ class Size(click.ParamType):
 SIZE = Size()
 
 
+class Several(click.ParamType):
+    """Values with commas between them; none is twice in the list."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, f"{kind.name}[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parses 4096,8192."""
+        if isinstance(value, tuple):
+            return value
+        found = (self.kind.convert(word.strip(), param, ctx) for word in value.split(","))
+        return tuple(dict.fromkeys(found))
+
+
+def asked(name: str, kind: click.ParamType, help_text: str) -> Callable[[F], F]:
+    """A flag for one or more values of a setting of packing."""
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=Several(kind), default=None, help=help_text)
+
+
 def setting(name: str, help_text: str, kind: Any = None, **attributes: Any) -> Callable[[F], F]:
     """A flag for a setting; its default is the configuration's, so that a file can come between."""
     default = SETTINGS[name].default
@@ -74,7 +94,8 @@ TOKENIZE_OPTIONS = options(
         multiple=True,
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
-        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub. Repeatable.",
+        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub (where names do "
+        "not say it, or a folder has several). Repeatable.",
     ),
     setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
     setting("tokenizer_backend", "Which library encodes."),
@@ -277,6 +298,76 @@ def reweigh(**flags: Any) -> None:
     from .reweigh import run_reweigh
 
     run_reweigh(flags)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@asked("window", SIZE, "Window lengths in tokens.")
+@asked("packing", click.Choice(CHOICES["packing"]), "How documents are packed into windows.")
+@asked("tau", SIZE, "Where the tail begins, in tokens of effective context.  [default: window / 4]")
+@asked("alpha", click.FLOAT, "Mean extra weight of the tail's targets.")
+@asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
+@asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
+@asked("max_weight", click.FLOAT, "Ceilings for a weight.")
+@click.option(
+    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
+)
+@click.option(
+    "--share",
+    multiple=True,
+    metavar="NAME=X",
+    help="A source's part of the token budget. Repeatable.",
+)
+@setting("validation_fraction", "Documents that validate, by content hash.", float)
+@setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE)
+@setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)
+@setting("dedup", "Whether documents of equal content are dropped.")
+@setting("seed", "Of every shuffle and draw.", int)
+@click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def inspect(**flags: Any) -> None:
+    """See where the supervision goes, before anything is trained: histograms and weights.
+
+    PATH is a token store, which answers for any settings (one row a combination), or a shard set,
+    which answers for any weights. Two paths are compared.
+
+    \b
+    exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
+    exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
+    """
+    from .inspect_command import run_inspect
+
+    run_inspect(flags)
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--window", type=click.IntRange(0), metavar="N", help="This window.  [default: 0]")
+@click.option("--split", type=click.Choice(("train", "validation")), help="[default: train]")
+@click.option(
+    "--doc", metavar="ID", help="A document through its windows: its id, or #N for doc_index N."
+)
+@click.option(
+    "--heaviest",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=20,
+    metavar="[N]",
+    help="The segments with the most extra weight.  [N: 20]",
+)
+@click.option("--html", metavar="FILE", help="Write a page instead of printing.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def show(**flags: Any) -> None:
+    """Windows as a person reads them: text, documents, effective contexts, weights.
+
+    Without colour (in a pager, a file, or with NO_COLOR) the margin has the weights;
+    FORCE_COLOR=1 keeps the shades for `less -R`.
+    """
+    from .show import run_show
+
+    run_show(flags)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

@@ -140,7 +140,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     out = call.folder("out")
     store = Folder(call.values.get("store") or f"{out.url}.store")
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
-    refuse_one_inside_another(store, out)
+    refuse_one_inside_another(store=store, out=out)
     refuse_inside_sources(config.sources, [store, out])
     _import_beam_meanwhile()
     job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
@@ -207,7 +207,7 @@ def run_pack(flags: Mapping[str, Any]) -> None:
         return
     store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
-    refuse_one_inside_another(store, out)
+    refuse_one_inside_another(store=store, out=out)
     with locked(out):
         manifest, already = pack(
             config, store, out, settings, call.console, overwrite=flags["overwrite"]

@@ -1,4 +1,4 @@
-"""Where a job may write: never among what it reads, and no folder inside another one."""
+"""Where a job may write: never among what it reads."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,21 @@ __all__ = ["refuse_inside_sources", "refuse_one_inside_another"]
 MAGIC = frozenset("*?[")
 
 
-def refuse_one_inside_another(store: Folder, out: Folder) -> None:
-    """Token store and shard set are two folders beside each other.
+def refuse_one_inside_another(**folders: Folder) -> None:
+    """What a job reads and what it writes are folders beside each other.
+
+    Args:
+        folders: two, by what the command line calls them.
 
     Raises:
         UsageError: they are one folder, or one is inside the other.
     """
-    if _is_inside(store.url, out.url) or _is_inside(out.url, store.url):
+    one, other = (folder.url for folder in folders.values())
+    if _is_inside(one, other) or _is_inside(other, one):
+        names = " and ".join(folders)
         raise UsageError(
-            "token store and shard set are one folder, or one is inside the other",
-            where=f"--store {store.url}, --out {out.url}",
+            f"{names} are one folder, or one is inside the other",
+            where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
             expected="two folders beside each other",
         )
 

@@ -7,7 +7,6 @@ every file of the result, the manifest included, is what `pack` would write with
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,11 +25,12 @@ from .config import PackConfig
 from .exact import Exact, WeightTable, given_table, weight_table
 from .job import JOB, State, begin, locked
 from .pack_job import OWNED, warnings_of
+from .places import refuse_one_inside_another
 from .probe import require_space
 from .progress import Console, Count, Progress
 from .reweigh_units import can_clone, copy_file
 from .shard_set import read_shard_set
-from .storage import Folder, open_input, resolve
+from .storage import Folder, open_input
 from .summary import summary_of
 from .summary import weight_table as table_of
 
@@ -117,7 +117,7 @@ def reweigh(
         IncompleteError: `shards` is not finished.
         FormatError: a file of `shards` is damaged.
     """
-    _refuse_one_in_the_other(shards, out)
+    refuse_one_inside_another(shards=shards, out=out)
     old = read_shard_set(shards)
     new = reweighed(old, change)
     _check_files(old, shards)
@@ -137,21 +137,6 @@ def reweigh(
             if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
                 out.remove(name)
     return finished, False
-
-
-def _refuse_one_in_the_other(shards: Folder, out: Folder) -> None:
-    one, other = (_real_path(folder) for folder in (shards, out))
-    if one.startswith(other) or other.startswith(one):
-        raise UsageError(
-            "the new shard set is the old one's folder, or one is inside the other",
-            where=f"SHARDS {shards.url}, --out {out.url}",
-            expected="two folders beside each other",
-        )
-
-
-def _real_path(folder: Folder) -> str:
-    path = resolve(folder.url)[1].rstrip("/")
-    return (os.path.realpath(path) if folder.is_local else path) + "/"
 
 
 def _files(manifest: Manifest) -> list[ShardFile]:

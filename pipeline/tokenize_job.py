@@ -1,7 +1,7 @@
 """The job `tokenize`: corpora in, a token store out."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from .jsonl import Fields
 from .probe import Estimate, Probe, estimate, look_at
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
-from .sources import Format, InputFile, Source, Split, find_files, make_splits
+from .sources import InputFile, Source, Split, find_files, identity, make_splits
 from .storage import Folder
 from .store import BACKEND, TokenizeTask
 from .tokenization import (
@@ -130,17 +130,18 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
         for s in config.sources
     }
-    files = {
+    listings = {
         s.name: find_files(
             Source(
                 name=s.name,
                 pattern=s.pattern,
                 fields=fields[s.name],
-                format=cast(Format | None, s.format),
+                format=s.format,
             )
         )
         for s in config.sources
     }
+    files = {name: listing.files for name, listing in listings.items()}
     _refuse_shared_files(files)
     return TokenizePlan(
         config=config,
@@ -152,21 +153,27 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         largest_id=largest_id,
         files=files,
         fields=fields,
-        warnings=(warning,) if warning else (),
+        warnings=tuple(w for w in (warning, *(each.warning for each in listings.values())) if w),
     )
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
-    owner: dict[str, str] = {}
-    for source, listed in files.items():
-        for file in listed:
-            if file.url in owner:
-                raise ExactcptError(
-                    f"one file is in two sources: {owner[file.url]!r} and {source!r}",
-                    where=file.url,
-                    fix="narrow one of the patterns; use epochs to see a source more often",
-                )
-            owner[file.url] = source
+    """Links and other spellings of a path lead to the same file; empty ones do no harm."""
+    seen: dict[Hashable, InputFile] = {}
+    for file in (file for listed in files.values() for file in listed if file.bytes != 0):
+        first = seen.setdefault(identity(file), file)
+        if first is file:
+            continue
+        where = (
+            f"in two sources: {first.source!r} and {file.source!r}"
+            if first.source != file.source
+            else f"twice in source {file.source!r}"
+        )
+        raise ExactcptError(
+            f"one file is {where}",
+            where=file.url if file.url == first.url else f"{first.url} and {file.url}",
+            fix="narrow one of the patterns; use epochs to see a source more often",
+        )
 
 
 def estimate_job(
@@ -409,12 +416,28 @@ def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str |
             *plan.warnings,
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+            *_equal_inputs(inputs),
         ],
     }
     store.write(MANIFEST, dump(manifest))
     store.remove_tree(f"{JOB}/files")
     store.remove_tree(f"{JOB}/bad")
     return manifest
+
+
+def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
+    """A warning where files have equal content: most likely one was given twice."""
+    first: dict[str, str] = {}
+    pairs: list[str] = []
+    for file in inputs:
+        if file["xxh3_128"] is not None and file["bytes"]:
+            name = f"{file['source']}: {file['path']}"
+            original = first.setdefault(file["xxh3_128"], name)
+            pairs += [f"{original} = {name}"] if original != name else []
+    if not pairs:
+        return []
+    more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
+    return [f"input files with the same content: {', '.join(pairs[:3])}{more}"]
 
 
 def _versions() -> dict[str, str]:

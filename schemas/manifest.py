@@ -116,7 +116,7 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     noun = "weight table" if is_table else "manifest"
     mend = None if is_table else "restore the file, or write the folder again"
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(
             f"the {noun} is not JSON: {error}",
@@ -147,6 +147,10 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
             fix=mend,
         )
     return manifest
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 @cache

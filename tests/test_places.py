@@ -29,10 +29,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_one_folder_inside_the_other(here, store, out):
-    with pytest.raises(UsageError, match="one folder, or one is inside the other"):
-        refuse_one_inside_another(Folder(store), Folder(out))
+    with pytest.raises(UsageError, match="store and out are one folder, or"):
+        refuse_one_inside_another(store=Folder(store), out=Folder(out))
     with pytest.raises(UsageError):
-        refuse_one_inside_another(Folder(out), Folder(store))
+        refuse_one_inside_another(out=Folder(out), store=Folder(store))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_one_folder_inside_the_other(here, store, out):
     [("a.store", "a"), ("a/b", "a/c"), ("a", "ab/c"), ("memory://a/b", "a"), ("/a", "memory://a")],
 )
 def test_folders_beside_each_other(here, store, out):
-    refuse_one_inside_another(Folder(store), Folder(out))
-    refuse_one_inside_another(Folder(out), Folder(store))
+    refuse_one_inside_another(store=Folder(store), out=Folder(out))
+    refuse_one_inside_another(out=Folder(out), store=Folder(store))
 
 
 def check(pattern: object, output: object, **options: str) -> None:
