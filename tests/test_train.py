@@ -318,3 +318,9 @@ def test_a_loss_that_is_not_finite(made, tmp_path):
     assert (caught.value.fix or "").startswith(
         f"the last good checkpoint is {complete_checkpoints(out)[-1]}; "
     )
+
+
+def test_a_table_that_is_not_there(made, tmp_path):
+    table = {"weighting": "table", "weight_table": str(tmp_path / "none.json")}
+    with pytest.raises(UsageError, match="cannot read the weight table: No such file"):
+        run(made, tmp_path / "run", **table)

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..schemas.errors import IncompleteError, UsageError
-from .log import read_log
-from .log import read_run as load_run
+from .log import read_log, read_run
 
 __all__ = ["Comparison", "compare", "picture"]
 
@@ -176,7 +175,7 @@ def compare(paths: Sequence[str]) -> Comparison:
     """
     if len(paths) < 2:
         raise UsageError("one run cannot be compared", expected="exactcpt compare RUN RUN...")
-    runs = [read_run(Path(path)) for path in paths]
+    runs = [_read(Path(path)) for path in paths]
     arms = _arms(runs)
     baseline = next((name for name in arms if name.startswith("uniform")), next(iter(arms)))
     others = {name: arms[name] for name in arms if name != baseline}
@@ -197,14 +196,14 @@ def compare(paths: Sequence[str]) -> Comparison:
     )
 
 
-def read_run(path: Path) -> Run:
+def _read(path: Path) -> Run:
     """A run from its folder.
 
     Raises:
         FormatError: it is none.
         IncompleteError: it has taken no step.
     """
-    recorded = load_run(path)
+    recorded = read_run(path)
     records = read_log(path)
     steps = {record["step"]: record for record in records if record["kind"] == "step"}
     if not steps:

@@ -10,7 +10,6 @@
 SIGTERM stops a run between two steps: the ranks agree on it, and what is done is checkpointed.
 """
 
-import json
 import math
 import platform
 import signal
@@ -26,7 +25,6 @@ from typing import Any, NoReturn
 
 import torch
 import transformers
-import xxhash
 from torch.utils.data import DataLoader
 
 from ..schemas import shard
@@ -115,7 +113,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         inputs = world.together(lambda: _open(config, world))
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
         newest = world.together(lambda: _newest(config, inputs.identity))
-        model = world.together(lambda: _build(config, inputs))
+        model = world.together(lambda: _build(config, inputs, world))
         parallelize(
             model.to(world.device),
             world.mesh(),
@@ -397,11 +395,7 @@ def _open(config: TrainConfig, world: World) -> Inputs:
     if config.check_shards == "checksums":
         for each in (shards, *others.values()):
             each.check_contents(world.rank, world.size)
-    table, table_digest = None, None
-    if config.weight_table is not None:
-        data = Path(config.weight_table).read_bytes()
-        table = parse_table(data, config.weight_table, shards.window)
-        table_digest = xxhash.xxh3_128_hexdigest(json.dumps(table).encode())
+    table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
         shards=shards,
@@ -411,13 +405,25 @@ def _open(config: TrainConfig, world: World) -> Inputs:
             "shards": shards.fingerprint,
             "seed": config.seed,
             "weighting": config.weighting,
-            "weight_table": table_digest,
+            "weight_table": table,
             "denominator": config.denominator,
             "model": model_fingerprint(model),
             "rope_theta": config.rope_theta,
             "yarn_factor": config.yarn_factor,
         },
     )
+
+
+def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
+    if config.weight_table is None:
+        return None
+    try:
+        data = Path(config.weight_table).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the weight table: {error.strerror}", where=config.weight_table
+        ) from None
+    return parse_table(data, config.weight_table, window)
 
 
 def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
@@ -451,14 +457,13 @@ def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
     return newest
 
 
-def _build(config: TrainConfig, inputs: Inputs) -> TrainModel:
+def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
     transformers.utils.logging.disable_progress_bar()
-    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     chosen = config.attention
     model = build(
         Path(config.model),
         window=inputs.longest_window,
-        backend=attention.default_backend(device) if chosen == "auto" else chosen,
+        backend=attention.default_backend(world.device.type) if chosen == "auto" else chosen,
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
     )
