@@ -5,10 +5,10 @@
         .metadata  __0_0.distcp  ...         weights and optimizer, by torch.distributed.checkpoint
     RUN/checkpoints/step-00000200.partial/   being written, or what was left of one
 
-A checkpoint is written by all ranks under a name that nobody reads, and gets its own name from rank 0
-when every rank's files are on disk. Only then are older ones removed. So at every moment, also after
-SIGKILL, the newest complete one is usable. Weights and optimizer are stored as tensors of the whole
-model: any number of ranks can read them.
+A checkpoint is written by all ranks under a name that nobody reads, and gets its own name from rank
+0 when every rank's files are on disk. Only then are older ones removed. So at every moment, also
+after SIGKILL, the newest complete one is usable. Weights and optimizer are stored as tensors of the
+whole model: any number of ranks can read them.
 
 All ranks must see the same folder.
 """
@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -37,7 +38,13 @@ from torch.optim import Optimizer
 
 from ..schemas.errors import ExactcptError, FormatError
 
-__all__ = ["CheckpointManager", "complete_checkpoints", "newest_checkpoint", "read_meta"]
+__all__ = [
+    "CheckpointManager",
+    "complete_checkpoints",
+    "load_weights",
+    "newest_checkpoint",
+    "read_meta",
+]
 
 META = "meta.json"
 PARTIAL = ".partial"
@@ -126,14 +133,7 @@ class CheckpointManager:
         else:
             weights, optimizer_state = get_state_dict(model, optimizer)
             state = {"model": weights, "optimizer": optimizer_state}
-        try:
-            load(state, checkpoint_id=path, process_group=self._group)
-        except (CheckpointException, OSError, ValueError, RuntimeError) as error:
-            raise FormatError(
-                f"a checkpoint that cannot be loaded: {_reason(error)}",
-                where=str(path),
-                fix="remove it to go on from the one before",
-            ) from error
+        _load(state, path, self._group)
         if optimizer is None:
             set_model_state_dict(model, state["model"])
         else:
@@ -203,6 +203,29 @@ def complete_checkpoints(run: Path) -> list[Path]:
 def newest_checkpoint(run: Path) -> Path | None:
     """A run's newest complete checkpoint, or None."""
     return next(reversed(complete_checkpoints(run)), None)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Puts a checkpoint's weights into a model that is not sharded; needs no process group.
+
+    Raises:
+        FormatError: it cannot be read, or is of another model.
+    """
+    _load({"model": model.state_dict()}, path, None)
+
+
+def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) -> None:
+    """Fills the tensors of `state`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            load(state, checkpoint_id=path, process_group=group, no_dist=group is None)
+    except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+        raise FormatError(
+            f"a checkpoint that cannot be loaded: {_reason(error)}",
+            where=str(path),
+            fix="remove it to go on from the one before",
+        ) from error
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from ..schemas.errors import FormatError, UsageError
 from . import attention
@@ -146,6 +147,7 @@ def build(
     _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor)
     _fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
+    logging.disable_progress_bar()  # a bar for each rank
     if random:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
