@@ -137,6 +137,30 @@ def test_sigterm(made, tmp_path):
     assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
 
 
-def test_export_without_a_checkpoint(made, tmp_path, capfd):
+def test_export(made, tmp_path, capfd):
+    from transformers import AutoModelForCausalLM
+
+    saving = ["--save-every", "1", "--export-every", "1"]
+    assert run_command(arguments(made, tmp_path / "run", *FEW, *saving)) == 0
+    assert run_command(["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]) == 0
+    first = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "one"), "--step", "1"]
+    assert run_command(first) == 0
+    exports = tmp_path / "run" / "exports"
+    weights = {
+        path: AutoModelForCausalLM.from_pretrained(path).model.embed_tokens.weight
+        for path in (
+            tmp_path / "hf", tmp_path / "one", exports / "step-00000001", exports / "step-00000002"
+        )
+    }  # fmt: skip
+    newest, one, during_one, during_two = weights.values()
+    assert newest.equal(during_two)
+    assert one.equal(during_one)
+    assert not one.equal(newest)
+    capfd.readouterr()
+    assert run_command([*first[:-1], "3"]) == 2
+    assert "expected: --step 1 or 2" in capfd.readouterr().err
+
+
+def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
     assert "this is no run" in capfd.readouterr().err

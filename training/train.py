@@ -36,6 +36,7 @@ from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
 from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
 from .evaluation import Ruler, evaluate, open_rulers
+from .export import export_model
 from .log import RUN, Progress, RunLog, write_run
 from .metrics import Flops, LocalStep, found_not_finite, step_record
 from .model import TrainModel, build, parallelize
@@ -348,8 +349,6 @@ class _Loop:
             self.checkpoints.wait()
 
     def _export(self, at: Position) -> None:
-        from .export import export_model
-
         out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
         export_model(self.model, Path(self.config.model), out)
 
