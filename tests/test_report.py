@@ -372,8 +372,9 @@ def test_a_file_needs_a_name(tmp_path, inspected):
     outcome = run("inspect", store, "--html", f"{tmp_path}/")
     assert outcome.code == 2
     assert outcome.err.splitlines() == [
-        f"error: --html '{tmp_path}/' names no file",
-        "  expected: --html FILE",
+        "error: --html is a folder",
+        f"  where:    {tmp_path}/",
+        "  expected: the name of a file",
     ]
 
 
