@@ -7,12 +7,15 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from ..schemas.errors import ExactcptError
-from .config import CHOICES, MAX_WORKERS, SETTINGS, parse_size
+from ..schemas.sizes import parse_size
+from .config import CHOICES, MAX_WORKERS, SETTINGS
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -190,7 +193,28 @@ BEAM_ARGS = click.argument(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands defined here and those of `training`, which no module here may import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_registered().names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is None and cmd_name in _registered().names:
+            return _registered()[cmd_name].load()
+        return own
+
+
+@cache
+def _registered() -> EntryPoints:
+    return entry_points(group="exactcpt.commands")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="exactcpt")
 def cli() -> None:
     """Packed long-context training data, every target weighted by its effective context."""
