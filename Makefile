@@ -62,6 +62,7 @@ pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py
 	$(BIN)/python tests/benchmarks/whatif.py
+	$(BIN)/python tests/benchmarks/loader.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
 
 # One torch, the version that everything here was tried with. Its CUDA libraries are left out:

@@ -7,12 +7,15 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from ..schemas.errors import ExactcptError
-from .config import CHOICES, MAX_WORKERS, SETTINGS, parse_size
+from ..schemas.sizes import parse_size
+from .config import CHOICES, MAX_WORKERS, SETTINGS
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -190,7 +193,28 @@ BEAM_ARGS = click.argument(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands defined here and those of `training`, which no module here may import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_registered().names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is None and cmd_name in _registered().names:
+            return _registered()[cmd_name].load()
+        return own
+
+
+@cache
+def _registered() -> EntryPoints:
+    return entry_points(group="exactcpt.commands")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="exactcpt")
 def cli() -> None:
     """Packed long-context training data, every target weighted by its effective context."""
@@ -266,7 +290,12 @@ def pack(**flags: Any) -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def verify(**flags: Any) -> None:
-    """Re-derive everything a shard set claims; exit 1 and a list if anything is wrong."""
+    """Re-derive what a shard set claims; exit 1 and a list if anything is wrong.
+
+    Duplicates, split and copies, segments, codes, histograms and weights are worked out a second
+    time. Not checked: the order of windows, and which of them are in one shard (group_tokens,
+    shard_bytes); without the store, that tokens and content hashes are those of the documents.
+    """
     from .commands import run_verify
 
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
@@ -330,6 +359,8 @@ def reweigh(**flags: Any) -> None:
 @click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--html", metavar="FILE", help="Write a page for a browser, with sliders.")
+@click.option("--svg", metavar="FILE", help="Write the charts as a picture.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def inspect(**flags: Any) -> None:
     """See where the supervision goes, before anything is trained: histograms and weights.

@@ -9,16 +9,16 @@ A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
 import difflib
-import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..schemas.errors import UsageError
+from ..schemas.sizes import parse_size
+from .choices import EXACT_RANGES, PACKINGS, BackendChoice, PackingName, WorkerType
 from .formats import FORMATS, Format
 
 __all__ = [
@@ -26,18 +26,14 @@ __all__ = [
     "MAX_WORKERS",
     "RUN_SETTINGS",
     "SETTINGS",
-    "BackendChoice",
     "PackConfig",
     "SourceConfig",
     "TokenizeConfig",
     "parse_mixing",
-    "parse_size",
     "parse_source",
     "read_settings",
 ]
 
-BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
-PackingName = Literal["concat", "best_fit"]
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 
@@ -49,8 +45,6 @@ MIN_SPLIT_BYTES = 1000
 """Each split becomes files of its own; see also `sources.MAX_SPLITS`."""
 
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
-DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
-BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +196,8 @@ class PackConfig:
     def __post_init__(self) -> None:
         _check_range("window", self.window, 2, MAX_WINDOW)
         _check_range("tau", self.tau, 0, self.window - 1)
-        _check_range("alpha", self.alpha, 0, 1000)
-        _check_range("gamma", self.gamma, 0, 10)
-        _check_range("epsilon", self.epsilon, 0, 1)
-        _check_range("max_weight", self.max_weight, 1, 1001)
+        for name, (low, high) in EXACT_RANGES.items():
+            _check_range(name, getattr(self, name), low, high)
         if self.max_weight is not None and 1 + self.alpha > self.max_weight:
             raise UsageError(
                 f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
@@ -257,9 +249,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tokenizer_backend": get_args(BackendChoice),
     "special_tokens_in_text": ("ordinary", "allow"),
     "on_bad_file": ("fail", "skip"),
-    "packing": get_args(PackingName),
+    "packing": PACKINGS,
     "dedup": DEDUPS,
-    "worker_type": ("threads", "processes"),
+    "worker_type": get_args(WorkerType),
 }
 
 
@@ -312,31 +304,6 @@ def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict
             _check_range(f"--{kind} {name}", x, 0, 1000 if kind == "epochs" else 1)
             mixing[name] = {kind: x}
     return mixing
-
-
-def parse_size(text: str) -> int:
-    """A count of tokens or bytes: 4096, 256M (millions), 10B (billions), 32MiB.
-
-    Raises:
-        ValueError: it is none.
-    """
-    compact = text.strip().replace("_", "").replace(",", "").lower()
-    number = compact.rstrip(string.ascii_lowercase)
-    unit = compact[len(number) :]
-    scale = (DECIMAL | BINARY).get(
-        unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
-    )
-    if scale is None or not _is_decimal(number) or len(number) > 20:
-        raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
-    size = Decimal(number) * scale
-    if size != size.to_integral_value():
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(size)
-
-
-def _is_decimal(text: str) -> bool:
-    digits = text.replace(".", "", 1)
-    return digits.isascii() and digits.isdigit()
 
 
 def read_settings(path: str) -> dict[str, Any]:

@@ -10,15 +10,18 @@ import xxhash
 
 from ..schemas.errors import UsageError
 from ..schemas.manifest import MANIFEST, TOKEN_STORE
+from . import report
 from .config import PackConfig, TokenizeConfig, parse_mixing, parse_source
 from .inspect_csv import to_csv
 from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
+from .places import file_to_write
 from .recognize import open_finished
 from .storage import Folder
 
 __all__ = ["run_inspect"]
 
+REPORTS = {"html": report.html, "svg": report.svg}
 SWEPT = ("window", "packing", *WEIGHING)
 TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
 DEFAULT_SAMPLE = 0.02
@@ -29,11 +32,14 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects one path or more."""
     if flags["as_json"] and flags["as_csv"]:
         raise UsageError("--json and --csv are two forms of one output", fix="give one of them")
+    places = _places(flags)
     if flags["sources"]:
         subjects = [_sample(flags)]
     else:
         subjects = [_inspect(path, flags) for path in _paths(flags)]
     found = to_json(subjects)
+    for kind, (folder, name) in places.items():
+        folder.write(name, REPORTS[kind](found).encode())
     if flags["as_json"]:
         click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
@@ -101,6 +107,13 @@ def _sample(flags: Mapping[str, Any]) -> Subject:
         configs,
         command,
     )
+
+
+def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
+    """Where the page and the picture go, of those that were asked for."""
+    return {
+        kind: file_to_write(f"--{kind}", flags[kind]) for kind in REPORTS if flags[kind] is not None
+    }
 
 
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:

@@ -21,6 +21,7 @@ LAYERS = {
         "estimation",
         "__init__",
         "buckets",
+        "choices",
         "context",
         "exact",
         "packing",
@@ -50,6 +51,7 @@ LAYERS = {
         "probe",
         "progress",
         "recognize",
+        "report",
         "reweigh_units",
         "selection_units",
         "shard_set",
@@ -107,8 +109,9 @@ SLOW_LIBRARIES = {
     "datasets": Where(at_top=set(), in_functions={"edge", "training"}),
     "torch": Where(at_top={"training"}, in_functions={"training"}),
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
+    "vl_convert": Where(at_top=set(), in_functions={"edge"}),
 }
-NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch"}
+NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch", "vl_convert"}
 
 
 class Import(NamedTuple):

@@ -18,11 +18,11 @@ from exactcpt.pipeline.config import (
     SourceConfig,
     TokenizeConfig,
     parse_mixing,
-    parse_size,
     parse_source,
     read_settings,
 )
 from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.sizes import parse_size
 
 DOCS = SourceConfig(name="docs", pattern="docs.jsonl")
 REQUIRED = {"sources": (DOCS,), "tokenizer": "tokenizer.json"}

@@ -1,0 +1,250 @@
+"""Checkpoints of a run: whole or absent, written while training goes on.
+
+    RUN/checkpoints/step-00000100/           a complete checkpoint
+        meta.json                            what the loop wrote down
+        .metadata  __0_0.distcp  ...         weights and optimizer, by torch.distributed.checkpoint
+    RUN/checkpoints/step-00000200.partial/   being written, or what was left of one
+
+A checkpoint is written by all ranks under a name that nobody reads, and gets its own name from rank
+0 when every rank's files are on disk. Only then are older ones removed. So at every moment, also
+after SIGKILL, the newest complete one is usable. Weights and optimizer are stored as tensors of the
+whole model: any number of ranks can read them.
+
+All ranks must see the same folder.
+"""
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.optim import Optimizer
+
+from ..schemas.errors import ExactcptError, FormatError
+
+__all__ = [
+    "CheckpointManager",
+    "complete_checkpoints",
+    "load_weights",
+    "newest_checkpoint",
+    "read_meta",
+]
+
+META = "meta.json"
+PARTIAL = ".partial"
+
+
+class CheckpointManager:
+    """Saves and loads the checkpoints of one run; the same calls in the same order on every rank.
+
+    Args:
+        run: the folder of the run.
+        keep: complete checkpoints to keep, at least 1.
+    """
+
+    def __init__(self, run: Path, *, keep: int) -> None:
+        if keep < 1:
+            raise ValueError(f"keep is {keep}, expected at least 1")
+        self._folder = run / "checkpoints"
+        self._keep = keep
+        # Of its own: its calls come from another thread than those of the training step.
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)
+        self._group = group
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        meta: Mapping[str, Any],
+        *,
+        wait: bool = False,
+    ) -> None:
+        """Copies the state and returns; the files are written meanwhile.
+
+        Args:
+            step: names the checkpoint. One that is there already is left as it is.
+            model: sharded or not.
+            optimizer: of the model's parameters.
+            meta: JSON; what `read_meta` will return. That of rank 0 counts.
+            wait: return when the checkpoint is complete.
+
+        Raises:
+            ExactcptError: this one (with `wait`) or the one before could not be written.
+        """
+        self.wait()
+        path = self._folder / _name(step)
+        partial = path.with_name(path.name + PARTIAL)
+        if self._on_first_rank(lambda: self._begin(path, partial, meta)):
+            weights, state = get_state_dict(model, optimizer)
+            upload = async_save(
+                {"model": weights, "optimizer": state},
+                checkpoint_id=partial,
+                process_group=self._group,
+            )
+            assert isinstance(upload, Future)
+            self._pending = self._thread.submit(self._finish, upload, partial, path)
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is complete, on all ranks.
+
+        Raises:
+            ExactcptError: it could not be written.
+        """
+        if self._pending is None:
+            return
+        error = self._pending.exception()
+        self._pending = None
+        self._agree(error)
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        return newest_checkpoint(self._folder.parent)
+
+    def load(self, path: Path, model: nn.Module, optimizer: Optimizer | None) -> None:
+        """Puts a checkpoint's state into a model and its optimizer; without one, the weights alone.
+
+        Raises:
+            FormatError: it cannot be read, or is of another model.
+        """
+        if optimizer is None:
+            state: dict[str, Any] = {"model": get_model_state_dict(model)}
+        else:
+            weights, optimizer_state = get_state_dict(model, optimizer)
+            state = {"model": weights, "optimizer": optimizer_state}
+        _load(state, path, self._group)
+        if optimizer is None:
+            set_model_state_dict(model, state["model"])
+        else:
+            set_state_dict(
+                model,
+                optimizer,
+                model_state_dict=state["model"],
+                optim_state_dict=state["optimizer"],
+            )
+
+    def _begin(self, path: Path, partial: Path, meta: Mapping[str, Any]) -> bool:
+        if path.exists():
+            return False
+        for stale in self._folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(stale)
+        partial.mkdir(parents=True)
+        with (partial / META).open("w", encoding="utf-8") as file:
+            json.dump(meta, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        return True
+
+    def _finish(self, upload: Future[Any], partial: Path, path: Path) -> None:
+        upload.result()
+        if dist.get_rank() != 0:
+            return
+        _sync_folder(partial)
+        partial.rename(path)
+        _sync_folder(self._folder)
+        for old in complete_checkpoints(self._folder.parent)[: -self._keep]:
+            # It loses its name first: what is half removed must not look complete.
+            shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
+
+    def _on_first_rank(self, action: Any) -> bool:
+        """Does something on rank 0 and tells all others what came of it."""
+        result, error = False, None
+        if dist.get_rank() == 0:
+            try:
+                result = action()
+            except OSError as caught:
+                error = caught
+        self._agree(error)
+        told = [result]
+        dist.broadcast_object_list(told, src=0, group=self._group)
+        return told[0]
+
+    def _agree(self, error: BaseException | None) -> None:
+        """Waits for all ranks; if one of them failed, all raise."""
+        reasons: list[str | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(reasons, error and _reason(error), group=self._group)
+        for rank, reason in enumerate(reasons):
+            if reason:
+                raise ExactcptError(
+                    f"the checkpoint could not be written on rank {rank}: {reason}",
+                    where=str(self._folder),
+                    fix="the ones before are intact; free some space or name another folder",
+                ) from error
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """A run's complete checkpoints, oldest first."""
+    folder = run / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """A run's newest complete checkpoint, or None."""
+    return next(reversed(complete_checkpoints(run)), None)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Puts a checkpoint's weights into a model that is not sharded; needs no process group.
+
+    Raises:
+        FormatError: it cannot be read, or is of another model.
+    """
+    _load({"model": model.state_dict()}, path, None)
+
+
+def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) -> None:
+    """Fills the tensors of `state`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            load(state, checkpoint_id=path, process_group=group, no_dist=group is None)
+    except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+        raise FormatError(
+            f"a checkpoint that cannot be loaded: {_reason(error)}",
+            where=str(path),
+            fix="remove it to go on from the one before",
+        ) from error
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What the loop wrote into a checkpoint."""
+    return json.loads((path / META).read_text("utf-8"))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an error, which with torch's is the cause."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

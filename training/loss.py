@@ -1,0 +1,219 @@
+"""The loss of a step: a weighted cross-entropy from hidden states, with no logits kept.
+
+Over all supervised targets j of the *global* batch (every rank, every micro-batch of the step):
+
+    loss = sum_j w_j ce_j / D
+
+    ce_j    -log softmax(W h)_j, h the hidden state of the position before the target
+    w_j     the target's weight, fp32
+    D       the number of supervised targets (`targets`), or sum_j w_j (`sum_w`)
+
+D is one number for the whole step, known before its first micro-batch. A rank's micro-batch m
+contributes sum_{j in m} w_j ce_j / D, and gradients are linear, so the sum over micro-batches and
+ranks is the gradient of the step's loss, however the batch is divided. The mean of the means of M
+micro-batches is another loss: it multiplies the targets of micro-batch m by D / (M D_m), so that a
+target counts more if it happens to sit among few others. With document masks, padding and weights
+D_m differs between micro-batches.
+
+Memory: for a chunk of positions at a time, logits are computed, turned into probabilities and into
+the gradient of the loss with respect to the logits, in one buffer of [chunk, vocabulary], and
+multiplied into the two gradients. That gradient is known in the forward pass, for it needs nothing
+but the weight,
+
+    d loss / d logits_j = (softmax(logits_j) - onehot(target_j)) w_j / D
+
+so nothing is computed twice. w_j / D is made in fp32 before that: dividing afterwards rounds the
+gradients of the trunk and of the head differently when they are in bf16.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["IGNORE", "next_position", "shift", "weighted_cross_entropy"]
+
+IGNORE = -100
+"""Label of a position that is no supervised target."""
+
+CHUNK = 512
+"""Positions whose logits exist at the same time: 0.4 GB of logits in fp32 for 200,000 ids."""
+
+VOCABULARY_BLOCK = 4096
+"""Rows of the head that are cast at a time where a device cannot multiply bf16 into fp32."""
+
+
+def shift(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves labels and weights together to the positions that predict them.
+
+    Args:
+        labels: int64 [B, L]; entry j is token j itself, or -100 where it is no target.
+        weights: [B, L], aligned with the labels.
+
+    Returns:
+        Both, [B, L]: entry t belongs to target t + 1. The last position of a window predicts
+        nothing: -100 and 0.
+    """
+    return next_position(labels, IGNORE), next_position(weights, 0)
+
+
+def next_position(values: Tensor, last: float) -> Tensor:
+    """[B, L] to [B, L]: entry t becomes entry t + 1, and the last entry `last`."""
+    return torch.cat([values[:, 1:], values.new_full((len(values), 1), last)], dim=1)
+
+
+def weighted_cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """The sum of w_j ce_j, where the weights have been divided by D.
+
+    Args:
+        hidden: [T, H] fp32, bf16 or fp64: states of the positions that predict.
+        head: [V, H] of the same type: the output embedding, tied or not.
+        targets: int64 [T], -100 where nothing is predicted (whatever the weight there).
+        weights: [T] fp32 (fp64 with fp64 states): w_j / D.
+        chunk: positions whose logits exist at the same time.
+
+    Returns:
+        The loss, and ce_j [T] without gradient (0 where nothing is predicted). Both are fp32, or
+        fp64 with fp64 states.
+
+    Raises:
+        TypeError: types other than these. fp16 is not taken: w / D would underflow.
+    """
+    _check_types(hidden, head, weights)
+    return _WeightedCrossEntropy.apply(  # type: ignore[no-any-return]
+        hidden, head, targets, weights, chunk, torch.is_grad_enabled()
+    )
+
+
+def _check_types(hidden: Tensor, head: Tensor, weights: Tensor) -> None:
+    if hidden.dtype not in (torch.float32, torch.bfloat16, torch.float64):
+        raise TypeError(f"hidden states are {hidden.dtype}, expected float32, bfloat16 or float64")
+    if head.dtype != hidden.dtype:
+        raise TypeError(f"the head is {head.dtype}, expected {hidden.dtype} like the hidden states")
+    if weights.dtype not in (torch.float32, _accumulator(hidden)):
+        raise TypeError(f"weights are {weights.dtype}, expected {_accumulator(hidden)}")
+
+
+def _accumulator(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, chunk: int, grad: bool
+    ) -> tuple[Tensor, Tensor]:
+        exact = _accumulator(hidden)
+        weights = weights.to(exact).masked_fill(targets == IGNORE, 0)
+        ce = torch.empty(len(hidden), dtype=exact, device=hidden.device)
+        hidden_gradient = torch.empty_like(hidden) if grad and ctx.needs_input_grad[0] else None
+        head_gradient = (
+            torch.zeros_like(head, dtype=exact) if grad and ctx.needs_input_grad[1] else None
+        )
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            ce[part] = _add_chunk(
+                hidden[part],
+                head,
+                targets[part],
+                weights[part],
+                None if hidden_gradient is None else hidden_gradient[part],
+                head_gradient,
+            )
+        ctx.gradients = hidden_gradient, head_gradient
+        ctx.head_type = head.dtype
+        ctx.mark_non_differentiable(ce)
+        return torch.dot(weights, ce), ce
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient: Tensor, _: Tensor):  # type: ignore[override]
+        if ctx.gradients is None:
+            raise RuntimeError("backward a second time: the gradients were handed over and freed")
+        hidden, head = ctx.gradients
+        ctx.gradients = None
+        if hidden is not None:
+            hidden.mul_(loss_gradient)
+        if head is not None:
+            head = head.mul_(loss_gradient).to(ctx.head_type)
+        return hidden, head, None, None, None, None
+
+
+def _add_chunk(
+    hidden: Tensor,
+    head: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    hidden_gradient: Tensor | None,
+    head_gradient: Tensor | None,
+) -> Tensor:
+    """Cross-entropy of a chunk's targets; fills and adds to the gradients that are wanted."""
+    logits = _logits(hidden, head)
+    ce = _cross_entropy_(logits, targets)
+    if hidden_gradient is None and head_gradient is None:
+        return ce
+    _to_gradient_(logits, targets, weights)
+    if hidden_gradient is not None:
+        hidden_gradient.copy_(_times_head(logits, head))
+    if head_gradient is not None:
+        _add_outer_(head_gradient, logits, hidden)
+    return ce
+
+
+def _cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every row; leaves the softmax in `logits`."""
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    at_target = logits.gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1)
+    total = logits.exp_().sum(dim=1)
+    logits.div_(total.unsqueeze(1))
+    return (total.log() - at_target).masked_fill(targets == IGNORE, 0)
+
+
+def _to_gradient_(softmax: Tensor, targets: Tensor, weights: Tensor) -> None:
+    """(softmax - onehot) * w, in place; w is 0 where nothing is predicted."""
+    softmax.scatter_add_(
+        1, targets.clamp_min(0).unsqueeze(1), softmax.new_full((len(softmax), 1), -1)
+    )
+    softmax.mul_(weights.unsqueeze(1))
+
+
+# Products of bf16 matrices that stay in fp32. CUDA's multiply so; elsewhere the operands are cast,
+# the head a block of rows at a time, so that there is never a copy of it.
+
+
+def _casts(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.bfloat16 and not tensor.is_cuda
+
+
+def _blocks(head: Tensor) -> list[slice]:
+    return [
+        slice(start, start + VOCABULARY_BLOCK) for start in range(0, len(head), VOCABULARY_BLOCK)
+    ]
+
+
+def _logits(hidden: Tensor, head: Tensor) -> Tensor:
+    if _casts(hidden):
+        logits = torch.empty(len(hidden), len(head), device=hidden.device)
+        for block in _blocks(head):
+            torch.mm(hidden.float(), head[block].float().T, out=logits[:, block])
+        return logits
+    if hidden.dtype == torch.bfloat16:
+        return torch.mm(hidden, head.T, out_dtype=torch.float32)
+    return hidden @ head.T
+
+
+def _times_head(gradient: Tensor, head: Tensor) -> Tensor:
+    if _casts(head):
+        product = torch.zeros(len(gradient), head.shape[1], device=head.device)
+        for block in _blocks(head):
+            product.addmm_(gradient[:, block], head[block].float())
+        return product
+    return gradient.to(head.dtype) @ head
+
+
+def _add_outer_(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
+    if hidden.dtype == torch.bfloat16 and hidden.is_cuda:
+        torch.addmm(total, gradient.to(hidden.dtype).T, hidden, out_dtype=torch.float32, out=total)
+    else:
+        total.addmm_(gradient.T, hidden.to(total.dtype))
