@@ -9,7 +9,18 @@ from typing import Any
 
 import jsonschema
 import pytest
-from harness import bundled, bundled_records, done, manifest, run, source, windows, write_jsonl
+from harness import (
+    DATA,
+    TOKENIZER,
+    bundled,
+    bundled_records,
+    done,
+    manifest,
+    run,
+    source,
+    windows,
+    write_jsonl,
+)
 from oracles import bucket_by_search
 
 SOURCES = ("novels", "jargon", "poems", "again")
@@ -186,3 +197,51 @@ def test_an_inspection_writes_nothing(store: Path, packed: Any):
     inspected(store, packed())
     done("inspect", store, "--dedup", "exact", "--epochs", "poems=0.5")
     assert {path: path.stat().st_mtime_ns for path in store.parent.rglob("*")} == before
+
+
+# Given weights
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard set whose weights were given: 1, 2, ... by bucket."""
+    folder = tmp_path_factory.mktemp("given")
+    flags = [*source("poems", DATA / "poems.jsonl"), "--window", 64]
+    done("prepare", *flags, "--tokenizer", TOKENIZER, "--out", folder / "set")
+    buckets = [
+        {"bucket": b, "low": low, "high": high, "weight": float(b + 1)}
+        for b, (low, high) in enumerate([(0, 7), (8, 15), (16, 31), (32, 63)])
+    ]
+    head = {"format": "exactcpt weight table", "format_version": 1, "window": 64, "settings": None}
+    (folder / "table.json").write_text(json.dumps({**head, "buckets": buckets}))
+    done("reweigh", folder / "set", "--table", folder / "table.json", "--out", folder / "given")
+    return folder
+
+
+def test_given_weights_are_inspected_as_they_are(given):
+    outcome = done("inspect", given / "given", "--json")
+    (row,) = outcome.json["subjects"][0]["rows"]
+    assert [bucket["weight"] for bucket in row["buckets"]] == [1, 2, 3, 4]
+    assert row["settings"]["table"] == [1, 2, 3, 4] and row["settings"]["alpha"] is None
+    counts = [bucket["targets"] for bucket in row["buckets"]]
+    mass = sum(c * w for c, w in zip(counts, [1, 2, 3, 4], strict=True))
+    assert row["mean_weight"] == pytest.approx(mass / sum(counts))
+    tail = counts[2] + counts[3]
+    assert row["budget"]["asked"] is None
+    assert row["budget"]["spent"] == pytest.approx((2 * counts[2] + 3 * counts[3]) / tail)
+    assert f"reweigh {given / 'given'} --table FILE" in row["command"]
+    assert "with given weights" in done("inspect", given / "given").out
+    assert "table" in done("inspect", given / "given", given / "set").out
+
+
+def test_the_formula_instead_of_given_weights(given):
+    other = done("inspect", given / "given", "--alpha", "0.3", "--json").json
+    expected = done("inspect", given / "set", "--alpha", "0.3", "--json").json
+    (found,), (wanted,) = (each["subjects"][0]["rows"] for each in (other, expected))
+    assert found["buckets"] == wanted["buckets"]
+
+
+def test_a_report_cannot_vary_given_weights(given, tmp_path):
+    outcome = run("inspect", given / "given", "--html", tmp_path / "report.html")
+    assert outcome.code == 2 and "were given, not computed" in outcome.err
+    assert not (tmp_path / "report.html").exists()
