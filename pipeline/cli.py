@@ -54,6 +54,26 @@ class Several(click.ParamType):
         return tuple(dict.fromkeys(found))
 
 
+class Part(click.ParamType):
+    """A part of something: 2% or 0.02."""
+
+    name = "part"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parses 2% and 0.02."""
+        if isinstance(value, float):
+            return value
+        try:
+            part = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no part such as 2% or 0.02", param, ctx)
+        if not 0 < part <= 1:
+            self.fail(f"{value} is not above 0 and at most 100%", param, ctx)
+        return part
+
+
 def asked(name: str, kind: click.ParamType, help_text: str) -> Callable[[F], F]:
     """A flag for one or more values of a setting of packing."""
     flag = "--" + name.replace("_", "-")
@@ -270,7 +290,12 @@ def pack(**flags: Any) -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def verify(**flags: Any) -> None:
-    """Re-derive everything a shard set claims; exit 1 and a list if anything is wrong."""
+    """Re-derive what a shard set claims; exit 1 and a list if anything is wrong.
+
+    Duplicates, split and copies, segments, codes, histograms and weights are worked out a second
+    time. Not checked: the order of windows, and which of them are in one shard (group_tokens,
+    shard_bytes); without the store, that tokens and content hashes are those of the documents.
+    """
     from .commands import run_verify
 
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
@@ -323,19 +348,31 @@ def reweigh(**flags: Any) -> None:
 @setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)
 @setting("dedup", "Whether documents of equal content are dropped.")
 @setting("seed", "Of every shuffle and draw.", int)
+@TOKENIZE_OPTIONS
+@click.option(
+    "--sample",
+    type=Part(),
+    metavar="PART",
+    help="How much of the sources is read and tokenized, to estimate from: 2% or 0.02.  "
+    "[default: 2%]",
+)
 @click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--html", metavar="FILE", help="Write a page for a browser, with sliders.")
+@click.option("--svg", metavar="FILE", help="Write the charts as a picture.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def inspect(**flags: Any) -> None:
     """See where the supervision goes, before anything is trained: histograms and weights.
 
     PATH is a token store, which answers for any settings (one row a combination), or a shard set,
-    which answers for any weights. Two paths are compared.
+    which answers for any weights. Two paths are compared. Raw corpora (--source, --tokenizer) are
+    estimated from a sample.
 
     \b
     exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
     exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
+    exactcpt inspect --source web='web/*.parquet' --tokenizer tokenizer.json --sample 1%
     """
     from .inspect_command import run_inspect
 

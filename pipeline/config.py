@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from ..schemas.errors import UsageError
 from ..schemas.sizes import parse_size
+from .choices import EXACT_RANGES, PACKINGS, BackendChoice, PackingName, WorkerType
 from .formats import FORMATS, Format
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "MAX_WORKERS",
     "RUN_SETTINGS",
     "SETTINGS",
-    "BackendChoice",
     "PackConfig",
     "SourceConfig",
     "TokenizeConfig",
@@ -34,8 +34,6 @@ __all__ = [
     "read_settings",
 ]
 
-BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
-PackingName = Literal["concat", "best_fit"]
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 
@@ -198,10 +196,8 @@ class PackConfig:
     def __post_init__(self) -> None:
         _check_range("window", self.window, 2, MAX_WINDOW)
         _check_range("tau", self.tau, 0, self.window - 1)
-        _check_range("alpha", self.alpha, 0, 1000)
-        _check_range("gamma", self.gamma, 0, 10)
-        _check_range("epsilon", self.epsilon, 0, 1)
-        _check_range("max_weight", self.max_weight, 1, 1001)
+        for name, (low, high) in EXACT_RANGES.items():
+            _check_range(name, getattr(self, name), low, high)
         if self.max_weight is not None and 1 + self.alpha > self.max_weight:
             raise UsageError(
                 f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
@@ -253,9 +249,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tokenizer_backend": get_args(BackendChoice),
     "special_tokens_in_text": ("ordinary", "allow"),
     "on_bad_file": ("fail", "skip"),
-    "packing": get_args(PackingName),
+    "packing": PACKINGS,
     "dedup": DEDUPS,
-    "worker_type": ("threads", "processes"),
+    "worker_type": get_args(WorkerType),
 }
 
 

@@ -40,7 +40,8 @@ def read_rows(shards: Folder, manifest: Manifest, wanted: Iterable[int]) -> dict
     Raises:
         FormatError: a file of the table is missing, cannot be read, or is not in that order.
     """
-    left = np.unique(np.array([*wanted], np.int64))
+    total = sum(entry["rows"] for entry in manifest["documents"])
+    left = np.unique(np.array([i for i in wanted if 0 <= i < total], np.int64))
     found: dict[int, DocumentRow] = {}
     first = 0
     for entry in manifest["documents"]:

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .buckets import lower_edges
+from .choices import EXACT_RANGES
 
 __all__ = ["BucketWeight", "Exact", "WeightTable", "given_table", "weight_table"]
 
@@ -40,14 +41,13 @@ class Exact:
 
     Attributes:
         tau: where the tail begins, in tokens of effective context.
-        alpha: mean extra weight of the tail's targets, 0 to 1000.
-        gamma: exponent of the inverse frequency, 0 to 10; 0 treats the tail's buckets alike.
-        epsilon: added to q_b before the power, 0 to 1.
+        alpha: mean extra weight of the tail's targets.
+        gamma: exponent of the inverse frequency; 0 treats the tail's buckets alike.
+        epsilon: added to q_b before the power.
         max_weight: ceiling for a weight, at least 1 + alpha, or None.
 
     Raises:
-        ValueError: a parameter is out of its range. Inside the ranges no int64 counts make a power
-            overflow, and every weight is finite in float32.
+        ValueError: a parameter is out of its range, `choices.EXACT_RANGES`.
     """
 
     tau: int
@@ -59,12 +59,10 @@ class Exact:
     def __post_init__(self) -> None:
         if self.tau < 0:
             raise ValueError(f"tau is {self.tau}; it must be at least 0")
-        for name, most in (("alpha", 1000), ("gamma", 10), ("epsilon", 1)):
+        for name, (low, high) in EXACT_RANGES.items():
             value = getattr(self, name)
-            if not 0 <= value <= most:
-                raise ValueError(f"{name} is {value}; it must be from 0 to {most}")
-        if self.max_weight is not None and not 1 <= self.max_weight < float("inf"):
-            raise ValueError(f"max_weight is {self.max_weight}; it must be finite and at least 1")
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be from {low} to {high}")
         if self.max_weight is not None and 1 + self.alpha > self.max_weight:
             raise ValueError(
                 f"alpha is {self.alpha}, but max_weight {self.max_weight} leaves room for at most "

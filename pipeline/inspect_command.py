@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,16 +10,21 @@ import xxhash
 
 from ..schemas.errors import UsageError
 from ..schemas.manifest import MANIFEST, TOKEN_STORE
-from .config import PackConfig, parse_mixing
+from . import report
+from .config import PackConfig, TokenizeConfig, parse_mixing, parse_source
 from .inspect_csv import to_csv
 from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
+from .places import file_to_write
 from .recognize import open_finished
 from .storage import Folder
 
 __all__ = ["run_inspect"]
 
+REPORTS = {"html": report.html, "svg": report.svg}
 SWEPT = ("window", "packing", *WEIGHING)
+TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
+DEFAULT_SAMPLE = 0.02
 SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
 
 
@@ -27,11 +32,14 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects one path or more."""
     if flags["as_json"] and flags["as_csv"]:
         raise UsageError("--json and --csv are two forms of one output", fix="give one of them")
-    if not all(flags["paths"]) or not flags["paths"]:
-        raise UsageError(
-            "there is nothing to inspect", expected="the path of a token store or shard set"
-        )
-    found = to_json([_inspect(path, flags) for path in flags["paths"]])
+    places = _places(flags)
+    if flags["sources"]:
+        subjects = [_sample(flags)]
+    else:
+        subjects = [_inspect(path, flags) for path in _paths(flags)]
+    found = to_json(subjects)
+    for kind, (folder, name) in places.items():
+        folder.write(name, REPORTS[kind](found).encode())
     if flags["as_json"]:
         click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
@@ -42,11 +50,79 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
         print_inspection(found, Console(highlight=False), by_source=flags["by_source"])
 
 
+def _paths(flags: Mapping[str, Any]) -> Sequence[str]:
+    paths = flags["paths"]
+    if not paths or not all(paths):
+        raise UsageError(
+            "there is nothing to inspect", expected="the path of a token store or shard set"
+        )
+    given = [name for name in (*TOKENIZING, "sample") if flags[name] is not None]
+    if given:
+        raise UsageError(
+            f"{_flag(given[0])} is for raw corpora, and {paths[0]} is tokenized already",
+            fix="name corpora with --source, or leave it out",
+        )
+    return paths
+
+
+def _sample(flags: Mapping[str, Any]) -> Subject:
+    """Inspects a sample of raw corpora."""
+    if flags["paths"]:
+        raise UsageError(
+            f"both --source and the path {flags['paths'][0]}", expected="one of the two"
+        )
+    if flags["epochs"] or flags["share"]:
+        raise UsageError(
+            "--epochs and --share are for token stores",
+            fix="put it into the source: --source NAME=PATTERN,epochs=X",
+        )
+    if flags["dedup"] == "exact":
+        raise UsageError(
+            "a sample does not tell which documents of the corpus are repeated",
+            fix="tokenize the corpora, and inspect the token store",
+        )
+    if not flags["tokenizer"]:
+        raise UsageError("--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json")
+    from .sample_inspection import inspect_sample
+    from .sampling import draw
+    from .tokenize_job import choose_backend, plan_tokenize, probe_sources
+
+    sources = tuple(parse_source(text) for text in flags["sources"])
+    given = {name: flags[name] for name in TOKENIZING if flags[name] is not None}
+    config = TokenizeConfig(sources=sources, **given)
+    configs = _configs(flags, {one.name: one.mixing for one in sources if one.is_mixed})
+    plan = plan_tokenize(config)
+    backend, fallback = choose_backend(plan, probe_sources(plan))
+    fraction = DEFAULT_SAMPLE if flags["sample"] is None else flags["sample"]
+    command = ["exactcpt", "prepare", *(f"--source={text}" for text in flags["sources"])]
+    for name, value in given.items():
+        if name == "bos":
+            command.append("--bos" if value else "--no-bos")
+        else:
+            command += [_flag(name), str(value)]
+    return inspect_sample(
+        plan,
+        plan.tokenizer_manifest(backend, fallback),
+        draw(plan, backend, fraction, configs[0].seed),
+        configs,
+        command,
+    )
+
+
+def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
+    """Where the page and the picture go, of those that were asked for."""
+    return {
+        kind: file_to_write(f"--{kind}", flags[kind]) for kind in REPORTS if flags[kind] is not None
+    }
+
+
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
     folder = Folder(path.rstrip("/") or "/")
     kind, manifest = open_finished(folder)
     if kind == TOKEN_STORE:
-        return inspect_store(folder, path, manifest, _configs(flags))
+        return inspect_store(
+            folder, path, manifest, _configs(flags, parse_mixing(flags["epochs"], flags["share"]))
+        )
     store = _store_of(folder)
     _refuse_packing(flags, store)
     own = {name: manifest["settings"][name] for name in PackConfig.__dataclass_fields__}
@@ -84,9 +160,8 @@ def _combinations(flags: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[
         yield dict(zip(asked, values, strict=True))
 
 
-def _configs(flags: Mapping[str, Any]) -> list[PackConfig]:
+def _configs(flags: Mapping[str, Any], mixing: Mapping[str, Any]) -> list[PackConfig]:
     fixed = {name: flags[name] for name in SINGLE if flags[name] is not None}
-    mixing = parse_mixing(flags["epochs"], flags["share"])
     return [
         _config({**fixed, **asked, "mixing": mixing}, asked)
         for asked in _combinations(flags, SWEPT)

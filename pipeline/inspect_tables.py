@@ -46,6 +46,8 @@ def print_inspection(inspection: Mapping[str, Any], console: Any, *, by_source: 
     show = _Show(console)
     for subject in subjects:
         show.line(_heading(subject))
+        if "sample" in subject:
+            show.line(_sample_line(subject))
     if [len(subject["rows"]) for subject in subjects] == [1]:
         show.histogram(subjects[0]["rows"][0], by_source=by_source)
     elif [len(subject["rows"]) for subject in subjects] == [1, 1]:
@@ -55,9 +57,18 @@ def print_inspection(inspection: Mapping[str, Any], console: Any, *, by_source: 
 
 
 def _heading(subject: Subject) -> str:
+    about = "about " if "sample" in subject else ""
     return (
-        f"{subject['path']}: {subject['kind']}, {subject['documents']:,} documents, "
+        f"{subject['path']}: {subject['kind']}, {about}{subject['documents']:,} documents, "
         f"{subject['tokens']:,} tokens, longest {subject['longest_document']:,}"
+    )
+
+
+def _sample_line(subject: Subject) -> str:
+    sample = subject["sample"]
+    return (
+        f"an estimate from {sample['documents']:,} documents with {sample['tokens']:,} tokens, "
+        f"{sample['fraction']:.2%} of the documents; +- is half of a 95% interval"
     )
 
 
@@ -185,7 +196,7 @@ class _Show:
         self.verbatim(row["command"])
 
     def _buckets(self, row: Row) -> None:
-        buckets = row["buckets"]
+        buckets, intervals = row["buckets"], row.get("intervals")
         largest = max(max(b["mass_before"], b["mass_after"]) for b in buckets)
 
         def table(width: int) -> Any:
@@ -193,17 +204,19 @@ class _Show:
                 "effective\ncontext",
                 "\ntargets",
                 "\nshare",
+                *(["\n+-"] if intervals else []),
                 "<",
                 "cumu-\nlative",
                 "\nweight",
                 "weighted\nshare",
                 "<",
             )
-            for bucket in buckets:
+            for i, bucket in enumerate(buckets):
                 found.add_row(
                     _range(bucket),
                     f"{bucket['targets']:,}",
                     f"{bucket['mass_before']:.2%}",
+                    *([_half(intervals["shares"][i])] if intervals else []),
                     self._bar(bucket["mass_before"], largest, width),
                     f"{bucket['cumulative_share']:.1%}",
                     f"{bucket['weight']:.4f}",
@@ -443,6 +456,7 @@ def _figures(row: Row) -> list[str]:
         f"{row['tail_windows']:,} windows have a target in the tail "
         f"({_part(row['tail_windows'], windows)}); "
         f"the largest effective context is {row['largest_context']:,}",
+        *_interval_lines(row),
     ]
 
 
@@ -458,6 +472,23 @@ def _tail_lines(row: Row) -> list[str]:
         f"{_tail(row, 'mass_after'):.2%} of the weighted loss mass",
         f"budget: mean extra weight of the tail's targets {budget['spent']:.4f}, "
         f"asked for {budget['asked']:g}",
+    ]
+
+
+def _half(interval: Sequence[float]) -> str:
+    return f"{(interval[1] - interval[0]) / 2:.2%}"
+
+
+def _interval_lines(row: Row) -> list[str]:
+    intervals = row.get("intervals")
+    if intervals is None:
+        return []
+    (low, high), (few, many), (light, heavy) = (
+        intervals[name] for name in ("windows", "tokens", "mean_weight")
+    )
+    return [
+        f"95% intervals: {low:,.0f} to {high:,.0f} windows, {few:,.0f} to {many:,.0f} tokens, "
+        f"mean weight {light:.4f} to {heavy:.4f}"
     ]
 
 

@@ -38,8 +38,10 @@ __all__ = [
     "WEIGHING",
     "Row",
     "Subject",
+    "exact_of",
     "inspect_shards",
     "inspect_store",
+    "pack_flags",
     "to_json",
 ]
 
@@ -60,12 +62,14 @@ class Row:
         exposure: what the training windows have.
         weighting: what the weights do to it.
         command: makes a shard set that is so.
+        intervals: of an estimate, as in the JSON; None where figures are exact.
     """
 
     settings: Settings
     exposure: Exposure
     weighting: Weighting
     command: str
+    intervals: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +78,11 @@ class Subject:
 
     Attributes:
         path: as it was given.
-        kind: "token store" or "shard set".
-        manifest: its manifest.
+        kind: "token store", "shard set" or "sample".
+        manifest: its manifest; of a sample, what a token store's would say.
         longest_document: in tokens.
         rows: one a combination of settings.
+        sample: what was sampled, as in the JSON; None where everything was counted.
     """
 
     path: str
@@ -85,6 +90,7 @@ class Subject:
     manifest: Manifest
     longest_document: int
     rows: tuple[Row, ...]
+    sample: Mapping[str, Any] | None = None
 
 
 def inspect_store(
@@ -275,24 +281,36 @@ def _longest_row(shards: Folder, manifest: Manifest) -> int:
 
 
 def _row(settings: Settings, exposure: Exposure, command: str) -> Row:
-    exact = Exact(**{name: settings[name] for name in WEIGHING})
     return Row(
-        settings=settings, exposure=exposure, weighting=weigh(exposure, exact), command=command
+        settings=settings,
+        exposure=exposure,
+        weighting=weigh(exposure, exact_of(settings)),
+        command=command,
     )
+
+
+def exact_of(settings: Settings) -> Exact:
+    """The parameters of the weights among settings."""
+    return Exact(**{name: settings[name] for name in WEIGHING})
 
 
 def pack_command(store: str, settings: Settings) -> str:
     """The command line that packs a store with these settings; OUT is to be replaced."""
+    return shlex.join(["exactcpt", "pack", store, *pack_flags(settings), "--out", "OUT"])
+
+
+def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
+    """The flags that ask for settings of packing; those of mixing only where it is wanted."""
     always = ("window", "packing", "tau", "alpha", "gamma")
     defaults = PackConfig.__dataclass_fields__
     flags: list[str] = []
-    for name, value in settings.items():
-        if name != "mixing" and (name in always or value != defaults[name].default):
-            flags += [f"--{name.replace('_', '-')}", _plain(value)]
-    for source, asked in settings["mixing"].items():
+    for name in (name for name in defaults if name != "mixing"):
+        if name in always or settings[name] != defaults[name].default:
+            flags += [f"--{name.replace('_', '-')}", _plain(settings[name])]
+    for source, asked in settings["mixing"].items() if mixing else ():
         if asked != {"epochs": 1.0}:
             flags += [f"--{kind}={source}={_plain(value)}" for kind, value in asked.items()]
-    return shlex.join(["exactcpt", "pack", store, *flags, "--out", "OUT"])
+    return flags
 
 
 def reweigh_command(shards: str, settings: Settings) -> str:
@@ -339,6 +357,7 @@ def _subject(subject: Subject) -> dict[str, Any]:
         "tokens": sum(source["tokens"] for source in sources),
         "sources": sources,
         "longest_document": subject.longest_document,
+        **({} if subject.sample is None else {"sample": dict(subject.sample)}),
         "rows": [_row_json(row) for row in subject.rows],
     }
 
@@ -365,6 +384,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "buckets": _buckets(row),
         "sources": _sources(row),
         "command": row.command,
+        **({} if row.intervals is None else {"intervals": dict(row.intervals)}),
     }
 
 

@@ -26,6 +26,7 @@ from .storage import Folder
 
 __all__ = [
     "OWNED",
+    "mixing_of",
     "pack",
     "pack_settings",
     "pack_task",
@@ -187,15 +188,19 @@ def pack_task(
             epsilon=config.epsilon,
             max_weight=config.max_weight,
         ),
-        mixing={
-            name: _mixing(asked) for name, asked in pack_settings(config, names)["mixing"].items()
-        },
+        mixing=mixing_of(config, names),
         token_budget=config.token_budget,
         dedup=config.dedup == "exact",
         group_tokens=config.group_tokens,
         shard_bytes=config.shard_bytes,
         pad_id=manifest["tokenizer"]["pad_id"],
     )
+
+
+def mixing_of(config: PackConfig, sources: Sequence[str]) -> dict[str, Mixing]:
+    """What each source asks for."""
+    asked = pack_settings(config, sources)["mixing"]
+    return {name: _mixing(one) for name, one in asked.items()}
 
 
 def _mixing(asked: Mapping[str, float]) -> Mixing:

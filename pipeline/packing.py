@@ -19,15 +19,13 @@ Neither looks at a token: lengths in, segments out.
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PACKINGS", "Packing", "PackingName", "best_fit", "concat", "pack", "reorder_windows"]
+from .choices import PACKINGS, PackingName
 
-PackingName = Literal["concat", "best_fit"]
-PACKINGS: tuple[PackingName, ...] = ("concat", "best_fit")
+__all__ = ["PACKINGS", "Packing", "PackingName", "best_fit", "concat", "pack", "reorder_windows"]
 
 
 @dataclass(frozen=True, kw_only=True)

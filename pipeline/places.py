@@ -7,7 +7,7 @@ from ..schemas.errors import UsageError
 from .config import SourceConfig
 from .storage import Folder, is_local_url, resolve
 
-__all__ = ["refuse_inside_sources", "refuse_one_inside_another"]
+__all__ = ["file_to_write", "refuse_inside_sources", "refuse_one_inside_another"]
 
 MAGIC = frozenset("*?[")
 
@@ -69,3 +69,17 @@ def _canonical(url: str) -> str:
     if is_local_url(url):
         path = os.path.realpath(path)
     return f"{protocol}:{path.rstrip('/')}"
+
+
+def file_to_write(flag: str, path: str) -> tuple[Folder, str]:
+    """The folder of a file that a flag names, and the file's name in it.
+
+    Raises:
+        UsageError: it is a folder.
+    """
+    parent, slash, name = path.rpartition("/")
+    folder = Folder(parent or slash or ".")
+    fs, target = resolve(path)
+    if not name or fs.isdir(target):
+        raise UsageError(f"{flag} is a folder", where=path, expected="the name of a file")
+    return folder, name

@@ -58,10 +58,10 @@ def _a_file(url: str) -> UsageError:
     if file_format is None:
         return UsageError("this is a file", where=url, expected=EITHER)
     return UsageError(
-        f"this is a file of a corpus ({file_format})",
+        f"this is a file of records ({file_format}), as a corpus has",
         where=url,
         expected=EITHER,
-        fix=_tokenize(url),
+        fix=_sample(url),
     )
 
 
@@ -86,7 +86,7 @@ def _a_folder(folder: Folder, fs: Any, path: str) -> ExactcptError:
         f"this is a folder with {formats.count(kind):,} files of records ({kind}), as a corpus has",
         where=folder.url,
         expected=EITHER,
-        fix=_tokenize(folder.url),
+        fix=_sample(folder.url),
     )
 
 
@@ -101,5 +101,5 @@ def _unfinished(folder: Folder) -> IncompleteError:
     )
 
 
-def _tokenize(pattern: str) -> str:
-    return f"make a token store of it: exactcpt tokenize --source NAME={pattern} --tokenizer PATH"
+def _sample(pattern: str) -> str:
+    return f"inspect a sample of it: exactcpt inspect --source NAME={pattern} --tokenizer PATH"

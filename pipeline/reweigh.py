@@ -20,12 +20,11 @@ from ..schemas.errors import FormatError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump, parse
 from ..schemas.shard import SPLITS, TRAIN
 from ..schemas.weights import dump_table, parse_table
-from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact, WeightTable, given_table, weight_table
 from .job import JOB, State, begin, locked
 from .pack_job import OWNED, warnings_of
-from .places import refuse_one_inside_another
+from .places import file_to_write, refuse_one_inside_another
 from .probe import require_space
 from .progress import Console, Count, Progress
 from .reweigh_units import can_clone, copy_file
@@ -48,17 +47,9 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
 
     Raises:
         UsageError: a parameter is out of its range.
-        FormatError: the manifest's histogram is not one of its window.
     """
     settings = _settings(manifest["settings"], change)
     counts: list[int] = manifest["splits"][TRAIN]["histogram"]
-    buckets = bucket_count(settings["window"])
-    if not len(counts) == len(manifest["weights"]["table"]) == buckets:
-        raise FormatError(
-            f"the manifest has a histogram of {len(counts)} buckets",
-            expected=f"{buckets}, and as many weights, for a window of {settings['window']:,}",
-            fix="see what `exactcpt verify` says of the set",
-        )
     table = _table(counts, settings)
     ours = set(warnings_of(manifest))
     new: Manifest = {
@@ -261,8 +252,16 @@ def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
     if flags["table_only"]:
         raise UsageError("--table and --table-only", fix="the table is there already")
     window = read_shard_set(shards)["settings"]["window"]
-    with open_input(flags["table"]) as file:
-        return {**asked, "table": parse_table(file.read(), flags["table"], window)}
+    try:
+        with open_input(flags["table"]) as file:
+            data = file.read()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(
+            f"--table cannot be read: {error.strerror or error}",
+            where=flags["table"],
+            expected="a file that `exactcpt reweigh --table-only` has written",
+        ) from None
+    return {**asked, "table": parse_table(data, flags["table"], window)}
 
 
 def _write_table(manifest: Manifest, flags: Mapping[str, Any], console: Console) -> None:
@@ -275,8 +274,7 @@ def _write_table(manifest: Manifest, flags: Mapping[str, Any], console: Console)
     if not flags["out"]:
         click.echo(data.decode(), nl=False)
         return
-    parent, _, name = flags["out"].rpartition("/")
-    folder = Folder(parent or ("/" if flags["out"].startswith("/") else "."))
+    folder, name = file_to_write("--out", flags["out"])
     if folder.exists(name) and not flags["overwrite"] and folder.read(name) != data:
         raise UsageError(
             "this file holds something else", where=flags["out"], fix="replace it with --overwrite"

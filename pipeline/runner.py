@@ -11,21 +11,20 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..schemas.errors import ExactcptError, UsageError
+from .choices import WorkerType
 from .halt import HaltWatch, read_halt
 from .processes import WorkerProcesses
 from .storage import Folder, is_local_url
 
-__all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "run"]
+__all__ = ["EMBEDDED", "RunSettings", "run"]
 
 EMBEDDED = "embedded"
 LOCAL_RUNNERS = {"directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
 WRONG_RUNNERS = {"daskrunner": "it recomputes side inputs and merges tagged outputs"}
 
-WorkerType = Literal["threads", "processes"]
-WORKER_TYPES: tuple[WorkerType, ...] = get_args(WorkerType)
 
 NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it an http_proxy would be asked for the way to local workers."""

@@ -1,7 +1,9 @@
 """A finished shard set, as those read it who do not verify it."""
 
-from ..schemas.errors import IncompleteError
+from ..schemas.errors import FormatError, IncompleteError
 from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
+from ..schemas.shard import TRAIN
+from .buckets import bucket_count
 from .job import JOB
 from .storage import Folder
 
@@ -13,7 +15,8 @@ def read_shard_set(shards: Folder) -> Manifest:
 
     Raises:
         IncompleteError: there is none.
-        FormatError: it is no manifest of a shard set, or of a newer version.
+        FormatError: it is no manifest of a shard set, or of a newer version, or its buckets are not
+            those of its window.
     """
     if not shards.exists(MANIFEST):
         begun = shards.exists(f"{JOB}/state.json")
@@ -23,4 +26,15 @@ def read_shard_set(shards: Folder) -> Manifest:
             expected="a folder that `exactcpt prepare` or `pack` has completed",
             fix="run the job again; it goes on where it stopped" if begun else None,
         )
-    return parse(shards.read(MANIFEST), shards.url_of(MANIFEST), SHARD_SET)
+    manifest = parse(shards.read(MANIFEST), shards.url_of(MANIFEST), SHARD_SET)
+    counts, table = manifest["splits"][TRAIN]["histogram"], manifest["weights"]["table"]
+    window = manifest["settings"]["window"]
+    buckets = bucket_count(window)
+    if not len(counts) == len(table) == buckets:
+        raise FormatError(
+            f"the manifest has a histogram of {len(counts)} buckets, and {len(table)} weights",
+            where=shards.url_of(MANIFEST),
+            expected=f"{buckets} each, for windows of {window:,} tokens",
+            fix="see what `exactcpt verify` says of the set",
+        )
+    return manifest

@@ -13,6 +13,7 @@ from ..schemas.shard import PADDING, TRAIN
 from .buckets import context_codes
 from .decoding import open_tokenizer, visible
 from .document_rows import DocumentRow, find_ids, ids_near, read_rows
+from .places import file_to_write
 from .shard_set import read_shard_set
 from .show_lines import Block, View
 from .storage import Folder
@@ -35,6 +36,7 @@ def run_show(flags: Mapping[str, Any]) -> None:
     asked = [name for name in ("window", "doc", "heaviest") if flags[name] is not None]
     if len(asked) > 1:
         raise UsageError(f"--{asked[0]} and --{asked[1]}", expected="one of them")
+    target = file_to_write("--html", flags["html"]) if flags["html"] else None
     shards = Folder(flags["shards"].rstrip("/"))
     manifest = read_shard_set(shards)
     tokenizer = open_tokenizer(shards)
@@ -45,18 +47,13 @@ def run_show(flags: Mapping[str, Any]) -> None:
         view = heaviest_view(shards, manifest, split, flags["heaviest"])
     else:
         view = window_view(shards, manifest, split, flags["window"] or 0)
-    if flags["html"]:
-        folder, name = _file(flags["html"])
+    if target is not None:
+        folder, name = target
         folder.write(name, page(view, tokenizer).encode())
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         print_view(view, tokenizer, Console(highlight=False))
-
-
-def _file(path: str) -> tuple[Folder, str]:
-    parent, slash, name = path.rpartition("/")
-    return Folder(parent or slash or "."), name
 
 
 def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> View:
@@ -111,9 +108,8 @@ def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
     windows = sorted({segment.window for segment in segments})
 
     def block(segment: Segment) -> Block:
-        _, part = _origin(segment, {row.doc_index: row})
-        where = f"window {segment.window:,}, position {segment.start:,}"
-        return _block(segment, where, part)
+        _, *part = _origin(segment, {row.doc_index: row})
+        return _block(segment, f"window {segment.window:,}, position {segment.start:,}", *part)
 
     return View(
         title=f"document {visible(row.id)} of {visible(row.source)}",
@@ -209,11 +205,11 @@ def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) ->
         part = sum(span.extra for span in spans) / total
         notes = [
             "extra weight: the sum of w - 1 over the targets that weigh more than 1",
-            f"{_plural(number, 'segment')} of {split} have some, the {len(spans):,} here "
+            f"{_plural(number, 'segment')} of {split} have some; {len(spans):,} shown, with "
             f"{part:.1%} of it",
         ]
     if ties > 1 and spans:
-        notes.append(f"{ties:,} segments have equally much, the most")
+        notes.append(f"{ties:,} segments have as much as the first")
     return View(
         title=f"the heaviest segments of {split}",
         notes=tuple(notes),
@@ -241,9 +237,11 @@ def _spans(
         first, last = int(heavy[0]), int(heavy[-1])
         shown = slice(first, min(first + EXCERPT, len(segment.tokens)))
         yield Block(
-            heading=f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
-            f"effective contexts {first:,}-{last:,}",
-            detail=", ".join(_origin(segment, rows)),
+            heading=(
+                f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
+                f"effective contexts {first:,}-{last:,}",
+                *_origin(segment, rows),
+            ),
             ids=segment.tokens[shown],
             weights=segment.weights[shown],
             supervised=segment.supervised[shown],
@@ -251,18 +249,17 @@ def _spans(
         )
 
 
-def _block(segment: Segment, heading: str, detail: str) -> Block:
+def _block(segment: Segment, *heading: str) -> Block:
     shown = slice(0, 0 if segment.document == PADDING else None)
     return Block(
         heading=heading,
-        detail=detail,
         ids=segment.tokens[shown],
         weights=segment.weights[shown],
         supervised=segment.supervised[shown],
     )
 
 
-def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, str]:
+def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, ...]:
     """Which document a segment is of, and which part of it."""
     begin, end = segment.offset, segment.offset + len(segment.tokens)
     if segment.document == PADDING:
@@ -273,8 +270,8 @@ def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, str
     whole = begin == 0 and end == row.n_tokens
     part = f"all {row.n_tokens:,} tokens" if whole else f"tokens {begin:,}-{end - 1:,}"
     part += "" if whole else f" of {row.n_tokens:,}"
-    copies = f", one of {row.copies:,} copies" if row.copies > 1 else ""
-    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", part + copies
+    copies = (f"one of {row.copies:,} copies",) if row.copies > 1 else ()
+    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", part, *copies
 
 
 def _documents(segments: Iterable[Segment]) -> set[int]:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from .decoding import decode
-from .show_lines import Block, Line, View, lay_out, shade
+from .show_lines import INK, Block, Line, View, lay_out, shade
 
 __all__ = ["page"]
 
@@ -31,6 +31,10 @@ td { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext;
 tbody:hover span:hover { outline: 1px solid currentColor }
 .key { display: inline-block; padding: 0 .4rem; margin: 0 .3rem .3rem 0; border: 1px solid
   var(--rule); font: .85rem/1.5 ui-monospace, monospace }
+@media (max-width: 30rem) {
+  th { font-size: .65rem; padding-right: .3rem }
+  td, thead th:last-child { padding-left: .3rem }
+}
 .none { color: var(--faint); text-decoration: underline dotted }
 """
 
@@ -58,9 +62,9 @@ def _parts(view: View, tokenizer: Any) -> Iterator[str]:
 def _shades(view: View) -> str:
     rules: list[str] = []
     for i, weight in enumerate(view.weights):
-        colours = shade(weight, view.weights[-1], view.weights[0])
-        if colours:
-            rules.append(f".w{i} {{ background: {colours[0]}; color: {colours[1]} }}\n")
+        back = shade(weight, view.weights[-1], view.weights[0])
+        if back:
+            rules.append(f".w{i} {{ background: {back}; color: {INK} }}\n")
     return "".join(rules)
 
 
@@ -71,8 +75,8 @@ def _keys(view: View) -> str:
 
 
 def _block(block: Block, view: View, tokenizer: Any) -> Iterator[str]:
-    detail = f"<small>{escape(block.detail)}</small>" if block.detail else ""
-    yield f"<h2>{escape(block.heading)}{detail}</h2>\n"
+    first, *more = block.heading
+    yield f"<h2>{escape(first)}<small>{escape(', '.join(more))}</small></h2>\n"
     if not len(block.ids):
         return
     yield (
@@ -93,6 +97,7 @@ def _row(line: Line, block: Block, view: View) -> str:
             cells.append(f'<span class="none" title="{context}: no target">{escape(text)}</span>')
             continue
         own = float(block.weights[token])
-        kind = "" if own == 1 else f' class="w{view.weights.index(own)}"'
+        back = shade(own, view.weights[-1], view.weights[0])
+        kind = f' class="w{view.weights.index(own)}"' if back and own in view.weights else ""
         cells.append(f'<span{kind} title="{context}, weight {own:.4g}">{escape(text)}</span>')
     return f"<tr><th>{line.context:,}</th><th>{weight}</th><td>{''.join(cells)}</td></tr>\n"

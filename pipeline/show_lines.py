@@ -12,20 +12,23 @@ room. Its margin has the effective context and the weight of its first target.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .decoding import Piece, visible_character
 
-__all__ = ["Block", "Line", "View", "lay_out", "shade"]
+__all__ = ["INK", "Block", "Line", "View", "lay_out", "shade"]
 
 NEWLINE = "↵"
 TAB = "    "
 
-LIGHTEST = {"more": (254, 224, 182), "less": (216, 218, 235)}
-DARKEST = {"more": (179, 88, 6), "less": (84, 39, 136)}
-"""Orange and purple of ColorBrewer's PuOr, which the colour-blind can tell apart."""
+LIGHTEST = {"more": (254, 237, 211), "less": (232, 233, 244)}
+STRONGEST = {"more": (237, 149, 53), "less": (146, 131, 194)}
+"""Orange and purple can be told apart by the colour-blind, and black can be read on all of them."""
+INK = "#000000"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +36,14 @@ class Block:
     """Tokens of one segment, under a heading.
 
     Attributes:
-        heading: where they come from.
-        detail: more of that.
+        heading: where they come from, in phrases.
         ids: int32[n].
         weights: float32[n].
         supervised: bool[n].
         first: effective context of the first of them.
     """
 
-    heading: str
-    detail: str
+    heading: tuple[str, ...]
     ids: NDArray[np.int32]
     weights: NDArray[np.float32]
     supervised: NDArray[np.bool_]
@@ -86,40 +87,48 @@ class Line:
         return "".join(text for text, _ in self.parts)
 
 
+class _Character(NamedTuple):
+    """What is shown of a character, and the piece it is from."""
+
+    text: str
+    width: int
+    piece: Piece
+    weight: float | None
+
+    @property
+    def token(self) -> int:
+        return self.piece.stop - 1
+
+
 class _Open:
-    """A line that is being filled: characters with their widths and tokens."""
+    """A line that is being filled."""
 
-    def __init__(self, token: int) -> None:
-        self.token = token
+    def __init__(self, characters: Iterable[_Character] = ()) -> None:
+        self.characters: list[_Character] = []
         self.weight: float | None = None
-        self.characters: list[tuple[str, int, int]] = []
         self.width = 0
+        for character in characters:
+            self.add(character)
 
-    def add(self, text: str, width: int, token: int) -> None:
-        self.characters.append((text, width, token))
-        self.width += width
+    def add(self, character: _Character) -> None:
+        self.characters.append(character)
+        self.width += character.width
+        self.weight = character.weight if self.weight is None else self.weight
 
-    def break_at_space(self) -> "_Open":
-        """Cuts off what comes after the last space, if that is in the line's second half."""
+    def split(self) -> tuple["_Open", "_Open"]:
+        """What is up to the last space, if that is in the line's second half, and the rest."""
         n = len(self.characters)
-        spaces = (i for i in range(n - 1, n // 2, -1) if self.characters[i][0] == " ")
+        spaces = (i for i in range(n - 1, n // 2, -1) if self.characters[i].text == " ")
         cut = next(spaces, n - 1) + 1
-        rest = self.characters[cut:]
-        self.characters = self.characters[:cut]
-        following = _Open(rest[0][2] if rest else self.token)
-        for character in rest:
-            following.add(*character)
-        following.weight = self.weight if rest else None
-        return following
+        return _Open(self.characters[:cut]), _Open(self.characters[cut:])
 
     def close(self, first: int) -> Line:
-        parts: list[tuple[str, int]] = []
-        for text, _, token in self.characters:
-            if parts and parts[-1][1] == token:
-                parts[-1] = (parts[-1][0] + text, token)
-            else:
-                parts.append((text, token))
-        return Line(context=first + self.token, weight=self.weight, parts=parts)
+        parts = [
+            ("".join(character.text for character in characters), token)
+            for token, characters in groupby(self.characters, lambda c: c.token)
+        ]
+        context = first + self.characters[0].piece.start
+        return Line(context=context, weight=self.weight, parts=parts)
 
 
 def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterator[Line]:
@@ -132,46 +141,41 @@ def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterato
     """
     from rich.cells import get_character_cell_size
 
-    line: _Open | None = None
+    line = _Open()
     for piece in pieces:
         token = piece.stop - 1
         weight = float(block.weights[token]) if block.supervised[token] else None
-        if line is not None and None not in (weight, line.weight) and weight != line.weight:
+        if None not in (weight, line.weight) and weight != line.weight:
             yield line.close(block.first)
-            line = None
+            line = _Open()
         for character in piece.text:
-            line = line or _Open(piece.start)
-            line.weight = weight if line.weight is None else line.weight
             if character == "\n":
-                line.add(NEWLINE, 1, token)
+                line.add(_Character(NEWLINE, 1, piece, weight))
                 yield line.close(block.first)
-                line = None
+                line = _Open()
                 continue
             shown = TAB if character == "\t" else visible_character(character)
             size = sum(map(get_character_cell_size, shown))
             if width is not None and line.characters and line.width + size > width:
-                following = line.break_at_space()
-                yield line.close(block.first)
-                line = following
-                line.token = line.characters[0][2] if line.characters else piece.start
-                line.weight = weight if line.weight is None else line.weight
-            line.add(shown, size, token)
-    if line is not None:
+                full, line = line.split()
+                yield full.close(block.first)
+            line.add(_Character(shown, size, piece, weight))
+    if line.characters:
         yield line.close(block.first)
 
 
-def shade(weight: float, largest: float, smallest: float) -> tuple[str, str] | None:
-    """Background and foreground of a weight, as #rrggbb; None for weight 1.
+def shade(weight: float, largest: float, smallest: float) -> str | None:
+    """Background of a weight, for text in INK, as #rrggbb; None for weight 1.
 
     Args:
         weight: above 0.
         largest, smallest: of all weights of the set.
     """
+    weight = min(max(weight, smallest), largest)
     if weight == 1:
         return None
     kind, end = ("more", largest) if weight > 1 else ("less", smallest)
     part = math.log(weight) / math.log(end)
-    low, high = LIGHTEST[kind], DARKEST[kind]
+    low, high = LIGHTEST[kind], STRONGEST[kind]
     back = [round(a + part * (b - a)) for a, b in zip(low, high, strict=True)]
-    bright = 0.299 * back[0] + 0.587 * back[1] + 0.114 * back[2]
-    return "#{:02x}{:02x}{:02x}".format(*back), "#000000" if bright > 128 else "#ffffff"
+    return "#{:02x}{:02x}{:02x}".format(*back)

@@ -1,10 +1,11 @@
 """A view as text: for a terminal, a pager, or a file."""
 
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 from .decoding import decode
-from .show_lines import Block, Line, View, lay_out, shade
+from .show_lines import INK, Block, Line, View, lay_out, shade
 
 __all__ = ["print_view"]
 
@@ -33,13 +34,18 @@ def print_view(view: View, tokenizer: Any, console: Any) -> None:
 
 
 def _heading(block: Block, width: int) -> str:
+    """The phrases, in as many lines as they need."""
     from rich.cells import cell_len
 
-    heading = f"── {block.heading}"
-    if not block.detail:
-        return heading
-    one_line = f"{heading}, {block.detail}"
-    return one_line if cell_len(one_line) <= width else f"{heading}\n   {block.detail}"
+    lines = [f"── {block.heading[0]}"]
+    for phrase in block.heading[1:]:
+        longer = f"{lines[-1]}, {phrase}"
+        if cell_len(longer) < width:
+            lines[-1] = longer
+        else:
+            lines[-1] += ","
+            lines.append(f"   {phrase}")
+    return "\n".join(lines)
 
 
 def _number(weight: float | str | None) -> str:
@@ -54,14 +60,18 @@ def _line(line: Line, block: Block, view: View, margin: int) -> Any:
     text = Text(f"{line.context:>9,} {_number(line.weight):>{margin}} │ ", style="dim", end="")
     turned = any(unicodedata.bidirectional(c) in ("R", "AL") for c in line.text)
     body = Text(end="")
-    colours = None if line.weight is None else shade(line.weight, view.weights[-1], view.weights[0])
-    style = f"{colours[1]} on {colours[0]}" if colours else ""
-    for part, token in line.parts:
-        body.append(part, style if block.supervised[token] else "dim underline")
+    style = "" if line.weight is None else _style(line.weight, view)
+    for counts, parts in groupby(line.parts, lambda part: bool(block.supervised[part[1]])):
+        body.append("".join(text for text, _ in parts), style if counts else "dim underline")
     if turned:
         # A terminal that turns such text must not turn the margin with it.
         return Text.assemble(LEFT_TO_RIGHT, text, ISOLATE, body, END)
     return Text.assemble(text, body)
+
+
+def _style(weight: float, view: View) -> str:
+    back = shade(weight, view.weights[-1], view.weights[0])
+    return f"{INK} on {back}" if back else ""
 
 
 def _legend(view: View) -> Any:
@@ -69,8 +79,7 @@ def _legend(view: View) -> Any:
 
     legend = Text("weight  ")
     for weight in view.weights:
-        colours = shade(weight, view.weights[-1], view.weights[0])
-        legend.append(f" {weight:.4g} ", f"{colours[1]} on {colours[0]}" if colours else "")
+        legend.append(f" {weight:.4g} ", _style(weight, view))
         legend.append(" ")
     legend.append("   ")
     legend.append("no target", "dim underline")

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Purpose", "mix", "permutation"]
+__all__ = ["Purpose", "mix", "permutation", "stream"]
 
 
 class Purpose(IntEnum):
@@ -20,6 +20,13 @@ class Purpose(IntEnum):
     WINDOWS = 2
     SPLIT = 3
     MIXING = 4
+    SAMPLE = 5
+
+
+def stream(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.uint64]:
+    """n draws of 64 bits."""
+    generator = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, *scope)))
+    return generator.random_raw(n)
 
 
 def permutation(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.int64]:
@@ -28,9 +35,8 @@ def permutation(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.
     Each draw carries its index in its low bits, so sorting the draws alone yields the order, and
     does so several times faster than an argsort. n < 2^32 leaves at least 32 bits of randomness.
     """
-    stream = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, *scope)))
     index_bits = np.uint64(max(1, n.bit_length()))
-    draws = stream.random_raw(n) << index_bits | np.arange(n, dtype=np.uint64)
+    draws = stream(n, seed, purpose, *scope) << index_bits | np.arange(n, dtype=np.uint64)
     draws.sort()
     return (draws & ((np.uint64(1) << index_bits) - np.uint64(1))).astype(np.int64)
 

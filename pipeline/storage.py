@@ -24,7 +24,14 @@ import xxhash
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import PartFile
 
-__all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
+__all__ = [
+    "Folder",
+    "RemoteReadError",
+    "checksum",
+    "is_local_url",
+    "open_input",
+    "resolve",
+]
 
 TEMPORARY = ".tmp"
 COPY_BYTES = 16 << 20

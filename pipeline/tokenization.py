@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePosixPath
 from queue import Empty, SimpleQueue
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..schemas.errors import ExactcptError, UsageError
+from .choices import Backend
 from .jsonl import Strings
 from .storage import open_input, resolve
 
 __all__ = [
-    "BACKENDS",
     "SAMPLE_BYTES",
     "TORTURE_TEXTS",
     "Backend",
@@ -45,8 +45,6 @@ __all__ = [
     "sample",
 ]
 
-Backend = Literal["gigatoken", "tokenizers"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 SAMPLE_BYTES = 64 << 10
 """How much text of a part both backends encode."""

@@ -97,6 +97,27 @@ class TokenizePlan:
         }
         return State(settings=self.settings, inputs=inputs)
 
+    def tokenizer_manifest(self, used: Backend, fallback: str | None) -> dict[str, Any]:
+        """What manifests say of the tokenizer.
+
+        Args:
+            used: the backend that encoded.
+            fallback: why it is not the one that was preferred.
+        """
+        return {
+            "sha256": self.tokenizer.sha256,
+            "largest_id": self.largest_id,
+            "bos_id": self.bos_id,
+            "eos_id": self.eos_id,
+            "pad_id": self.pad_id,
+            "eos_token": self.eos_token,
+            "backend": {
+                "requested": self.config.tokenizer_backend,
+                "used": used,
+                "fallback": fallback,
+            },
+        }
+
     def spec(self, url: str, backend: Backend) -> TokenizerSpec:
         """The tokenizer as workers get it."""
         return TokenizerSpec(
@@ -180,11 +201,7 @@ def estimate_job(
     plan: TokenizePlan, packing: PackConfig | None
 ) -> tuple[Estimate, dict[str, Probe]]:
     """Looks at every source and extrapolates to the token store, and to shards packed so."""
-    skip = plan.config.on_bad_file == "skip"
-    probes = {
-        name: look_at(name, files, plan.fields[name], skip_bad_files=skip)
-        for name, files in plan.files.items()
-    }
+    probes = probe_sources(plan)
     with _fast_encoder(plan) as (encoder, _):
         found = estimate(
             probes,
@@ -196,6 +213,19 @@ def estimate_job(
             packing.token_budget if packing else None,
         )
     return found, probes
+
+
+def probe_sources(plan: TokenizePlan) -> dict[str, Probe]:
+    """A look at the beginning of every source.
+
+    Raises:
+        ExactcptError: a source has no documents with the field that is to be read.
+    """
+    skip = plan.config.on_bad_file == "skip"
+    return {
+        name: look_at(name, files, plan.fields[name], skip_bad_files=skip)
+        for name, files in plan.files.items()
+    }
 
 
 @contextmanager
@@ -393,19 +423,7 @@ def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str |
         "format_version": 1,
         "versions": _versions(),
         "settings": plan.settings,
-        "tokenizer": {
-            "sha256": plan.tokenizer.sha256,
-            "largest_id": plan.largest_id,
-            "bos_id": plan.bos_id,
-            "eos_id": plan.eos_id,
-            "pad_id": plan.pad_id,
-            "eos_token": plan.eos_token,
-            "backend": {
-                "requested": plan.config.tokenizer_backend,
-                "used": backend,
-                "fallback": fallback,
-            },
-        },
+        "tokenizer": plan.tokenizer_manifest(backend, fallback),
         "inputs": inputs,
         "sources": [
             {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}

@@ -1,6 +1,6 @@
 """The windows of a finished shard set, read back: one window, or the segments of all.
 
-Files are memory-mapped, so segments are read without touching a token.
+Segments are read by ranges and windows from memory maps, so no more tokens are read than shown.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from ..schemas.errors import FormatError
 from ..schemas.manifest import Manifest
-from ..schemas.shard import UNSUPERVISED
+from ..schemas.shard import UNSUPERVISED, shard_schema
 from .ipc import map_batches
 from .storage import Folder
 
 __all__ = ["Segment", "Segments", "read_segments", "read_windows"]
+
+COLUMNS = ("seq_lengths", "doc_index", "doc_offset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,27 +66,31 @@ class Segments:
 
 
 def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Segments]:
-    """The segments of all windows of a split, in order."""
-    first = 0
+    """The segments of all windows of a split, in order; no token is read.
+
+    Raises:
+        FormatError: a shard is missing, or cannot be read.
+    """
+    window, first = manifest["settings"]["window"], 0
+    names = shard_schema(window).names
+    wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in COLUMNS])
     for entry in manifest["shards"][split]:
-        with _batches(shards, entry) as batches:
-            for batch in batches:
-                yield _segments(batch, first)
+        with _readable(shards, entry), shards.open_ranges(entry["path"]) as source:
+            reader = pa.ipc.open_file(source, options=wanted)
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                yield _segments(batch, window, first)
                 first += batch.num_rows
 
 
-def _segments(batch: Any, first: int) -> Segments:
-    lengths, documents, offsets = (
-        batch.column(name) for name in ("seq_lengths", "doc_index", "doc_offset")
-    )
+def _segments(batch: Any, window: int, first: int) -> Segments:
+    lengths, documents, offsets = (batch.column(name) for name in COLUMNS)
     counts = np.diff(lengths.offsets.to_numpy())
     length = lengths.flatten().to_numpy()
-    ends = np.cumsum(length, dtype=np.int64)
     row = np.repeat(np.arange(batch.num_rows), counts)
-    window = batch.schema.field("input_ids").type.list_size
     return Segments(
         window=first + row,
-        start=ends - length - window * row,
+        start=np.cumsum(length, dtype=np.int64) - length - window * row,
         length=length,
         document=documents.flatten().to_numpy(),
         offset=offsets.flatten().to_numpy(),
@@ -92,12 +98,8 @@ def _segments(batch: Any, first: int) -> Segments:
 
 
 @contextmanager
-def _batches(shards: Folder, entry: Any) -> Iterator[list[Any]]:
-    """The record batches of a shard.
-
-    Raises:
-        FormatError: it is missing, or cannot be read.
-    """
+def _readable(shards: Folder, entry: Any) -> Iterator[None]:
+    """Checks a shard's size, and says which one it was that could not be read."""
     where = shards.url_of(entry["path"])
     found = shards.size(entry["path"])
     if found != entry["bytes"]:
@@ -107,12 +109,10 @@ def _batches(shards: Folder, entry: Any) -> Iterator[list[Any]]:
             expected=f"{entry['bytes']:,} bytes" + ("" if found is None else f", not {found:,}"),
             fix="see what `exactcpt verify` says of the set",
         )
-    with shards.local_copies([entry["path"]]) as local:
-        try:
-            batches = map_batches(local[entry["path"]])
-        except (pa.ArrowException, ValueError) as error:
-            raise FormatError(f"the shard cannot be read: {error}", where=where) from None
-        yield batches
+    try:
+        yield
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise FormatError(f"the shard cannot be read: {error}", where=where) from None
 
 
 def read_windows(
@@ -127,8 +127,9 @@ def read_windows(
     for entry in manifest["shards"][split]:
         mine = [n - first for n in left if n < first + entry["windows"]]
         if mine:
-            with _batches(shards, entry) as batches:
-                yield from _pick(batches, mine, first, shards.url_of(entry["path"]))
+            path = entry["path"]
+            with _readable(shards, entry), shards.local_copies([path]) as local:
+                yield from _pick(map_batches(local[path]), mine, first, shards.url_of(path))
         left = left[len(mine) :]
         first += entry["windows"]
 
@@ -154,7 +155,7 @@ def _window(row: Any, number: int) -> list[Segment]:
     encoded = row.column("loss_weight").flatten()
     codes = encoded.indices.to_numpy()
     weights = encoded.dictionary.to_numpy()[codes]
-    found = _segments(row, number)
+    found = _segments(row, len(tokens), number)
     return [
         Segment(
             window=number,

@@ -18,8 +18,10 @@ REPOSITORY = Path(__file__).parents[1]
 # Every module of pipeline/ is in one layer.
 LAYERS = {
     "core": {
+        "estimation",
         "__init__",
         "buckets",
+        "choices",
         "context",
         "exact",
         "packing",
@@ -49,6 +51,7 @@ LAYERS = {
         "probe",
         "progress",
         "recognize",
+        "report",
         "reweigh_units",
         "selection_units",
         "shard_set",
@@ -72,6 +75,8 @@ LAYERS = {
         "inspection",
         "pack_job",
         "prepare_job",
+        "sample_inspection",
+        "sampling",
         "reweigh",
         "show",
         "tokenize_job",
@@ -104,8 +109,9 @@ SLOW_LIBRARIES = {
     "datasets": Where(at_top=set(), in_functions={"edge", "training"}),
     "torch": Where(at_top={"training"}, in_functions={"training"}),
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
+    "vl_convert": Where(at_top=set(), in_functions={"edge"}),
 }
-NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch"}
+NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch", "vl_convert"}
 
 
 class Import(NamedTuple):

@@ -179,9 +179,9 @@ def test_a_ceiling_that_binds_moves_the_budget_to_the_others():
         ({"gamma": math.inf}, "gamma is inf; it must be from 0 to 10"),
         ({"epsilon": -1e-9}, "epsilon is -1e-09; it must be from 0 to 1"),
         ({"epsilon": 2}, "epsilon is 2; it must be from 0 to 1"),
-        ({"max_weight": 0.9}, "max_weight is 0.9; it must be finite and at least 1"),
-        ({"max_weight": math.inf}, "max_weight is inf; it must be finite and at least 1"),
-        ({"max_weight": math.nan}, "max_weight is nan; it must be finite and at least 1"),
+        ({"max_weight": 0.9}, "max_weight is 0.9; it must be from 1 to 1001"),
+        ({"max_weight": math.inf}, "max_weight is inf; it must be from 1 to 1001"),
+        ({"max_weight": math.nan}, "max_weight is nan; it must be from 1 to 1001"),
         (
             {"alpha": 0.5, "max_weight": 1.25},
             "alpha is 0.5, but max_weight 1.25 leaves room for at most 0.25; "

@@ -118,8 +118,9 @@ def test_shards_say_the_same_as_their_store(store: Path, packed: Any, flags: lis
     assert commands[0].replace(shlex.quote(str(store)), "STORE") == commands[1]
 
 
-def test_the_command_makes_what_the_row_says(store: Path, flags: list[str], tmp_path: Path):
-    row = the_row(store, *flags)
+@pytest.mark.parametrize("case", ["epochs", "shares", "all at once"])
+def test_the_command_makes_what_the_row_says(store: Path, case: str, tmp_path: Path):
+    row = the_row(store, *CASES[case])
     program, *words = shlex.split(row["command"])
     assert program == "exactcpt"
     assert words[-1] == "OUT"

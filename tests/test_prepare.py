@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 from harness import DATA, EOS, TOKENIZER, bundled, bundled_records, done, source
-from oracles import bucket_by_search, histogram_by_counting, weights_by_formula
+from oracles import bucket_by_search, concat_by_stream, histogram_by_counting, weights_by_formula
 from tokenizers import Tokenizer
 
 from exactcpt.pipeline.exact import Exact
@@ -621,6 +621,46 @@ def test_groups_are_no_larger_however_often_a_source_is_seen(tmp_path):
     assert len(shards) > 300  # one a group
     largest = max(3000, *stored.values())
     assert all(shard["windows"] * 128 < largest + 128 for shard in shards)
+
+
+def drawn_order(n: int, *key: int) -> list[int]:
+    """permutation(n, purpose, scope) of the page on the formats, seed 0."""
+    stream = np.random.Philox(np.random.SeedSequence(0, spawn_key=key))
+    free = 64 - max(1, n.bit_length())
+    draws = [draw % 2**free for draw in stream.random_raw(n).tolist()]
+    return sorted(range(n), key=lambda i: draws[i])
+
+
+def test_windows_are_in_the_order_that_the_page_on_the_formats_defines(tmp_path):
+    _, out = mixed(tmp_path, "--group-tokens", "9k", "--split-bytes", "9k", epochs=2.5)
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in harness.documents(out):
+        parts.setdefault(row["part"], []).append(row)
+    size = {part: sum(row["n_tokens"] for row in rows) for part, rows in parts.items()}
+    times = {part: 3 if rows[0]["source"] == "poems" else 1 for part, rows in parts.items()}
+    members = [(part, k) for part in sorted(parts) for k in range(times[part])]
+    groups: list[list[tuple[str, int]]] = []
+    for i in drawn_order(len(members), 0):
+        part, k = members[i]
+        if groups and sum(size[p] for p, _ in groups[-1]) + size[part] <= 9000:
+            groups[-1].append((part, k))
+        else:
+            groups.append([(part, k)])
+    assert len(groups) > 5
+    expected = []
+    for g, group in enumerate(groups):
+        listed = [row for part, k in sorted(group) for row in parts[part] if row["copies"] > k]
+        listed = [listed[i] for i in drawn_order(len(listed), 1, g, 0)]
+        windows = concat_by_stream([row["n_tokens"] for row in listed], 128)
+        expected += [
+            [(listed[d]["doc_index"], at, n) for d, at, n in windows[w]]
+            for w in drawn_order(len(windows), 2, g, 0)
+        ]
+    found = []
+    for row in harness.windows(out):
+        segments = zip(row["doc_index"], row["doc_offset"], row["seq_lengths"], strict=True)
+        found.append([segment for segment in segments if segment[0] != -1])
+    assert found == expected
 
 
 def test_the_seed_changes_the_order_and_nothing_else(tmp_path):

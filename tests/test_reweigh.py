@@ -205,6 +205,9 @@ def test_the_table_alone(sets, tmp_path):
     assert refused.code == 2
     assert "this file holds something else" in refused.err
     done("reweigh", sets["concat"], "--table-only", "--out", out, "--overwrite")
+    refused = run("reweigh", sets["concat"], "--table-only", "--out", tmp_path)
+    assert refused.code == 2
+    assert "--out is a folder" in refused.err
 
 
 LIES = {
@@ -258,7 +261,8 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
     table = table_file(tmp_path / "table.json", [*GIVEN[:-1], weight])
     outcome = run("reweigh", sets["concat"], "--table", table, "--out", tmp_path / "new")
     assert outcome.code == 1
-    assert "buckets[6].weight" in outcome.err
+    assert "buckets[6].weight" in outcome.err or "is no number of JSON" in outcome.err
+    assert not (tmp_path / "new").exists()
 
 
 # Refusals
@@ -274,6 +278,8 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
         (["--alpha=nan"], "alpha is nan"),
         (["--gamma=inf"], "gamma is inf"),
         (["--max-weight=0.5"], "max_weight is 0.5"),
+        (["--table=no/such.json"], "--table cannot be read: No such file"),
+        (["--table=."], "--table cannot be read: Is a directory"),
         (["--table=x.json", "--alpha=1"], "--table and --alpha"),
         (["--table=x.json", "--table-only"], "--table and --table-only"),
     ],
@@ -449,6 +455,7 @@ def test_the_new_weights_are_those_that_verify_expects(counts, tau, alpha, gamma
             "max_weight": None,
             "mixing": {"a": {"epochs": 1.0}},
             "validation_fraction": 0.0,
+            "token_budget": None,
         },
         "splits": {"train": {"histogram": counts, "windows": 1}},
         "sources": [{"name": "a", "splits": {"train": share}}],

@@ -826,7 +826,7 @@ class BusyFileSystem(MemoryFileSystem):
     """A server that answers the first requests for a file, and then no more."""
 
     protocol = "busy"
-    store: ClassVar[dict[str, Any]] = {}
+    store: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     pseudo_dirs: ClassVar[list[str]] = [""]
     error: ClassVar[Exception | None] = None
 

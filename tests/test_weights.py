@@ -85,8 +85,8 @@ def test_a_weight_is_what_float32_can_say(value):
             "  expected: bucket 0 with contexts 0 to 7",
         ),
         (
-            lambda t: t["buckets"][1].update(weight=math.nan),
-            "bucket 1 has weight NaN\n"
+            lambda t: t["buckets"][1].update(weight=1e39),
+            "bucket 1 has weight 1e+39\n"
             "  where:    t.json at $.buckets[1].weight\n"
             "  expected: a number above 0 and finite, in float32 too; 0 means no target at all",
         ),
@@ -110,6 +110,14 @@ def test_errors(change, message):
     with pytest.raises(FormatError) as raised:
         parse_table(json.dumps(table).encode(), "t.json", 64)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_what_json_has_no_number_for(weight):
+    table = json.loads(dump_table(64, [1.0] * 4, None))
+    table["buckets"][1]["weight"] = weight
+    with pytest.raises(FormatError, match="is no number of JSON"):
+        parse_table(json.dumps(table).encode(), "t.json", 64)
 
 
 def test_no_json():

@@ -1,8 +1,9 @@
-"""Re-derives everything a shard set claims, from its bytes.
+"""Re-derives what a shard set claims, from its bytes.
 
 Written against the format (README.md of the schemas) and not by calling what wrote the files: the
-contexts, codes, histograms and weights are computed a second time, in another way. So a mistake in
-the writing code shows up here instead of agreeing with itself.
+split, copies, contexts, codes, histograms and weights are computed a second time, in another way.
+So a mistake in the writing code shows up here instead of agreeing with itself. Not looked at: the
+order of windows, and their division into groups and shards.
 
     manifest ── documents table ──┐
        │                          ├── what each document should have
