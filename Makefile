@@ -56,11 +56,13 @@ format: $(INSTALLED) ## let ruff repair and format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-pytest: $(INSTALLED) ## the tests alone; choose some with ARGS="-k packing"
-	$(BIN)/python -m pytest $(ARGS)
+pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k packing"
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py
+	$(BIN)/python tests/benchmarks/whatif.py
+	$(BIN)/python tests/benchmarks/loader.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
 
 # One torch, the version that everything here was tried with. Its CUDA libraries are left out:

@@ -19,7 +19,16 @@ Counts are int64, so histograms of parts of a corpus add up exactly, in any orde
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bucket_count", "bucket_of", "context_codes", "histogram", "lower_edges", "targets_in"]
+__all__ = [
+    "bucket_count",
+    "bucket_of",
+    "context_codes",
+    "histogram",
+    "histogram_by_length",
+    "lower_edges",
+    "sum_by_bucket",
+    "targets_in",
+]
 
 
 def bucket_of(context: int) -> int:
@@ -45,8 +54,9 @@ def context_codes(window: int) -> NDArray[np.uint8]:
     Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The codes of a
     segment of n tokens are the first n entries.
     """
-    edges = lower_edges(bucket_count(window))
-    codes = np.searchsorted(edges, np.arange(window), side="right").astype(np.uint8)
+    n = bucket_count(window)
+    sizes = np.diff(lower_edges(n), append=window)
+    codes = np.repeat(np.arange(1, n + 1, dtype=np.uint8), sizes)
     codes[0] = 0
     return codes
 
@@ -61,10 +71,34 @@ def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.i
     Returns:
         int64, shape [bucket_count(window)].
     """
-    per_length = np.bincount(np.ravel(segment_lengths), minlength=window + 1).astype(np.int64)
-    longer_than = per_length[::-1].cumsum()[::-1][1:]
-    longer_than[0] = 0  # context 0 is unsupervised
-    return np.add.reduceat(longer_than, lower_edges(bucket_count(window)))
+    return histogram_by_length(np.bincount(np.ravel(segment_lengths)), window)
+
+
+def histogram_by_length(segments: NDArray[np.integer], window: int) -> NDArray[np.int64]:
+    """As `histogram`, from how many segments there are of each length.
+
+    Args:
+        segments: how many have 0, 1, 2, ... tokens; shape [n], n <= window + 1.
+        window: the window length L in tokens.
+    """
+    longer_than = np.asarray(segments, np.int64)[::-1].cumsum()[::-1][1:]
+    longer_than[:1] = 0  # context 0 is unsupervised
+    return sum_by_bucket(longer_than, window)
+
+
+def sum_by_bucket(counts: NDArray[np.integer], window: int) -> NDArray[np.int64]:
+    """Adds up, in each bucket, what there is of its contexts.
+
+    Args:
+        counts: of the contexts 0, 1, ...; shape [n], n <= window.
+        window: the window length L in tokens.
+
+    Returns:
+        int64, shape [bucket_count(window)].
+    """
+    before = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    edges = np.append(lower_edges(bucket_count(window)), window)
+    return np.diff(before[np.minimum(edges, len(counts))])
 
 
 def targets_in(segment_lengths: NDArray[np.integer]) -> int:

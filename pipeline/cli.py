@@ -7,12 +7,15 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from ..schemas.errors import ExactcptError
-from .config import CHOICES, MAX_WORKERS, SETTINGS, parse_size
+from ..schemas.sizes import parse_size
+from .config import CHOICES, MAX_WORKERS, SETTINGS
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -35,6 +38,26 @@ class Size(click.ParamType):
 
 
 SIZE = Size()
+
+
+class Several(click.ParamType):
+    """Values with commas between them; none is twice in the list."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind, self.name = kind, f"{kind.name}[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parses 4096,8192."""
+        if isinstance(value, tuple):
+            return value
+        found = (self.kind.convert(word.strip(), param, ctx) for word in value.split(","))
+        return tuple(dict.fromkeys(found))
+
+
+def asked(name: str, kind: click.ParamType, help_text: str) -> Callable[[F], F]:
+    """A flag for one or more values of a setting of packing."""
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=Several(kind), default=None, help=help_text)
 
 
 def setting(name: str, help_text: str, kind: Any = None, **attributes: Any) -> Callable[[F], F]:
@@ -71,7 +94,8 @@ TOKENIZE_OPTIONS = options(
         multiple=True,
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
-        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub. Repeatable.",
+        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub (where names do "
+        "not say it, or a folder has several). Repeatable.",
     ),
     setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
     setting("tokenizer_backend", "Which library encodes."),
@@ -124,7 +148,12 @@ RUN_OPTIONS = options(
         "--runner",
         help="embedded, or any runner of Beam; its options go after --.  [default: embedded]",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace what another job has written there."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Write the output anew, whatever job has written there before. prepare keeps a token "
+        "store of the same settings and inputs.",
+    ),
 )
 
 OUTPUT_OPTIONS = options(
@@ -144,7 +173,28 @@ BEAM_ARGS = click.argument(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands defined here and those of `training`, which no module here may import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_registered().names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is None and cmd_name in _registered().names:
+            return _registered()[cmd_name].load()
+        return own
+
+
+@cache
+def _registered() -> EntryPoints:
+    return entry_points(group="exactcpt.commands")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="exactcpt")
 def cli() -> None:
     """Packed long-context training data, every target weighted by its effective context."""
@@ -224,6 +274,100 @@ def verify(**flags: Any) -> None:
     from .commands import run_verify
 
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--tau", type=SIZE, help="Where the tail begins, in tokens of effective context.")
+@click.option("--alpha", type=float, help="Mean extra weight of the tail's targets.")
+@click.option("--gamma", type=float, help="Exponent of the inverse frequency.")
+@click.option("--epsilon", type=float, help="Added to a bucket's share before the power.")
+@click.option("--max-weight", type=float, help="Ceiling for a weight; inf for none.")
+@click.option("--table", metavar="FILE", help="A weight table (JSON) instead of the formula.")
+@click.option("--out", metavar="DIR", help="The shard set to write.")
+@click.option("--table-only", is_flag=True, help="Write the weight table, to --out or stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace what another job has written there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def reweigh(**flags: Any) -> None:
+    """The same shards with other weights, without the token store.
+
+    What is not given stays as it is in SHARDS. The result is what `pack` would write.
+    """
+    from .reweigh import run_reweigh
+
+    run_reweigh(flags)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@asked("window", SIZE, "Window lengths in tokens.")
+@asked("packing", click.Choice(CHOICES["packing"]), "How documents are packed into windows.")
+@asked("tau", SIZE, "Where the tail begins, in tokens of effective context.  [default: window / 4]")
+@asked("alpha", click.FLOAT, "Mean extra weight of the tail's targets.")
+@asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
+@asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
+@asked("max_weight", click.FLOAT, "Ceilings for a weight.")
+@click.option(
+    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
+)
+@click.option(
+    "--share",
+    multiple=True,
+    metavar="NAME=X",
+    help="A source's part of the token budget. Repeatable.",
+)
+@setting("validation_fraction", "Documents that validate, by content hash.", float)
+@setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE)
+@setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)
+@setting("dedup", "Whether documents of equal content are dropped.")
+@setting("seed", "Of every shuffle and draw.", int)
+@click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def inspect(**flags: Any) -> None:
+    """See where the supervision goes, before anything is trained: histograms and weights.
+
+    PATH is a token store, which answers for any settings (one row a combination), or a shard set,
+    which answers for any weights. Two paths are compared.
+
+    \b
+    exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
+    exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
+    """
+    from .inspect_command import run_inspect
+
+    run_inspect(flags)
+
+
+@cli.command()
+@click.argument("shards", metavar="SHARDS")
+@click.option("--window", type=click.IntRange(0), metavar="N", help="This window.  [default: 0]")
+@click.option("--split", type=click.Choice(("train", "validation")), help="[default: train]")
+@click.option(
+    "--doc", metavar="ID", help="A document through its windows: its id, or #N for doc_index N."
+)
+@click.option(
+    "--heaviest",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=20,
+    metavar="[N]",
+    help="The segments with the most extra weight.  [N: 20]",
+)
+@click.option("--html", metavar="FILE", help="Write a page instead of printing.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def show(**flags: Any) -> None:
+    """Windows as a person reads them: text, documents, effective contexts, weights.
+
+    Without colour (in a pager, a file, or with NO_COLOR) the margin has the weights;
+    FORCE_COLOR=1 keeps the shades for `less -R`.
+    """
+    from .show import run_show
+
+    run_show(flags)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

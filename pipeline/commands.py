@@ -25,18 +25,18 @@ from .config import (
     parse_source,
     read_settings,
 )
-from .job import JOB, State, locked
-from .pack_job import pack, pack_settings, read_store
+from .job import locked
+from .pack_job import pack
+from .places import refuse_inside_sources, refuse_one_inside_another
+from .prepare_job import PrepareJob
 from .probe import Estimate, require_space
 from .progress import Console
 from .runner import RunSettings
-from .storage import Folder, resolve
+from .storage import Folder
 from .summary import estimate_table, shard_tables, store_tables, summary_of
 from .tokenize_job import TokenizePlan, estimate_job, plan_tokenize, tokenize
 
 __all__ = ["run_pack", "run_prepare", "run_tokenize", "run_verify"]
-
-PREPARED = f"{JOB}/prepared.json"
 
 
 class _Invocation:
@@ -113,8 +113,7 @@ class _Invocation:
         tables = (
             shard_tables(manifest) if manifest["format"] == SHARD_SET else store_tables(manifest)
         )
-        for table in tables:
-            self.console.rich.print(table)
+        self.console.show(tables)
         for warning in manifest.get("warnings", []):
             self.console.warn(warning)
         seconds = time.monotonic() - self.began
@@ -141,60 +140,23 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     out = call.folder("out")
     store = Folder(call.values.get("store") or f"{out.url}.store")
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
-    _refuse_one_in_the_other(store, out)
+    refuse_one_inside_another(store=store, out=out)
+    refuse_inside_sources(config.sources, [store, out])
     _import_beam_meanwhile()
-    plan = plan_tokenize(config)
-    wanted = State(
-        settings={
-            **pack_settings(packing, list(plan.files)),
-            "tokenize": plan.settings,
-        },
-        inputs=plan.state.inputs,
-    )
-    if not flags["overwrite"] and _is_prepared(out, wanted):
-        manifest = parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET)
-        call.report(manifest, out, already=True)
-        return
-    found, probes = _estimate(call, plan, packing)
-    if flags["dry_run"]:
-        return
-    require_space({store: found.store_bytes, out: found.shard_bytes})
-    stored = tokenize(
-        plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
-    )
-    if stored is not None:
-        for table in store_tables(stored):
-            call.console.rich.print(table)
-    manifest, already = pack(
-        packing,
-        store,
-        out,
-        settings,
-        call.console,
-        overwrite=flags["overwrite"],
-    )
-    with locked(out):
-        out.write(PREPARED, wanted.to_json())
-    if flags["discard_store"]:
-        store.remove_tree()
-    call.report(manifest, out, already=already)
-
-
-def _refuse_one_in_the_other(store: Folder, out: Folder) -> None:
-    one, other = (resolve(folder.url)[1].rstrip("/") + "/" for folder in (store, out))
-    if one.startswith(other) or other.startswith(one):
-        raise UsageError(
-            "token store and shard set are one folder, or one is inside the other",
-            where=f"--store {store.url}, --out {out.url}",
-            expected="two folders beside each other",
+    job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
+    manifest = None if flags["overwrite"] else job.finished()
+    already = manifest is not None
+    if manifest is None:
+        found, probes = _estimate(call, job.plan, packing)
+        if flags["dry_run"]:
+            return
+        require_space({store: found.store_bytes, out: found.shard_bytes})
+        manifest, already = job.run(
+            settings, call.console, overwrite=flags["overwrite"], probes=probes
         )
-
-
-def _is_prepared(out: Folder, wanted: State) -> bool:
-    """Whether an equal `prepare` has finished; its store may be gone."""
-    if not (out.exists(MANIFEST) and out.exists(PREPARED)):
-        return False
-    return out.read(PREPARED) == wanted.to_json()
+    if flags["discard_store"]:
+        job.discard_store()
+    call.report(manifest, out, already=already)
 
 
 def _estimate(
@@ -208,7 +170,7 @@ def _estimate(
     )
     for warning in plan.warnings:
         call.console.warn(warning)
-    call.console.rich.print(estimate_table(found))
+    call.console.show([estimate_table(found)])
     if call.flags["dry_run"] and call.flags["as_json"]:
         click.echo(json.dumps({"status": "estimated", **asdict(found)}))
     return found, probes
@@ -222,6 +184,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
         return
     store = call.folder("out")
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url])
+    refuse_inside_sources(config.sources, [store])
     if any(s.is_mixed for s in config.sources):
         call.console.say("epochs and shares count when packing: exactcpt pack --epochs NAME=X")
     _import_beam_meanwhile()
@@ -230,10 +193,10 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     if flags["dry_run"]:
         return
     require_space({store: found.store_bytes})
-    manifest = tokenize(
+    manifest, already = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
-    call.report(manifest or read_store(store)[0], store, already=manifest is None)
+    call.report(manifest, store, already=already)
 
 
 def run_pack(flags: Mapping[str, Any]) -> None:
@@ -244,10 +207,11 @@ def run_pack(flags: Mapping[str, Any]) -> None:
         return
     store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
-    _refuse_one_in_the_other(store, out)
-    manifest, already = pack(
-        config, store, out, settings, call.console, overwrite=flags["overwrite"]
-    )
+    refuse_one_inside_another(store=store, out=out)
+    with locked(out):
+        manifest, already = pack(
+            config, store, out, settings, call.console, overwrite=flags["overwrite"]
+        )
     call.report(manifest, out, already=already)
 
 

@@ -9,20 +9,19 @@ A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
 import difflib
-import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..schemas.errors import UsageError
+from ..schemas.sizes import parse_size
+from .formats import FORMATS, Format
 
 __all__ = [
     "CHOICES",
-    "FORMATS",
     "MAX_WORKERS",
     "RUN_SETTINGS",
     "SETTINGS",
@@ -31,7 +30,6 @@ __all__ = [
     "SourceConfig",
     "TokenizeConfig",
     "parse_mixing",
-    "parse_size",
     "parse_source",
     "read_settings",
 ]
@@ -41,11 +39,14 @@ PackingName = Literal["concat", "best_fit"]
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 
-FORMATS = ("jsonl", "parquet", "arrow", "text", "hub")
 MAX_WORKERS = 1024
+MAX_WINDOW = 1 << 24
+"""Planning has several arrays with an entry for each length up to the window's."""
+
+MIN_SPLIT_BYTES = 1000
+"""Each split becomes files of its own; see also `sources.MAX_SPLITS`."""
+
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
-DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
-BINARY = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class SourceConfig:
     tokens: str | None = None
     epochs: float | None = None
     share: float | None = None
-    format: str | None = None
+    format: Format | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "pattern", "text", "id", "tokens", "format"):
@@ -78,6 +79,12 @@ class SourceConfig:
         if self.format not in (None, *FORMATS):
             raise UsageError(
                 f"source {self.name!r} has format {self.format!r}", expected=", ".join(FORMATS)
+            )
+        for option in ("text", "id", "tokens"):
+            _check(
+                getattr(self, option) != "",
+                f"source {self.name!r}: {option} without a field",
+                f"{option}=FIELD",
             )
         _check(bool(self.pattern), f"source {self.name!r} without a pattern", "NAME=PATTERN")
         _check(
@@ -151,7 +158,7 @@ class TokenizeConfig:
         if not names:
             raise UsageError("there is no source", fix="name one with --source NAME=PATTERN")
         _check_range("min_tokens", self.min_tokens, 1, None)
-        _check_range("split_bytes", self.split_bytes, 1, 1 << 40)
+        _check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
         _check_range("max_rejected", self.max_rejected, 0, 1)
 
 
@@ -166,7 +173,7 @@ class PackConfig:
         alpha, gamma, epsilon, max_weight: see `exact.Exact`.
         validation_fraction: of documents, by content hash.
         token_budget: training tokens, or None for what the sources have.
-        group_tokens: scope of the shuffle.
+        group_tokens: scope of the shuffle; a part is never divided, so it may be below the window.
         shard_bytes: size of a shard.
         dedup: whether documents of equal content are kept.
         seed: of every shuffle and draw.
@@ -189,7 +196,7 @@ class PackConfig:
     mixing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_range("window", self.window, 2, 1 << 30)
+        _check_range("window", self.window, 2, MAX_WINDOW)
         _check_range("tau", self.tau, 0, self.window - 1)
         _check_range("alpha", self.alpha, 0, 1000)
         _check_range("gamma", self.gamma, 0, 10)
@@ -301,31 +308,6 @@ def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict
             _check_range(f"--{kind} {name}", x, 0, 1000 if kind == "epochs" else 1)
             mixing[name] = {kind: x}
     return mixing
-
-
-def parse_size(text: str) -> int:
-    """A count of tokens or bytes: 4096, 256M (millions), 10B (billions), 32MiB.
-
-    Raises:
-        ValueError: it is none.
-    """
-    compact = text.strip().replace("_", "").replace(",", "").lower()
-    number = compact.rstrip(string.ascii_lowercase)
-    unit = compact[len(number) :]
-    scale = (DECIMAL | BINARY).get(
-        unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
-    )
-    if scale is None or not _is_decimal(number) or len(number) > 20:
-        raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
-    size = Decimal(number) * scale
-    if size != size.to_integral_value():
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(size)
-
-
-def _is_decimal(text: str) -> bool:
-    digits = text.replace(".", "", 1)
-    return digits.isascii() and digits.isdigit()
 
 
 def read_settings(path: str) -> dict[str, Any]:

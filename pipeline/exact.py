@@ -27,11 +27,11 @@ and lambda is such that the budget still holds; it can only where alpha <= W - 1
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .buckets import lower_edges
 
-__all__ = ["BucketWeight", "Exact", "WeightTable", "weight_table"]
+__all__ = ["BucketWeight", "Exact", "WeightTable", "given_table", "weight_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,8 @@ class WeightTable:
 
     Attributes:
         rows: one a bucket, from bucket 0 to that of context window - 1.
-        budget: sum_T q_b (w_b - 1); alpha up to rounding, or 0 where the tail is empty.
+        budget: sum_T q_b (w_b - 1); alpha up to rounding, or 0 where the tail is empty. Of given
+            weights whatever they spend.
     """
 
     rows: tuple[BucketWeight, ...]
@@ -138,6 +139,26 @@ def weight_table(counts: Sequence[int], window: int, exact: Exact) -> WeightTabl
         for b in range(len(counts))
     )
     return WeightTable(rows=rows, budget=sum(share[b] * extra[b] for b in tail))
+
+
+def given_table(
+    counts: Sequence[int], window: int, tau: int, weights: Sequence[float]
+) -> WeightTable:
+    """A table of given weights; tau only says of which buckets the budget is told.
+
+    Args:
+        counts: c_b, shape [bucket_count(window)].
+        window: the window length in tokens.
+        tau: where the tail begins, in tokens of effective context.
+        weights: w_b, of the shape of `counts`.
+    """
+    plain = weight_table(counts, window, Exact(tau=tau, alpha=0.0)).rows
+    rows = tuple(
+        replace(row, inverse_frequency=None, weight=float(weight))
+        for row, weight in zip(plain, weights, strict=True)
+    )
+    tail = (row for row in rows if row.share is not None)
+    return WeightTable(rows=rows, budget=sum((row.share or 0) * (row.weight - 1) for row in tail))
 
 
 def _spend(share: dict[int, float], inverse: dict[int, float], exact: Exact) -> dict[int, float]:

@@ -3,8 +3,8 @@
     files ──> facts ─┐
     splits ──────────┴──> parts                                              tokenize_graph
 
-    groups ──> plans ──> histogram ──> weights ─┐
-                 └─────> numbered shards ───────┴──> shards                  pack_graph
+    quotas ──> groups ──> plans ──> histogram ──> weights ─┐
+                            └─────> numbered shards ───────┴──> shards       pack_graph
 
 Elements are small: names, ranges, histograms. Bulk data goes through files, which the units of work
 read and write.
@@ -19,7 +19,6 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 from . import pack_units as pack
 from . import selection_units as select
 from . import tokenize_units as tokenize
-from .plan import Group
 from .selection_units import PackTask
 from .sources import Split
 from .store import TokenizeTask
@@ -59,23 +58,22 @@ def tokenize_graph(
     )
 
 
-def pack_graph(
-    p: beam.Pipeline, task: PackTask, groups: Sequence[Group], lanes: int | None
-) -> None:
+def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
     """Plans groups, weighs the corpus, writes shards and the documents table.
 
     Args:
         p: the pipeline.
         task: what to pack, and how.
-        groups: of the store's parts.
         lanes: see `transforms.assign_lanes`.
     """
     window = task.settings.window
-    repeated = AsIter(_find_repeated(p, task, lanes))
+    repeated = AsDict(_find_repeated(p, task, lanes))
     quotas = AsSingleton(_quotas(p, task, repeated, lanes))
     plans = (
         p
-        | "Groups" >> beam.Create(assign_lanes(groups, lambda g: g.tokens, lanes))
+        | "Start" >> beam.Create([None])
+        | "Group" >> beam.ParDo(Work(pack.group, task.out), task, quotas)
+        | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, lanes)
         | "Spread groups" >> Spread()
         | "Plan" >> beam.ParDo(Work(pack.plan, task.out), task, repeated, quotas)
     )
@@ -90,8 +88,7 @@ def pack_graph(
         | "All plans" >> beam.combiners.ToList()
         | "Number shards" >> beam.FlatMap(pack.number_shards, task, lanes)
         | "Spread shards" >> Spread()
-        | "Write shards"
-        >> beam.ParDo(Work(pack.fill_shard, task.out), task, tuple(groups), AsSingleton(weights))
+        | "Write shards" >> beam.ParDo(Work(pack.fill_shard, task.out), task, AsSingleton(weights))
     )
     _ = (
         p
@@ -104,13 +101,23 @@ def pack_graph(
 
 
 def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
-    """Names of the files that list repeated documents; none where they are kept."""
-    ranges = select.hash_ranges(sum(part.documents for part in task.parts)) if task.dedup else []
-    return (
+    """The file that lists the repeated documents of each part; none where they are kept."""
+    runs = select.part_runs(task.parts) if task.dedup else []
+    ranges = range(select.hash_ranges(task.parts)) if task.dedup else ()
+    part_runs = (
+        p
+        | "Part runs" >> beam.Create(assign_lanes(runs, lambda run: run.documents, lanes))
+        | "Spread part runs" >> Spread()
+    )
+    spread = part_runs | "Spread hashes" >> beam.ParDo(Work(select.spread_hashes, task.out), task)
+    found = (
         p
         | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
         | "Spread hash ranges" >> Spread()
-        | "Find repeated" >> beam.ParDo(Work(select.find_repeated, task.out), task)
+        | "Find repeated" >> beam.ParDo(Work(select.find_repeated, task.out), task, AsIter(spread))
+    )
+    return part_runs | "Merge repeated" >> beam.ParDo(
+        Work(select.merge_repeated, task.out, many=True), task, AsIter(found)
     )
 
 
@@ -131,7 +138,7 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
     targets = (
         p
         | "Set targets" >> beam.Create([None])
-        | "Targets" >> beam.Map(select.targets, task, AsDict(measures))
+        | "Targets" >> beam.ParDo(Work(select.targets, task.out), task, AsDict(measures))
     )
     candidates = (
         parts
@@ -147,5 +154,6 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
     return (
         p
         | "Set quotas" >> beam.Create([None])
-        | "Quotas" >> beam.Map(select.quotas, task, AsSingleton(targets), AsDict(candidates))
+        | "Quotas"
+        >> beam.ParDo(Work(select.quotas, task.out), task, AsSingleton(targets), AsDict(candidates))
     )

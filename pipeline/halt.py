@@ -2,10 +2,11 @@
 
 A runner reports a failed unit late, after its other units, as the last line of a long traceback. So
 a unit that cannot go on writes its error into the job's folder. The other units do nothing from
-then on, and whoever waits for the job sees the file within a second.
+then on, and whoever waits for the job sees the file within seconds.
 """
 
 import json
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from ..schemas.errors import ExactcptError
 from .storage import Folder
 from .tokenization import BackendDifferenceError
 
-__all__ = ["Guard", "HaltedError", "clear_halt", "disk_error", "read_halt"]
+__all__ = ["Guard", "HaltWatch", "HaltedError", "clear_halt", "disk_error", "read_halt"]
 
 NAME = ".job/halt.json"
+REMOTE_SECONDS = 5.0
+"""Between two looks at an object store: they are slow, and some are paid for."""
 
 
 class HaltedError(Exception):
@@ -106,6 +109,21 @@ def read_halt(folder: Folder) -> None:
     if "difference" in halt:
         raise BackendDifferenceError(halt["difference"]) from cause
     raise ExactcptError(halt.pop("found"), **halt) from cause
+
+
+class HaltWatch:
+    """Looks for a halt whenever it is called, at an object store only now and then."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._pause = 0.0 if folder.is_local else REMOTE_SECONDS
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        """Raises what a unit has ended the job with, if one has."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._pause
+            read_halt(self._folder)
 
 
 def clear_halt(folder: Folder) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ..schemas.manifest import PartFile
 from .storage import Folder
 
-__all__ = ["map_batches", "map_table", "read_table", "write_batches"]
+__all__ = ["map_batches", "map_table", "read_column", "read_table", "write_batches"]
 
 
 def write_batches(folder: Folder, name: str, schema: Any, batches: Iterable[Any]) -> PartFile:
@@ -26,6 +26,14 @@ def map_batches(path: Path) -> list[Any]:
     with pa.memory_map(str(path)) as source:
         reader = pa.ipc.open_file(source)
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+
+
+def read_column(folder: Folder, name: str, column: str) -> Any:
+    """A column of a file as one array; of a remote file little else is fetched."""
+    with folder.open_ranges(name) as source:
+        at = pa.ipc.open_file(source).schema.get_field_index(column)
+        options = pa.ipc.IpcReadOptions(included_fields=[at])
+        return pa.ipc.open_file(source, options=options).read_all()[column].combine_chunks()
 
 
 def map_table(path: Path) -> Any:

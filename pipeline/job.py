@@ -2,7 +2,7 @@
 
 .job/lock         held while a job runs
 .job/state.json   settings and inputs of the job that writes this folder
-.job/removing     there while an older job's files are removed
+.job/removing     there while a job's files are removed
 .job/...          what the job needs to go on after it was killed
 """
 
@@ -22,7 +22,17 @@ from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
 from .halt import clear_halt
 from .storage import Folder, resolve
 
-__all__ = ["JOB", "State", "begin", "differences", "locked"]
+__all__ = [
+    "JOB",
+    "State",
+    "begin",
+    "differences",
+    "discard",
+    "is_of",
+    "locked",
+    "refuse_other_inputs",
+    "require_available",
+]
 
 JOB = ".job"
 STATE = f"{JOB}/state.json"
@@ -60,6 +70,8 @@ class State:
 def locked(folder: Folder) -> Iterator[None]:
     """Holds a folder against other jobs; on object stores as well as that can be done.
 
+    A folder in which nothing was written is removed again.
+
     Raises:
         ExactcptError: another job is at work in it.
     """
@@ -82,7 +94,11 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
     try:
         yield
     finally:
+        if folder.names(JOB) == [LOCK]:
+            path.unlink()  # while it is held: nobody else can come to hold it
         lock.release()
+        folder.remove_if_empty(JOB)
+        folder.remove_if_empty()
 
 
 def _locked_remotely(folder: Folder) -> Iterator[None]:
@@ -96,7 +112,7 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEW_SECONDS):
-            with suppress(OSError):  # the next one may succeed
+            with suppress(Exception):  # of whatever class the driver's are; the next may succeed
                 _write_lock(folder, mine)
 
     _write_lock(folder, mine)
@@ -140,21 +156,56 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     if overwrite or folder.exists(REMOVING):
         _remove_owned(folder, owned)
     if folder.exists(STATE):
-        _refuse_if_different(folder, State.of_json(folder.read(STATE)), state)
-    elif _is_ours(folder):
-        raise UsageError(
-            "this folder holds finished output, but not what it was made with (.job)",
-            where=folder.url,
-            fix="write to another folder, or replace it with --overwrite",
-        )
+        kept = State.of_json(folder.read(STATE))
+        _refuse_other_settings(folder, kept.settings, state.settings)
+        refuse_other_inputs(folder, kept.inputs, state.inputs)
     else:
-        _refuse_foreign_files(folder, ())
+        _refuse_without_state(folder)
     folder.remove_temporaries()
     if folder.exists(MANIFEST):
         return True
     clear_halt(folder)
     folder.write(STATE, state.to_json())
     return False
+
+
+def require_available(
+    folder: Folder, settings: Mapping[str, Any], owned: tuple[str, ...], *, overwrite: bool
+) -> None:
+    """Refuses what `begin` will refuse once the inputs are known; changes nothing.
+
+    Args:
+        folder: what the job will write; must be locked.
+        settings: of the job.
+        owned: names of files and subfolders that such a job writes.
+        overwrite: whether what another job has written will be removed.
+
+    Raises:
+        UsageError: the folder is of another job, or holds other files.
+    """
+    if (overwrite or folder.exists(REMOVING)) and _is_ours(folder):
+        _refuse_foreign_files(folder, (MANIFEST, *owned))
+    elif folder.exists(STATE):
+        _refuse_other_settings(folder, State.of_json(folder.read(STATE)).settings, settings)
+    else:
+        _refuse_without_state(folder)
+
+
+def is_of(folder: Folder, state: State) -> bool:
+    """Whether a folder was begun by an equal job."""
+    return folder.exists(STATE) and folder.read(STATE) == state.to_json()
+
+
+def discard(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Removes what a job has written, and the folder unless it holds anything else.
+
+    Raises:
+        ExactcptError: another job is at work in it.
+    """
+    with locked(folder):
+        if not _is_ours(folder):
+            return
+        _remove_written(folder, owned)
 
 
 def _is_ours(folder: Folder) -> bool:
@@ -169,15 +220,20 @@ def _is_ours(folder: Folder) -> bool:
 
 
 def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
-    """Removes what a job has written, if one has.
-
-    The manifest goes first, so that the rest never counts as complete. REMOVING comes right after
-    and goes last: whoever finds it removes the rest.
-    """
+    """Removes what a job has written, if one has and nothing else is there."""
     if not _is_ours(folder):
         return
     folder.remove_temporaries()
     _refuse_foreign_files(folder, (MANIFEST, *owned))
+    _remove_written(folder, owned)
+
+
+def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Removes a job's files.
+
+    The manifest goes first, so that the rest never counts as complete. REMOVING comes right after
+    and goes last: whoever finds it removes the rest.
+    """
     folder.remove(MANIFEST)
     folder.write(REMOVING, b"")
     for name in owned:
@@ -186,6 +242,17 @@ def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
         if name not in (LOCK, REMOVING):
             folder.remove(name)
     folder.remove(REMOVING)
+
+
+def _refuse_without_state(folder: Folder) -> None:
+    """Nobody knows what a folder without a state was begun with: it must be empty."""
+    if _is_ours(folder):
+        raise UsageError(
+            "this folder holds finished output, but not what it was made with (.job)",
+            where=folder.url,
+            fix="write to another folder, or replace it with --overwrite",
+        )
+    _refuse_foreign_files(folder, ())
 
 
 def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
@@ -200,31 +267,48 @@ def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
         )
 
 
-def _refuse_if_different(folder: Folder, old: State, wanted: State) -> None:
-    new = State.of_json(wanted.to_json())
-    settings = differences(old.settings, new.settings)
-    if settings:
+def _refuse_other_settings(folder: Folder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    found = differences(old, _as_kept(new))
+    if found:
         raise UsageError(
-            "this folder was begun with other settings:\n"
-            + "\n".join(f"    {d}" for d in settings),
+            "this folder was begun with other settings:\n" + "\n".join(f"    {d}" for d in found),
             where=folder.url,
             fix="use the same settings to go on, another folder, or --overwrite",
         )
-    inputs = _input_differences(old.inputs, new.inputs)
-    if inputs:
-        shown = inputs[:5] + ([f"and {len(inputs) - 5} more"] if len(inputs) > 5 else [])
+
+
+def refuse_other_inputs(folder: Folder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuses inputs that are not those a folder was begun with.
+
+    Args:
+        folder: what a job writes.
+        old: a kept state's inputs.
+        new: those of now.
+
+    Raises:
+        UsageError: they differ.
+    """
+    new = _as_kept(new)
+    found = _input_differences(old, new)
+    if found:
+        shown = found[:5] + ([f"and {len(found) - 5} more"] if len(found) > 5 else [])
         raise UsageError(
             "inputs have changed since this folder was begun:\n"
             + "\n".join(f"    {d}" for d in shown),
             where=folder.url,
             fix="write to another folder, or start again with --overwrite",
         )
-    if list(old.inputs) != list(new.inputs):
+    if list(old) != list(new):
         raise UsageError(
             "this folder was begun with its sources in another order",
             where=folder.url,
             fix="name them in the same order to go on, use another folder, or --overwrite",
         )
+
+
+def _as_kept(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As JSON gives it back: tuples are lists then."""
+    return json.loads(json.dumps(value))
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

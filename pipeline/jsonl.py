@@ -120,17 +120,24 @@ class Strings:
             data if data.dtype == np.uint8 else data.astype(np.int32, copy=False),
         )
 
+    @classmethod
+    def join(cls, several: Sequence["Strings"]) -> "Strings":
+        """The values of all, one after the other; at least one, all of one kind."""
+        ends = np.cumsum(np.concatenate([each.lengths for each in several]))
+        return cls(
+            np.concatenate(([0], ends)),
+            np.concatenate([each.data[each.offsets[0] : each.offsets[-1]] for each in several]),
+        )
+
     def select(self, keep: NDArray[np.bool_]) -> "Strings":
         """Only the values where `keep` is true."""
         if keep.all():
             return self
-        lengths = self.lengths[keep]
-        pieces = [
-            self.data[a:b]
-            for a, b in zip(self.offsets[:-1][keep], self.offsets[1:][keep], strict=True)
-        ]
-        data = np.concatenate(pieces) if pieces else self.data[:0]
-        return Strings(np.concatenate(([0], np.cumsum(lengths))), data)
+        lengths = self.lengths
+        return Strings(
+            np.concatenate(([0], np.cumsum(lengths[keep]))),
+            self.data[self.offsets[0] : self.offsets[-1]][np.repeat(keep, lengths)],
+        )
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         return self.data[self.offsets[index] : self.offsets[index + 1]]
@@ -143,6 +150,15 @@ class Batch:
     ids: Any  # pa.StringArray, as long as content
     content: Strings
     rejected: list[Rejected] = field(default_factory=list)
+
+    @classmethod
+    def join(cls, several: Sequence["Batch"]) -> "Batch":
+        """The records of all, one batch after the other; at least one."""
+        return cls(
+            ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
+            content=Strings.join([each.content for each in several]),
+            rejected=[record for each in several for record in each.rejected],
+        )
 
 
 class Record(NamedTuple):

@@ -14,10 +14,9 @@ from ..schemas.shard import SPLITS, TRAIN, VALIDATION
 from .buckets import bucket_count
 from .config import PackConfig
 from .exact import Exact
-from .halt import read_halt
-from .job import JOB, State, begin, locked
-from .pack_units import number_shards
-from .plan import PartRef, PlanSettings, make_groups
+from .job import JOB, State, begin
+from .pack_units import GROUPS, number_shards
+from .plan import PartRef, PlanSettings
 from .probe import SHARD_BYTES_PER_TOKEN, require_space
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
@@ -25,7 +24,16 @@ from .selection import Epochs, Mixing, Share
 from .selection_units import PackTask
 from .storage import Folder
 
-__all__ = ["OWNED", "pack", "pack_settings", "read_store", "settings_of"]
+__all__ = [
+    "OWNED",
+    "pack",
+    "pack_settings",
+    "pack_task",
+    "read_store",
+    "settings_of",
+    "store_parts",
+    "warnings_of",
+]
 
 OWNED = ("tokenizer.json", "train", "validation", "documents")
 HEAVY = 10.0
@@ -93,7 +101,7 @@ def pack(
     Args:
         config: what to pack, and how.
         store: a finished token store.
-        out: where the shard set is written.
+        out: where the shard set is written; must be locked.
         settings: where the graph runs.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
@@ -103,22 +111,33 @@ def pack(
     """
     manifest, digest = read_store(store)
     state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
-    with locked(out):
-        if begin(out, state, OWNED, overwrite=overwrite):
-            return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
-        parts = _parts(manifest, store)
-        task = _task(config, manifest, parts, store, out)
-        require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
-        _run(task, config, settings, console)
-        out.write("tokenizer.json", store.read("tokenizer.json"))
-        return _finish(task, state, manifest, digest, out), False
+    if begin(out, state, OWNED, overwrite=overwrite):
+        return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+    parts = store_parts(manifest, store)
+    task = pack_task(config, manifest, parts, store, out)
+    require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
+    _run(task, settings, console)
+    out.write("tokenizer.json", store.read("tokenizer.json"))
+    return _finish(task, state, manifest, digest, out), False
 
 
-def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
+def store_parts(
+    manifest: Manifest, store: Folder, kinds: Sequence[str] = ("file", "index")
+) -> tuple[PartRef, ...]:
+    """The parts of a store, in its order.
+
+    Args:
+        manifest: of the store.
+        store: where it is.
+        kinds: the files of a part that have to be there in their full size.
+
+    Raises:
+        ExactcptError: a file has another size, or there are no documents.
+    """
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
-        for kind in ("file", "index"):
+        for kind in kinds:
             found, expected = store.size(part[kind]["path"]), part[kind]["bytes"]
             if found != expected:
                 raise ExactcptError(
@@ -146,9 +165,11 @@ def _parts(manifest: Manifest, store: Folder) -> tuple[PartRef, ...]:
     return tuple(parts)
 
 
-def _task(
+def pack_task(
     config: PackConfig, manifest: Manifest, parts: tuple[PartRef, ...], store: Folder, out: Folder
 ) -> PackTask:
+    """What the units of a job have in common."""
+    names = [source["name"] for source in manifest["sources"]]
     return PackTask(
         store=store.url,
         out=out.url,
@@ -166,9 +187,12 @@ def _task(
             epsilon=config.epsilon,
             max_weight=config.max_weight,
         ),
-        mixing={name: _mixing(asked) for name, asked in config.mixing.items()},
+        mixing={
+            name: _mixing(asked) for name, asked in pack_settings(config, names)["mixing"].items()
+        },
         token_budget=config.token_budget,
         dedup=config.dedup == "exact",
+        group_tokens=config.group_tokens,
         shard_bytes=config.shard_bytes,
         pad_id=manifest["tokenizer"]["pad_id"],
     )
@@ -188,32 +212,26 @@ def _packed_tokens(task: PackTask) -> int:
     return int(sum(part.tokens * epochs.get(part.source, 1) for part in task.parts))
 
 
-def _run(task: PackTask, config: PackConfig, settings: RunSettings, console: Console) -> None:
+def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
     from .graph import pack_graph
 
     out = Folder(task.out)
-    groups = make_groups(task.parts, config.group_tokens, config.seed)
-    with Progress(console, "pack", _Look(out, task, len(groups))) as progress:
-
-        def poll() -> None:
-            progress.poll()
-            read_halt(out)
-
-        run(lambda p, lanes: pack_graph(p, task, groups, lanes), settings, poll)
+    with Progress(console, "pack", _Look(out, task)) as progress:
+        run(lambda p, lanes: pack_graph(p, task, lanes), settings, out, progress.poll)
 
 
 class _Look:
     """Counts shards, once all groups are planned and it is known how many there will be."""
 
-    def __init__(self, out: Folder, task: PackTask, groups: int) -> None:
-        self._out, self._task, self._groups = out, task, groups
+    def __init__(self, out: Folder, task: PackTask) -> None:
+        self._out, self._task = out, task
         self._total: int | None = None
         self._windows: dict[str, int] = {}
 
     def __call__(self) -> Count:
-        if self._total is None:
+        if self._total is None and self._out.exists(GROUPS):
             planned = _summaries(self._out, "plans")
-            if len(planned) == self._groups:
+            if len(planned) == json.loads(self._out.read(GROUPS))["groups"]:
                 self._total = len(number_shards(planned, self._task, None))
         for split in SPLITS:
             for name in self._out.names(f"{JOB}/{split}"):
@@ -237,10 +255,13 @@ def _finish(
 ) -> Manifest:
     plans = _summaries(out, "plans")
     weights = json.loads(out.read(f"{JOB}/weights.json"))
+    copies = json.loads(out.read(GROUPS))["copies"]
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = _summaries(out, "documents")
-    sources = [_source(s, plans, task.settings.window) for s in store_manifest["sources"]]
-    trained = {source["name"]: source["splits"][TRAIN]["tokens"] for source in sources}
+    sources = [
+        _source(source, copies[source["name"]], plans, task.settings.window)
+        for source in store_manifest["sources"]
+    ]
     manifest: Manifest = {
         "format": SHARD_SET,
         "format_version": 1,
@@ -254,14 +275,12 @@ def _finish(
         "shards": {split: _summaries(out, split) for split in SPLITS},
         "documents": documents,
         "store": {"manifest_xxh3_128": digest},
-        "warnings": [
-            *store_manifest["warnings"],
-            *_warnings(task, weights["table"], splits, trained),
-        ],
+        "warnings": store_manifest["warnings"],
     }
+    manifest["warnings"] = [*store_manifest["warnings"], *warnings_of(manifest)]
     out.write(MANIFEST, dump(manifest))
     for name in out.names(JOB):
-        if name not in (f"{JOB}/state.json", f"{JOB}/lock", f"{JOB}/prepared.json"):
+        if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
             out.remove(name)
     return manifest
 
@@ -285,7 +304,7 @@ def _add(histograms: Any, buckets: int) -> list[int]:
 
 
 def _source(
-    source: Mapping[str, Any], plans: Sequence[Mapping[str, Any]], window: int
+    source: Mapping[str, Any], copies: float, plans: Sequence[Mapping[str, Any]], window: int
 ) -> dict[str, Any]:
     name = source["name"]
     buckets = bucket_count(window)
@@ -303,39 +322,53 @@ def _source(
     return {
         "name": name,
         "read": source["read"],
-        "copies": next((p["copies"][name] for p in plans if name in p["copies"]), 0.0),
+        "copies": copies,
         "dropped": {reason: count for reason, count in dropped.items() if count},
         "splits": {split: share(split) for split in SPLITS},
     }
 
 
-def _warnings(
-    task: PackTask,
-    table: Sequence[Mapping[str, Any]],
-    splits: Mapping[str, Any],
-    trained: Mapping[str, int],
-) -> list[str]:
-    """What a person should know; `trained` is the training tokens of each source."""
+def warnings_of(manifest: Manifest) -> list[str]:
+    """What a person should know of a shard set, beside the warnings of its token store."""
     found: list[str] = []
+    settings, splits = manifest["settings"], manifest["splits"]
+    table = manifest["weights"]["table"]
+    trained = {s["name"]: s["splits"][TRAIN]["tokens"] for s in manifest["sources"]}
     if not splits[TRAIN]["windows"]:
         found.append("there are no training windows: every document validates or was dropped")
     elif not any(row["in_tail"] for row in table):
         largest = max((row["high"] for row in table if row["targets"]), default=0)
         found.append(
-            f"the tail is empty: no target has an effective context of {task.exact.tau} (tau) or "
-            f"more, the longest are in the bucket that ends at {largest}; all weights are 1"
+            f"the tail is empty: no target has an effective context of {settings['tau']} (tau) or "
+            f"more, the longest are in the bucket that ends at {largest}"
+            + ("" if "table" in settings else "; all weights are 1")
         )
     found += [
         f"source {name!r} has a share of the budget, but no training documents"
-        for name, asked in task.mixing.items()
-        if isinstance(asked, Share) and asked.share and not trained.get(name)
+        for name, asked in settings["mixing"].items()
+        if asked.get("share") and not trained.get(name)
     ]
+    found += _unspent(settings, trained)
     heavy = [row for row in table if row["weight"] > HEAVY]
     if heavy:
         found.append(
             f"bucket {heavy[0]['low']}-{heavy[0]['high']} has weight {heavy[0]['weight']:.1f}: few "
             "targets will dominate; lower alpha or gamma, or set max_weight"
         )
-    if task.settings.validation_fraction and not splits[VALIDATION]["windows"]:
+    if settings["validation_fraction"] and not splits[VALIDATION]["windows"]:
         found.append("the validation set is empty: too few documents for its fraction")
     return found
+
+
+def _unspent(settings: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
+    """A budget of which a part is given to nobody."""
+    budget, mixing = settings["token_budget"], settings["mixing"]
+    shares = {name: asked["share"] for name, asked in mixing.items() if "share" in asked}
+    total = sum(Fraction(str(share)) for share in shares.values())
+    others = any(tokens for name, tokens in trained.items() if name not in shares)
+    if budget is None or others or total >= 1:
+        return []
+    return [
+        f"the shares of the token budget add up to {float(total):g}, and no other source takes the "
+        f"rest: {sum(trained.values()):,} tokens are trained on, of {budget:,}"
+    ]

@@ -5,7 +5,7 @@ again. So a unit may run twice, and a job that was killed goes on.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,10 +18,10 @@ from .buckets import bucket_count
 from .exact import WeightTable, weight_table
 from .ipc import map_table, write_batches
 from .job import JOB
-from .plan import Documents, Group, PartRef, part_documents, plan_group, plan_table
+from .plan import Group, PartRef, make_groups, plan_group, plan_table
 from .runs import runs
 from .selection import Quota
-from .selection_units import PackTask, repeated_documents
+from .selection_units import PackTask, selected
 from .shards import ShardTask, documents_table, windows_per_shard, write_documents, write_shard
 from .storage import Folder
 from .store import read_ids, read_index
@@ -31,6 +31,7 @@ __all__ = [
     "documents_tasks",
     "fill_documents",
     "fill_shard",
+    "group",
     "number_shards",
     "plan",
     "train_histogram",
@@ -38,26 +39,41 @@ __all__ = [
 ]
 
 DOCUMENTS_PER_FILE = 1 << 20
+GROUPS = f"{JOB}/groups.json"
+
+
+def group(_: None, task: PackTask, quotas: Mapping[str, Quota]) -> list[Group]:
+    """All groups; how many, and the copies asked for, are written for the manifest."""
+    groups = make_groups(task.parts, quotas, task.group_tokens, task.settings.seed)
+    copies = {name: float(quota.copies) for name, quota in quotas.items()}
+    Folder(task.out).write(GROUPS, json.dumps({"groups": len(groups), "copies": copies}).encode())
+    return groups
 
 
 def plan(
-    group: Group, task: PackTask, repeated_files: Iterable[str], quotas: Mapping[str, Quota]
+    group: Group, task: PackTask, repeated: Mapping[str, str], quotas: Mapping[str, Quota]
 ) -> dict[str, Any]:
-    """Plans a group and writes its plan tables; returns its summary."""
+    """Plans a group and writes its plan tables; returns its summary.
+
+    Args:
+        group: which.
+        task: the job.
+        repeated: for each part, the file that lists its repeated documents.
+        quotas: of each source.
+    """
     out = Folder(task.out)
     summary_name = f"{JOB}/plans/{group.ordinal:05d}.json"
     if out.exists(summary_name):
         return json.loads(out.read(summary_name))
-    repeated = repeated_documents(task, repeated_files)
-    chosen = {part.part: _documents(part, task, repeated, quotas) for part in group.parts}
-    plans = plan_group(group, chosen, task.settings)
-    for split, one in plans.items():
+    planned = plan_group(
+        group, lambda part: selected(part, task, repeated, quotas[part.source]), task.settings
+    )
+    for split, one in planned.splits.items():
         table = plan_table(one)
         write_batches(out, plan_name(group.ordinal, split), table.schema, table.to_batches())
     summary = {
         "group": group.ordinal,
-        "copies": {name: float(each.copies) for name, each in quotas.items()},
-        "dropped": _dropped(group, chosen),
+        "dropped": planned.dropped,
         "splits": {
             split: {
                 "windows": one.packing.windows,
@@ -67,35 +83,16 @@ def plan(
                 "cut_documents": one.cut_documents,
                 "sources": one.by_source,
             }
-            for split, one in plans.items()
+            for split, one in planned.splits.items()
         },
     }
     out.write(summary_name, json.dumps(summary).encode())
     return summary
 
 
-def _dropped(group: Group, chosen: Mapping[str, Documents]) -> dict[str, dict[str, int]]:
-    """Documents without a copy, by source and reason."""
-    counts: dict[str, dict[str, int]] = {}
-    for part in group.parts:
-        documents = chosen[part.part]
-        mine = counts.setdefault(part.source, {"duplicate": 0, "mixing": 0})
-        mine["duplicate"] += int(documents.repeated.sum())
-        mine["mixing"] += int(((documents.copies == 0) & ~documents.repeated).sum())
-    return counts
-
-
 def plan_name(group: int, split: str) -> str:
     """Where the plan of a group's split is."""
     return f"{JOB}/plans/{group:05d}.{split}.arrow"
-
-
-def _documents(
-    part: PartRef, task: PackTask, repeated: NDArray[np.int64], quotas: Mapping[str, Quota]
-) -> Documents:
-    with Folder(task.store).local_copies([names.index_name(part.part)]) as local:
-        index = read_index(local[names.index_name(part.part)])
-    return part_documents(part, index, quotas[part.source], repeated, task.settings)
 
 
 def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64]:
@@ -137,9 +134,7 @@ def number_shards(
     return [(i if lanes is None else i % lanes, shard) for i, shard in enumerate(shards)]
 
 
-def fill_shard(
-    shard: ShardTask, task: PackTask, groups: Sequence[Group], table: WeightTable
-) -> None:
+def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
     """Writes a shard and then its summary."""
     out = Folder(task.out)
     summary_name = f"{JOB}/{shard.name}.json"
@@ -153,7 +148,7 @@ def fill_shard(
             map_table(path),
             out=out,
             store=Folder(task.store),
-            parts=groups[shard.group].parts,
+            parts=task.parts,
             weights=weights,
             window=task.settings.window,
             pad_id=task.pad_id,
@@ -185,23 +180,22 @@ def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
 def fill_documents(
     documents: DocumentsTask,
     task: PackTask,
-    repeated_files: Iterable[str],
+    repeated: Mapping[str, str],
     quotas: Mapping[str, Quota],
 ) -> None:
-    """Writes a file of the documents table and then its summary."""
+    """Writes a file of the documents table and then its summary; arguments are those of `plan`."""
     out, store = Folder(task.out), Folder(task.store)
     summary_name = f"{JOB}/{documents.name}.json"
     if out.exists(summary_name):
         return
-    repeated = repeated_documents(task, repeated_files)
 
     def tables() -> Iterator[Any]:
         for part in documents.parts:
-            wanted = [names.index_name(part.part), names.part_name(part.part)]
-            with store.local_copies(wanted) as local:
-                index, ids = read_index(local[wanted[0]]), read_ids(local[wanted[1]])
-                chosen = part_documents(part, index, quotas[part.source], repeated, task.settings)
-                yield documents_table(part, ids, index.hashes, chosen)
+            name = names.index_name(part.part)
+            with store.local_copies([name]) as local:
+                chosen = selected(part, task, repeated, quotas[part.source])
+                ids, hashes = read_ids(store, part.part), read_index(local[name]).hashes
+                yield documents_table(part, ids, hashes, chosen)
 
     written = write_documents(out, documents.name, tables())
     out.write(summary_name, json.dumps(written).encode())

@@ -96,7 +96,7 @@ def best_fit(lengths: NDArray[np.integer], window: int) -> Packing:
     # Keys of up to 16 bits are sorted by radix, several times faster than wider ones.
     room = (window - length).astype(np.min_scalar_type(window))
     longest_first = np.argsort(room, kind="stable")
-    placed_in = _place(np.bincount(length, minlength=window + 1), window)
+    placed_in = _place(np.bincount(length), window)
     order = longest_first[np.argsort(placed_in, kind="stable")]
     return Packing(
         window=window,

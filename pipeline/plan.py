@@ -1,15 +1,21 @@
 """The plan: which segments each window has, decided from the store's index alone.
 
-    parts ── seeded order, up to group_tokens ──> groups
+    parts x copy numbers ── seeded order, up to group_tokens ──> groups
     group ── select, shuffle, pack, shuffle windows ──> one plan a split
+
+Copy k of a part has those of its documents that are packed more than k times. So the copies of a
+document lie in different places of the run, and however often a source is seen, a group is no
+larger.
 
 A plan is a table with a window a row and the shard's own segment columns (`seq_lengths`,
 `doc_index`, `doc_offset`), padding included. What is left to do for a shard is to copy tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -17,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
-from .buckets import bucket_count, histogram, targets_in
+from .buckets import histogram, targets_in
 from .packing import Packing, PackingName, pack, reorder_windows
 from .runs import runs
 from .selection import Quota, copies, is_validation, rank
@@ -27,16 +33,23 @@ from .store import PartIndex, hash_prefixes
 __all__ = [
     "Documents",
     "Group",
+    "GroupPlan",
+    "Member",
+    "Occurrences",
     "PartRef",
     "PlanSettings",
     "SplitPlan",
+    "in_packed_order",
     "make_groups",
+    "occurrences_of",
     "part_documents",
     "plan_group",
     "plan_schema",
     "plan_table",
-    "repeats_in",
 ]
+
+REASONS = ("duplicate", "mixing")
+"""Why a document has no copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +72,24 @@ class PartRef:
 
 
 @dataclass(frozen=True)
+class Member:
+    """The documents of a part that have more than `copy` copies."""
+
+    part: PartRef
+    copy: int
+
+
+@dataclass(frozen=True)
 class Group:
-    """Parts whose documents are shuffled and packed together; parts in the order of the store."""
+    """What is shuffled and packed together; members in order of the store, then of the copy."""
 
     ordinal: int
-    parts: tuple[PartRef, ...]
+    members: tuple[Member, ...]
 
     @property
     def tokens(self) -> int:
-        """Stored tokens."""
-        return sum(part.tokens for part in self.parts)
+        """What the group has at most: all stored tokens of its members' parts."""
+        return sum(member.part.tokens for member in self.members)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +102,29 @@ class PlanSettings:
     seed: int
 
 
-def make_groups(parts: Sequence[PartRef], group_tokens: int, seed: int) -> list[Group]:
-    """Parts in seeded order, in groups of at most `group_tokens` tokens (or a single part)."""
-    order = permutation(len(parts), seed, Purpose.PARTS).tolist()
-    groups = runs((parts[i] for i in order), lambda part: part.tokens, group_tokens)
+def make_groups(
+    parts: Sequence[PartRef], quotas: Mapping[str, Quota], group_tokens: int, seed: int
+) -> list[Group]:
+    """Members in seeded order, in groups of at most `group_tokens` tokens (or a single member).
+
+    A member counts with all tokens of its part, whatever is selected of them: that bounds what a
+    group packs, what it reads, and the number of its parts.
+
+    Args:
+        parts: of the store, in its order.
+        quotas: of each source.
+        group_tokens: stored tokens.
+        seed: of the order.
+    """
+    members = [
+        Member(part, copy)
+        for part in parts
+        for copy in range(max(1, ceil(quotas[part.source].copies)))
+    ]
+    order = permutation(len(members), seed, Purpose.PARTS).tolist()
+    groups = runs((members[i] for i in order), lambda member: member.part.tokens, group_tokens)
     return [
-        Group(i, tuple(sorted(group, key=lambda part: part.first_document)))
+        Group(i, tuple(sorted(group, key=lambda member: (member.part.first_document, member.copy))))
         for i, group in enumerate(groups)
     ]
 
@@ -110,20 +148,11 @@ class Documents:
     repeated: NDArray[np.bool_]
 
 
-def repeats_in(part: PartRef, repeated: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which documents of a part are among those with the given indices in the store, rising."""
-    found = np.zeros(part.documents, bool)
-    first = part.first_document
-    begin, end = np.searchsorted(repeated, [first, first + part.documents])
-    found[repeated[begin:end] - first] = True
-    return found
-
-
 def part_documents(
     part: PartRef,
     part_index: PartIndex,
     quota: Quota,
-    repeated: NDArray[np.int64],
+    repeated: NDArray[np.bool_],
     settings: PlanSettings,
 ) -> Documents:
     """Selects among the documents of a part.
@@ -132,16 +161,15 @@ def part_documents(
         part: the part.
         part_index: its index.
         quota: of its source.
-        repeated: indices in the store of all repeated documents, rising.
+        repeated: whether an earlier document has the same content, shape [documents].
         settings: the split.
     """
     index = part.first_document + np.arange(part.documents)
     prefixes = hash_prefixes(part_index.hashes)
     validates = is_validation(prefixes, settings.validation_fraction, settings.seed)
-    is_repeat = repeats_in(part, repeated)
     count = np.where(validates, 1, copies(rank(prefixes, settings.seed), index, quota))
-    count[is_repeat] = 0
-    return Documents(index, part_index.lengths, validates, count.astype(np.int32), is_repeat)
+    count[repeated] = 0
+    return Documents(index, part_index.lengths, validates, count.astype(np.int32), repeated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,41 +189,107 @@ class SplitPlan:
     cut_documents: int
 
 
+@dataclass(frozen=True)
+class GroupPlan:
+    """The plan of a group.
+
+    Attributes:
+        splits: the windows of each split.
+        dropped: by source and reason, documents without a copy; each is counted in the group that
+            has copy 0 of its part.
+    """
+
+    splits: Mapping[str, SplitPlan]
+    dropped: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """Index in the store, length and source of documents' copies; shapes [occurrences]."""
+
+    index: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    source: NDArray[np.int16]
+
+    def __getitem__(self, chosen: NDArray[Any]) -> "Occurrences":
+        return Occurrences(self.index[chosen], self.lengths[chosen], self.source[chosen])
+
+    @classmethod
+    def joined(cls, some: Sequence["Occurrences"]) -> "Occurrences":
+        """One after the other; `some` are at least one."""
+        return cls(
+            np.concatenate([one.index for one in some]),
+            np.concatenate([one.lengths for one in some]),
+            np.concatenate([one.source for one in some]),
+        )
+
+
 def plan_group(
-    group: Group, documents: Mapping[str, Documents], settings: PlanSettings
-) -> dict[str, SplitPlan]:
+    group: Group, documents: Callable[[PartRef], Documents], settings: PlanSettings
+) -> GroupPlan:
     """Plans the windows of a group, for each split.
 
     Args:
-        group: its parts.
-        documents: by part, the selected documents.
+        group: its members.
+        documents: the selected documents of a part; asked for once a part.
         settings: window, packing and seed.
     """
-    return {
-        split: _plan_split(group, documents, settings, number, split == VALIDATION)
-        for number, split in enumerate(SPLITS)
-    }
+    sources = sorted({member.part.source for member in group.members})
+    found, dropped = occurrences_of(group, documents, sources)
+    plans: dict[str, SplitPlan] = {}
+    for number, split in enumerate(SPLITS):
+        ordered = in_packed_order(found.pop(split), group, split, settings.seed)
+        plans[split] = _plan_split(ordered, sources, settings, (group.ordinal, number))
+    return GroupPlan(plans, dropped)
+
+
+def occurrences_of(
+    group: Group, documents: Callable[[PartRef], Documents], sources: Sequence[str]
+) -> tuple[dict[str, Occurrences], dict[str, dict[str, int]]]:
+    """What a group has of each split, in the order of its members; and `GroupPlan.dropped`.
+
+    Args:
+        group: its members.
+        documents: the selected documents of a part; asked for once a part.
+        sources: names; `Occurrences.source` counts them.
+    """
+    found: dict[str, list[Occurrences]] = {split: [] for split in SPLITS}
+    dropped: dict[str, dict[str, int]] = {}
+    for part, members in groupby(group.members, key=lambda member: member.part):
+        chosen = documents(part)
+        source = np.full(part.documents, sources.index(part.source), np.int16)
+        everything = Occurrences(chosen.index, chosen.lengths, source)
+        for member in members:
+            due = chosen.copies > member.copy
+            for split, one in found.items():
+                one.append(everything[due & (chosen.validates == (split == VALIDATION))])
+            if member.copy == 0:
+                _count_dropped(chosen, dropped.setdefault(part.source, dict.fromkeys(REASONS, 0)))
+    return {split: Occurrences.joined(found.pop(split)) for split in SPLITS}, dropped
+
+
+def in_packed_order(occurrences: Occurrences, group: Group, split: str, seed: int) -> Occurrences:
+    """What a group has of a split, in the order in which it is packed."""
+    scope = (group.ordinal, SPLITS.index(split))
+    order = permutation(len(occurrences.index), seed, Purpose.DOCUMENTS, *scope)
+    return occurrences[order]
+
+
+def _count_dropped(chosen: Documents, counts: dict[str, int]) -> None:
+    counts["duplicate"] += int(chosen.repeated.sum())
+    counts["mixing"] += int(((chosen.copies == 0) & ~chosen.repeated).sum())
 
 
 def _plan_split(
-    group: Group,
-    documents: Mapping[str, Documents],
-    settings: PlanSettings,
-    number: int,
-    validation: bool,
+    occurrences: Occurrences, sources: list[str], settings: PlanSettings, scope: tuple[int, int]
 ) -> SplitPlan:
-    scope = (group.ordinal, number)
-    sources = sorted({part.source for part in group.parts})
-    index, lengths, source = _occurrences(group, documents, sources, validation)
-    order = permutation(len(index), settings.seed, Purpose.DOCUMENTS, *scope)
-    index, lengths, source = index[order], lengths[order], source[order]
-    del order  # a group of short documents has tens of millions of them
+    lengths, source = occurrences.lengths, occurrences.source
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)
     packing = reorder_windows(packing, windows)
     return SplitPlan(
         packing=packing,
-        doc_index=index,
+        doc_index=occurrences.index,
         by_source={
             name: _share(
                 lengths[source == i], packing.length[source[packing.document] == i], settings.window
@@ -206,33 +300,14 @@ def _plan_split(
     )
 
 
-def _occurrences(
-    group: Group, documents: Mapping[str, Documents], sources: list[str], validation: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int16]]:
-    """Index in the store, length and source of every copy of the group's documents of a split."""
-    index: list[NDArray[np.int64]] = []
-    lengths: list[NDArray[np.int32]] = []
-    source: list[NDArray[np.int16]] = []
-    for part in group.parts:
-        chosen = documents[part.part]
-        count = np.where(chosen.validates == validation, chosen.copies, 0)
-        index.append(np.repeat(chosen.index, count))
-        lengths.append(np.repeat(chosen.lengths, count))
-        source.append(np.full(len(index[-1]), sources.index(part.source), np.int16))
-    return np.concatenate(index), np.concatenate(lengths), np.concatenate(source)
-
-
 def _share(
     documents: NDArray[np.int32], segments: NDArray[np.int32], window: int
 ) -> dict[str, Any]:
-    counts = (
-        histogram(segments, window) if len(segments) else np.zeros(bucket_count(window), np.int64)
-    )
     return {
         "documents": len(documents),
         "tokens": int(documents.sum(dtype=np.int64)),
         "targets": targets_in(segments),
-        "histogram": counts.tolist(),
+        "histogram": histogram(segments, window).tolist(),
     }
 
 

@@ -4,7 +4,7 @@ A runner tells nothing before it is done, so progress is what has appeared in th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -48,6 +48,11 @@ class Console:
     def warn(self, text: str) -> None:
         """Prints a warning."""
         self.rich.print(f"warning: {text}", style="yellow", markup=False)
+
+    def show(self, tables: Iterable[Any]) -> None:
+        """Prints tables."""
+        for table in tables:
+            self.rich.print(table)
 
 
 class Progress:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ..schemas.errors import ExactcptError, UsageError
+from .halt import HaltWatch, read_halt
 from .processes import WorkerProcesses
-from .storage import is_local_url
+from .storage import Folder, is_local_url
 
 __all__ = ["EMBEDDED", "WORKER_TYPES", "RunSettings", "WorkerType", "run"]
 
@@ -81,29 +82,35 @@ class RunSettings:
             )
 
 
-def run(build: Build, settings: RunSettings, poll: Callable[[], None]) -> None:
+def run(
+    build: Build, settings: RunSettings, folder: Folder, poll: Callable[[], None] | None = None
+) -> None:
     """Builds a graph, runs it, and waits for it.
 
     Args:
         build: adds the graph to a pipeline, given the number of lanes.
         settings: where it runs.
-        poll: called several times a second meanwhile; an error it raises ends the job.
+        folder: what the job writes; a unit that ends the job says so there.
+        poll: called several times a second meanwhile.
 
     Raises:
-        ExactcptError: the graph failed.
+        ExactcptError: the graph failed, or a unit has ended the job.
     """
+    look_for_halt = HaltWatch(folder)
     execution = _Execution(build, settings)
     execution.start()
     try:
         while execution.is_alive():
             execution.join(POLL_SECONDS)
-            poll()
+            if poll is not None:
+                poll()
+            look_for_halt()
             execution.workers.raise_if_one_died()
     except BaseException:
         execution.stop()
         raise
     if execution.error is not None:
-        poll()  # a unit's own report says more than the runner's
+        read_halt(folder)  # a unit's own report says more than the runner's
         raise _explain(execution.error) from execution.error
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from .shuffle import Purpose, mix
 
 __all__ = [
+    "MOST_COPIES",
     "RANK_BINS",
     "Epochs",
     "Mixing",
@@ -34,6 +35,9 @@ __all__ = [
     "tokens_by_rank",
     "wanted_copies",
 ]
+
+MOST_COPIES = 1000
+"""How often a source may be seen."""
 
 RANK_BINS = 1 << 16
 """Bins of the histogram of tokens over ranks."""
@@ -70,17 +74,16 @@ class Quota:
     last: tuple[int, int] | None = None
 
 
-def is_repeated(hashes: NDArray[np.void], earlier_first: NDArray[np.integer]) -> NDArray[np.bool_]:
+def is_repeated(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Documents whose content an earlier one has.
 
     Args:
-        hashes: content hashes, any sortable dtype, shape [n].
-        earlier_first: the documents' indices in the store, shape [n].
+        hashes: content hashes in two words each, in the order of the store; shape [n, 2].
     """
-    order = np.lexsort((earlier_first, hashes))
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: the first in the store comes first
     ordered = hashes[order]
     repeated = np.zeros(len(hashes), bool)
-    repeated[order[1:]] = ordered[1:] == ordered[:-1]
+    repeated[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
     return repeated
 
 

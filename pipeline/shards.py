@@ -63,7 +63,7 @@ def write_shard(
         plan: the plan table of its group and split.
         out: the shard set.
         store: the token store.
-        parts: the group's parts, in the order of the store.
+        parts: of the store, in its order.
         weights: one a bucket.
         window: window length in tokens.
         pad_id: the id of padding.
@@ -85,13 +85,17 @@ def _batches(rows: Any, size: int) -> Iterator[Any]:
 
 
 class _Gather:
-    """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed."""
+    """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
+
+    Parts of a remote store are downloaded then and kept to the end of the shard: its windows are
+    drawn from all over their group, so scratch must hold about the group, 4 bytes a token.
+    """
 
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
         self._store, self._parts, self._window, self._pad_id = store, parts, window, pad_id
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._codes = context_codes(window)
-        self._open: dict[int, list[PartTokens]] = {}
+        self._open: dict[int, PartTokens] = {}
         self._files = ExitStack()
 
     def __enter__(self) -> "_Gather":
@@ -137,17 +141,16 @@ class _Gather:
         part[doc_index == schema.PADDING] = -1
         for p in np.unique(part[part >= 0]).tolist():
             mine = np.flatnonzero(part == p)
+            stored = self._part(p)
             row = doc_index[mine] - self._first[p]
-            for run in self._part(p):
-                inside = (row >= run.first) & (row < run.first + len(run.offsets) - 1)
-                segments = mine[inside]
-                source = run.offsets[row[inside] - run.first] + doc_offset[segments]
-                where = (begins[segments].tolist(), source.tolist(), lengths[segments].tolist())
-                for to, at, n in zip(*where, strict=True):
-                    tokens[to : to + n] = run.values[at : at + n]
-                    codes[to : to + n] = self._codes[:n]
+            run = np.searchsorted(stored.first, row, side="right") - 1
+            source = stored.starts[row] + doc_offset[mine]
+            where = (begins[mine], lengths[mine], run, source)
+            for to, n, of, at in zip(*(each.tolist() for each in where), strict=True):
+                tokens[to : to + n] = stored.values[of][at : at + n]
+                codes[to : to + n] = self._codes[:n]
 
-    def _part(self, number: int) -> list[PartTokens]:
+    def _part(self, number: int) -> PartTokens:
         if number not in self._open:
             name = part_name(self._parts[number].part)
             local = self._files.enter_context(self._store.local_copies([name]))

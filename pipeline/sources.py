@@ -13,35 +13,37 @@ Files and splits depend on the inputs and `split_bytes` alone.
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from ..schemas.errors import ExactcptError
+from ..schemas.errors import ExactcptError, UsageError
 from . import hub
 from .columns import batch_of_columns
+from .formats import FORMATS, SUFFIXES, Choice, Compression, Format, choose, format_of
 from .jsonl import Batch, Fields, Rejected, Strings, parse_block
 from .storage import is_local_url, open_input, resolve
 
 __all__ = [
     "BLOCK_BYTES",
-    "FORMATS",
     "BadFileError",
     "FileFacts",
-    "Format",
     "InputFile",
+    "Listing",
     "Member",
     "Source",
     "Split",
     "find_files",
+    "identity",
+    "join_small",
     "make_splits",
     "open_decompressed",
     "read_member",
@@ -52,23 +54,10 @@ __all__ = [
 BLOCK_BYTES = 8 << 20
 """Read at a time. A line or row that is longer is held whole."""
 
+MAX_SPLITS = 1_000_000
+"""Names of parts have six digits for the split, and their order is that of the store."""
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-Compression = Literal["gzip", "zstd"]
-
-SUFFIXES: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-}
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
 class BadFileError(ExactcptError):
@@ -93,7 +82,7 @@ class Source:
     format: Format | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InputFile:
     """A file, as it was when the job listed it.
 
@@ -121,7 +110,7 @@ class InputFile:
         return (self.bytes or 0) * (3 if self.compression else 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
     """Bytes of plain JSONL, row groups of Parquet, a shard of the hub, or else a whole file."""
 
@@ -158,61 +147,108 @@ class FileFacts:
     newlines: dict[int, int]
 
 
-def find_files(source: Source) -> list[InputFile]:
-    """The files of a source, in the order of their paths.
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files of a source.
+
+    Attributes:
+        files: in the order of their paths.
+        warning: which files beside them are not read, if any.
+    """
+
+    files: list[InputFile]
+    warning: str | None = None
+
+
+def find_files(source: Source) -> Listing:
+    """The files of a source; formats.py says which of a folder are.
 
     Raises:
-        ExactcptError: nothing matches, or a file is of no known format.
+        ExactcptError: nothing matches, files of several formats do, or a file is of no known one.
     """
     if source.format == "hub":
-        pinned = hub.pin(source.pattern)
-        return [
-            InputFile(
-                source=source.name,
-                path=pinned.label,
-                url=pinned.pattern,
-                bytes=None,
-                stamp=pinned.stamp,
-                format="hub",
-                compression=None,
-            )
-        ]
+        return Listing(files=[_hub_file(source)])
     fs, pattern = resolve(source.pattern)
     fs.invalidate_cache()
-    root, found = _match(fs, pattern, source.format)
-    infos = [(path, found[path] or _info(fs, path)) for path in sorted(found)]
-    files = [
-        _describe(source, fs, path[len(root) :].lstrip("/"), path, info)
-        for path, info in infos
-        if info is None or info["type"] == "file"
-    ]
-    if not files:
+    if (info := _info(fs, pattern)) is not None and info["type"] == "file":
+        name, by_name = PurePosixPath(pattern).name, format_of(pattern)[0]
+        return Listing(
+            files=[_describe(source.name, fs, name, pattern, info, source.format or by_name)]
+        )
+    root, found = _match(fs, pattern, info)
+    names = {path: path[len(root) :].lstrip("/") for path in sorted(found)}
+    choice = choose(list(names), source.format)
+    if len(choice.formats) > 1:
+        raise _several_formats(source, choice, names)
+    if not choice.formats or not names:
         raise ExactcptError(
             f"source {source.name!r} matches no file",
             where=source.pattern,
             expected="a file, a folder with files of a known format, or a glob that matches some",
             fix=_what_is_there(fs, root),
         )
-    return files
+    [(chosen, paths)] = choice.formats.items()
+    return Listing(
+        files=[
+            _describe(source.name, fs, names[p], p, found[p] or _info(fs, p), chosen)
+            for p in sorted(paths)
+        ],
+        warning=_left_out(source, chosen, [names[path] for path in choice.left_out]),
+    )
+
+
+def _hub_file(source: Source) -> InputFile:
+    pinned = hub.pin(source.pattern)
+    return InputFile(
+        source=source.name,
+        path=pinned.label,
+        url=pinned.pattern,
+        bytes=None,
+        stamp=pinned.stamp,
+        format="hub",
+        compression=None,
+    )
+
+
+def _several_formats(source: Source, choice: Choice, names: Mapping[str, str]) -> ExactcptError:
+    found = [
+        f"{len(some):,} {kind} ({_shown([names[path] for path in some])})"
+        for kind, some in sorted(choice.formats.items())
+    ]
+    return ExactcptError(
+        f"source {source.name!r} has files of several formats: {', '.join(found)}",
+        where=source.pattern,
+        expected="one format a source",
+        fix="add ,format=F for those of one format, or a source for each with a glob such as *.txt",
+    )
+
+
+def _left_out(source: Source, chosen: Format, names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    files = "1 file is" if len(names) == 1 else f"{len(names):,} files are"
+    return f"source {source.name!r} is read as {chosen}; {files} left out: {_shown(names)}"
+
+
+def _shown(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 Found = dict[str, dict[str, Any] | None]
-"""What fsspec tells of each path; None where it is not known yet."""
+"""What fsspec tells of each file; None where it is not known yet."""
 
 
-def _match(fs: Any, pattern: str, file_format: Format | None) -> tuple[str, Found]:
-    """The folder that paths are relative to, and what matches; folders may be among it."""
-    info = _info(fs, pattern)
+def _match(fs: Any, pattern: str, info: dict[str, Any] | None) -> tuple[str, Found]:
+    """The folder that paths are relative to, and the files that match."""
     parts = pattern.split("/")
     wild = [i for i, part in enumerate(parts) if any(c in part for c in "*?[")]
-    if info is not None and info["type"] == "directory":
-        found = _files_below(fs, pattern)
-        known = {p: i for p, i in found.items() if file_format or _format_of(p)[0] is not None}
-        return pattern, _without_hidden(known, pattern)
-    if info is None and wild:
+    if info is not None:
+        return pattern, _without_hidden(_files_below(fs, pattern), pattern)
+    if wild:
         root = "/".join(parts[: wild[0]])
         return root, _without_hidden(_glob(fs, pattern), root)
-    return "/".join(parts[:-1]), {} if info is None else {pattern: info}
+    return "/".join(parts[:-1]), {}
 
 
 def _info(fs: Any, path: str) -> dict[str, Any] | None:
@@ -226,8 +262,9 @@ def _info(fs: Any, path: str) -> dict[str, Any] | None:
 def _glob(fs: Any, pattern: str) -> Found:
     # fsspec does not follow links to folders.
     if _is_local(fs):
-        return dict.fromkeys(glob.glob(pattern, recursive=True))  # noqa: PTH207 (nor does pathlib)
-    return fs.glob(pattern, detail=True)
+        found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (nor does pathlib)
+        return dict.fromkeys(path for path in found if not Path(path).is_dir())
+    return {p: info for p, info in fs.glob(pattern, detail=True).items() if info["type"] == "file"}
 
 
 def _files_below(fs: Any, folder: str) -> Found:
@@ -270,18 +307,20 @@ def _what_is_there(fs: Any, folder: str) -> str:
         names = sorted(PurePosixPath(path).name for path in fs.ls(folder, detail=False))
     except (OSError, ValueError):
         return f"{folder or '.'} does not exist: check the path"
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return f"{folder or '.'} has: {shown or 'nothing'}"
+    return f"{folder or '.'} has: {_shown(names, 10) or 'nothing'}"
 
 
 def _describe(
-    source: Source, fs: Any, name: str, path: str, info: dict[str, Any] | None
+    source: str,
+    fs: Any,
+    name: str,
+    path: str,
+    info: dict[str, Any] | None,
+    file_format: Format | None,
 ) -> InputFile:
-    by_name, compression = _format_of(path)
-    file_format = source.format or by_name
     if file_format is None:
         raise ExactcptError(
-            f"source {source.name!r}: cannot tell the format of a file by its name",
+            f"source {source!r}: cannot tell the format of a file by its name",
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst after it)",
             fix=f"add ,format=F to the source, F one of {', '.join(FORMATS)}",
@@ -302,28 +341,22 @@ def _describe(
         if key in info
     )
     return InputFile(
-        source=source.name,
+        source=source,
         path=name,
         url=path if _is_local(fs) else fs.unstrip_protocol(path),
         bytes=int(info["size"]) if info["size"] is not None else None,
         stamp=str(stamp),
         format=file_format,
-        compression=compression,
+        compression=format_of(path)[1],
     )
 
 
-def _format_of(path: str) -> tuple[Format | None, Compression | None]:
-    """Format and compression by the name; Parquet and Arrow files compress what is in them."""
-    name = PurePosixPath(path)
-    compression = COMPRESSIONS.get(name.suffix.lower())
-    if compression:
-        name = name.with_suffix("")
-    by_name = SUFFIXES.get(name.suffix.lower())
-    return (None if compression and by_name in ("parquet", "arrow") else by_name), compression
-
-
 def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
-    """Divides files into units of work of about `split_bytes` bytes of text."""
+    """Divides files into units of work of about `split_bytes` bytes of text.
+
+    Raises:
+        UsageError: there would be more than MAX_SPLITS.
+    """
     members = _members(files, split_bytes)
     groups: list[list[Member]] = []
     filled = 0
@@ -335,6 +368,12 @@ def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
         else:
             groups.append([member])
             filled = member.work
+    if len(groups) > MAX_SPLITS:
+        raise UsageError(
+            f"the input would be divided into {len(groups):,} splits",
+            expected=f"at most {MAX_SPLITS:,}",
+            fix="give a larger --split-bytes",
+        )
     return [
         Split(ordinal=i, source=group[0].file.source, members=tuple(group))
         for i, group in enumerate(groups)
@@ -445,6 +484,14 @@ def _refuse_changed(file: InputFile) -> None:
         )
 
 
+def identity(file: InputFile) -> Hashable:
+    """What two names of one file have in common: device and inode, or the URL."""
+    if file.format == "hub" or not is_local_url(file.url):
+        return file.url
+    status = Path(file.url).stat()
+    return status.st_dev, status.st_ino
+
+
 def is_unchanged(file: InputFile) -> bool:
     """Whether a local file still has the size and time it was listed with."""
     if file.format == "hub" or not is_local_url(file.url):
@@ -462,6 +509,20 @@ def _bad_file(file: InputFile, error: Exception) -> BadFileError:
         expected=f"{kind}{file.format}",
         fix="restore the file, or leave such files out with --on-bad-file skip",
     )
+
+
+def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same records in fewer batches: those of many small files come together."""
+    waiting: list[Batch] = []
+    filled = 0
+    for batch in batches:
+        if waiting and filled + batch.content.data.nbytes > BLOCK_BYTES:
+            yield Batch.join(waiting)
+            waiting, filled = [], 0
+        waiting.append(batch)
+        filled += batch.content.data.nbytes
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else Batch.join(waiting)
 
 
 def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
@@ -557,7 +618,16 @@ def _column_batches(
         step = max(1, whole.num_rows * BLOCK_BYTES // max(1, whole.nbytes))
         for start in range(0, whole.num_rows, step):
             rows = whole.slice(start, step)
-            yield batch_of_columns(rows, file.path, fields, first_row)
+            try:
+                batch = batch_of_columns(rows, file.path, fields, first_row)
+            except ExactcptError as error:
+                raise ExactcptError(
+                    f"source {file.source!r}: {error.found}",
+                    where=file.url,
+                    expected=error.expected,
+                    fix=error.fix,
+                ) from None
+            yield batch
             first_row += rows.num_rows
 
 

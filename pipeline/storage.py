@@ -5,6 +5,8 @@ renamed, and the folder synced. On an object store, where a rename is a copy, it
 scratch first, uploaded under a temporary name, and moved.
 """
 
+import errno
+import io
 import mmap
 import os
 import shutil
@@ -22,9 +24,12 @@ import xxhash
 from ..schemas.errors import ExactcptError
 from ..schemas.manifest import PartFile
 
-__all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
+__all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
 
 TEMPORARY = ".tmp"
+COPY_BYTES = 16 << 20
+"""Asked for at a time where a remote file is copied."""
+TRIES = 3
 
 
 def resolve(url: str) -> tuple[Any, str]:
@@ -59,7 +64,52 @@ def is_local_url(url: str) -> bool:
 def open_input(url: str) -> Any:
     """An input file, opened for reading bytes."""
     fs, path = resolve(url)
-    return Path(path).open("rb") if is_local_url(url) else fs.open(path, "rb")
+    if is_local_url(url):
+        return Path(path).open("rb")
+    if "memory" in fs.protocol:
+        # Its `open` gives everybody the same object, with one position for all threads.
+        return io.BytesIO(fs.cat_file(path))
+    return _RemoteStream(fs.open(path, "rb"), url)
+
+
+class RemoteReadError(OSError):
+    """A driver failed to read a remote file; it says nothing about what is in the file."""
+
+
+class _RemoteStream:
+    """A file of a driver, whose errors are told from those of a library that reads the file.
+
+    Drivers raise errors of many kinds for a server that is busy, plain OSErrors among them, as
+    Arrow does for damaged files.
+    """
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file, self._url = file, url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "_RemoteStream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def read(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.read(*size)
+
+    def readline(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.readline(*size)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RemoteReadError(errno.EIO, what, self._url) from error
 
 
 def checksum(path: Path) -> str:
@@ -136,6 +186,13 @@ class Folder:
         with suppress(FileNotFoundError):
             fs.rm(path, recursive=True)
 
+    def remove_if_empty(self, name: str = "") -> None:
+        """Removes a subfolder, or the folder itself, if it holds nothing; only disks have such."""
+        _, path = resolve(self.url_of(name).rstrip("/"))
+        if self.is_local:
+            with suppress(OSError):
+                Path(path).rmdir()
+
     def write(self, name: str, data: bytes) -> PartFile:
         """Writes a file whole."""
         with self.create(name) as scratch:
@@ -198,9 +255,68 @@ class Folder:
         with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
             paths = {name: Path(directory) / f"{i}" for i, name in enumerate(names)}
             for name, path in paths.items():
-                fs, remote = resolve(self.url_of(name))
-                fs.get_file(remote, str(path))
+                self._download(name, path)
             yield paths
+
+    def _download(self, name: str, path: Path) -> None:
+        remote = _RemoteFile(self.url_of(name))
+        with path.open("wb") as copy:
+            while data := remote.read(COPY_BYTES):
+                copy.write(data)
+
+    def open_ranges(self, name: str) -> Any:
+        """A file opened for reading some ranges of it, and no more than these."""
+        if self.is_local:
+            return Path(resolve(self.url_of(name))[1]).open("rb")
+        return _RemoteFile(self.url_of(name))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file of which exactly the ranges that are read are asked for.
+
+    Drivers return fewer bytes where a connection breaks and they do not notice. Such an answer is
+    asked for again.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fs, self._path = _resolve_fresh(url)
+        self._size = int(self._fs.info(self._path)["size"])
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        start = min(self._position, self._size)
+        stop = self._size if size < 0 else min(start + size, self._size)
+        self._position = stop
+        return self._range(start, stop) if stop > start else b""
+
+    def _range(self, start: int, stop: int) -> bytes:
+        found = 0
+        for _ in range(TRIES):
+            data = self._fs.cat_file(self._path, start=start, end=stop)
+            if len(data) == stop - start:
+                return data
+            found = len(data)
+        raise ExactcptError(
+            f"a remote file was not read whole: {found:,} of {stop - start:,} bytes from {start:,}",
+            where=self._url,
+            expected=f"{self._size:,} bytes in all, as it is listed",
+            fix="run the same command again: it goes on where it stopped",
+        )
 
 
 def _is_temporary(name: str) -> bool:

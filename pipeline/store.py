@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
-from .ipc import map_batches, write_batches
+from .ipc import map_batches, read_column, write_batches
 from .job import JOB
 from .jsonl import Batch, Fields, Rejected, Strings
-from .sources import Split, read_member
+from .sources import Split, join_small, read_member
 from .storage import Folder
 from .tokenization import (
     SAMPLE_BYTES,
@@ -106,7 +106,7 @@ def tokenize_split(
             continue
         with _encoders(task) as (encoder, reference):
             builder = _PartBuilder(split.source, task, encoder, reference)
-            for batch in batches:
+            for batch in join_small(batches):
                 builder.add(batch)
         if _is_outdated(store, backend):
             return
@@ -350,17 +350,17 @@ class PartIndex:
 
 @dataclass(frozen=True)
 class PartTokens:
-    """The tokens of a run of a part's documents, memory-mapped.
+    """The tokens of a part's documents, memory-mapped, in runs: its record batches.
 
     Attributes:
-        first: row of the run's first document in its part.
-        offsets: document i of the run is values[offsets[i]:offsets[i + 1]]; shape [documents + 1].
-        values: tokens.
+        first: row of each run's first document, rising; shape [runs].
+        starts: where each document begins in the values of its run; shape [documents].
+        values: the tokens of each run.
     """
 
-    first: int
-    offsets: NDArray[np.int64]
-    values: NDArray[np.int32]
+    first: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    values: list[NDArray[np.int32]]
 
 
 def read_index(path: Path) -> PartIndex:
@@ -372,17 +372,17 @@ def read_index(path: Path) -> PartIndex:
     )
 
 
-def read_ids(path: Path) -> Any:
+def read_ids(store: Folder, part: str) -> Any:
     """The ids of a part's documents: a StringArray."""
-    return pa.concat_arrays([batch["id"] for batch in map_batches(path)])
+    return read_column(store, names.part_name(part), "id")
 
 
-def open_tokens(path: Path) -> list[PartTokens]:
-    """Maps a part's tokens into memory, a run a record batch."""
-    runs: list[PartTokens] = []
-    first = 0
-    for batch in map_batches(path):
-        lists = batch["tokens"]
-        runs.append(PartTokens(first, np.asarray(lists.offsets), np.asarray(lists.values)))
-        first += batch.num_rows
-    return runs
+def open_tokens(path: Path) -> PartTokens:
+    """Maps a part's tokens into memory."""
+    lists = [batch["tokens"] for batch in map_batches(path)]
+    rows = np.array([len(each) for each in lists], np.int64)
+    return PartTokens(
+        first=np.cumsum(rows) - rows,
+        starts=np.concatenate([np.asarray(each.offsets)[:-1] for each in lists]),
+        values=[np.asarray(each.values) for each in lists],
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from ..schemas.manifest import Manifest
 from .probe import Estimate
 
-__all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
+__all__ = ["bar", "estimate_table", "shard_tables", "store_tables", "summary_of"]
 
 BAR_WIDTH = 16
 
@@ -113,7 +113,8 @@ def weight_table(weights: Mapping[str, Any]) -> Any:
         )
     table.columns[3].justify = "left"
     budget, alpha = weights["budget"], weights["alpha"]
-    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, alpha {alpha:g}"
+    asked = "as given" if alpha is None else f"alpha {alpha:g}"
+    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, {asked}"
     return table
 
 
@@ -129,9 +130,11 @@ def estimate_table(found: Estimate) -> Any:
     return table
 
 
-def bar(value: int, largest: int) -> str:
-    """A bar of eighths of a character."""
-    eighths = round(BAR_WIDTH * 8 * value / largest) if largest else 0
+def bar(value: float, largest: float, width: int = BAR_WIDTH, *, ascii_only: bool = False) -> str:
+    """A bar of up to `width` characters, in eighths of one where there are characters for that."""
+    eighths = round(width * 8 * value / largest) if largest else 0
+    if ascii_only:
+        return "#" * round(eighths / 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
 

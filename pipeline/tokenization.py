@@ -163,7 +163,12 @@ class TokenizerFile:
         if wanted is not None:
             if wanted not in vocabulary:
                 raise self._no_token(f"the vocabulary has no token {wanted!r}")
-            return wanted, None
+            if wanted in self.special_tokens():
+                return wanted, None
+            return wanted, (
+                f"documents end with {wanted!r}, which is no special token: a document that "
+                "contains it looks like several"
+            )
         for token in DOCUMENT_ENDS:
             if token in vocabulary:
                 return token, None

@@ -1,7 +1,7 @@
 """The job `tokenize`: corpora in, a token store out."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -9,15 +9,15 @@ from typing import Any, cast
 
 from ..schemas import store as names
 from ..schemas.errors import ExactcptError
-from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from ..schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump, parse
 from .config import PackConfig, SourceConfig, TokenizeConfig
-from .halt import clear_halt, read_halt
+from .halt import clear_halt
 from .job import JOB, State, begin, locked
 from .jsonl import Fields
 from .probe import Estimate, Probe, estimate, look_at
 from .progress import Console, Count, Progress
 from .runner import RunSettings, run
-from .sources import Format, InputFile, Source, Split, find_files, make_splits
+from .sources import InputFile, Source, Split, find_files, identity, make_splits
 from .storage import Folder
 from .store import BACKEND, TokenizeTask
 from .tokenization import (
@@ -34,7 +34,14 @@ from .tokenization import (
 )
 from .tokenize_units import scan_tasks
 
-__all__ = ["OWNED", "TokenizePlan", "estimate_job", "plan_tokenize", "tokenize"]
+__all__ = [
+    "OWNED",
+    "TokenizePlan",
+    "estimate_job",
+    "plan_tokenize",
+    "refuse_left_out",
+    "tokenize",
+]
 
 OWNED = ("tokenizer.json", "parts", "rejected")
 TOKENIZER = "tokenizer.json"
@@ -123,17 +130,18 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
         for s in config.sources
     }
-    files = {
+    listings = {
         s.name: find_files(
             Source(
                 name=s.name,
                 pattern=s.pattern,
                 fields=fields[s.name],
-                format=cast(Format | None, s.format),
+                format=s.format,
             )
         )
         for s in config.sources
     }
+    files = {name: listing.files for name, listing in listings.items()}
     _refuse_shared_files(files)
     return TokenizePlan(
         config=config,
@@ -145,21 +153,27 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         largest_id=largest_id,
         files=files,
         fields=fields,
-        warnings=(warning,) if warning else (),
+        warnings=tuple(w for w in (warning, *(each.warning for each in listings.values())) if w),
     )
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
-    owner: dict[str, str] = {}
-    for source, listed in files.items():
-        for file in listed:
-            if file.url in owner:
-                raise ExactcptError(
-                    f"one file is in two sources: {owner[file.url]!r} and {source!r}",
-                    where=file.url,
-                    fix="narrow one of the patterns; use epochs to see a source more often",
-                )
-            owner[file.url] = source
+    """Links and other spellings of a path lead to the same file; empty ones do no harm."""
+    seen: dict[Hashable, InputFile] = {}
+    for file in (file for listed in files.values() for file in listed if file.bytes != 0):
+        first = seen.setdefault(identity(file), file)
+        if first is file:
+            continue
+        where = (
+            f"in two sources: {first.source!r} and {file.source!r}"
+            if first.source != file.source
+            else f"twice in source {file.source!r}"
+        )
+        raise ExactcptError(
+            f"one file is {where}",
+            where=file.url if file.url == first.url else f"{first.url} and {file.url}",
+            fix="narrow one of the patterns; use epochs to see a source more often",
+        )
 
 
 def estimate_job(
@@ -227,7 +241,7 @@ def tokenize(
     *,
     overwrite: bool,
     probes: Mapping[str, Probe],
-) -> Manifest | None:
+) -> tuple[Manifest, bool]:
     """Runs the job.
 
     Args:
@@ -239,11 +253,18 @@ def tokenize(
         probes: the beginnings of the sources.
 
     Returns:
-        The store's manifest, or None where an equal job had finished before.
+        The store's manifest, and whether an equal job had finished before.
+
+    Raises:
+        ExactcptError: that job has left out more than is allowed now.
     """
     with locked(store):
         if begin(store, plan.state, OWNED, overwrite=overwrite):
-            return None
+            manifest = parse(store.read(MANIFEST), store.url_of(MANIFEST), TOKEN_STORE)
+            refuse_left_out(manifest, plan.config, store)
+            return manifest, True
+        if plan.config.on_bad_file == "fail":
+            store.remove_tree(f"{JOB}/bad")  # of a run that was to leave such files out
         store.write(TOKENIZER, plan.tokenizer.json)
         backend, fallback = _decide_backend(store, plan, probes, console)
         try:
@@ -259,7 +280,7 @@ def tokenize(
             _start_again(store, fallback)
             _run_to_end(plan, store, settings, console, "tokenizers")
             backend = "tokenizers"
-        return _finish(plan, store, backend, fallback)
+        return _finish(plan, store, backend, fallback), False
 
 
 def _decide_backend(
@@ -312,14 +333,10 @@ def _run_to_end(
         _forget_outdated(store, splits)
         with Progress(console, "tokenize", _Look(store, len(splits))) as progress:
 
-            def poll(progress: Progress = progress) -> None:
-                progress.poll()
-                read_halt(store)
-
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
 
-            run(build, settings, poll)
+            run(build, settings, store, progress.poll)
 
 
 def _bad_files(store: Folder) -> dict[str, str]:
@@ -399,12 +416,28 @@ def _finish(plan: TokenizePlan, store: Folder, backend: Backend, fallback: str |
             *plan.warnings,
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+            *_equal_inputs(inputs),
         ],
     }
     store.write(MANIFEST, dump(manifest))
     store.remove_tree(f"{JOB}/files")
     store.remove_tree(f"{JOB}/bad")
     return manifest
+
+
+def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
+    """A warning where files have equal content: most likely one was given twice."""
+    first: dict[str, str] = {}
+    pairs: list[str] = []
+    for file in inputs:
+        if file["xxh3_128"] is not None and file["bytes"]:
+            name = f"{file['source']}: {file['path']}"
+            original = first.setdefault(file["xxh3_128"], name)
+            pairs += [f"{original} = {name}"] if original != name else []
+    if not pairs:
+        return []
+    more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
+    return [f"input files with the same content: {', '.join(pairs[:3])}{more}"]
 
 
 def _versions() -> dict[str, str]:
@@ -469,3 +502,32 @@ def _refuse_too_many_rejected(
         expected=f"at most {plan.config.max_rejected:.2%}",
         fix="mend the input, or allow more with --max-rejected and run again",
     )
+
+
+def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) -> None:
+    """Refuses finished output that has left out more than is allowed now.
+
+    Args:
+        manifest: of a token store, or of shards made from one.
+        config: what is allowed now.
+        folder: where the output is.
+
+    Raises:
+        ExactcptError: it lacks bad files, or too many records.
+    """
+    skipped = [i for i in manifest["inputs"] if i["skipped"]]
+    if skipped and config.on_bad_file == "fail":
+        raise ExactcptError(
+            f"{folder.url} is finished, but without {len(skipped):,} bad files, such as "
+            f"{skipped[0]['path']} ({skipped[0]['skipped']})",
+            fix="accept that with --on-bad-file skip, or mend them and use --overwrite",
+        )
+    read = [source["read"] for source in manifest["sources"]]
+    rejected = sum(sum(r["rejected"].values()) for r in read)
+    records = rejected + sum(r["documents"] + sum(r["dropped"].values()) for r in read)
+    if rejected > config.max_rejected * records:
+        raise ExactcptError(
+            f"{folder.url} is finished, but {rejected:,} of {records:,} records were rejected",
+            expected=f"at most {config.max_rejected:.2%}",
+            fix="mend the input and use --overwrite, or allow more with --max-rejected",
+        )

@@ -47,17 +47,24 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
 
 
 def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int, int]]]:
-    """Reads files once; writes their digests and returns the newlines before their ranges."""
+    """Reads files once; writes their digests.
+
+    Returns:
+        The newlines before each range of the files that are read in ranges. Most corpora of many
+        files have none, and what is returned here goes to every worker.
+    """
     store = Folder(task.store)
     name = f"{JOB}/files/{scans.ordinal:06d}.json"
     if store.exists(name):
         known = json.loads(store.read(name))
-        return [
-            (url, {int(at): n for at, n in each["newlines"].items()}) for url, each in known.items()
-        ]
-    facts = {file.url: scan(file, starts) for file, starts in scans.files}
-    store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
-    return [(url, each.newlines) for url, each in facts.items()]
+        newlines = {
+            url: {int(at): n for at, n in each["newlines"].items()} for url, each in known.items()
+        }
+    else:
+        facts = {file.url: scan(file, starts) for file, starts in scans.files}
+        store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
+        newlines = {url: each.newlines for url, each in facts.items()}
+    return [(url, before) for url, before in newlines.items() if before]
 
 
 def tokenize(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "MANIFEST",
     "SHARD_SET",
     "TOKEN_STORE",
+    "WEIGHT_TABLE",
     "Bucket",
     "Input",
     "Manifest",
@@ -26,10 +27,12 @@ __all__ = [
 MANIFEST = "manifest.json"
 TOKEN_STORE = "exactcpt token store"
 SHARD_SET = "exactcpt shard set"
+WEIGHT_TABLE = "exactcpt weight table"
 FORMAT_VERSION = 1
 
 Manifest = dict[str, Any]
-Kind = Literal["exactcpt token store", "exactcpt shard set"]
+Kind = Literal["exactcpt token store", "exactcpt shard set", "exactcpt weight table"]
+SCHEMAS = {TOKEN_STORE: "token-store", SHARD_SET: "shard-set", WEIGHT_TABLE: "weight-table"}
 
 
 class PartFile(TypedDict):
@@ -102,20 +105,23 @@ def dump(manifest: Manifest) -> bytes:
 
 
 def parse(data: bytes, where: str, kind: Kind) -> Manifest:
-    """A manifest from its bytes, checked against its JSON schema.
+    """A manifest (or a weight table) from its bytes, checked against its JSON schema.
 
     Raises:
         FormatError: no JSON, of another format, of a newer version, or not as the schema says.
     """
     import jsonschema
 
+    is_table = kind == WEIGHT_TABLE
+    noun = "weight table" if is_table else "manifest"
+    mend = None if is_table else "restore the file, or write the folder again"
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(
-            f"the manifest is not JSON: {error}",
+            f"the {noun} is not JSON: {error}",
             where=where,
-            fix="restore the file, or write the folder again",
+            fix=mend,
         ) from None
     manifest = cast(Manifest, value) if isinstance(value, dict) else {}
     found = manifest.get("format")
@@ -136,17 +142,21 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     error = next(_validator(kind).iter_errors(manifest), None)
     if isinstance(error, jsonschema.ValidationError):
         raise FormatError(
-            f"the manifest is not valid: {error.message[:300]}",
+            f"the {noun} is not valid: {error.message[:300]}",
             where=f"{where} at {error.json_path}",
-            fix="restore the file, or write the folder again",
+            fix=mend,
         )
     return manifest
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 @cache
 def _validator(kind: Kind) -> Any:
     import jsonschema
 
-    name = {TOKEN_STORE: "token-store", SHARD_SET: "shard-set"}[kind]
-    schema = resources.files("exactcpt.schemas").joinpath(f"{name}.schema.json").read_text("utf-8")
+    name = f"{SCHEMAS[kind]}.schema.json"
+    schema = resources.files("exactcpt.schemas").joinpath(name).read_text("utf-8")
     return jsonschema.Draft202012Validator(json.loads(schema))

@@ -4,12 +4,14 @@ Slow and obvious, and free of the code under test: only the schemas are shared w
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -17,6 +19,8 @@ import xxhash
 from exactcpt.schemas import shard, store
 
 EOS, PAD, LARGEST = 98, 99, 99
+SEED, VALIDATION_FRACTION = 0, 0.25
+SPLIT, MIXING = 3, 4
 TOKENIZE = {"min_tokens": 0}
 Segment = tuple[int, int, int]  # document, offset, length; document -1 is padding
 
@@ -33,7 +37,28 @@ class Document:
         return [(7 * number + 3 * i) % EOS for i in range(self.length - 1)] + [EOS]
 
     def content_hash(self, number: int) -> bytes:
-        return xxhash.xxh3_128_digest((self.text or f"text {number}").encode())
+        """Of its text, or of one that selection would treat as this document says."""
+        if self.text:
+            return xxhash.xxh3_128_digest(self.text.encode())
+        texts = (f"text {number}, draft {draft}" for draft in itertools.count())
+        hashes = (xxhash.xxh3_128_digest(text.encode()) for text in texts)
+        return next(found for found in hashes if self._suits(found))
+
+    def _suits(self, content_hash: bytes) -> bool:
+        """Its side of the split is right, and its rank is low unless mixing drops it."""
+        validates = draw(content_hash, SPLIT) < int(VALIDATION_FRACTION * 2**64)
+        high = draw(content_hash, MIXING) >= 2**63
+        return validates == (self.split == "validation") and high == (self.reason == "mixing")
+
+
+def draw(content_hash: bytes, purpose: int) -> int:
+    """A hash mixed for a purpose."""
+    sequence = np.random.SeedSequence(SEED, spawn_key=(purpose,))
+    z = int.from_bytes(content_hash[:8], "big") + int(sequence.generate_state(1, np.uint64)[0])
+    z %= 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
 
 
 @dataclass
@@ -422,12 +447,12 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
             "gamma": corpus.gamma,
             "epsilon": 1e-8,
             "max_weight": corpus.max_weight,
-            "validation_fraction": 0.1,
+            "validation_fraction": VALIDATION_FRACTION,
             "token_budget": None,
             "group_tokens": 1 << 28,
             "shard_bytes": 1 << 28,
             "dedup": corpus.dedup,
-            "seed": 0,
+            "seed": SEED,
             "mixing": {source: {"epochs": e} for source, e in corpus.mixing.items()},
             "tokenize": TOKENIZE,
         },

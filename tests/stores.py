@@ -75,7 +75,7 @@ def splits_of(
     files = [
         file
         for name, pattern in patterns.items()
-        for file in find_files(Source(name=name, pattern=str(pattern), fields=fields))
+        for file in find_files(Source(name=name, pattern=str(pattern), fields=fields)).files
     ]
     return make_splits(files, split_bytes)
 

@@ -83,7 +83,7 @@ def test_bad_records_are_listed_with_file_line_and_reason(tmp_path):
     assert "rejected: malformed JSON" in outcome.err
 
 
-@pytest.mark.parametrize("split_bytes", ["300", "1M"])
+@pytest.mark.parametrize("split_bytes", ["1k", "1M"])
 def test_line_numbers_do_not_depend_on_splits(tmp_path, split_bytes):
     bad = {7, 40, 41, 99}
     lines = [
@@ -98,10 +98,12 @@ def test_line_numbers_do_not_depend_on_splits(tmp_path, split_bytes):
 
 
 def test_rejected_rows_of_parquet(tmp_path):
-    texts = ["one", None, "three", None]
-    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=3)
-    outcome = tokenize(tmp_path, *MANY, "--split-bytes", 1, path=tmp_path / "a.parquet")
+    texts = ["one" * 400, None, "three" * 200, None]
+    table = pa.table({"text": texts})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=3, compression="none")
+    outcome = tokenize(tmp_path, *MANY, "--split-bytes", 1000, path=tmp_path / "a.parquet")
     assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "store/parts").glob("*-0000.json"))) == 2
     found = [
         (r["file"], r["unit"], r["at"], r["reason"]) for r in harness.rejected(tmp_path / "store")
     ]
@@ -268,6 +270,13 @@ def lines_of(count: int) -> bytes:
     )
 
 
+def write_good(path: Path, records: list[harness.Record]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    else:
+        harness.write_jsonl(path, records)
+
+
 def write_bad(path: Path, how: str) -> Path:
     """A file that breaks: cut off, or with damaged bytes, in its second half."""
     if path.name.endswith(".parquet"):
@@ -307,9 +316,10 @@ def test_a_broken_file_ends_the_job_and_is_named(tmp_path, name, how):
 def test_a_broken_file_is_left_out_whole_and_recorded(tmp_path, name, how, first):
     """Also where parts of it had been written, and where the job had failed before."""
     (tmp_path / "in").mkdir()
-    harness.write_jsonl(tmp_path / "in" / "a.jsonl", GOOD[:10])
+    suffix = Path(name).suffix if name.endswith("parquet") else ".jsonl"
+    write_good(tmp_path / "in" / f"a{suffix}", GOOD[:10])
     write_bad(tmp_path / "in" / name, how)
-    harness.write_jsonl(tmp_path / "in" / "c.jsonl", GOOD[10:])
+    write_good(tmp_path / "in" / f"c{suffix}", GOOD[10:])
     flags = ["--split-bytes", "20k"]
     if first == "fail":
         error_of(prepare(tmp_path, *flags, path=tmp_path / "in"))
@@ -319,7 +329,7 @@ def test_a_broken_file_is_left_out_whole_and_recorded(tmp_path, name, how, first
     assert "left out" in outcome.err and name in outcome.err
     for folder in (tmp_path / "out", tmp_path / "out.store"):
         inputs = {i["path"]: i["skipped"] for i in harness.manifest(folder)["inputs"]}
-        assert inputs["a.jsonl"] is None and inputs["c.jsonl"] is None
+        assert inputs[f"a{suffix}"] is None and inputs[f"c{suffix}"] is None
         assert "cannot be read" in inputs[name]
         assert str(tmp_path) not in json.dumps(harness.manifest(folder))
     assert harness.read_source(tmp_path / "out")["read"]["documents"] == len(GOOD)
@@ -331,7 +341,7 @@ def test_leaving_out_gives_the_same_bytes_for_any_workers(tmp_path):
     for i in range(3):
         harness.write_jsonl(tmp_path / "in" / f"a{i}.jsonl", GOOD[i * 5 : i * 5 + 5])
     write_bad(tmp_path / "in" / "b.jsonl.gz", "truncated")
-    write_bad(tmp_path / "in" / "a1.parquet", "damaged")
+    write_bad(tmp_path / "in" / "a1.jsonl.zst", "damaged")
     flags = [*source("docs", tmp_path / "in"), "--tokenizer", TOKENIZER, "--window", 32]
     flags += ["--on-bad-file", "skip", "--split-bytes", "5k"]
     done("prepare", *flags, "--workers", 1, "--out", tmp_path / "one")
@@ -410,13 +420,51 @@ def test_a_file_of_an_unknown_format(tmp_path):
 
 
 def test_one_file_in_two_sources(tmp_path, monkeypatch):
-    harness.write_jsonl(tmp_path / "a.jsonl", GOOD)
-    monkeypatch.chdir(tmp_path)
-    for other in ("./a.jsonl", "*.jsonl", f"file://{tmp_path}/a.jsonl", "."):
-        flags = [*source("one", tmp_path / "a.jsonl"), *source("two", other)]
-        message = error_of(run("tokenize", *flags, "--tokenizer", TOKENIZER, "--out", "store"))
+    path = harness.write_jsonl(tmp_path / "in/a.jsonl", GOOD)
+    monkeypatch.chdir(path.parent)
+    for other in ("./a.jsonl", "*.jsonl", f"file://{path}", "."):
+        flags = [*source("one", path), *source("two", other)]
+        message = error_of(run("tokenize", *flags, "--tokenizer", TOKENIZER, "--out", "../store"))
         assert "one file is in two sources: 'one' and 'two'" in message
-        assert str(tmp_path / "a.jsonl") in message and "epochs" in message
+        assert str(path) in message and "epochs" in message
+
+
+def test_one_file_under_two_names(tmp_path):
+    path = harness.write_jsonl(tmp_path / "in/a.jsonl", GOOD)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (tmp_path / "soft.jsonl").symlink_to(path)
+    (tmp_path / "hard.jsonl").hardlink_to(path)
+    rest = ["--tokenizer", TOKENIZER, "--out", tmp_path / "store"]
+    for other in ("in/../in/a.jsonl", "link/a.jsonl", "soft.jsonl", "hard.jsonl", "link"):
+        flags = [*source("one", path), *source("two", f"{tmp_path}/{other}")]
+        message = error_of(run("tokenize", *flags, *rest))
+        assert "one file is in two sources: 'one' and 'two'" in message
+    message = error_of(run("tokenize", *source("one", f"{tmp_path}/*.jsonl"), *rest))
+    assert "one file is twice in source 'one'" in message
+    assert f"{tmp_path}/hard.jsonl and {tmp_path}/soft.jsonl" in " ".join(message.split())
+
+
+def test_files_of_equal_content_are_warned_of(tmp_path):
+    for name in ("a/x.jsonl", "b/y.jsonl", "b/z.jsonl"):
+        harness.write_jsonl(tmp_path / name, [*GOOD, {"text": name}] if "z" in name else GOOD)
+    for empty in ("a/empty.jsonl", "b/empty.jsonl"):
+        (tmp_path / empty).touch()
+    flags = [*source("one", tmp_path / "a"), *source("two", tmp_path / "b")]
+    outcome = done("tokenize", *flags, "--tokenizer", TOKENIZER, "--out", tmp_path / "store")
+    warning = "input files with the same content: one: x.jsonl = two: y.jsonl"
+    assert harness.manifest(tmp_path / "store")["warnings"] == [warning]
+    assert warning in " ".join(outcome.err.split())
+
+
+def test_what_a_folder_has_besides_is_told(tmp_path):
+    harness.write_jsonl(tmp_path / "in/a.jsonl", GOOD)
+    for name in ("README.md", "b.csv", ".gitattributes"):
+        (tmp_path / "in" / name).write_text("something else")
+    outcome = tokenize(tmp_path, path=tmp_path / "in")
+    warning = "source 'docs' is read as jsonl; 2 files are left out: README.md, b.csv"
+    assert warning in " ".join(outcome.err.split())
+    assert harness.manifest(tmp_path / "store")["warnings"] == [warning]
+    assert [i["path"] for i in harness.manifest(tmp_path / "store")["inputs"]] == ["a.jsonl"]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet", "arrow"])

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +57,16 @@ def test_histogram_is_what_counting_finds(drawn):
     assert counts.tolist() == histogram_by_counting(lengths.tolist(), window)
     assert counts.dtype == np.int64
     assert counts.shape == (bucket_count(window),)
+
+
+def test_memory_follows_the_longest_segment_and_not_the_window():
+    lengths = np.array([3, 10])
+    tracemalloc.start()
+    counts = histogram(lengths, 1 << 30)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts.tolist() == [9, 2] + [0] * (bucket_count(1 << 30) - 2)
+    assert peak < 100_000
 
 
 @given(segments(largest_window=40))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline import config
 from exactcpt.pipeline.config import (
     CHOICES,
     SETTINGS,
@@ -19,11 +18,11 @@ from exactcpt.pipeline.config import (
     SourceConfig,
     TokenizeConfig,
     parse_mixing,
-    parse_size,
     parse_source,
     read_settings,
 )
 from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.sizes import parse_size
 
 DOCS = SourceConfig(name="docs", pattern="docs.jsonl")
 REQUIRED = {"sources": (DOCS,), "tokenizer": "tokenizer.json"}
@@ -170,6 +169,9 @@ def test_source_flags(flag, expected):
         ("b=x,epochs=1001", "0 to 1,000"),
         ("b=x,share=1.5", "0 to 1"),
         ("b=x,share=0.5,epochs=1", "both epochs and share"),
+        ("b=x,text=", "source 'b': text without a field"),
+        ("b=x,id=", "source 'b': id without a field"),
+        ("b=x,tokens=", "expected: tokens=FIELD"),
         ("b=x,text=id", "one field as id and as document"),
         ("b=x,format=csv", "format 'csv'"),
     ],
@@ -178,12 +180,6 @@ def test_source_flags_that_are_wrong(flag, says):
     with pytest.raises(UsageError) as caught:
         parse_source(flag)
     assert says in str(caught.value)
-
-
-def test_known_formats_are_those_of_the_readers():
-    from exactcpt.pipeline import sources
-
-    assert set(config.FORMATS) == set(sources.FORMATS)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +215,11 @@ def test_mixing_flags_that_are_wrong(epochs, shares, says):
 
 OUT_OF_RANGE = [
     (TokenizeConfig, {"min_tokens": 0}, "at least 1"),
-    (TokenizeConfig, {"split_bytes": 0}, "1 to "),
+    (TokenizeConfig, {"split_bytes": 999}, "1,000 to "),
     (TokenizeConfig, {"max_rejected": 1.5}, "0 to 1"),
     (TokenizeConfig, {"max_rejected": math.nan}, "0 to 1"),
     (PackConfig, {"window": 1}, "2 to "),
-    (PackConfig, {"window": 1 << 31}, "2 to "),
+    (PackConfig, {"window": (1 << 24) + 1}, "2 to 16,777,216"),
     (PackConfig, {"window": 64, "tau": 64}, "0 to 63"),
     (PackConfig, {"tau": -1}, "0 to 8,191"),
     (PackConfig, {"alpha": -0.1}, "0 to "),

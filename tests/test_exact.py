@@ -9,7 +9,7 @@ from oracles import weights_by_bisection, weights_by_formula
 from strategies import exacts, histograms
 
 from exactcpt.pipeline.buckets import bucket_count
-from exactcpt.pipeline.exact import Exact, WeightTable, weight_table
+from exactcpt.pipeline.exact import Exact, WeightTable, given_table, weight_table
 
 
 def spent(table: WeightTable) -> float:
@@ -210,3 +210,16 @@ def test_defaults():
     exact = Exact(tau=2048)
     assert (exact.alpha, exact.gamma, exact.epsilon) == (0.15, 0.5, 1e-8)
     assert exact.max_weight is None
+
+
+@given(histograms(), exacts(), st.data())
+def test_given_weights_are_taken_as_they_are(case, exact, data):
+    counts, window = case
+    given = data.draw(st.lists(st.floats(0.1, 9), min_size=len(counts), max_size=len(counts)))
+    table = given_table(counts, window, exact.tau, given)
+    formula = weight_table(counts, window, exact)
+    assert table.weights == given
+    assert [row.share for row in table.rows] == [row.share for row in formula.rows]
+    assert [row.in_tail for row in table.rows] == [row.in_tail for row in formula.rows]
+    assert all(row.inverse_frequency is None for row in table.rows)
+    assert table.budget == pytest.approx(spent(table))

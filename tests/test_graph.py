@@ -5,7 +5,6 @@ import json
 import shutil
 from collections import Counter
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,8 @@ from stores import (
 
 from exactcpt.pipeline.exact import Exact
 from exactcpt.pipeline.graph import pack_graph, tokenize_graph
-from exactcpt.pipeline.halt import read_halt
-from exactcpt.pipeline.plan import PlanSettings, make_groups
+from exactcpt.pipeline.pack_units import GROUPS
+from exactcpt.pipeline.plan import PlanSettings
 from exactcpt.pipeline.runner import RunSettings, run
 from exactcpt.pipeline.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.selection_units import PackTask
@@ -84,7 +83,7 @@ def run_tokenize(inputs, store: Path, settings: RunSettings) -> None:
     def build(p, lanes):
         tokenize_graph(p, task, scan_tasks(splits), splits, lanes)
 
-    run(build, settings, partial(read_halt, Folder(str(store))))
+    run(build, settings, Folder(str(store)))
 
 
 def pack_task(store: Path, out: Path, **changes) -> PackTask:
@@ -93,6 +92,7 @@ def pack_task(store: Path, out: Path, **changes) -> PackTask:
         "mixing": {},
         "token_budget": None,
         "dedup": False,
+        "group_tokens": 2000,
         "shard_bytes": 5 * WINDOW * 15,
     }
     settings = PlanSettings(
@@ -112,13 +112,11 @@ def pack_task(store: Path, out: Path, **changes) -> PackTask:
 
 
 def run_pack(task: PackTask, settings: RunSettings) -> None:
-    groups = make_groups(task.parts, 2000, SEED)
-    assert len(groups) > 2
-
     def build(p, lanes):
-        pack_graph(p, task, groups, lanes)
+        pack_graph(p, task, lanes)
 
-    run(build, settings, partial(read_halt, Folder(task.out)))
+    run(build, settings, Folder(task.out))
+    assert json.loads(Folder(task.out).read(GROUPS))["groups"] > 2
 
 
 MIXED = {

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from exactcpt.pipeline.halt import Guard, HaltedError, clear_halt, disk_error, read_halt
+from exactcpt.pipeline import halt
+from exactcpt.pipeline.halt import Guard, HaltedError, HaltWatch, clear_halt, disk_error, read_halt
 from exactcpt.pipeline.storage import Folder
 from exactcpt.pipeline.tokenization import BackendDifferenceError
 from exactcpt.schemas.errors import ExactcptError, FormatError
@@ -124,3 +125,15 @@ def test_a_disk_too_full_for_the_halt_leaves_the_unit_s_own_error(tmp_path, monk
     with pytest.raises(ExactcptError, match="found"):
         Guard(raiser(ExactcptError("found")), str(tmp_path))()
     read_halt(Folder(str(tmp_path)))
+
+
+def test_a_watch_asks_an_object_store_only_now_and_then(folder, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(halt, "read_halt", lambda folder: asked.append(folder.url))
+    watch = HaltWatch(folder)
+    for _ in range(5):
+        watch()
+    assert len(asked) == (5 if folder.is_local else 1)
+    monkeypatch.setattr(halt.time, "monotonic", lambda: float("inf"))
+    watch()
+    assert len(asked) == (6 if folder.is_local else 2)

@@ -1,7 +1,8 @@
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from exactcpt.pipeline.ipc import map_batches, map_table, read_table, write_batches
+from exactcpt.pipeline.ipc import map_batches, map_table, read_column, read_table, write_batches
 from exactcpt.pipeline.storage import Folder, checksum
 
 SCHEMA = pa.schema([pa.field("n", pa.int32(), nullable=False)])
@@ -45,3 +46,28 @@ def test_a_batch_that_cannot_be_made_leaves_no_file(tmp_path, remote):
     with pytest.raises(RuntimeError):
         write_batches(folder, "file.arrow", SCHEMA, failing())
     assert folder.names() == []
+
+
+def two_columns(rows: int):
+    for start in range(0, 3 * rows, rows):
+        some = range(start, start + rows)
+        yield pa.record_batch([pa.array(map(str, some)), pa.array([[0] * 100] * rows)], ["a", "b"])
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_one_column_is_read_without_the_other(tmp_path, monkeypatch, place):
+    folder = Folder(str(tmp_path) if place == "local" else f"memory:/{tmp_path}")
+    schema = next(two_columns(1)).schema
+    written = write_batches(folder, "file.arrow", schema, two_columns(50))
+    fetched = []
+    cat_file = MemoryFileSystem.cat_file
+
+    def fetch(fs, path, **where):
+        fetched.append(len(cat_file(fs, path, **where)))
+        return cat_file(fs, path, **where)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fetch)
+    column = read_column(folder, "file.arrow", "a")
+    assert column.equals(pa.array([str(i) for i in range(150)]))
+    assert bool(fetched) == (place == "memory")
+    assert sum(fetched) < written["bytes"] / 10

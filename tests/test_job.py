@@ -374,7 +374,8 @@ def test_a_remote_lock_is_renewed_while_the_job_lives(remote, monkeypatch):
     assert threading.active_count() == threads
 
 
-def test_a_renewal_that_fails_is_tried_again(remote, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+def test_a_renewal_that_fails_is_tried_again(remote, monkeypatch, error):
     monkeypatch.setattr(job, "RENEW_SECONDS", 0.01)
     tries, done = [], threading.Event()
 
@@ -382,7 +383,7 @@ def test_a_renewal_that_fails_is_tried_again(remote, monkeypatch):
         tries.append(1)
         if len(tries) > 3:
             done.set()
-        raise OSError("no network")
+        raise error("no network")
 
     with locked(remote):
         monkeypatch.setattr(job, "_write_lock", fail)

@@ -230,6 +230,16 @@ def test_no_manifest_holds_what_json_cannot(value):
 
 
 @both
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_cannot_hold_is_refused(kind, constant):
+    """Python would read it, and every comparison with it would be silently false."""
+    text = dump(MANIFESTS[kind]).decode()
+    data = text.replace('"format_version": 1', f'"format_version": {constant}').encode()
+    error = refused(data, kind)
+    assert error.found == f"the manifest is not JSON: {constant} is no number of JSON"
+
+
+@both
 @pytest.mark.parametrize("data", [b"", b"{", b'{"format": }', b'{"format": "\xff"}', b"{} {}"])
 def test_what_is_no_json(kind, data):
     error = refused(data, kind)
@@ -329,7 +339,7 @@ def test_every_key_is_required_and_no_other_is_allowed(kind):
         (SHARD_SET, lambda m: m["weights"].update(table=[]), "$.weights.table"),
         (
             SHARD_SET,
-            lambda m: m["weights"]["table"][1].update(weight=0.9),
+            lambda m: m["weights"]["table"][1].update(weight=0),
             "$.weights.table[1].weight",
         ),
         (

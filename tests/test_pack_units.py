@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from exactcpt.pipeline.pack_units import (
     documents_tasks,
     fill_documents,
     fill_shard,
+    group,
     number_shards,
     plan,
     plan_name,
     train_histogram,
     weigh,
 )
-from exactcpt.pipeline.plan import Group, PartRef, PlanSettings, make_groups
+from exactcpt.pipeline.plan import Group, Member, PartRef, PlanSettings
 from exactcpt.pipeline.selection import Quota
 from exactcpt.pipeline.selection_units import PackTask, plain_quotas
 from exactcpt.pipeline.storage import Folder
@@ -48,21 +50,21 @@ def task(tmp_path: Path) -> PackTask:
         mixing={},
         token_budget=None,
         dedup=False,
+        group_tokens=600,
         shard_bytes=5 * WINDOW * 20,
         pad_id=0,
     )
 
 
-def pack_all(task: PackTask, group_tokens: int = 600) -> list[dict]:
+def pack_all(task: PackTask) -> list[dict]:
     """Everything the graph of packing does, one unit after the other."""
-    groups = make_groups(task.parts, group_tokens, task.settings.seed)
     quotas = plain_quotas(task)
-    plans = [plan(group, task, [], quotas) for group in groups]
+    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
     table = weigh(sum(train_histogram(one, WINDOW) for one in plans), task)
     for _, shard in number_shards(plans, task, None):
-        fill_shard(shard, task, groups, table)
+        fill_shard(shard, task, table)
     for documents in documents_tasks(task.parts):
-        fill_documents(documents, task, [], quotas)
+        fill_documents(documents, task, {}, quotas)
     return plans
 
 
@@ -126,13 +128,13 @@ def test_a_plan_s_summary_adds_up(task, tmp_path):
 
 
 def test_what_was_dropped_is_counted_by_reason(task):
-    group = Group(0, task.parts)
+    everything = Group(0, tuple(Member(part, 0) for part in task.parts))
     quotas = {"a": Quota(Fraction(0)), "b": Quota(Fraction(1))}
     first = task.parts[0].first_document
     name = "repeated.arrow"
     batch = pa.record_batch([pa.array([first, first + 1])], names=["doc_index"])
     write_batches(Folder(task.out), name, batch.schema, [batch])
-    summary = plan(group, task, [name], quotas)
+    summary = plan(everything, task, {task.parts[0].part: name}, quotas)
     validating = summary["splits"]["validation"]["sources"]
     packed = summary["splits"]["train"]["sources"]
     documents = {
@@ -145,7 +147,36 @@ def test_what_was_dropped_is_counted_by_reason(task):
     assert left == documents["a"]
     assert summary["dropped"]["b"] == {"duplicate": 0, "mixing": 0}
     assert packed["b"]["documents"] + validating["b"]["documents"] == documents["b"]
-    assert summary["copies"] == {"a": 0.0, "b": 1.0}
+
+
+def test_groups_are_counted_and_copies_told(task, tmp_path):
+    quotas = {"a": Quota(Fraction(5, 2)), "b": Quota(Fraction(0)), "empty": Quota(Fraction(3))}
+    groups = group(None, task, quotas)
+    written = json.loads((tmp_path / "out/.job/groups.json").read_text())
+    assert written == {
+        "groups": len(groups),
+        "copies": {"a": 2.5, "b": 0.0, "empty": 3.0},
+    }
+    copies = Counter(member.part.source for one in groups for member in one.members)
+    parts = Counter(part.source for part in task.parts)
+    assert copies == {"a": 3 * parts["a"], "b": parts["b"]}
+
+
+def test_a_document_is_dropped_once_however_many_copies_its_part_has(task):
+    quotas = {"a": Quota(Fraction(7, 2), (0, 0)), "b": Quota(Fraction(0))}
+    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
+    dropped = Counter()
+    for one in plans:
+        for source, counts in one["dropped"].items():
+            dropped[source] += counts["mixing"]
+    held_out = sum(
+        one["splits"]["validation"]["sources"].get("b", {"documents": 0})["documents"]
+        for one in plans
+    )
+    assert dropped == {
+        "a": 0,
+        "b": sum(p.documents for p in task.parts if p.source == "b") - held_out,
+    }
 
 
 def test_weights_are_written_for_the_manifest(task, tmp_path):

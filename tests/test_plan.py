@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from oracles import concat_by_stream, histogram_by_counting, room_left
 from exactcpt.pipeline.plan import (
     Documents,
     Group,
+    Member,
     PartRef,
     PlanSettings,
     make_groups,
@@ -18,7 +20,6 @@ from exactcpt.pipeline.plan import (
     plan_group,
     plan_schema,
     plan_table,
-    repeats_in,
 )
 from exactcpt.pipeline.selection import Quota, copies, is_validation, rank
 from exactcpt.pipeline.shuffle import Purpose, permutation
@@ -51,29 +52,63 @@ def parts_of(documents: list[int], tokens: list[int] | None = None) -> list[Part
 # groups
 
 
+wanted = st.fractions(0, 4, max_denominator=3)
+
+
 @given(
-    st.lists(st.integers(1, 100), min_size=1, max_size=20), st.integers(1, 300), st.integers(0, 9)
+    st.lists(st.integers(1, 100), min_size=1, max_size=20),
+    st.tuples(wanted, wanted),
+    st.integers(1, 300),
+    st.integers(0, 9),
 )
-def test_groups_hold_every_part_once_and_as_many_as_fit(tokens, group_tokens, seed):
+def test_groups_hold_every_copy_of_a_part_once_and_as_many_as_fit(
+    tokens, copied, group_tokens, seed
+):
     parts = parts_of([1] * len(tokens), tokens)
-    groups = make_groups(parts, group_tokens, seed)
+    quotas = dict(zip("ab", map(Quota, copied), strict=True))
+    groups = make_groups(parts, quotas, group_tokens, seed)
     assert [group.ordinal for group in groups] == list(range(len(groups)))
-    assert sorted(p.part for g in groups for p in g.parts) == [p.part for p in parts]
-    order = [parts[i] for i in permutation(len(parts), seed, Purpose.PARTS).tolist()]
+    expected = [
+        (part.part, copy)
+        for part in parts
+        for copy in range(10)
+        if copy == 0 or copy < quotas[part.source].copies
+    ]
+    assert sorted((m.part.part, m.copy) for g in groups for m in g.members) == sorted(expected)
+    order = [expected[i] for i in permutation(len(expected), seed, Purpose.PARTS).tolist()]
+    size = {part.part: part.tokens for part in parts}
     for group in groups:
-        firsts = [part.first_document for part in group.parts]
-        assert firsts == sorted(firsts)
-        assert group.tokens <= group_tokens or len(group.parts) == 1
-        mine, order = order[: len(firsts)], order[len(firsts) :]
-        assert set(mine) == set(group.parts)
+        places = [(member.part.first_document, member.copy) for member in group.members]
+        assert places == sorted(places)
+        assert group.tokens == sum(member.part.tokens for member in group.members)
+        assert group.tokens <= group_tokens or len(group.members) == 1
+        mine, order = order[: len(places)], order[len(places) :]
+        assert set(mine) == {(member.part.part, member.copy) for member in group.members}
         if order:
-            assert group.tokens + order[0].tokens > group_tokens
+            assert group.tokens + size[order[0][0]] > group_tokens
+
+
+ONCE = {"a": Quota(Fraction(1)), "b": Quota(Fraction(1))}
 
 
 def test_the_seed_orders_parts():
     parts = parts_of([1] * 50)
-    orders = {tuple(group.parts for group in make_groups(parts, 1, seed)) for seed in range(5)}
+    orders = {
+        tuple(group.members for group in make_groups(parts, ONCE, 1, seed)) for seed in range(5)
+    }
     assert len(orders) == 5
+
+
+def test_copies_of_a_part_are_spread_over_the_run():
+    """Of 40 copies each, no part has them side by side: every tenth of the run has some of them."""
+    parts = parts_of([1] * 50)
+    groups = make_groups(parts, {"a": Quota(Fraction(40)), "b": Quota(Fraction(1))}, 1, 0)
+    members = [member for group in groups for member in group.members]
+    tenth = len(members) // 10
+    for part in parts[::2]:
+        mine = [i // tenth for i, member in enumerate(members) if member.part == part]
+        assert len(mine) == 40
+        assert len(set(mine)) >= 8
 
 
 # what selection decides of a part
@@ -99,7 +134,11 @@ def test_selection_in_a_part(part, wanted, seed):
     )
     limit = (2**63, first + 2)
     found = part_documents(
-        ref, index, Quota(wanted, limit), np.array(repeated, np.int64), settings_of(seed=seed)
+        ref,
+        index,
+        Quota(wanted, limit),
+        np.array([first + i in repeated for i in range(len(contents))], bool),
+        settings_of(seed=seed),
     )
     assert found.copies.dtype == np.int32
     for row, (content, length) in enumerate(contents):
@@ -121,13 +160,6 @@ def test_selection_in_a_part(part, wanted, seed):
         ) == (first + row, length, validates, count, first + row in repeated)
 
 
-@given(st.integers(0, 5), st.integers(0, 5), st.sets(st.integers(0, 12)))
-def test_repeats_in_a_part(first, documents, repeated):
-    part = PartRef(part="p", source="s", first_document=first, documents=documents, tokens=0)
-    found = repeats_in(part, np.array(sorted(repeated), np.int64))
-    assert found.tolist() == [first + i in repeated for i in range(documents)]
-
-
 # the plan of a group
 
 
@@ -139,11 +171,19 @@ def groups(draw):
     document = st.tuples(length, st.integers(0, 3), st.booleans())
     contents = draw(st.lists(st.lists(document, max_size=8), min_size=1, max_size=4))
     parts = parts_of([len(part) for part in contents])
-    return window, Group(draw(st.integers(0, 3)), tuple(parts)), contents
+    members = [Member(part, copy) for part in parts for copy in range(4)]
+    some = draw(st.sets(st.sampled_from(members), min_size=1) | st.just(set(members)))
+    group = Group(draw(st.integers(0, 3)), tuple(m for m in members if m in some))
+    return window, group, dict(zip(parts, contents, strict=True))
 
 
-def chosen(group: Group, contents) -> dict[str, Documents]:
-    return {
+def all_of(parts: list[PartRef], ordinal: int = 0) -> Group:
+    return Group(ordinal, tuple(Member(part, copy) for part in parts for copy in range(3)))
+
+
+def chosen(contents) -> Callable[[PartRef], Documents]:
+    """The documents of each part; asking for a part twice is an error."""
+    documents = {
         part.part: Documents(
             index=part.first_document + np.arange(part.documents),
             lengths=np.array([n for n, _, _ in mine], np.int32),
@@ -151,18 +191,18 @@ def chosen(group: Group, contents) -> dict[str, Documents]:
             copies=np.array([c for _, c, _ in mine], np.int32),
             repeated=np.zeros(part.documents, bool),
         )
-        for part, mine in zip(group.parts, contents, strict=True)
+        for part, mine in contents.items()
     }
+    return lambda part: documents.pop(part.part)
 
 
 def occurrences(group: Group, contents, validation: bool) -> list[tuple[int, int, str]]:
     """Index in the store, length and source of each copy."""
     return [
         (part.first_document + row, length, part.source)
-        for part, mine in zip(group.parts, contents, strict=True)
-        for row, (length, count, validates) in enumerate(mine)
-        if validates == validation
-        for _ in range(count)
+        for part, copy in ((member.part, member.copy) for member in group.members)
+        for row, (length, count, validates) in enumerate(contents[part])
+        if validates == validation and count > copy
     ]
 
 
@@ -177,7 +217,7 @@ def rows_of(table: pa.Table) -> list[list[tuple[int, int, int]]]:
 @given(groups(), st.sampled_from(["concat", "best_fit"]), st.integers(0, 5))
 def test_every_token_appears_once_a_copy(some, packing, seed):
     window, group, contents = some
-    plans = plan_group(group, chosen(group, contents), settings_of(window, packing, seed))
+    plans = plan_group(group, chosen(contents), settings_of(window, packing, seed)).splits
     assert list(plans) == list(SPLITS)
     for split, plan in plans.items():
         expected = occurrences(group, contents, SPLITS[split])
@@ -192,10 +232,17 @@ def test_every_token_appears_once_a_copy(some, packing, seed):
 @given(groups(), st.sampled_from(["concat", "best_fit"]))
 def test_a_plan_adds_up(some, packing):
     window, group, contents = some
-    plans = plan_group(group, chosen(group, contents), settings_of(window, packing))
+    planned = plan_group(group, chosen(contents), settings_of(window, packing))
+    dropped = {source: {"duplicate": 0, "mixing": 0} for source in planned.dropped}
+    for member in group.members:
+        if member.copy == 0:
+            zero = sum(count == 0 for _, count, _ in contents[member.part])
+            dropped[member.part.source]["mixing"] += zero
+    assert planned.dropped == dropped
+    plans = planned.splits
     for split, plan in plans.items():
         expected = occurrences(group, contents, SPLITS[split])
-        sources = {part.source for part in group.parts}
+        sources = {member.part.source for member in group.members}
         assert set(plan.by_source) == sources
         source_of = {d: source for d, _, source in expected}
         segments = [s for row in rows_of(plan_table(plan)) for s in row if s[0] != -1]
@@ -217,7 +264,7 @@ def test_a_plan_adds_up(some, packing):
 def test_the_order_is_that_of_the_permutations(some, seed):
     """Copies in the order of the store, shuffled, joined, cut; then the windows shuffled."""
     window, group, contents = some
-    plans = plan_group(group, chosen(group, contents), settings_of(window, "concat", seed))
+    plans = plan_group(group, chosen(contents), settings_of(window, "concat", seed)).splits
     for number, (split, plan) in enumerate(plans.items()):
         copied = occurrences(group, contents, SPLITS[split])
         scope = (group.ordinal, number)
@@ -236,7 +283,8 @@ def test_the_order_is_that_of_the_permutations(some, seed):
 @given(groups(), st.sampled_from(["concat", "best_fit"]))
 def test_a_plan_table_has_the_shards_columns_and_full_windows(some, packing):
     window, group, contents = some
-    for plan in plan_group(group, chosen(group, contents), settings_of(window, packing)).values():
+    planned = plan_group(group, chosen(contents), settings_of(window, packing))
+    for plan in planned.splits.values():
         table = plan_table(plan)
         table.validate(full=True)
         assert table.schema == plan_schema(window)
@@ -251,13 +299,13 @@ def test_a_plan_table_has_the_shards_columns_and_full_windows(some, packing):
 
 
 def test_equal_plans_are_equal_and_seeds_differ():
-    contents = [[(n, 1, False) for n in range(1, 30)]]
-    group = Group(0, tuple(parts_of([29])))
-    documents = chosen(group, contents)
+    (part,) = parts_of([29])
+    contents = {part: [(n, 1, False) for n in range(1, 30)]}
 
     def table(seed: int, ordinal: int = 0):
-        some = Group(ordinal, group.parts)
-        return plan_table(plan_group(some, documents, settings_of(8, "concat", seed))["train"])
+        some = all_of([part], ordinal)
+        planned = plan_group(some, chosen(contents), settings_of(8, "concat", seed))
+        return plan_table(planned.splits["train"])
 
     assert table(0).equals(table(0))
     assert not table(0).equals(table(1))
@@ -266,9 +314,9 @@ def test_equal_plans_are_equal_and_seeds_differ():
 
 @pytest.mark.parametrize("packing", ["concat", "best_fit"])
 def test_a_split_without_documents_has_no_windows(packing):
-    group = Group(0, tuple(parts_of([2])))
-    documents = chosen(group, [[(5, 0, False), (5, 1, True)]])
-    plan = plan_group(group, documents, settings_of(4, packing))["train"]
+    (part,) = parts_of([2])
+    documents = chosen({part: [(5, 0, False), (5, 1, True)]})
+    plan = plan_group(all_of([part]), documents, settings_of(4, packing)).splits["train"]
     assert plan.packing.windows == 0
     assert plan.packing.padding == 0
     assert plan.cut_documents == 0

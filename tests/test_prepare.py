@@ -464,12 +464,13 @@ def write_gz(folder: Path) -> Path:
 
 
 def write_folder(folder: Path) -> Path:
-    """Files of several formats in subfolders; what is hidden or of no known format is no input."""
-    below = folder / "mixed"
+    """Files in subfolders; what is hidden, of no known format or a companion is no input."""
+    below = folder / "several"
     harness.write_jsonl(below / "a" / "1.jsonl", RECORDS[:100])
     harness.write_jsonl(below / "a" / "2.json.gz", RECORDS[100:150])
-    pq.write_table(pa.Table.from_pylist(RECORDS[150:]), below / "z.parquet")
-    (below / "LICENSE").write_text("no document")
+    harness.write_jsonl(below / "z.ndjson", RECORDS[150:])
+    for name in ("LICENSE", "README.md", "dataset_infos.json"):
+        (below / name).write_text("no document")
     (below / ".hidden.jsonl").write_text("no document")
     (below / ".git").mkdir()
     (below / ".git" / "x.jsonl").write_text("no document")
@@ -579,6 +580,47 @@ def test_a_share_of_what_is_there_repeats_it(tmp_path):
     assert tokens["poems"] == pytest.approx(200_000, abs=1400)
     assert tokens["jargon"] == 0
     assert {row["copies"] for row in harness.documents(out) if row["source"] == "poems"} == {2, 3}
+
+
+def test_a_budget_that_nobody_spends_is_warned_of(tmp_path):
+    flags = [*source("poems", DATA / "poems.jsonl", share=0.5), "--tokenizer", TOKENIZER]
+    fixed = ["--window", 128, "--token-budget", "60k", "--out", tmp_path / "out"]
+    done("prepare", *flags, *fixed)
+    (trained,) = (
+        s["splits"]["train"]["tokens"] for s in harness.manifest(tmp_path / "out")["sources"]
+    )
+    assert 30_000 <= trained < 31_400
+    expected = (
+        "the shares of the token budget add up to 0.5, and no other source takes the rest: "
+        f"{trained:,} tokens are trained on, of 60,000"
+    )
+    assert expected in harness.manifest(tmp_path / "out")["warnings"]
+
+
+@pytest.mark.parametrize("flags", [["--token-budget", "60k"], []])
+def test_a_budget_that_is_spent_is_not_warned_of(tmp_path, flags):
+    _, out = mixed(tmp_path, *flags, **({"share": 0.5} if flags else {}))
+    assert not any("budget" in warning for warning in harness.manifest(out)["warnings"])
+
+
+def test_a_source_without_documents_has_the_copies_asked_for(tmp_path):
+    empty = harness.write_jsonl(tmp_path / "empty.jsonl", [{"text": ""}])
+    flags = [*source("poems", DATA / "poems.jsonl"), *source("empty", empty, epochs=3)]
+    done("prepare", *flags, "--tokenizer", TOKENIZER, "--window", 128, "--out", tmp_path / "out")
+    copies = {s["name"]: s["copies"] for s in harness.manifest(tmp_path / "out")["sources"]}
+    assert copies == {"poems": 1.0, "empty": 3.0}
+    done("verify", tmp_path / "out")
+
+
+def test_groups_are_no_larger_however_often_a_source_is_seen(tmp_path):
+    _, out = mixed(tmp_path, "--group-tokens", "3k", "--split-bytes", "5k", epochs=50)
+    stored: Counter[str] = Counter()
+    for row in harness.documents(out):
+        stored[row["part"]] += row["n_tokens"]
+    shards = harness.manifest(out)["shards"]["train"]
+    assert len(shards) > 300  # one a group
+    largest = max(3000, *stored.values())
+    assert all(shard["windows"] * 128 < largest + 128 for shard in shards)
 
 
 def test_the_seed_changes_the_order_and_nothing_else(tmp_path):

@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,12 @@ def encoder(data: Path) -> Encoder:
 
 
 def look(pattern: Path, fields: Fields = TEXT, *, skip_bad_files: bool = False) -> Probe:
-    files = find_files(Source(name="books", pattern=str(pattern), fields=fields))
+    files = find_files(Source(name="books", pattern=str(pattern), fields=fields)).files
     return look_at("books", files, fields, skip_bad_files=skip_bad_files)
 
 
 def tokens_of(pattern: Path, encoder: Encoder, fields: Fields = TEXT) -> int:
-    files = find_files(Source(name="books", pattern=str(pattern), fields=fields))
+    files = find_files(Source(name="books", pattern=str(pattern), fields=fields)).files
     seen = look_at("books", files, fields)
     found = estimate({"books": seen}, {"books": files}, encoder, {"books": fields}, {}, None)
     tokens = found.tokens["books"]
@@ -134,7 +135,9 @@ class TestEstimate:
         (tmp_path / "a.txt").write_text("x" * 1000)
         (tmp_path / "b.txt").write_text("x" * 500)
         files = {
-            name: find_files(Source(name=name, pattern=str(tmp_path / f"{name}.txt"), fields=TEXT))
+            name: find_files(
+                Source(name=name, pattern=str(tmp_path / f"{name}.txt"), fields=TEXT)
+            ).files
             for name in ("a", "b")
         }
         probes = {name: look_at(name, files[name], TEXT) for name in files}
@@ -148,8 +151,8 @@ class TestEstimate:
 
     def test_of_a_size_nobody_knows(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("x" * 1000)
-        [file] = find_files(Source(name="a", pattern=str(tmp_path), fields=TEXT))
-        unknown = sources.InputFile(**{**file.__dict__, "bytes": None})
+        [file] = find_files(Source(name="a", pattern=str(tmp_path), fields=TEXT)).files
+        unknown = replace(file, bytes=None)
         seen = {"a": look_at("a", [file], TEXT)}
         found = estimate(seen, {"a": [file, unknown]}, Bytes(), {"a": TEXT}, {}, 10)
         assert found == Estimate(tokens={"a": None}, windows=0, store_bytes=0, shard_bytes=0)
@@ -205,7 +208,7 @@ class TestLookAt:
 
     def test_only_bad_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl.gz").write_bytes(b"no gzip")
-        (tmp_path / "b.parquet").write_bytes(b"no Parquet")
+        (tmp_path / "b.jsonl.zst").write_bytes(b"no zstd")
         (tmp_path / "c.jsonl").write_bytes(b"")
         with pytest.raises(BadFileError) as caught:
             look(tmp_path)

@@ -363,15 +363,17 @@ def test_the_second_job_in_a_folder_refuses(tmp_path, undisturbed):
     out = tmp_path / "out"
     first = start("prepare", *FLAGS, "--out", out)
     assert until(lambda: written(out) > 5)
-    for command in (
-        ["prepare", *FLAGS, "--out", out],
-        ["prepare", *FLAGS, "--out", out, "--overwrite"],
-        ["tokenize", *bundled(), "--out", f"{out}.store"],
+    for command, held in (
+        (["prepare", *FLAGS, "--out", out], out),
+        (["prepare", *FLAGS, "--out", out, "--store", tmp_path / "other"], out),
+        (["prepare", *FLAGS, "--out", out, "--overwrite"], out),
+        (["tokenize", *bundled(), "--out", f"{out}.store"], f"{out}.store"),
     ):
         second = run(*command)
         assert second.code == 1
         assert "another job is at work in this folder" in second.err
-        assert f"{out}.store" in second.err
+        assert f"where:    {held}\n" in second.err
+    assert not (tmp_path / "other").exists()
     assert finish(first).code == 0
     assert harness.content(out) == undisturbed
 

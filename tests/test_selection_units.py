@@ -2,7 +2,6 @@
 
 from collections import Counter
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from exactcpt.pipeline import selection_units
 from exactcpt.pipeline.exact import Exact
 from exactcpt.pipeline.ipc import write_batches
-from exactcpt.pipeline.plan import PartRef, PlanSettings, part_documents
+from exactcpt.pipeline.plan import PartRef, PlanSettings
 from exactcpt.pipeline.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.selection_units import (
     Measure,
@@ -23,13 +22,16 @@ from exactcpt.pipeline.selection_units import (
     find_repeated,
     hash_ranges,
     measure,
+    merge_repeated,
+    part_runs,
     plain_quotas,
     quotas,
-    repeated_documents,
+    selected,
+    spread_hashes,
     targets,
 )
 from exactcpt.pipeline.storage import Folder
-from exactcpt.pipeline.store import read_index
+from exactcpt.schemas.errors import ExactcptError
 from exactcpt.schemas.store import index_name, index_schema
 
 Document = tuple[int, int]  # what its content hash begins with, tokens
@@ -77,37 +79,44 @@ def task_of(folder: Path, parts: tuple[PartRef, ...], **changes) -> PackTask:
         parts=parts,
         settings=settings,
         exact=Exact(tau=4),
+        group_tokens=1 << 20,
         shard_bytes=1 << 20,
         pad_id=0,
         **chosen,
     )
 
 
-def select(task: PackTask) -> tuple[dict, np.ndarray, list[int]]:
+def select(task: PackTask) -> tuple[dict, list[int], list[int]]:
     """Quotas, repeated documents, and the copies of all documents, as the graph gets them."""
-    total = sum(part.documents for part in task.parts)
-    ranges = hash_ranges(total) if task.dedup else []
-    files = [find_repeated(one, task) for one in reversed(ranges)]
+    files = find_all_repeated(task) if task.dedup else {}
     if task.mixes:
         measures: dict[str, list[Measure]] = {}
         for part in task.parts:
             source, found = measure(part, task, files)
             measures.setdefault(source, []).append(found)
         wanted = targets(None, task, {name: Measure.total(m) for name, m in measures.items()})
-        found: dict[str, list] = {}
+        collected: dict[str, list] = {}
         for part in reversed(task.parts):
             for source, some in candidates(part, task, files, wanted):
-                found.setdefault(source, []).append(some)
-        chosen = quotas(None, task, wanted, found)
+                collected.setdefault(source, []).append(some)
+        chosen = quotas(None, task, wanted, collected)
     else:
         chosen = plain_quotas(task)
-    repeated = repeated_documents(task, files)
     copies: list[int] = []
+    repeated: list[int] = []
     for part in task.parts:
-        index = read_index(Path(task.store) / index_name(part.part))
-        quota = chosen[part.source]
-        copies += part_documents(part, index, quota, repeated, task.settings).copies.tolist()
+        documents = selected(part, task, files, chosen[part.source])
+        copies += documents.copies.tolist()
+        repeated += documents.index[documents.repeated].tolist()
     return chosen, repeated, copies
+
+
+def find_all_repeated(task: PackTask) -> dict[str, str]:
+    """Units in an order that no graph would have them in."""
+    runs = part_runs(task.parts)
+    spread = [spread_hashes(run, task) for run in reversed(runs)]
+    found = [find_repeated(i, task, spread) for i in reversed(range(hash_ranges(task.parts)))]
+    return dict(pair for run in reversed(runs) for pair in merge_repeated(run, task, found))
 
 
 def select_slowly(task: PackTask, parts) -> list[int]:
@@ -169,17 +178,17 @@ shares = st.sampled_from(["0.1", "0.3"]).map(lambda s: Share(Fraction(s)))
     st.integers(0, 3),
     st.sampled_from([1, 3, 1 << 20]),
 )
-def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, range_size):
+def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size):
     folder = tmp_path_factory.mktemp("store")
     refs = write_indices(folder, parts)
     task = task_of(folder, refs, dedup=dedup, mixing=mixing, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection_units, "DOCUMENTS_PER_HASH_RANGE", range_size)
+        patch.setattr(selection_units, "DOCUMENTS_PER_RUN", run_size)
         _, repeated, copies = select(task)
     assert copies == select_slowly(task, parts)
-    assert repeated.tolist() == sorted(set(repeated.tolist()))
-    if not dedup:
-        assert len(repeated) == 0
+    values = [value for _, some in parts for value, _ in some]
+    expected = [i for i, value in enumerate(values) if value in values[:i]]
+    assert repeated == (expected if dedup else [])
 
 
 @given(
@@ -217,33 +226,77 @@ def test_a_source_of_which_everything_validates(tmp_path):
         assert sum(copies[5:]) == (6 if budget is None else 3)
 
 
-def test_hash_ranges_cover_all_hashes_once():
-    for n in (1, 1 << 23, (1 << 23) + 1, 10 << 23):
-        ranges = hash_ranges(n)
-        assert len(ranges) == -(-n // (1 << 23))
-        assert [one.ordinal for one in ranges] == list(range(len(ranges)))
-        assert ranges[0].start == 0
-        assert ranges[-1].stop == 2**64
-        assert all(a.stop == b.start for a, b in pairwise(ranges))
-    assert hash_ranges(0) == []
+def test_runs_and_ranges_are_bounded():
+    parts = [
+        PartRef(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
+        for i, n in enumerate([1 << 22, 1 << 22, 1, 1 << 24, 5])
+    ]
+    runs = part_runs(parts)
+    assert [run.ordinal for run in runs] == list(range(len(runs)))
+    assert [part for run in runs for part in run.parts] == parts
+    assert [run.documents for run in runs] == [1 << 23, 1, 1 << 24, 5]
+    assert hash_ranges(parts[:2]) == 1
+    assert hash_ranges(parts[:3]) == 2
+    assert hash_ranges(parts) == 4
 
 
-def test_no_hash_range_finds_nothing(tmp_path):
-    task = task_of(tmp_path, write_indices(tmp_path, [("a", [(1, 1), (1, 2), (2, 1)])]))
-    assert repeated_documents(task, []).tolist() == []
-    empty, full = selection_units.HashRange(0, 5, 9), selection_units.HashRange(1, 0, 5)
-    files = [find_repeated(empty, task), find_repeated(full, task)]
-    assert repeated_documents(task, files[:1]).tolist() == []
-    assert repeated_documents(task, files).tolist() == [1]
-    assert repeated_documents(task, reversed(files)).tolist() == [1]
+def test_every_hash_is_written_into_its_range_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(selection_units, "DOCUMENTS_PER_RUN", 2)
+    values = [0, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 3 * 2**62, 1]
+    parts = [("a", [(v, 1) for v in values[i : i + 2]]) for i in range(0, 8, 2)]
+    task = task_of(tmp_path, write_indices(tmp_path, parts))
+    for run in part_runs(task.parts):
+        spread_hashes(run, task)
+    found = {}
+    for path in sorted((tmp_path / "out/.job/hashes").iterdir()):
+        run, hash_range = map(int, path.stem.split("-"))
+        for row in pa.ipc.open_file(path).read_all().to_pylist():
+            value = int.from_bytes(row["content_hash"][:8], "big")
+            assert value == values[row["doc_index"]]
+            assert run == row["doc_index"] // 2
+            found[row["doc_index"]] = hash_range
+    assert [found[i] for i in range(8)] == [v >> 62 for v in values]
 
 
-def test_repeated_documents_are_found_once(tmp_path):
-    task = task_of(tmp_path, write_indices(tmp_path, [("a", [(1, 1), (1, 2)])]))
-    (one,) = hash_ranges(2)
-    name = find_repeated(one, task)
+def test_repeated_documents_are_found_once(tmp_path, monkeypatch):
+    """What has been written is not worked out again, nor read."""
+    monkeypatch.setattr(selection_units, "DOCUMENTS_PER_RUN", 2)
+    parts = [("a", [(1, 1), (2, 2)]), ("a", [(2**63, 1), (1, 4)])]
+    task = task_of(tmp_path, write_indices(tmp_path, parts))
+    files = find_all_repeated(task)
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.arrow")}
     (tmp_path / "parts").rename(tmp_path / "gone")
-    assert find_repeated(one, task) == name
+    assert find_all_repeated(task) == files
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert len(times) == 4 + 4 + 2
+
+
+def test_a_source_without_documents_has_the_copies_asked_for(tmp_path):
+    refs = write_indices(tmp_path, [("a", [(2**40, 10)])])
+    mixing = {"a": Epochs(Fraction(1)), "none": Epochs(Fraction(3))}
+    assert select(task_of(tmp_path, refs, mixing=mixing))[0]["none"].copies == 3
+    plain = {"a": Epochs(Fraction(1)), "none": Epochs(Fraction(1))}
+    assert select(task_of(tmp_path, refs, mixing=plain))[0]["none"].copies == 1
+
+
+@pytest.mark.parametrize(
+    ("mixing", "budget"),
+    [({}, 10_000_000), ({"a": Share(Fraction(1, 2))}, 20_000_000)],
+)
+def test_a_source_is_not_seen_more_often_than_anybody_can_want(tmp_path, mixing, budget):
+    values = np.arange(30, dtype=np.uint64)
+    train = values[~is_validation(values, Fraction(1, 4), 0)][:10]
+    parts = [("a", [(int(value), 1000) for value in train])]
+    refs = write_indices(tmp_path, parts)
+    chosen = select(task_of(tmp_path, refs, mixing=mixing, token_budget=budget))[0]
+    assert chosen["a"].copies == 1000
+    with pytest.raises(ExactcptError) as error:
+        select(task_of(tmp_path, refs, mixing=mixing, token_budget=budget + 1000))
+    assert str(error.value) == (
+        "source 'a' would be seen 1,001 times\n"
+        "  expected: at most 1,000 times: it has 10,000 training tokens\n"
+        "  fix:      lower --token-budget or the source's share or epochs, or give it more text"
+    )
 
 
 @pytest.mark.parametrize(

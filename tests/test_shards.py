@@ -198,7 +198,7 @@ def test_the_documents_table(tmp_path, store):
                 repeated=repeated[mine.index % 5],
             )
             index = read_index(store / f"parts/{part.part}.index.arrow")
-            ids = read_ids(store / f"parts/{part.part}.arrow")
+            ids = read_ids(Folder(str(store)), part.part)
             yield documents_table(part, ids, index.hashes, decided)
 
     written = write_documents(Folder(str(tmp_path)), "documents/part-00000.parquet", tables())

@@ -4,9 +4,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pyarrow as pa
@@ -14,14 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline import hub, sources
-from exactcpt.pipeline.jsonl import Fields, Rejected
+from exactcpt.pipeline.formats import Format
+from exactcpt.pipeline.jsonl import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources import (
     BadFileError,
     InputFile,
+    Listing,
     Member,
     Source,
     Split,
@@ -30,14 +34,19 @@ from exactcpt.pipeline.sources import (
     read_member,
     scan,
 )
-from exactcpt.schemas.errors import ExactcptError
+from exactcpt.pipeline.storage import RemoteReadError
+from exactcpt.schemas.errors import ExactcptError, UsageError
 
 TEXT = Fields()
 BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
 
-def find(pattern: object, file_format: sources.Format | None = None) -> list[InputFile]:
+def find(pattern: object, file_format: Format | None = None) -> list[InputFile]:
+    return listing(pattern, file_format).files
+
+
+def listing(pattern: object, file_format: Format | None = None) -> Listing:
     return find_files(Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format))
 
 
@@ -63,7 +72,7 @@ def read(splits: list[Split], fields: Fields = TEXT) -> tuple[Records, list[Reje
 
 
 def read_all(
-    pattern: object, split_bytes: int = 1 << 30, file_format: sources.Format | None = None
+    pattern: object, split_bytes: int = 1 << 30, file_format: Format | None = None
 ) -> Records:
     records, rejected = read(make_splits(find(pattern, file_format), split_bytes))
     assert rejected == []
@@ -199,6 +208,40 @@ def sources_line(line: bytes) -> tuple[str | None, bytes] | str | None:
     return record.get("id"), record["text"].encode()
 
 
+class TestJoinSmall:
+    documents = st.lists(st.binary(max_size=12), max_size=3)
+
+    @given(
+        batches=st.lists(st.tuples(documents, st.booleans()), max_size=12),
+        block_bytes=st.integers(1, 40),
+    )
+    def test_the_same_records_in_batches_of_one_block(
+        self, batches: list[tuple[list[bytes], bool]], block_bytes: int
+    ) -> None:
+        given = [
+            Batch(
+                ids=pa.array([f"{n}.{i}" for i in range(len(texts))], pa.string()),
+                content=Strings.of_texts(texts),
+                rejected=[Rejected("a", "line", n, "why")] if bad else [],
+            )
+            for n, (texts, bad) in enumerate(batches)
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sources, "BLOCK_BYTES", block_bytes)
+            joined = list(sources.join_small(given))
+        assert [i for b in joined for i in b.ids.to_pylist()] == [
+            i for b in given for i in b.ids.to_pylist()
+        ]
+        assert [b.content[i].tobytes() for b in joined for i in range(len(b.content))] == [
+            text for texts, _ in batches for text in texts
+        ]
+        assert [r for b in joined for r in b.rejected] == [r for b in given for r in b.rejected]
+        sizes = [len(b.content.data) for b in joined]
+        largest = max((len(b.content.data) for b in given), default=0)
+        assert all(size <= max(block_bytes, largest) for size in sizes)
+        assert all(a + b > block_bytes for a, b in pairwise(sizes))
+
+
 class TestSplits:
     def test_small_files_share_one(self, tmp_path: Path) -> None:
         for n in range(10):
@@ -207,6 +250,20 @@ class TestSplits:
         assert [[m.file.path for m in s.members] for s in splits] == [
             [f"{n}.jsonl", f"{n + 1}.jsonl"] for n in range(0, 10, 2)
         ]
+
+    def test_there_are_no_more_than_their_names_can_say(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "MAX_SPLITS", 5)
+        (tmp_path / "a.jsonl").write_bytes(b"\n" * 60)
+        assert len(make_splits(find(tmp_path), 12)) == 5
+        with pytest.raises(UsageError) as caught:
+            make_splits(find(tmp_path), 11)
+        assert str(caught.value) == (
+            "the input would be divided into 6 splits\n"
+            "  expected: at most 5\n"
+            "  fix:      give a larger --split-bytes"
+        )
 
     def test_a_range_shares_with_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(b"\n" * 150)
@@ -221,7 +278,7 @@ class TestSplits:
     def test_sources_share_none(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(jsonl("a"))
         [file] = find(tmp_path)
-        other = InputFile(**{**file.__dict__, "source": "other"})
+        other = replace(file, source="other")
         assert [s.source for s in make_splits([file, other], 1 << 20)] == ["books", "other"]
 
     def test_a_compressed_file_is_one(self, tmp_path: Path) -> None:
@@ -314,11 +371,11 @@ class TestColumnar:
         monkeypatch.setattr(sources, "BLOCK_BYTES", 200)
         write_arrow(tmp_path / "a.arrow", self.table, pa.ipc.new_file)
         pq.write_table(self.table, tmp_path / "b.parquet")
-        for file in find(tmp_path):
+        for file in find(tmp_path / "a.arrow") + find(tmp_path / "b.parquet"):
             sizes = [b.content.data.nbytes for b in read_member(Member(file=file), TEXT)]
             assert len(sizes) > 5
             assert max(sizes) <= 200
-        assert read_all(tmp_path) == EXPECTED * 2
+            assert read_all(file.url) == EXPECTED
 
     def test_rows_are_numbered_through(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -480,7 +537,7 @@ class TestFinding:
             "b.jsonl",
             "a.jsonl",
             "sub/c.jsonl",
-            "sub/deep/d.parquet",
+            "sub/deep/d.ndjson",
             "notes",
             ".x.jsonl",
         ):
@@ -493,9 +550,9 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("pattern", "found"),
         [
-            ("", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.parquet"]),
-            ("/", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.parquet"]),
-            ("/sub", ["c.jsonl", "deep/d.parquet"]),
+            ("", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.ndjson"]),
+            ("/", ["a.jsonl", "b.jsonl", "sub/c.jsonl", "sub/deep/d.ndjson"]),
+            ("/sub", ["c.jsonl", "deep/d.ndjson"]),
             ("/*.jsonl", ["a.jsonl", "b.jsonl"]),
             ("/[b-z].jsonl", ["b.jsonl"]),
             ("/?.jsonl", ["a.jsonl", "b.jsonl"]),
@@ -524,8 +581,7 @@ class TestFinding:
         assert paths(files) == found
         for file in files:
             assert file.url.startswith("memory:///corpus/" if place == "memory" else f"{corpus}/")
-        if not found[-1].endswith("parquet"):
-            assert [i for i, _ in read_all(f"{base[place]}{pattern}")] == ["d0"] * len(found)
+        assert [i for i, _ in read_all(f"{base[place]}{pattern}")] == ["d0"] * len(found)
 
     def test_another_working_directory_is_another_place(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -595,6 +651,55 @@ class TestFinding:
             f"  fix:      {there.format(corpus)}"
         )
 
+    @pytest.fixture
+    def mixed(self, tmp_path: Path) -> Path:
+        """As data sets come: data beside what tells of it, and what nobody can read."""
+        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.xz", ".hidden"):
+            (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+            data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
+            (tmp_path / "set" / name).write_bytes(data)
+        return tmp_path / "set"
+
+    @pytest.mark.parametrize("place", ["local", "memory"])
+    def test_what_is_left_out_is_told(self, mixed: Path, memory: str, place: str) -> None:
+        fsspec.filesystem("memory").put(f"{mixed}/", "/corpus/", recursive=True)
+        base = mixed if place == "local" else memory
+        found = listing(base)
+        assert paths(found.files) == ["b.jsonl", "sub/a.jsonl.gz"]
+        assert found.warning == (
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+        )
+        found = listing(f"{base}/*")
+        assert paths(found.files) == ["b.jsonl"]
+        assert found.warning == (
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+        )
+        found = listing(f"{base}/[Rb]*", "text")
+        assert paths(found.files) == ["README.md"]
+        assert found.warning == "source 'books' is read as text; 1 file is left out: b.jsonl"
+        assert listing(f"{base}/*.jsonl").warning is None
+        for n in range(3):
+            put(f"{base}/{n}.bz2", b"")
+        assert (listing(base).warning or "").endswith(
+            "; 6 files are left out: 0.bz2, 1.bz2, 2.bz2 and 3 more"
+        )
+
+    def test_several_formats(self, mixed: Path) -> None:
+        (mixed / "e.txt").write_text("e")
+        (mixed / "f.parquet").touch()
+        with pytest.raises(ExactcptError) as caught:
+            find(mixed)
+        assert str(caught.value) == (
+            "source 'books' has files of several formats: 2 jsonl (b.jsonl, sub/a.jsonl.gz), "
+            "1 parquet (f.parquet), 2 text (README.md, e.txt)\n"
+            f"  where:    {mixed}\n"
+            "  expected: one format a source\n"
+            "  fix:      add ,format=F for those of one format, or a source for each with a glob "
+            "such as *.txt"
+        )
+        assert paths(find(mixed, "jsonl")) == ["b.jsonl", "sub/a.jsonl.gz"]
+        assert [i for i, _ in read_all(mixed / "*.txt")] == ["e.txt"]
+
     def test_nothing_matches_among_many(self, tmp_path: Path) -> None:
         for n in range(14):
             (tmp_path / f"{n:02}.csv").touch()
@@ -646,7 +751,10 @@ class TestMemory:
         write_arrow(tmp_path / "e.arrow", TestColumnar.table, pa.ipc.new_stream)
         put(f"{memory}/e.arrow", (tmp_path / "e.arrow").read_bytes())
         put(f"{memory}/f.txt", b"a text")
-        assert read_all(memory, split_bytes) == [*EXPECTED * 5, ("f.txt", b"a text")]
+        names = ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet", "e.arrow")
+        for name in names:
+            assert read_all(f"{memory}/{name}", split_bytes) == EXPECTED
+        assert read_all(f"{memory}/f.txt", split_bytes) == [("f.txt", b"a text")]
 
     def test_bad_files(self, memory: str) -> None:
         put(f"{memory}/a.jsonl.gz", gzip.compress(jsonl("a"))[:-1])
@@ -712,6 +820,64 @@ class TestChanges:
         monkeypatch.setattr(sources, "open_input", lambda _: Failing(b"some bytes"))
         with pytest.raises(type(error)):
             list(read_member(Member(file=file), TEXT))
+
+
+class BusyFileSystem(MemoryFileSystem):
+    """A server that answers the first requests for a file, and then no more."""
+
+    protocol = "busy"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    error: ClassVar[Exception | None] = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.replace("busy://", "memory://"))
+
+    def _open(self, path: str, mode: str = "rb", *more: Any, **options: Any) -> Any:
+        opened = super()._open(path, mode, *more, **options)
+        if mode == "wb" or self.error is None:
+            return opened
+        error = self.error
+
+        class Breaking(io.BytesIO):
+            def read(self, *size: Any) -> bytes:
+                if self.tell() >= 30:
+                    raise error
+                return super().read(min(30, *size) if size else 30)
+
+        return Breaking(opened.getvalue())
+
+
+fsspec.register_implementation("busy", BusyFileSystem, clobber=True)
+
+
+@pytest.mark.parametrize("error", [OSError("503 Slow Down"), RuntimeError("503"), EOFError("gone")])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_busy_server_makes_no_bad_file(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    data = jsonl(*TEXTS)
+    put(f"busy://corpus/{name}", gzip.compress(data) if name.endswith("gz") else data)
+    [file] = find(f"busy://corpus/{name}")
+    monkeypatch.setattr(BusyFileSystem, "error", error)
+    with pytest.raises(RemoteReadError) as caught:
+        list(read_member(Member(file=file), TEXT))
+    assert caught.value.filename == file.url
+    assert caught.value.strerror == f"{type(error).__name__}: {error}"
+
+
+def test_a_damaged_file_of_a_server_is_bad() -> None:
+    put("busy://corpus/b.jsonl.gz", gzip.compress(jsonl(*TEXTS))[:-9])
+    bad("busy://corpus/b.jsonl.gz")
+
+
+def test_errors_of_columns_name_source_and_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(ExactcptError) as caught:
+        read_all(tmp_path)
+    assert caught.value.found == "source 'books': no column 'text'"
+    assert caught.value.where == str(tmp_path / "a.parquet")
 
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import errno
 import gzip
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import pytest
 import xxhash
 from fsspec.implementations.memory import MemoryFileSystem
 
+from exactcpt.pipeline import storage
 from exactcpt.pipeline.storage import Folder, checksum, is_local_url, open_input, resolve
 from exactcpt.schemas.errors import ExactcptError
 
@@ -49,8 +51,8 @@ class CachingFileSystem(MemoryFileSystem):
     def find(self, path: str, **options: Any) -> list[str]:
         return [name for name in self._seen() if name.startswith(f"{path}/")]
 
-    def cat_file(self, path: str, **options: Any) -> bytes:
-        return self._seen()[self._strip_protocol(path)].getvalue()
+    def cat_file(self, path: str, start: Any = None, end: Any = None, **options: Any) -> bytes:
+        return self._seen()[self._strip_protocol(path)].getvalue()[start:end]
 
 
 fsspec.register_implementation("caching", CachingFileSystem, clobber=True)
@@ -126,6 +128,17 @@ class TestFolder:
             }
         assert folder.read("x/a") == b"1"
         assert all(path.exists() == folder.is_local for path in local.values())
+
+    def test_ranges(self, folder: Folder) -> None:
+        folder.write("a", bytes(range(100)))
+        with folder.open_ranges("a") as file:
+            assert file.seek(-10, os.SEEK_END) == 90
+            assert file.read(4) == bytes(range(90, 94))
+            assert file.seek(2, os.SEEK_CUR) == file.tell() == 96
+            assert file.read(100) == bytes(range(96, 100))
+            assert file.read(1) == b""
+            assert file.seek(5) == 5
+            assert file.read() == bytes(range(5, 100))
 
     def test_a_relative_path_follows_the_working_directory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -314,3 +327,60 @@ def test_a_protocol_nobody_knows() -> None:
         resolve("nosuch://bucket/a")
     assert caught.value.found.startswith("no filesystem for nosuch://bucket/a: ")
     assert caught.value.fix == "install the fsspec driver it names"
+
+
+class TestRemoteReading:
+    """A filesystem in memory stands for object stores."""
+
+    data = bytes(range(256)) * 40
+
+    @pytest.fixture
+    def remote(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
+        monkeypatch.setattr(storage, "COPY_BYTES", 1000)
+        folder = Folder("memory://remote")
+        folder.write("a", self.data)
+        yield folder
+        fsspec.filesystem("memory").rm("/remote", recursive=True)
+
+    def break_off(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        """The third request is answered in part that many times."""
+        cat_file, asked = MemoryFileSystem.cat_file, []
+
+        def fail(fs: Any, path: str, start: int, end: int) -> bytes:
+            asked.append(start)
+            short = asked.count(start) <= times and start == 2000
+            return cat_file(fs, path, start, end - short * 3)
+
+        monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
+
+    @pytest.mark.parametrize("times", [0, 1, 2])
+    def test_what_breaks_off_is_asked_for_again(
+        self, remote: Folder, monkeypatch: pytest.MonkeyPatch, times: int
+    ) -> None:
+        self.break_off(monkeypatch, times)
+        with remote.local_copies(["a"]) as local:
+            assert local["a"].read_bytes() == self.data
+
+    def test_what_stays_short_is_an_error(
+        self, remote: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.break_off(monkeypatch, 3)
+        with pytest.raises(ExactcptError) as caught, remote.local_copies(["a"]):
+            pass
+        assert str(caught.value) == (
+            "a remote file was not read whole: 997 of 1,000 bytes from 2,000\n"
+            "  where:    memory://remote/a\n"
+            "  expected: 10,240 bytes in all, as it is listed\n"
+            "  fix:      run the same command again: it goes on where it stopped"
+        )
+
+    def test_threads_read_one_file(self, remote: Folder) -> None:
+        def read(n: int) -> bytes:
+            if n % 2:
+                with remote.local_copies(["a"]) as local:
+                    return local["a"].read_bytes()
+            with open_input(remote.url_of("a")) as file:
+                return b"".join(iter(lambda: file.read(100), b""))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(read, range(200))) == {self.data}

@@ -8,7 +8,6 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import tokenizers
@@ -164,17 +163,16 @@ def test_the_files_of_a_part(tmp_path, corpus):
     assert pa.ipc.open_file(part).schema.equals(part_schema("a"), check_metadata=True)
     assert pa.ipc.open_file(index).schema == index_schema()
     found = read_store(store)
-    assert read_ids(part).to_pylist() == [d.id for d in found]
+    assert read_ids(Folder(str(store)), "000000-0000").to_pylist() == [d.id for d in found]
     read = read_index(index)
     assert read.lengths.tolist() == [len(d.tokens) for d in found]
     assert [h.tobytes() for h in read.hashes] == [d.content_hash for d in found]
     assert hash_prefixes(read.hashes).tolist() == [
         int.from_bytes(d.content_hash[:8], "big") for d in found
     ]
-    tokens = [
-        run.values[a:b].tolist() for run in open_tokens(part) for a, b in pairwise(run.offsets)
-    ]
-    assert tokens == [d.tokens for d in found]
+    [values] = open_tokens(part).values
+    ends = [*open_tokens(part).starts.tolist(), len(values)]
+    assert [values[a:b].tolist() for a, b in pairwise(ends)] == [d.tokens for d in found]
 
 
 def test_a_part_has_a_record_batch_for_each_batch_of_the_input(tmp_path, monkeypatch):
@@ -183,12 +181,29 @@ def test_a_part_has_a_record_batch_for_each_batch_of_the_input(tmp_path, monkeyp
     store = tmp_path / "store"
     corpus = write_jsonl(tmp_path / "corpus.jsonl", lines)
     tokenize_all(splits_of({"a": corpus}), task_of(store))
-    runs = open_tokens(store / "parts/000000-0000.arrow")
-    assert len(runs) > 5
-    assert [run.first for run in runs] == np.cumsum(
-        [0, *(len(run.offsets) - 1 for run in runs[:-1])]
-    ).tolist()
-    assert [d.tokens for d in read_store(store)] == [[*encode(line), EOS] for line in lines]
+    part = open_tokens(store / "parts/000000-0000.arrow")
+    assert len(part.values) > 5
+    runs = [*part.first.tolist(), 100]
+    found = [
+        values[a:b].tolist()
+        for values, (first, end) in zip(part.values, pairwise(runs), strict=True)
+        for a, b in pairwise([*part.starts[first:end].tolist(), len(values)])
+    ]
+    assert found == [[*encode(line), EOS] for line in lines]
+    assert [d.tokens for d in read_store(store)] == found
+
+
+def test_many_small_files_come_in_few_record_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("exactcpt.pipeline.sources.BLOCK_BYTES", 1000)
+    texts = [f"{i}. " * 20 for i in range(100)]
+    for i, text in enumerate(texts):
+        path = tmp_path / "in" / f"{i:03d}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    tokenize_all(splits_of({"a": tmp_path / "in"}), task_of(tmp_path / "store"))
+    assert [d.tokens for d in read_store(tmp_path / "store")] == [[*encode(t), EOS] for t in texts]
+    batches = open_tokens(tmp_path / "store/parts/000000-0000.arrow").values
+    assert len(batches) == pytest.approx(sum(map(len, texts)) / 1000, rel=0.2)
 
 
 @pytest.mark.parametrize("split_bytes", [1000, 3000, 10_000, 1 << 20])

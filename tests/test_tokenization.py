@@ -428,7 +428,8 @@ def test_the_largest_id_counts_not_the_number_of_tokens(tmp_path):
 def test_the_end_of_documents_as_asked_for(tmp_path):
     found = tokenizer_of(tmp_path, byte_level([END, "<stop>"]))
     assert found.choose_eos("<stop>") == ("<stop>", None)
-    assert found.choose_eos("a") == ("a", None)
+    token, warning = found.choose_eos("a")
+    assert token == "a" and "'a', which is no special token" in str(warning)
     with pytest.raises(UsageError) as error:
         found.choose_eos("<sotp>")
     assert str(error.value) == (

@@ -74,6 +74,15 @@ def test_a_scan_is_kept(corpus, tmp_path):
     assert scan_files(scan, task) == first
 
 
+def test_nothing_is_told_of_files_that_are_read_whole(corpus, tmp_path):
+    """There may be millions of them, and what is told goes to every worker."""
+    task = task_of(tmp_path / "store")
+    (scan,) = scan_tasks(splits_of({"a": corpus}))
+    assert scan_files(scan, task) == scan_files(scan, task) == []
+    kept = json.loads((tmp_path / "store/.job/files/000000.json").read_text())
+    assert len(kept) == 3
+
+
 def test_documents_without_an_id_are_named_by_their_line_in_the_file(tmp_path):
     """Wherever the file was split."""
     corpus = tmp_path / "in.jsonl"

@@ -58,8 +58,8 @@ def corpus(**changes: Any) -> Corpus:
     notes = [Document(n) for n in (30, 9, 17, 33, 12, 5, 20, 60)]
     for note in notes[1::2]:
         note.copies, note.reason = 0, "mixing"
-    notes[2].text = "said twice"
-    again = Document(17, copies=0, reason="duplicate", text="said twice")
+    notes[2].text = "twice"
+    again = Document(17, copies=0, reason="duplicate", text="twice")
     held_out = [Document(n, "validation") for n in (90, 20, 4)]
     parts = [
         ("books", books),
@@ -67,7 +67,7 @@ def corpus(**changes: Any) -> Corpus:
         ("notes", [*notes[5:], again]),
         ("books", held_out),
     ]
-    mixing = {"books": 2, "notes": 0.5}
+    mixing = {"books": 2, "notes": 0.4}
     return Corpus(
         **{"parts": parts, "mixing": mixing, "dedup": "exact", "window": WINDOW, **changes}
     )
@@ -812,7 +812,7 @@ for name, edit in {
     register(name, "documents", in_manifest(edit))
 
 
-@mutation("documents", "histogram", says="source notes")
+@mutation("documents", "histogram", "mixing", says="source notes")
 def a_source_forgotten(folder: Path) -> None:
     manifest(folder, lambda m: m["sources"][1].update(name="letters"))
 
@@ -865,6 +865,29 @@ def a_duplicate_kept(folder: Path) -> None:
     )
 
 
+@mutation("split", "mixing")
+def another_seed(folder: Path) -> None:
+    manifest(folder, lambda m: m["settings"].update(seed=1))
+
+
+@mutation("split")
+def another_validation_fraction(folder: Path) -> None:
+    manifest(folder, lambda m: m["settings"].update(validation_fraction=0.5))
+
+
+@mutation("mixing", says="1 copies")
+def another_document_kept(folder: Path) -> None:
+    """The source has as many tokens as it should: only the ranks can tell."""
+    kept, dropped = Document(9), Document(9, copies=0, reason="mixing")
+    rewritten(folder, parts=[("books", [kept, dropped])], mixing={"books": 0.5})
+    edit_documents(folder / "shards", lambda rows: swap_hashes(rows, 0, 1))
+
+
+def swap_hashes(rows: list[dict[str, Any]], i: int, j: int) -> None:
+    hashes = rows[j]["content_hash"], rows[i]["content_hash"]
+    rows[i]["content_hash"], rows[j]["content_hash"] = hashes
+
+
 @mutation("mixing")
 def copies_not_as_asked(folder: Path) -> None:
     manifest(folder, lambda m: m["settings"]["mixing"].update(notes={"epochs": 0.6}))
@@ -888,6 +911,15 @@ def a_share_not_kept(folder: Path) -> None:
     manifest(folder, edit)
 
 
+@mutation("mixing", says="e+27 copies")
+def more_copies_than_there_may_be(folder: Path) -> None:
+    def edit(m: dict[str, Any]) -> None:
+        m["settings"]["token_budget"] = 10**30
+        m["settings"]["mixing"] = {"books": {"share": 1}}
+
+    manifest(folder, edit)
+
+
 @mutation("mixing")
 def validation_dropped_by_mixing(folder: Path) -> None:
     dropped = Document(9, "validation", copies=0, reason="mixing")
@@ -907,7 +939,7 @@ def a_content_on_both_sides_without_dedup(folder: Path) -> None:
     rewritten(folder, parts=[("books", documents)], mixing={}, dedup="none")
 
 
-@mutation("split", "documents")
+@mutation("split", "documents", "mixing")
 def a_document_moved_to_validation(folder: Path) -> None:
     edit_documents(folder / "shards", lambda rows: rows[8].update(split="validation"))
 

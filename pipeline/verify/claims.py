@@ -11,6 +11,7 @@ import numpy as np
 
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.weights import is_weight
 from .arrays import Array
 from .report import TOLERANCE, Problems
 from .windows import Windows, codes_of_contexts
@@ -100,14 +101,18 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
     """The weight table against the train histogram, which is checked against the tokens."""
     settings, weights = manifest["settings"], manifest["weights"]
     alpha, ceiling, table = settings["alpha"], settings["max_weight"], weights["table"]
+    given: list[float] | None = settings.get("table")
     problems.compare("weights", f"{MANIFEST}: weights.alpha", weights["alpha"], alpha)
-    if ceiling is not None and alpha > (ceiling - 1) * (1 + TOLERANCE):
+    if not _is_settled(settings, problems):
+        return
+    if given is None and ceiling is not None and alpha > (ceiling - 1) * (1 + TOLERANCE):
         found = f"alpha {alpha}, max_weight {ceiling}"
         problems.add("weights", f"{MANIFEST}: settings", found, f"alpha at most {ceiling - 1}")
     buckets = int(codes_of_contexts(settings["window"]).max())
     histogram = manifest["splits"][shard.TRAIN]["histogram"]
-    if not len(histogram) == len(table) == buckets:
+    if not len(histogram) == len(table) == len(given or table) == buckets:
         found = f"{len(histogram)} buckets in the histogram, {len(table)} in the table"
+        found += "" if given is None else f", {len(given)} weights given"
         problems.add("weights", MANIFEST, found, f"{buckets} each")
         return
 
@@ -121,10 +126,28 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
             compare(f": weights.table, bucket {row['bucket']}, {key}", found[key], value)
     tail = [(found, row) for found, row in zip(table, expected, strict=True) if row["in_tail"]]
     spent = sum(row["share"] * (found["weight"] - 1) for found, row in tail)
-    due = alpha if tail else 0.0
+    due = spent if given is not None else alpha if tail else 0.0
     compare(": weights.budget", weights["budget"], due)
     compare(": sum of q (w - 1)", spent, due)
     problems.note("weights", f"{buckets} buckets, budget {spent:.6g} of {due:.6g}")
+
+
+def _is_settled(settings: Manifest, problems: Problems) -> bool:
+    """Whether the settings say one thing: the formulas' parameters, or weights that were given."""
+    names = ("alpha", "gamma", "epsilon")
+    absent = [name for name in names if settings[name] is None]
+    if "table" not in settings and absent:
+        found, expected = f"{absent[0]} null and no table", "a number, or a table"
+    elif "table" in settings and (len(absent) < len(names) or settings["max_weight"] is not None):
+        present = [name for name in (*names, "max_weight") if settings[name] is not None]
+        found, expected = f"{present[0]} and a table", "one of them"
+    else:
+        bad = [w for w in settings.get("table", []) if not is_weight(w)]
+        found, expected = f"the weight {bad[:1]}", "finite and above 0 in float32"
+        if not bad:
+            return True
+    problems.add("weights", f"{MANIFEST}: settings", found, expected)
+    return False
 
 
 def _close(found: object, expected: object) -> bool:
@@ -134,7 +157,10 @@ def _close(found: object, expected: object) -> bool:
 
 
 def weight_rows(counts: list[int], settings: Manifest) -> list[dict[str, Any]]:
-    """The manifest's weight table, as a train histogram and the settings give it."""
+    """The manifest's weight table, as a train histogram and the settings give it.
+
+    Weights that were given are taken as they are, and no inverse frequency belongs to them.
+    """
     low = [0 if b == 0 else 2 ** (b + 2) for b in range(len(counts))]
     rows: list[dict[str, Any]] = [
         {
@@ -152,6 +178,12 @@ def weight_rows(counts: list[int], settings: Manifest) -> list[dict[str, Any]]:
     tail = [row for row in rows if row["in_tail"]]
     total = sum(row["targets"] for row in tail)
     share = np.array([row["targets"] / total for row in tail])
+    if "table" in settings:
+        for row, weight in zip(rows, settings["table"], strict=True):
+            row["weight"] = weight
+        for row, q in zip(tail, share.tolist(), strict=True):
+            row["share"] = q
+        return rows
     with np.errstate(all="ignore"):
         inverse = (share + settings["epsilon"]) ** -float(settings["gamma"])
         extra = _extra(share, inverse, settings["alpha"], settings["max_weight"])

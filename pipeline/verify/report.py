@@ -25,8 +25,8 @@ CHECKS = {
     "coverage": "every document's tokens are there once per copy",
     "documents": "the documents table agrees with itself and the manifest",
     "dedup": "what was dropped as a duplicate is one, and nothing else is",
-    "mixing": "every source has the copies asked for",
-    "split": "no content is on both sides of the split",
+    "mixing": "every document has the copies that its source's mixing and the seed give it",
+    "split": "every document is on the side that its content and the seed give it",
     "packing": "documents are cut only where the packing may",
     "store": "tokens, ids, lengths and hashes are those of the token store",
 }

@@ -1,33 +1,39 @@
 """What selection decided: duplicates, the split and copies, from the documents table and settings.
 
-Duplicates and the split follow from equal content hashes, copies from each source's tokens.
+All of it follows from content hashes, lengths, the seed and the settings, as the format's README
+says: it is decided here a second time.
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
+from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from .arrays import Array
 from .documents import DUPLICATE, MIXING, VALIDATION, Documents
+from .draws import Purpose, mix, prefixes
 from .report import TOLERANCE, Problems
 
 __all__ = ["check_content", "check_mixing"]
+
+MOST_COPIES = 1000
 
 _document = "document {}".format
 
 
 def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
-    """Equal content is on one side of the split; a repeated one is dropped where dedup asks."""
-    order = np.lexsort((d.content_hash[:, 0], d.content_hash[:, 1]))
-    ordered, split = d.content_hash[order], d.split[order]
-    repeats = (ordered == np.roll(ordered, 1, axis=0)).all(axis=1)
-    repeats[:1] = False
+    """Every document is on its side of the split; a repeated one is dropped where dedup asks."""
+    drawn = mix(prefixes(d.content_hash), settings["seed"], Purpose.SPLIT)
+    limit = int(Fraction(str(settings["validation_fraction"])) * 2**64)
+    validates = drawn <= np.uint64(limit - 1) if limit else np.zeros(len(d), np.bool_)
     problems.each(
         "split",
-        repeats & (split != np.roll(split, 1)),
-        lambda i: f"documents {order[i - 1]} and {order[i]}",
-        "equal content hashes, one in train and one in validation",
-        "equal content on one side",
+        validates != (d.split == VALIDATION),
+        _document,
+        lambda i: f"not in {shard.SPLITS[int(validates[i])]}",
+        lambda i: f"{shard.SPLITS[int(validates[i])]}, by its content, the seed and the fraction",
     )
     problems.each(
         "split",
@@ -38,8 +44,10 @@ def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
     )
     problems.note("split", f"{len(d):,} documents")
     # lexsort is stable: of equal hashes the first in the store comes first
-    repeated = np.empty_like(repeats)
-    repeated[order] = repeats
+    order = np.lexsort((d.content_hash[:, 0], d.content_hash[:, 1]))
+    ordered = d.content_hash[order]
+    repeated = np.zeros(len(d), np.bool_)
+    repeated[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
     dedup = settings["dedup"]
     duplicate = repeated & (dedup == "exact")
     problems.each(
@@ -55,7 +63,7 @@ def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
 
 
 def check_mixing(d: Documents, manifest: Manifest, problems: Problems) -> None:
-    """Copies are floor(e) or one more, and their tokens e times the source's, to one document."""
+    """Every training document has the copies that follow from settings, lengths and ranks."""
     problems.each(
         "mixing",
         (d.split == VALIDATION) & (d.drop_reason == MIXING),
@@ -63,34 +71,56 @@ def check_mixing(d: Documents, manifest: Manifest, problems: Problems) -> None:
         "dropped from validation by mixing",
         "mixing is for train",
     )
+    settings, sources = manifest["settings"], manifest["sources"]
     eligible = (d.split != VALIDATION) & (d.drop_reason != DUPLICATE)
-    for number, source in enumerate(manifest["sources"]):
-        mine = eligible & (d.source == number)
-        if not mine.any():
+    documents = [np.flatnonzero(eligible & (d.source == i)) for i in range(len(sources))]
+    tokens = {
+        source["name"]: int(d.n_tokens[mine].sum(dtype=np.int64))
+        for source, mine in zip(sources, documents, strict=True)
+    }
+    for source, mine in zip(sources, documents, strict=True):
+        name = source["name"]
+        asked = _asked_copies(name, tokens, settings)
+        if not math.isclose(source["copies"], asked, rel_tol=TOLERANCE):
+            where = f"{MANIFEST}: source {name}"
+            problems.add("mixing", where, f"copies {source['copies']}", float(asked))
+        if asked > MOST_COPIES:
+            problems.add("mixing", f"source {name}", f"{float(asked):g} copies", "at most 1000")
             continue
-        name, e = f"source {source['name']}", source["copies"]
-        n_tokens = d.n_tokens[mine].astype(np.int64)
-        total = int(n_tokens.sum())
-        asked = _asked_copies(source["name"], total, manifest["settings"])
-        if asked is not None and not math.isclose(e, asked, rel_tol=TOLERANCE):
-            problems.add("mixing", f"{MANIFEST}: {name}", f"copies {e}", asked)
-        least, most = math.floor(e), math.ceil(e)
+        expected = _copies(d, mine, asked, tokens[name], settings["seed"])
         problems.each(
             "mixing",
-            mine & ((d.copies < least) | (d.copies > most)),
-            _document,
-            lambda i: f"{d.copies[i]} copies",
-            f"{least} or {most}",
+            d.copies[mine] != expected,
+            lambda i, mine=mine: _document(mine[i]),
+            lambda i, mine=mine: f"{d.copies[mine[i]]} copies",
+            lambda i, expected=expected: f"{expected[i]}, by the source's mixing and the seed",
         )
-        found = int((n_tokens * d.copies[mine]).sum())
-        if abs(found - e * total) > n_tokens.max() + TOLERANCE * e * total:
-            problems.add("mixing", name, f"{found:,} tokens", f"{e * total:,.0f}, to one document")
-    problems.note("mixing", f"{len(manifest['sources'])} sources")
+    problems.note("mixing", f"{len(sources)} sources, {np.count_nonzero(eligible):,} documents")
 
 
-def _asked_copies(source: str, tokens: int, settings: Manifest) -> float | None:
-    """The copies that the settings ask of a source; None where a budget scales its epochs."""
-    asked, budget = settings["mixing"].get(source, {"epochs": 1}), settings["token_budget"]
+def _copies(d: Documents, mine: Array, asked: Fraction, tokens: int, seed: int) -> Array:
+    """The copies of a source's documents: one more in order of rank, until the target is met."""
+    least = math.floor(asked)
+    target = math.floor((asked - least) * tokens)
+    ranks = mix(prefixes(d.content_hash[mine]), seed, Purpose.MIXING)
+    order = np.argsort(ranks, kind="stable")
+    n_tokens = d.n_tokens[mine][order].astype(np.int64)
+    before = np.cumsum(n_tokens) - n_tokens
+    copies = np.empty(len(mine), np.int64)
+    copies[order] = least + (before < target)
+    return copies
+
+
+def _asked_copies(source: str, tokens: dict[str, int], settings: Manifest) -> Fraction:
+    """How often a source is to be seen, as a mean over its training tokens."""
+    asked = {name: settings["mixing"].get(name, {"epochs": 1}) for name in tokens}
+    budget = settings["token_budget"]
+    epochs = {n: Fraction(str(m["epochs"])) for n, m in asked.items() if "epochs" in m}
     if budget is None:
-        return asked.get("epochs")
-    return asked["share"] * budget / tokens if "share" in asked else None
+        return epochs[source]
+    shares = {n: Fraction(str(m["share"])) for n, m in asked.items() if "share" in m}
+    if source in shares:
+        return shares[source] * budget / tokens[source] if tokens[source] else Fraction(0)
+    weight = sum((e * tokens[n] for n, e in epochs.items()), Fraction(0))
+    rest = (1 - sum(shares.values())) * budget
+    return epochs[source] * rest / weight if weight else Fraction(0)

@@ -1,0 +1,71 @@
+"""Where a job may write: never among what it reads."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from ..schemas.errors import UsageError
+from .config import SourceConfig
+from .storage import Folder, is_local_url, resolve
+
+__all__ = ["refuse_inside_sources", "refuse_one_inside_another"]
+
+MAGIC = frozenset("*?[")
+
+
+def refuse_one_inside_another(**folders: Folder) -> None:
+    """What a job reads and what it writes are folders beside each other.
+
+    Args:
+        folders: two, by what the command line calls them.
+
+    Raises:
+        UsageError: they are one folder, or one is inside the other.
+    """
+    one, other = (folder.url for folder in folders.values())
+    if _is_inside(one, other) or _is_inside(other, one):
+        names = " and ".join(folders)
+        raise UsageError(
+            f"{names} are one folder, or one is inside the other",
+            where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
+            expected="two folders beside each other",
+        )
+
+
+def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Folder]) -> None:
+    """What a job writes must not be among the files that its sources name the next time.
+
+    Raises:
+        UsageError: an output is inside a folder that a source reads whole.
+    """
+    for source in sources:
+        if source.format == "hub" or (root := _whole_folder(source.pattern)) is None:
+            continue
+        for output in outputs:
+            if _is_inside(output.url, root):
+                raise UsageError(
+                    f"the output would lie inside source {source.name!r}, which reads all of "
+                    "its folder",
+                    where=f"{output.url} is inside {root}",
+                    fix="write beside that folder, or narrow the source with a glob: DIR/*.jsonl",
+                )
+
+
+def _whole_folder(pattern: str) -> str | None:
+    """The folder that a pattern reads with all its subfolders; None if it is no such pattern."""
+    if "**" in pattern:
+        before = pattern[: pattern.index("**")]
+        return None if MAGIC & set(before) else before.rstrip("/") or "."
+    return None if MAGIC & set(pattern) else pattern
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    """Whether a folder is another one or below it, whatever their spelling."""
+    return f"{_canonical(inner)}/".startswith(f"{_canonical(outer)}/")
+
+
+def _canonical(url: str) -> str:
+    fs, path = resolve(url)
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if is_local_url(url):
+        path = os.path.realpath(path)
+    return f"{protocol}:{path.rstrip('/')}"

@@ -1,0 +1,218 @@
+import io
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from exactcpt.schemas.errors import FormatError, IncompleteError, UsageError
+from exactcpt.training import cli
+from exactcpt.training.compare import Comparison, compare, picture
+from exactcpt.training.log import RunLog, write_run
+from exactcpt.training.tables import comparison_tables
+
+STEPS = 20
+COUNTS = [10, 0, 30]
+
+
+def write(
+    folder: Path,
+    weighting: str = "uniform",
+    *,
+    seed: int = 0,
+    gain: float = 0.0,
+    digests: str = "d",
+    evaluated: bool = True,
+    steps: int = STEPS,
+    model: str = "m",
+    **settings: Any,
+) -> str:
+    """A run by hand: its loss falls a little every step, `gain` more in bucket 2."""
+    chosen = {"shards": "s", "model": "m", "out": str(folder), "seed": seed,
+              "weighting": weighting, "weight_table": None, "learning_rate": 0.1,
+              "save_every": 5}  # fmt: skip
+    buckets = [
+        {"low": low, "high": high, "in_tail": low >= 16, "weight": 1.0}
+        for low, high in ((0, 7), (8, 15), (16, 31))
+    ]
+    identity = {"shards": "s", "model": model, "weight_table": None}
+    write_run(folder, {"settings": chosen | settings, "identity": identity, "buckets": buckets})
+    log = RunLog(folder, step=0, tensorboard=False)
+    for step in range(1, steps + 1):
+        losses = [5 - step / 100 + seed, None, 4 - step / 100 + seed - gain]
+        figures = {"step": step, "bucket_loss": losses, "bucket_targets": COUNTS}
+        unweighted = (10 * (losses[0] or 0) + 30 * (losses[2] or 0)) / 40
+        digest = f"{digests}{seed}{step}"
+        log.write("step", figures | {"digest": digest, "unweighted_loss": unweighted})
+        if evaluated and step % 5 == 0:
+            log.write("eval", figures | {"name": "books", "window": 32})
+    log.close()
+    return str(folder)
+
+
+def text_of(found: Comparison) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    for table in comparison_tables(found):
+        console.print(table)
+    return console.export_text()
+
+
+def test_a_pair(tmp_path):
+    found = compare([write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")])
+    assert found.baseline == "uniform"
+    assert found.is_paired
+    assert found.settings == {
+        "weighting": {str(tmp_path / "e"): "exact", str(tmp_path / "u"): "uniform"}
+    }
+    (pair,) = found.pairs
+    assert (pair.seed, pair.steps, pair.first_difference) == (0, STEPS, None)
+    books, training = found.losses
+    assert (books.name, books.step) == ("books", 20)
+    assert training.name == "training windows of steps 19 to 20"
+    every, short, tail = books.rows
+    assert (every.contexts, short.contexts, tail.contexts) == (None, (0, 7), (16, 31))
+    assert (short.in_tail, tail.in_tail) == (False, True)
+    assert (every.targets, short.targets, tail.targets) == (40, 10, 30)
+    assert tail.baseline == pytest.approx(3.8)
+    assert tail.arms["exact"].loss == pytest.approx(3.4)
+    assert tail.arms["exact"].delta == pytest.approx(-0.4)
+    assert tail.arms["exact"].interval is None
+    assert short.arms["exact"].delta == pytest.approx(0)
+    assert every.arms["exact"].delta == pytest.approx(-0.3)
+    assert training.rows[2].baseline == pytest.approx(4 - 0.195)
+
+
+def test_intervals_over_seeds(tmp_path):
+    gains = [0.1, 0.3, 0.35]
+    runs = [
+        *(write(tmp_path / f"e{i}", "exact", seed=i, gain=g) for i, g in enumerate(gains)),
+        *(write(tmp_path / f"u{i}", seed=i) for i in range(3)),
+    ]
+    found = compare(runs)
+    assert found.is_paired
+    assert found.unwanted == []
+    assert list(found.arms) == ["exact", "uniform"]
+    delta = found.losses[0].rows[2].arms["exact"]
+    assert delta.delta == pytest.approx(-0.25)
+    assert delta.interval == pytest.approx(4.303 * statistics.stdev(gains) / math.sqrt(3))
+    assert found.losses[0].rows[2].baseline == pytest.approx(3.8 + 1)
+    assert found.curves["uniform"][0] == (1, pytest.approx((10 * 4.99 + 30 * 3.99) / 40 + 1))
+
+
+def test_runs_whose_windows_part(tmp_path):
+    one, other = write(tmp_path / "e", "exact"), tmp_path / "u"
+    write(other)
+    lines = (other / "log.jsonl").read_text().replace('"d07"', '"x"').replace('"d09"', '"y"')
+    (other / "log.jsonl").write_text(lines)
+    found = compare([one, str(other)])
+    assert found.pairs[0].first_difference == 7
+    assert not found.is_paired
+    text = text_of(found)
+    assert "not from step 7 on" in text
+    assert "not paired: the windows differ" in text
+
+
+def test_settings_that_should_not_differ(tmp_path):
+    found = compare(
+        [
+            write(tmp_path / "e", "exact", learning_rate=0.2, save_every=9, model="other"),
+            write(tmp_path / "u"),
+        ]
+    )
+    assert found.unwanted == ["learning_rate", "model"]
+    assert set(found.settings) == {"learning_rate", "model", "save_every", "weighting"}
+    assert "not paired: learning_rate differs, model differs" in text_of(found)
+
+
+def test_a_seed_that_the_baseline_lacks(tmp_path):
+    found = compare([write(tmp_path / "e", "exact", seed=1), write(tmp_path / "u")])
+    assert found.pairs == []
+    assert not found.is_paired
+    text = text_of(found)
+    assert "no run of the baseline has its seed" in text
+    assert "not paired: no two runs share a seed" in text
+
+
+def test_two_arms_of_one_weighting(tmp_path):
+    runs = [write(tmp_path / str(rate), learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
+    assert list(compare(runs).arms) == ["uniform", "uniform 2", "uniform 3"]
+
+
+def test_without_uniform_the_first_is_the_baseline(tmp_path):
+    found = compare([write(tmp_path / "m", "matched"), write(tmp_path / "e", "exact")])
+    assert found.baseline == "matched"
+
+
+def test_runs_of_different_lengths(tmp_path):
+    found = compare([write(tmp_path / "e", "exact", steps=13), write(tmp_path / "u")])
+    assert [(losses.name, losses.step) for losses in found.losses] == [
+        ("books", 10),
+        ("training windows of step 13", 13),
+    ]
+    assert found.pairs[0].steps == 13
+
+
+def test_runs_that_were_not_evaluated(tmp_path):
+    found = compare([write(tmp_path / "e", "exact", evaluated=False), write(tmp_path / "u")])
+    assert len(found.losses) == 1
+
+
+def test_what_a_person_sees(tmp_path):
+    text = text_of(compare([write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]))
+    assert "paired: same windows, and only the weighting differs" in text
+    assert "yes, by every digest" in text
+    rows = {tuple(cell.strip() for cell in line.split("│")) for line in text.splitlines()}
+    assert ("", "16-31 *", "30", "3.8000", "3.4000", "-0.4000", "") in rows
+    assert ("", "all", "40", "4.0500", "3.7500", "-0.3000", "") in rows
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "found"),
+    [
+        (lambda p: [write(p / "u")], UsageError, "one run cannot be compared"),
+        (lambda p: [write(p / "u"), str(p / "none")], FormatError, "this is no run"),
+        (
+            lambda p: [write(p / "u"), write(p / "e", "exact", steps=0)],
+            IncompleteError,
+            "the run has taken no step yet",
+        ),
+        (
+            lambda p: [write(p / "u"), write(p / "v")],
+            UsageError,
+            "two runs have the same settings and seed 0",
+        ),
+    ],
+)
+def test_what_cannot_be_compared(tmp_path, make, error, found):
+    with pytest.raises(error) as caught:
+        compare(make(tmp_path))
+    assert caught.value.found == found
+
+
+def test_the_command(tmp_path):
+    runs = [write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]
+    drawn = ["--svg", str(tmp_path / "c.svg"), "--html", str(tmp_path / "c.html")]
+    done = CliRunner().invoke(cli.compare, [*runs, "--json", *drawn])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["paired"] is True
+    assert found["losses"][0]["rows"][2]["arms"]["exact"]["delta"] == pytest.approx(-0.4)
+    assert (tmp_path / "c.svg").read_text().startswith("<svg")
+    assert "vega" in (tmp_path / "c.html").read_text()
+    plain = CliRunner().invoke(cli.compare, runs)
+    assert "books: unweighted loss after step 20" in plain.stdout
+
+
+def test_the_picture_has_every_figure(tmp_path):
+    drawn = picture(compare([write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]))
+    curves, books, _ = drawn["hconcat"]
+    assert len(curves["data"]["values"]) == 2 * STEPS
+    assert [(v["contexts"], v["arm"]) for v in books["data"]["values"]] == [
+        ("0-7", "exact"),
+        ("16-31", "exact"),
+    ]
+    assert books["data"]["values"][1]["delta"] == pytest.approx(-0.4)

@@ -1,0 +1,187 @@
+"""What `inspect` says of a store is what `pack` then writes; what it says of shards is in them."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from harness import DATA, bundled, done, manifest, run, source, windows
+from oracles import bucket_by_search
+
+SOURCES = ("novels", "jargon", "poems", "again")
+SEVERAL_GROUPS = ["--group-tokens", "60k"]
+
+CASES = {
+    "as it comes": [],
+    "best_fit": ["--packing", "best_fit"],
+    "groups": [*SEVERAL_GROUPS, "--window", "512", "--seed", "7"],
+    "best_fit in groups": [*SEVERAL_GROUPS, "--packing", "best_fit", "--window", "1000"],
+    "dedup": ["--dedup", "exact", *SEVERAL_GROUPS, "--window", "2k"],
+    "epochs": ["--epochs", "novels=2.5", "--epochs", "poems=0.3", *SEVERAL_GROUPS],
+    "shares": ["--share", "poems=0.4", "--token-budget", "300k", "--packing", "best_fit"],
+    "all at once": [
+        *("--dedup", "exact", "--epochs", "poems=1.5", "--epochs", "jargon=0", *SEVERAL_GROUPS),
+        *("--validation-fraction", "0.2", "--seed", "3", "--window", "4096", "--tau", "700"),
+        *("--alpha", "0.4", "--gamma", "1.5", "--epsilon", "0.001", "--max-weight", "1.6"),
+    ],
+    "a tiny window": ["--window", "9", "--tau", "0"],
+    "an empty tail": ["--window", "1M", "--tau", "500k"],
+    "nothing to train on": [
+        f"--epochs={name}=0" for name in ("novels", "jargon", "poems", "again")
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small parts of several sources; one source has the documents of another."""
+    folder = tmp_path_factory.mktemp("inspected") / "corpus.store"
+    sources = [flag for flag in bundled() if "proposals" not in flag]
+    again = source("again", shutil.copy(DATA / "poems.jsonl", folder.parent))
+    done("tokenize", *sources, *again, "--split-bytes", "20k", "--out", folder, "--quiet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(store: Path) -> Iterator[Any]:
+    """Packs a store once for each list of flags."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def pack(*flags: str) -> Path:
+        out = store.parent / f"shards{len(made)}"
+        if flags not in made:
+            done("pack", store, *flags, "--out", out, "--quiet")
+            made[flags] = out
+        return made[flags]
+
+    return pack
+
+
+def inspected(*arguments: object) -> list[dict[str, Any]]:
+    return done("inspect", *arguments, "--json").json["subjects"]
+
+
+def the_row(*arguments: object) -> dict[str, Any]:
+    ((row,),) = [subject["rows"] for subject in inspected(*arguments)]
+    return row
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def flags(request: pytest.FixtureRequest) -> list[str]:
+    return request.param
+
+
+def test_a_store_answers_what_pack_writes(store: Path, packed: Any, flags: list[str]):
+    row, shards = the_row(store, *flags), packed(*flags)
+    written = manifest(shards)
+    train = written["splits"]["train"]
+    counts = ("windows", "tokens", "padding", "segments", "cut_documents", "targets")
+    assert {name: row[name] for name in counts} == {name: train[name] for name in counts}
+    assert [bucket["targets"] for bucket in row["buckets"]] == train["histogram"]
+    assert row["settings"] | {"tokenize": manifest(store)["settings"]} == written["settings"]
+    table = written["weights"]["table"]
+    for name in ("bucket", "low", "high", "targets", "in_tail", "inverse_frequency", "weight"):
+        assert [bucket[name] for bucket in row["buckets"]] == [bucket[name] for bucket in table]
+    assert [bucket["tail_share"] for bucket in row["buckets"]] == [b["share"] for b in table]
+    assert row["budget"] == {
+        "asked": written["weights"]["alpha"],
+        "spent": written["weights"]["budget"],
+    }
+    for mine, theirs in zip(row["sources"], written["sources"], strict=True):
+        assert mine["name"] == theirs["name"]
+        for name in ("documents", "tokens", "targets", "histogram"):
+            assert mine[name] == theirs["splits"]["train"][name]
+
+
+def test_windows_with_a_tail_are_counted_in_the_shards(store: Path, packed: Any, flags: list[str]):
+    row, shards = the_row(store, *flags), packed(*flags)
+    largest = [
+        max(n for n, d in zip(w["seq_lengths"], w["doc_index"], strict=True) if d >= 0) - 1
+        for w in windows(shards)
+    ]
+    in_tail = {bucket["bucket"] for bucket in row["buckets"] if bucket["in_tail"]}
+    buckets = [bucket_by_search(context) for context in largest if context > 0]
+    assert row["tail_windows"] == sum(bucket in in_tail for bucket in buckets)
+    assert row["windows_by_largest"] == [buckets.count(b["bucket"]) for b in row["buckets"]]
+    assert row["largest_context"] == max(largest, default=0)
+
+
+def test_shards_say_the_same_as_their_store(store: Path, packed: Any, flags: list[str]):
+    of_store, of_shards = the_row(store, *flags), the_row(packed(*flags))
+    commands = of_store.pop("command"), of_shards.pop("command")
+    assert of_shards == of_store
+    assert commands[0].replace(shlex.quote(str(store)), "STORE") == commands[1]
+
+
+def test_the_command_makes_what_the_row_says(store: Path, flags: list[str], tmp_path: Path):
+    row = the_row(store, *flags)
+    program, *words = shlex.split(row["command"])
+    assert program == "exactcpt"
+    assert words[-1] == "OUT"
+    done(*words[:-1], tmp_path / "again", "--quiet")
+    found = the_row(tmp_path / "again")
+    assert found | {"command": ""} == row | {"command": ""}
+
+
+def test_one_question_of_many_rows_is_many_questions_of_one(store: Path):
+    swept = [
+        *("--window", "512,4096", "--packing", "concat,best_fit", "--tau", "100,200"),
+        *("--alpha", "0.1,1", "--gamma", "0,1", "--epsilon", "0,0.1", "--max-weight", "2.5,30"),
+    ]
+    (subject,) = inspected(store, *swept, *SEVERAL_GROUPS)
+    assert len(subject["rows"]) == 2**7
+    for row in subject["rows"][::17]:
+        names = ("window", "packing", "tau", "alpha", "gamma", "epsilon", "max_weight")
+        one = [f"--{name.replace('_', '-')}={row['settings'][name]}" for name in names]
+        assert the_row(store, *one, *SEVERAL_GROUPS) == row
+
+
+def test_shards_answer_for_other_weights(store: Path, packed: Any):
+    weights = ["--tau", "256", "--alpha", "0.7", "--gamma", "1", "--epsilon", "0.01"]
+    asked = the_row(packed(), *weights, "--max-weight", "3")
+    answer = the_row(store, *weights, "--max-weight", "3")
+    assert asked | {"command": ""} == answer | {"command": ""}
+    assert asked["command"] == shlex.join(
+        ["exactcpt", "reweigh", str(packed()), *weights, "--max-weight", "3", "--out", "OUT"]
+    )
+
+
+def test_shards_know_their_store_where_it_is_beside_them(store: Path, tmp_path: Path):
+    done("pack", store, "--window", "2k", "--out", tmp_path / "here", "--quiet")
+    assert " STORE " in the_row(tmp_path / "here")["command"]
+    (tmp_path / "here.store").symlink_to(store)
+    assert f" {tmp_path / 'here.store'} " in the_row(tmp_path / "here")["command"]
+    outcome = run("inspect", tmp_path / "here", "--window", "4k")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "error: --window asks what another packing would be, and shards are packed\n"
+        "  expected: a token store, or only --tau, --alpha, --gamma, --epsilon, --max-weight\n"
+        f"  fix:      inspect its token store: {tmp_path / 'here.store'}\n"
+    )
+
+
+def validator() -> jsonschema.Draft202012Validator:
+    text = resources.files("exactcpt.schemas").joinpath("inspection.schema.json").read_text("utf-8")
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_json_is_as_its_schema_says(store: Path, packed: Any, flags: list[str]):
+    found = done("inspect", store, packed(*flags), "--json").json
+    validator().validate(found)
+    found["subjects"][0]["rows"][0]["windows"] = -1
+    found["subjects"][1]["rows"][0]["more"] = 1
+    assert len(list(validator().iter_errors(found))) == 2
+
+
+def test_an_inspection_writes_nothing(store: Path, packed: Any):
+    before = {path: path.stat().st_mtime_ns for path in store.parent.rglob("*")}
+    inspected(store, packed())
+    done("inspect", store, "--dedup", "exact", "--epochs", "poems=0.5")
+    assert {path: path.stat().st_mtime_ns for path in store.parent.rglob("*")} == before

@@ -1,0 +1,166 @@
+"""`exactcpt train` and `export` as their users run them."""
+
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from tiny import model_folder, shard_set
+
+from exactcpt.pipeline import cli as pipeline_cli
+from exactcpt.pipeline.cli import run_command
+from exactcpt.training.cli import HELP, STOPPED
+
+FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device", "cpu",
+       "--eval-every", "0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("command")
+    shard_set(folder / "shards")
+    model_folder(folder / "model")
+    return folder
+
+
+def arguments(made: Path, out: Path, *more: str) -> list[str]:
+    named = ["--shards", str(made / "shards"), "--model", str(made / "model"), "--out", str(out)]
+    return ["train", *named, *more]
+
+
+def test_help_names_the_commands_of_training(capfd):
+    assert run_command(["--help"]) == 0
+    text = capfd.readouterr().out
+    for command in ("prepare", "verify", "train", "compare", "export"):
+        assert f"\n  {command} " in text
+    assert run_command(["train", "--help"]) == 0
+    text = capfd.readouterr().out
+    for name in HELP:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_help_is_quick():
+    """It imports neither torch nor anything like it."""
+    code = (
+        "import sys; from exactcpt.pipeline.cli import run_command; run_command(['--help']);"
+        "print(*{'torch', 'transformers', 'numpy'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_no_such_command(capfd):
+    assert run_command(["tran"]) == 2
+    assert "No such command 'tran'" in capfd.readouterr().err
+
+
+def test_a_command_is_loaded_once_asked_for():
+    context = pipeline_cli.cli.make_context("exactcpt", ["train"], resilient_parsing=True)
+    found = pipeline_cli.cli.get_command(context, "train")
+    assert found is not None
+    assert found.name == "train"
+    assert pipeline_cli.cli.get_command(context, "none") is None
+
+
+def test_settings_of_file_and_flags(made, tmp_path, capfd):
+    path = tmp_path / "run.toml"
+    path.write_text('seed = 4\nweighting = "uniform"\neval = { books = "b" }\nmax_tokens = "1M"\n')
+    more = ["--config", str(path), "--print-config", "--seed", "5", "--compile"]
+    assert run_command(arguments(made, tmp_path / "run", *more)) == 0
+    shown = tomllib.loads(capfd.readouterr().out)
+    assert shown["seed"] == 5
+    assert shown["weighting"] == "uniform"
+    assert shown["eval"] == {"books": "b"}
+    assert shown["max_tokens"] == 1_000_000
+    assert shown["compile"] is True
+    assert shown["learning_rate"] == 2e-5
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        (["--weighting", "heavy"], "'heavy' is not one of"),
+        (["--max-tokens", "many"], "'many' is no size"),
+        (["--micro-batch", "0"], "micro_batch is 0"),
+        (["--eval", "books"], "--eval 'books'"),
+        (["--learnin-rate", "1"], "No such option"),
+        (["--device", "cuda"], "there is no CUDA device for local rank 0"),
+    ],
+)
+def test_wrong_usage(made, tmp_path, capfd, more, found):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, *more)) == 2
+    assert found in capfd.readouterr().err
+
+
+def test_a_folder_that_is_not_named(capfd):
+    assert run_command(["train", "--shards", "s"]) == 2
+    assert capfd.readouterr().err == "error: --model is missing\n  expected: --model DIR\n"
+
+
+def test_a_run(made, tmp_path, capfd):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, "--json")) == 0
+    out, err = capfd.readouterr()
+    summary = json.loads(out)
+    assert summary["status"] == "finished"
+    assert summary["last"]["step"] == summary["step"] == summary["steps"] == 2
+    assert Path(summary["checkpoint"]).is_dir()
+    assert "step 2 of 2  loss " in err
+
+
+def test_quiet(made, tmp_path, capfd):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, "--quiet")) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sigterm(made, tmp_path):
+    """A process of its own is stopped, checkpoints, and says so by its exit code."""
+    command = arguments(made, tmp_path / "run", *FEW)
+    command[command.index("--steps") + 1] = "100000"
+    program = "import sys; from exactcpt.pipeline.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, *command], stderr=subprocess.PIPE)
+    log = tmp_path / "run" / "log.jsonl"
+    try:
+        while not (log.exists() and '"step", "step": 2' in log.read_text()):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == STOPPED == 75
+    finally:
+        process.kill()
+        process.communicate()
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["status"] == "stopped"
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
+
+
+def test_export(made, tmp_path, capfd):
+    from transformers import AutoModelForCausalLM
+
+    saving = ["--save-every", "1", "--export-every", "1"]
+    assert run_command(arguments(made, tmp_path / "run", *FEW, *saving)) == 0
+    assert run_command(["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]) == 0
+    first = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "one"), "--step", "1"]
+    assert run_command(first) == 0
+    exports = tmp_path / "run" / "exports"
+    weights = {
+        path: AutoModelForCausalLM.from_pretrained(path).model.embed_tokens.weight
+        for path in (
+            tmp_path / "hf", tmp_path / "one", exports / "step-00000001", exports / "step-00000002"
+        )
+    }  # fmt: skip
+    newest, one, during_one, during_two = weights.values()
+    assert newest.equal(during_two)
+    assert one.equal(during_one)
+    assert not one.equal(newest)
+    capfd.readouterr()
+    assert run_command([*first[:-1], "3"]) == 2
+    assert "expected: --step 1 or 2" in capfd.readouterr().err
+
+
+def test_export_of_what_is_no_run(made, tmp_path, capfd):
+    assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
+    assert "this is no run" in capfd.readouterr().err

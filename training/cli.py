@@ -1,0 +1,234 @@
+"""The commands `train`, `compare` and `export`. Nothing heavy is imported before one runs."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..schemas.errors import UsageError
+from ..schemas.sizes import parse_size
+from .config import CHOICES, KINDS, SETTINGS, SIZES, TrainConfig, parse_evals, read_settings
+
+__all__ = ["STOPPED", "compare", "export", "train"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STOPPED = 75
+"""Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
+
+HELP = {
+    "shards": ("DIR", "The shard set to train on."),
+    "model": ("DIR", "A Hugging Face folder: config, tokenizer, weights."),
+    "out": ("DIR", "The run: log, checkpoints, exports. An unfinished run there goes on."),
+    "init_from": ("RUN", "Take the weights of an earlier run's newest checkpoint."),
+    "weighting": (None, "Weights of the targets."),
+    "weight_table": ("FILE", "A weight table, for --weighting table."),
+    "denominator": (None, "What the sum of weighted losses is divided by."),
+    "seed": (None, "Of the windows' order and of what is drawn."),
+    "global_batch": ("N", "Windows a step."),
+    "micro_batch": ("N", "Windows a rank has in memory at once."),
+    "steps": ("N", "Of the whole run.  [default: one epoch]"),
+    "max_tokens": ("SIZE", "Of the whole run, instead of --steps: 500M, 10B."),
+    "learning_rate": (None, "The highest."),
+    "final_learning_rate": (None, "At the last step, as a fraction of the highest."),
+    "warmup_steps": ("N", "Until the highest is reached."),
+    "schedule": (None, "After that: half a cosine, or constant and a straight line down."),
+    "decay_steps": ("N", "Of the line down.  [default: a tenth of the run]"),
+    "weight_decay": (None, "AdamW's, for matrices."),
+    "beta1": (None, "AdamW's."),
+    "beta2": (None, "AdamW's."),
+    "epsilon": (None, "AdamW's."),
+    "clip_norm": (None, "What longer gradients are cut to; 0 for no clipping."),
+    "precision": (None, "Of computation; weights and optimizer are fp32, or all is fp64."),
+    "attention": (None, "The backend; varlen on CUDA, exact elsewhere."),
+    "checkpoint_activations": (None, "Compute blocks again in the backward pass."),
+    "compile": (None, "Compile blocks."),
+    "rope_theta": (None, "Another base of the rotary embedding, for a longer window."),
+    "yarn_factor": (None, "Stretch the model's positions by YaRN."),
+    "eval_every": ("N", "Steps between evaluations; 0 for none."),
+    "eval_windows": ("N", "Of each set, always the same."),
+    "save_every": ("N", "Steps between checkpoints."),
+    "keep": ("N", "Checkpoints that stay."),
+    "export_every": ("N", "Steps between exports to Hugging Face folders; 0 for none."),
+    "log_every": ("N", "Steps between looks at the device; every step is in the log."),
+    "tensorboard": (None, "Write TensorBoard's files too."),
+    "loader_workers": ("N", "Processes that read windows ahead; 0 reads between steps."),
+    "check_shards": (None, "What is compared of the shards at the start."),
+    "device": (None, "Where to train."),
+    "peak_tflops": (None, "Of one device, for MFU.  [default: what is known of it]"),
+}
+
+
+def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _flag(name: str) -> Callable[[F], F]:
+    """A setting's flag. Its default is the configuration's, so that a file can come between."""
+    metavar, text = HELP[name]
+    default = SETTINGS[name].default
+    if default is not MISSING and default is not None and not isinstance(default, bool):
+        shown = f"{default:,}" if isinstance(default, int) else default
+        text = f"{text}  [default: {shown}]"
+    flag = "--" + name.replace("_", "-")
+    common: dict[str, Any] = {"default": None, "help": text, "metavar": metavar}
+    if name in CHOICES:
+        return click.option(flag, name, type=click.Choice(CHOICES[name]), **common)
+    if KINDS[name] is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, **common)
+    if name in SIZES:
+        return click.option(flag, name, callback=_size, **common)
+    return click.option(flag, name, type=KINDS[name], **common)
+
+
+def _settings(function: F) -> F:
+    for name in reversed(HELP):
+        function = _flag(name)(function)
+    return function
+
+
+@click.command()
+@_settings
+@click.option(
+    "--eval",
+    "eval",
+    multiple=True,
+    metavar="NAME=SHARDS",
+    help="Measure on the validation split of a shard set, also of longer windows. Repeatable."
+    "  [default: that of --shards]",
+)
+@click.option("--config", metavar="FILE", help="TOML with the same settings; flags override it.")
+@click.option("--print-config", is_flag=True, help="Print the effective settings as TOML and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def train(**flags: Any) -> None:
+    """Weight-aware training on a shard set, alone or under torchrun.
+
+    \b
+    exactcpt train --shards shards/ --model Qwen2.5-0.5B/ --out run/ --max-tokens 1B
+    torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
+
+    The same command goes on where a run has stopped, on any number of ranks. Exit codes: 0 the run
+    is finished, 75 SIGTERM has stopped it after a checkpoint (torchrun itself returns 1), 1 it
+    failed, 2 wrong usage.
+    """
+    config = _effective(flags)
+    if flags["print_config"]:
+        import tomli_w
+
+        shown = {name: value for name, value in asdict(config).items() if value is not None}
+        click.echo(tomli_w.dumps(shown), nl=False)
+        return
+    from .log import read_log
+    from .train import train as run
+
+    outcome = run(config, _speaker(flags["quiet"]))
+    if flags["as_json"] and outcome.is_first:
+        last = next((r for r in reversed(read_log(Path(config.out))) if r["kind"] == "step"), None)
+        summary = {
+            "status": "finished" if outcome.finished else "stopped",
+            "step": outcome.step,
+            "steps": outcome.steps,
+            "checkpoint": str(outcome.checkpoint),
+            "last": last,
+        }
+        click.echo(json.dumps(summary))
+    if not outcome.finished:
+        sys.exit(STOPPED)
+
+
+def _effective(flags: dict[str, Any]) -> TrainConfig:
+    """The file's settings, overridden by flags."""
+    file = read_settings(flags["config"]) if flags["config"] else {}
+    given = {name: value for name, value in flags.items() if name in HELP and value is not None}
+    if flags["eval"]:
+        given["eval"] = parse_evals(flags["eval"])
+    values = {**file, **given}
+    for name in ("shards", "model", "out"):
+        if name not in values:
+            raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
+    return TrainConfig(**values)
+
+
+def _speaker(quiet: bool) -> Callable[[str], None]:
+    if quiet:
+        return lambda _: None
+    return lambda line: click.echo(line, err=True)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
+@click.option("--svg", metavar="FILE", help="Draw loss curves and differences.")
+@click.option("--html", metavar="FILE", help="The same as a page of its own.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def compare(
+    runs: tuple[str, ...], as_json: bool, svg: str | None, html: str | None, **_: Any
+) -> None:
+    """Runs side by side: same windows or not, what differs, loss by effective context."""
+    from .compare import compare as run
+    from .compare import picture
+
+    found = run(runs)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    else:
+        from rich.console import Console
+
+        from .tables import comparison_tables
+
+        console = Console(highlight=False, soft_wrap=True)
+        for table in comparison_tables(found):
+            console.print(table)
+    if svg or html:
+        import vl_convert
+
+        from .log import write_whole
+
+        drawn = picture(found)
+        if svg:
+            write_whole(Path(svg), vl_convert.vegalite_to_svg(drawn).encode())
+        if html:
+            write_whole(Path(html), vl_convert.vegalite_to_html(drawn, bundle=True).encode())
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--out", required=True, metavar="DIR", help="The Hugging Face folder to write.")
+@click.option("--step", type=int, metavar="N", help="Of the checkpoint.  [default: the newest]")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def export(run: str, out: str, step: int | None, **_: Any) -> None:
+    """A run's checkpoint to a Hugging Face folder: safetensors, config, tokenizer."""
+    from .checkpoint import complete_checkpoints
+    from .log import read_run
+
+    recorded = read_run(Path(run))
+    saved = {int(path.name.rpartition("-")[2]): path for path in complete_checkpoints(Path(run))}
+    if not saved or (step is not None and step not in saved):
+        raise UsageError(
+            "there is no such checkpoint" if saved else "the run has no checkpoint yet",
+            where=run,
+            expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
+        )
+    from .export import export_checkpoint
+
+    settings = recorded["settings"]
+    export_checkpoint(
+        saved[max(saved) if step is None else step],
+        Path(out),
+        source=Path(settings["model"]),
+        window=recorded["longest_window"],
+        rope_theta=settings["rope_theta"],
+        yarn_factor=settings["yarn_factor"],
+    )
+    click.echo(f"{out} is complete", err=True)

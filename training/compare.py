@@ -1,0 +1,485 @@
+"""Runs side by side: whether they are pairs, and what the weighting did to the loss.
+
+Runs that differ in nothing but the seed are one *arm*. One arm is the baseline (`uniform`, if there
+is one), and every other arm is compared with it seed by seed: same windows in the same order from
+the same weights, so the difference of their losses is the weighting's. With n >= 2 seeds in common
+the mean difference d has the 95 % interval d +- t(n-1) s / sqrt(n) of Student's t over the paired
+differences.
+
+Losses are unweighted, overall and by effective context: of each evaluated set at the last step that
+all runs have evaluated, and of the training windows over the last tenth of the common steps.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..schemas.errors import IncompleteError, UsageError
+from .log import read_log, read_run
+
+__all__ = ["Comparison", "compare", "picture"]
+
+TRAINING = "training windows"
+
+PER_RUN = {"out", "seed", "weighting", "weight_table"}
+"""Settings in which the runs of a comparison differ: where they are, their seed, their arm."""
+
+INCIDENTAL = {
+    "save_every", "keep", "export_every", "log_every", "tensorboard", "loader_workers",
+    "check_shards", "peak_tflops",
+}  # fmt: skip
+"""Settings that no figure depends on."""
+
+T_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""0.975 quantiles of Student's t with 1, 2, ... degrees of freedom; 1.96 beyond."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as its folder tells it.
+
+    Attributes:
+        path: its folder.
+        settings, identity, buckets: as recorded.
+        steps: record of each step.
+        evals: of each evaluated set, the record of each step.
+    """
+
+    path: str
+    settings: dict[str, Any]
+    identity: dict[str, Any]
+    buckets: list[dict[str, Any]]
+    steps: dict[int, dict[str, Any]]
+    evals: dict[str, dict[int, dict[str, Any]]]
+
+    @property
+    def seed(self) -> int:
+        """Of the windows' order."""
+        return self.settings["seed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Whether a run and the baseline of its seed saw the same.
+
+    Attributes:
+        run, baseline: their folders.
+        seed: of both.
+        steps: they have in common.
+        first_difference: the first of those with another digest; None if all are equal.
+    """
+
+    run: str
+    baseline: str
+    seed: int
+    steps: int
+    first_difference: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """A loss of an arm and its difference from the baseline's, means over seeds.
+
+    Attributes:
+        loss: of the arm.
+        delta: loss minus the baseline's; below 0 the arm is better.
+        interval: half the width of the 95 % interval; None with one seed.
+    """
+
+    loss: float
+    delta: float
+    interval: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table of losses.
+
+    Attributes:
+        contexts: smallest and largest effective context; None for all together.
+        in_tail: whether the training set's tail has the bucket.
+        targets: of the baseline's runs, on average.
+        baseline: its loss.
+        arms: of each other arm, by name.
+    """
+
+    contexts: tuple[int, int] | None
+    in_tail: bool
+    targets: int
+    baseline: float
+    arms: dict[str, Delta]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What one set of windows says.
+
+    Attributes:
+        name: of the set.
+        step: at which it was measured.
+        rows: all together first, then a row a bucket that has targets.
+    """
+
+    name: str
+    step: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Everything that `compare` shows.
+
+    Attributes:
+        baseline: name of the arm that others are compared with.
+        arms: name -> folders of its runs.
+        settings: name of a setting that differs -> the value of each run, by folder.
+        unwanted: those of them in which pairs should not differ.
+        pairs: of runs with the baseline's.
+        losses: by set.
+        curves: arm -> [step, unweighted training loss], mean over seeds.
+    """
+
+    baseline: str
+    arms: dict[str, list[str]]
+    settings: dict[str, dict[str, Any]]
+    unwanted: list[str]
+    pairs: list[Pair]
+    losses: list[Losses]
+    curves: dict[str, list[tuple[int, float]]]
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the arms differ in their weighting alone."""
+        same = all(pair.first_difference is None for pair in self.pairs)
+        return bool(self.pairs) and same and not self.unwanted
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {**asdict(self), "paired": self.is_paired}
+
+
+def compare(paths: Sequence[str]) -> Comparison:
+    """Compares two or more runs.
+
+    Raises:
+        UsageError: fewer than two runs, or two of one arm and seed.
+        IncompleteError, FormatError: a folder that is no run, or one without a step.
+    """
+    if len(paths) < 2:
+        raise UsageError("one run cannot be compared", expected="exactcpt compare RUN RUN...")
+    runs = [_read(Path(path)) for path in paths]
+    arms = _arms(runs)
+    baseline = next((name for name in arms if name.startswith("uniform")), next(iter(arms)))
+    others = {name: arms[name] for name in arms if name != baseline}
+    differing = _differing(runs)
+    return Comparison(
+        baseline=baseline,
+        arms={name: [run.path for run in by_seed.values()] for name, by_seed in arms.items()},
+        settings=differing,
+        unwanted=[name for name in differing if name not in PER_RUN | INCIDENTAL],
+        pairs=[
+            _pair(run, arms[baseline][seed])
+            for by_seed in others.values()
+            for seed, run in by_seed.items()
+            if seed in arms[baseline]
+        ],
+        losses=_losses(arms[baseline], others),
+        curves={name: _curve(by_seed.values()) for name, by_seed in arms.items()},
+    )
+
+
+def _read(path: Path) -> Run:
+    """A run from its folder.
+
+    Raises:
+        FormatError: it is none.
+        IncompleteError: it has taken no step.
+    """
+    recorded = read_run(path)
+    records = read_log(path)
+    steps = {record["step"]: record for record in records if record["kind"] == "step"}
+    if not steps:
+        raise IncompleteError("the run has taken no step yet", where=str(path))
+    evals: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in records:
+        if record["kind"] == "eval":
+            evals.setdefault(record["name"], {})[record["step"]] = record
+    return Run(
+        path=str(path),
+        settings=recorded["settings"],
+        identity=recorded["identity"],
+        buckets=recorded["buckets"],
+        steps=steps,
+        evals=evals,
+    )
+
+
+def _arms(runs: Iterable[Run]) -> dict[str, dict[int, Run]]:
+    """Name -> seed -> run."""
+    keys: dict[str, list[Run]] = {}
+    for run in runs:
+        key = {n: v for n, v in _flat(run).items() if n not in {"out", "seed"} | INCIDENTAL}
+        keys.setdefault(json.dumps(key, sort_keys=True), []).append(run)
+    arms: dict[str, dict[int, Run]] = {}
+    for members in keys.values():
+        name = members[0].settings["weighting"]
+        while name in arms:
+            name = f"{name.partition(' ')[0]} {int(name.partition(' ')[2] or 1) + 1}"
+        arms[name] = {}
+        for run in members:
+            if run.seed in arms[name]:
+                raise UsageError(
+                    f"two runs have the same settings and seed {run.seed}",
+                    where=f"{arms[name][run.seed].path}, {run.path}",
+                    fix="name each run once",
+                )
+            arms[name][run.seed] = run
+    return arms
+
+
+def _flat(run: Run) -> dict[str, Any]:
+    """Settings, and what identifies the inputs wherever they are."""
+    paths = {"shards", "model", "weight_table"}
+    settings = {n: v for n, v in run.settings.items() if n not in paths}
+    return settings | {n: run.identity[n] for n in ("shards", "model", "weight_table")}
+
+
+def _differing(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    flat = [_flat(run) for run in runs]
+    names = sorted({name for settings in flat for name in settings})
+    return {
+        name: {run.path: s.get(name) for run, s in zip(runs, flat, strict=True)}
+        for name in names
+        if name != "out" and any(s.get(name) != flat[0].get(name) for s in flat)
+    }
+
+
+def _pair(run: Run, baseline: Run) -> Pair:
+    common = sorted(run.steps.keys() & baseline.steps.keys())
+    different = (s for s in common if run.steps[s]["digest"] != baseline.steps[s]["digest"])
+    return Pair(
+        run=run.path,
+        baseline=baseline.path,
+        seed=run.seed,
+        steps=len(common),
+        first_difference=next(different, None),
+    )
+
+
+def _losses(baseline: dict[int, Run], others: dict[str, dict[int, Run]]) -> list[Losses]:
+    everyone = [*baseline.values(), *(run for runs in others.values() for run in runs.values())]
+    found: list[Losses] = []
+    for name in baseline[next(iter(baseline))].evals:
+        steps = set.intersection(*(set(run.evals.get(name, {})) for run in everyone))
+        if steps:
+            step = max(steps)
+            records = {run.path: run.evals[name][step] for run in everyone}
+            found.append(_table(name, step, records, baseline, others))
+    common = sorted(set.intersection(*(set(run.steps) for run in everyone)))
+    if common:
+        last = common[-max(1, len(common) // 10) :]
+        records = {run.path: _added(run.steps[step] for step in last) for run in everyone}
+        span = f"step {last[0]}" if len(last) == 1 else f"steps {last[0]} to {last[-1]}"
+        title = f"{TRAINING} of {span}"
+        found.append(_table(title, last[-1], records, baseline, others))
+    return found
+
+
+def _added(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The losses of some steps as one record."""
+    ce: list[float] = []
+    targets: list[int] = []
+    for record in records:
+        counts = record["bucket_targets"]
+        ce = ce or [0.0] * len(counts)
+        targets = targets or [0] * len(counts)
+        for b, (loss, n) in enumerate(zip(record["bucket_loss"], counts, strict=True)):
+            ce[b] += (loss or 0.0) * n
+            targets[b] += n
+    return {
+        "bucket_loss": [c / n if n else None for c, n in zip(ce, targets, strict=True)],
+        "bucket_targets": targets,
+    }
+
+
+def _table(
+    name: str,
+    step: int,
+    records: dict[str, dict[str, Any]],
+    baseline: dict[int, Run],
+    others: dict[str, dict[int, Run]],
+) -> Losses:
+    first = next(iter(baseline.values()))
+    buckets = len(records[first.path]["bucket_targets"])
+    window = records[first.path].get("window", first.buckets[-1]["high"] + 1)
+    tail = first.buckets
+    rows: list[Row] = []
+    for b in (None, *range(buckets)):
+        values = {path: _loss(record, b) for path, record in records.items()}
+        if any(values[run.path] is None for run in baseline.values()):
+            continue
+        deltas = {
+            arm: delta
+            for arm, runs in others.items()
+            if (delta := _delta(runs, baseline, values)) is not None
+        }
+        ours = [values[run.path] or 0.0 for run in baseline.values()]
+        counts = [_targets(records[run.path], b) for run in baseline.values()]
+        rows.append(
+            Row(
+                contexts=None if b is None else _contexts(b, window),
+                in_tail=b is not None and b < len(tail) and tail[b]["in_tail"],
+                targets=round(statistics.mean(counts)),
+                baseline=statistics.mean(ours),
+                arms=deltas,
+            )
+        )
+    return Losses(name=name, step=step, rows=rows)
+
+
+def _targets(record: dict[str, Any], bucket: int | None) -> int:
+    counts = record["bucket_targets"]
+    return sum(counts) if bucket is None else counts[bucket]
+
+
+def _loss(record: dict[str, Any], bucket: int | None) -> float | None:
+    """Of one bucket, or of all together."""
+    if bucket is not None:
+        return record["bucket_loss"][bucket]
+    counts = record["bucket_targets"]
+    ce = sum((x or 0.0) * n for x, n in zip(record["bucket_loss"], counts, strict=True))
+    return ce / sum(counts) if sum(counts) else None
+
+
+def _contexts(bucket: int, window: int) -> tuple[int, int]:
+    """The effective contexts of a bucket: 0 to 7, 8 to 15, 16 to 31, ..."""
+    low = 0 if bucket == 0 else 4 << bucket
+    return low, min((8 << bucket) - 1, window - 1)
+
+
+def _delta(
+    runs: dict[int, Run], baseline: dict[int, Run], values: dict[str, float | None]
+) -> Delta | None:
+    losses = [values[run.path] for run in runs.values()]
+    differences = [
+        ours - theirs
+        for seed, run in runs.items()
+        if seed in baseline
+        and (ours := values[run.path]) is not None
+        and (theirs := values[baseline[seed].path]) is not None
+    ]
+    if not differences:
+        return None
+    n = len(differences)
+    interval = None
+    if n > 1:
+        t = T_95[n - 2] if n - 2 < len(T_95) else 1.96
+        interval = t * statistics.stdev(differences) / math.sqrt(n)
+    return Delta(
+        loss=statistics.mean(loss for loss in losses if loss is not None),
+        delta=statistics.mean(differences),
+        interval=interval,
+    )
+
+
+def _curve(runs: Iterable[Run]) -> list[tuple[int, float]]:
+    runs = list(runs)
+    common = sorted(set.intersection(*(set(run.steps) for run in runs)))
+    curve: list[tuple[int, float]] = []
+    for step in common:
+        losses = [run.steps[step]["unweighted_loss"] for run in runs]
+        if None not in losses:
+            curve.append((step, statistics.mean(losses)))
+    return curve
+
+
+def picture(found: Comparison) -> dict[str, Any]:
+    """A Vega-Lite chart: loss curves, and for each set the differences by effective context."""
+    curves = [
+        {"arm": arm, "step": step, "loss": loss}
+        for arm, points in found.curves.items()
+        for step, loss in points
+    ]
+    charts: list[dict[str, Any]] = [
+        {
+            "title": "Unweighted training loss",
+            "data": {"values": curves},
+            "width": 420,
+            "height": 240,
+            "mark": {"type": "line", "point": len(curves) < 200},
+            "encoding": {
+                "x": {"field": "step", "type": "quantitative", "title": "step"},
+                "y": {
+                    "field": "loss",
+                    "type": "quantitative",
+                    "title": "nats a target",
+                    "scale": {"zero": False},
+                },
+                "color": {"field": "arm", "type": "nominal", "title": "weighting"},
+            },
+        },
+        *(_delta_chart(losses, found.baseline) for losses in found.losses),
+    ]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "hconcat": charts,
+        "config": {"background": "white"},
+    }
+
+
+def _delta_chart(losses: Losses, baseline: str) -> dict[str, Any]:
+    values = [
+        {
+            "contexts": f"{row.contexts[0]:,}-{row.contexts[1]:,}",
+            "arm": arm,
+            "delta": delta.delta,
+            "low": delta.delta - (delta.interval or 0.0),
+            "high": delta.delta + (delta.interval or 0.0),
+        }
+        for row in losses.rows
+        if row.contexts is not None
+        for arm, delta in row.arms.items()
+    ]
+    x = {
+        "field": "contexts",
+        "type": "ordinal",
+        "sort": None,
+        "title": "effective context, tokens",
+        "axis": {"labelAngle": -45},
+    }
+    color = {"field": "arm", "type": "nominal", "title": "weighting"}
+    offset = {"field": "arm", "type": "nominal"}
+    return {
+        "title": f"{losses.name}: loss minus that of {baseline}, step {losses.step:,}",
+        "data": {"values": values},
+        "width": 420,
+        "height": 240,
+        "layer": [
+            {
+                "mark": "bar",
+                "encoding": {
+                    "x": x,
+                    "xOffset": offset,
+                    "y": {"field": "delta", "type": "quantitative", "title": "nats a target"},
+                    "color": color,
+                },
+            },
+            {
+                "mark": "rule",
+                "encoding": {
+                    "x": x,
+                    "xOffset": offset,
+                    "y": {"field": "low", "type": "quantitative"},
+                    "y2": {"field": "high"},
+                },
+            },
+        ],
+    }

@@ -1,0 +1,110 @@
+"""The loss on fixed windows: overall and by effective context, every target counted as 1."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..schemas import shard
+from .config import TrainConfig
+from .data import Batch, ShardDataset
+from .metrics import CE, TARGETS, bucket_losses
+from .order import permuted
+from .shard_set import ShardSet, open_set
+from .world import World
+
+__all__ = ["Ruler", "evaluate", "open_rulers"]
+
+ORDER_SEED = 0
+"""Of the windows that are taken: another seed of the run measures with the same ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruler:
+    """A fixed set of windows.
+
+    Attributes:
+        name: what the log calls it.
+        windows: the validation split they are from.
+        numbers: which of them, in order.
+        micro_batch: windows at a time.
+    """
+
+    name: str
+    windows: ShardDataset
+    numbers: tuple[int, ...]
+    micro_batch: int
+
+    def batches(self, rank: int, world: int) -> Iterator[Batch]:
+        """A rank's micro-batches: the same count on all ranks, as the model's forward needs it."""
+        size = self.micro_batch
+        groups = [self.numbers[i : i + size] for i in range(0, len(self.numbers), size)]
+        for first in range(0, len(groups), world):
+            if first + rank < len(groups):
+                yield self.windows.batch(groups[first + rank])
+            else:
+                yield self.windows.batch(groups[first]).ignored()
+
+
+def open_rulers(config: TrainConfig, shards: ShardSet) -> list[Ruler]:
+    """The sets of `eval`, or the training set's own validation split if it has one.
+
+    Raises:
+        UsageError, IncompleteError, FormatError: as `ShardDataset`.
+    """
+    if not config.eval_every:
+        return []
+    if config.eval is None:
+        own = shards.shards(shard.VALIDATION)
+        return [_ruler(shard.VALIDATION, shards, config, shards.window)] if own else []
+    return [
+        _ruler(name, open_set(Path(path)), config, shards.window)
+        for name, path in config.eval.items()
+    ]
+
+
+def _ruler(name: str, shards: ShardSet, config: TrainConfig, trained: int) -> Ruler:
+    windows = ShardDataset(shards, split=shard.VALIDATION)
+    count = min(len(windows), config.eval_windows)
+    return Ruler(
+        name=name,
+        windows=windows,
+        numbers=tuple(permuted(np.arange(count), len(windows), ORDER_SEED).tolist()),
+        micro_batch=max(1, config.micro_batch * trained // shards.window),
+    )
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, ruler: Ruler, world: World) -> dict[str, Any]:
+    """The log's record of a ruler, without the step."""
+    model.eval()
+    one = torch.ones((), dtype=torch.float64, device=world.device)
+    total: Any = 0
+    for host in ruler.batches(world.rank, world.size):
+        batch = host.to(world.device)
+        _, sums, _ = model(
+            batch.input_ids,
+            batch.position_ids,
+            batch.cu_seqlens,
+            batch.labels,
+            batch.loss_weights,
+            one,
+        )
+        total = total + sums
+    model.train()
+    flat = world.sum(*total.flatten().tolist())
+    sums = np.array(flat).reshape(total.shape)
+    targets = int(sums[TARGETS].sum())
+    return {
+        "name": ruler.name,
+        "window": ruler.windows.window,
+        "windows": len(ruler.numbers),
+        "loss": float(sums[CE].sum() / max(targets, 1)),
+        "targets": targets,
+        "bucket_loss": bucket_losses(sums),
+        "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
+    }

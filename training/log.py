@@ -1,0 +1,161 @@
+"""What a run tells: lines of JSON for programs, a line now and then for a person.
+
+`log.jsonl` has an object a line, each with a `kind`: `start`, `step`, `eval`, `checkpoint`, `end`.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..schemas.errors import FormatError, UsageError
+
+__all__ = ["LOG", "Progress", "RunLog", "read_log", "read_run", "write_run", "write_whole"]
+
+LOG = "log.jsonl"
+RUN = "run.json"
+RUN_FORMAT = "exactcpt run"
+LINE_SECONDS = 1.0
+
+Record = dict[str, Any]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file under its name whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def write_run(folder: Path, recorded: Record) -> None:
+    """Writes what there is to know of a run beside its log."""
+    run = {"format": RUN_FORMAT, "format_version": 1, **recorded}
+    write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_run(folder: Path) -> Record:
+    """What `write_run` has written.
+
+    Raises:
+        FormatError: the folder is no run.
+    """
+    try:
+        recorded = json.loads((folder / RUN).read_bytes())
+    except (OSError, ValueError):
+        recorded = {}
+    if recorded.get("format") != RUN_FORMAT:
+        raise FormatError(
+            "this is no run",
+            where=str(folder),
+            expected=f"a folder with {RUN}, as exactcpt train makes it",
+        )
+    return recorded
+
+
+def read_log(run: Path) -> list[Record]:
+    """The records of a run; a line that a killed run has not finished is left out."""
+    try:
+        lines = (run / LOG).read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    records: list[Record] = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+class RunLog:
+    """Writes the log, and TensorBoard's files if they are wanted.
+
+    A run that goes on from a checkpoint repeats the steps after it: their old lines are removed.
+
+    Args:
+        run: the run's folder.
+        step: the last step that counts.
+        tensorboard: whether to write its files too.
+
+    Raises:
+        UsageError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
+        self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
+        kept = [record for record in read_log(run) if step and record.get("step", 0) <= step]
+        write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
+        self._file = (run / LOG).open("a", encoding="utf-8")
+
+    def write(self, kind: str, record: Record) -> None:
+        """Adds a line."""
+        record = {"kind": kind, **record}
+        self._file.write(_line(record))
+        self._file.flush()
+        if self._board is not None:
+            prefix = f"{kind}/{record['name']}" if "name" in record else kind
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "TensorBoard is not installed", fix="pip install 'exactcpt[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+class Progress:
+    """Says how training goes, at most once a second."""
+
+    def __init__(self, say: Callable[[str], None], steps: int) -> None:
+        self._say, self._steps = say, steps
+        self._said = 0.0
+
+    def step(self, record: Record) -> None:
+        """A line for a step."""
+        now = time.monotonic()
+        if now - self._said < LINE_SECONDS and record["step"] != self._steps:
+            return
+        self._said = now
+        used = "" if record["mfu"] is None else f"  MFU {record['mfu']:.1%}"
+        clipped = " clipped" if record["clipped"] else ""
+        self._say(
+            f"step {record['step']:,} of {self._steps:,}  loss {record['loss']:.4f}"
+            f"  unweighted {record['unweighted_loss'] or 0:.4f}"
+            f"  gradient {record['gradient_norm']:.3g}{clipped}"
+            f"  lr {record['learning_rate']:.3g}"
+            f"  {record['tokens_per_second']:,.0f} tokens/s{used}"
+        )
+
+    def evaluation(self, record: Record) -> None:
+        """A line for an evaluation."""
+        self._say(
+            f"step {record['step']:,}  {record['name']}: loss {record['loss']:.4f}"
+            f" over {record['targets']:,} targets"
+        )

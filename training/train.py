@@ -1,0 +1,515 @@
+"""Continued pretraining on weighted windows, from start or checkpoint to the last step.
+
+    world        the ranks
+    inputs       shards, order, weights of targets; all that can be refused is refused here
+    model        from a Hugging Face folder, sharded over the ranks
+    step         the next global_batch windows: one denominator, micro-batches, clip, AdamW
+    look         now and then: the figures of the last steps come to the host, are checked, logged
+    checkpoint   model, optimizer, and how many windows were taken: all that a run goes on from
+
+SIGTERM stops a run between two steps: the ranks agree on it, and what is done is checkpointed.
+"""
+
+import math
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import torch
+import transformers
+from torch.utils.data import DataLoader
+
+from ..schemas import shard
+from ..schemas.errors import ExactcptError, UsageError
+from ..schemas.weights import parse_table
+from . import attention
+from .agreement import check_agreement, model_fingerprint
+from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
+from .config import TrainConfig
+from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
+from .evaluation import Ruler, evaluate, open_rulers
+from .export import export_model
+from .log import RUN, Progress, RunLog, write_run
+from .metrics import Flops, LocalStep, found_not_finite, step_record
+from .model import TrainModel, build, parallelize
+from .optim import clip, learning_rate, make_optimizer
+from .shard_set import ShardSet, open_set
+from .weighting import make_weighting
+from .world import World, joined
+
+__all__ = ["Outcome", "train"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        finished: whether it took its last step; otherwise SIGTERM stopped it.
+        step: the last step taken.
+        steps: of the whole run.
+        checkpoint: the newest.
+        is_first: whether this is the rank that speaks for all.
+    """
+
+    finished: bool
+    step: int
+    steps: int
+    checkpoint: Path
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is: `step` optimizer steps and `windows` windows of its order are done."""
+
+    step: int = 0
+    windows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run trains and measures with, and what identifies it."""
+
+    shards: ShardSet
+    windows: ShardDataset
+    rulers: list[Ruler]
+    identity: dict[str, Any]
+
+    @property
+    def tail(self) -> list[bool]:
+        """Of each bucket, whether it is in the tail."""
+        return [row["in_tail"] for row in self.shards.buckets]
+
+    @property
+    def longest_window(self) -> int:
+        """Of training and measuring, in tokens."""
+        return max([self.shards.window, *(ruler.windows.window for ruler in self.rulers)])
+
+
+def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
+    """Trains to the end, or until SIGTERM; goes on from the newest checkpoint of the run.
+
+    Args:
+        config: the run. On several ranks, torchrun starts this in each.
+        say: takes a line for a person; called on the first rank alone.
+
+    Raises:
+        UsageError, FormatError, IncompleteError: something is missing or does not fit together.
+        ExactcptError: a loss or gradient is not finite.
+    """
+    with joined(config.device) as world, _termination() as terminated:
+        if not world.is_first:
+            say = _silent
+        inputs = world.together(lambda: _open(config, world))
+        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
+        newest = world.together(lambda: _newest(config, inputs.identity))
+        model = world.together(lambda: _build(config, inputs, world))
+        parallelize(
+            model.to(world.device),
+            world.mesh(),
+            dtype=DTYPES[config.precision],
+            checkpointing=config.checkpoint_activations,
+            compiled=config.compile,
+        )
+        optimizer = make_optimizer(model, config)
+        start = Position()
+        if newest is not None:
+            meta = read_meta(newest)
+            checkpoints.load(newest, model, optimizer)
+            start = Position(step=meta["step"], windows=meta["windows"])
+            say(f"goes on after step {start.step:,}, from {newest}")
+        elif config.init_from is not None:
+            _load_weights(Path(config.init_from), model)
+        steps = world.together(lambda: _planned_steps(config, start, inputs.windows))
+        log = None
+        if world.is_first:
+            _record_run(config, inputs, world)
+            log = RunLog(Path(config.out), step=start.step, tensorboard=config.tensorboard)
+        loop = _Loop(
+            config=config,
+            world=world,
+            inputs=inputs,
+            model=model,
+            optimizer=optimizer,
+            checkpoints=checkpoints,
+            log=log,
+            progress=Progress(say, steps),
+            steps=steps,
+            terminated=terminated,
+        )
+        try:
+            return loop.run(start)
+        finally:
+            if log is not None:
+                log.close()
+
+
+class _Loop:
+    """Takes the steps of a run; see the module."""
+
+    def __init__(
+        self,
+        *,
+        config: TrainConfig,
+        world: World,
+        inputs: Inputs,
+        model: TrainModel,
+        optimizer: torch.optim.Optimizer,
+        checkpoints: CheckpointManager,
+        log: RunLog | None,
+        progress: Progress,
+        steps: int,
+        terminated: Callable[[], bool],
+    ) -> None:
+        self.config, self.world, self.inputs = config, world, inputs
+        self.model, self.optimizer, self.checkpoints = model, optimizer, checkpoints
+        self.log, self.progress = log, progress
+        self.steps, self.terminated = steps, terminated
+        self.flops = Flops.of(model, world.device, world.size, config)
+        self.pending: list[LocalStep] = []
+        self.saved: Position | None = None
+
+    def run(self, at: Position) -> Outcome:
+        """Takes all steps after a position."""
+        config = self.config
+        self._write("start", {"step": at.step, "world": self.world.size, "steps": self.steps})
+        if at.step == 0:
+            self._evaluate(at)
+        else:
+            self.saved = at
+        batches = self._batches(at)
+        stopped = False
+        self.looked = time.monotonic()
+        while at.step < self.steps:
+            micro_batches = list(islice(batches, self._accumulation))
+            targets, sum_w, stop = self.world.sum(
+                sum(batch.targets for batch in micro_batches),
+                sum(batch.sum_w for batch in micro_batches),
+                self.terminated(),
+            )
+            if stop:
+                stopped = True
+                break
+            at = Position(at.step + 1, at.windows + config.global_batch)
+            denominator = targets if config.denominator == "targets" else sum_w
+            self.pending.append(self._step(at.step, micro_batches, denominator or 1.0))
+            evaluates = _is_due(at.step, config.eval_every) or at.step == self.steps
+            saves = _is_due(at.step, config.save_every)
+            exports = _is_due(at.step, config.export_every)
+            if _is_due(at.step, config.log_every) or evaluates or saves or exports:
+                self._look()
+            if evaluates:
+                self._evaluate(at)
+            if saves:
+                self._save(at, wait=False)
+            if exports:
+                self._export(at)
+        self._look()
+        self._save(at, wait=True)
+        self._write("end", {"step": at.step, "status": "stopped" if stopped else "finished"})
+        newest = self.checkpoints.latest()
+        assert newest is not None
+        return Outcome(not stopped, at.step, self.steps, newest, self.world.is_first)
+
+    @property
+    def _accumulation(self) -> int:
+        return self.config.global_batch // (self.world.size * self.config.micro_batch)
+
+    def _batches(self, at: Position) -> Iterator[Batch]:
+        config, windows = self.config, self.inputs.windows
+        order = MicroBatchOrder(
+            n=len(windows),
+            seed=config.seed,
+            consumed=at.windows,
+            steps=self.steps - at.step,
+            global_batch=config.global_batch,
+            micro_batch=config.micro_batch,
+            rank=self.world.rank,
+            world=self.world.size,
+        )
+        loader = DataLoader(
+            MicroBatches(windows),
+            batch_size=None,
+            sampler=order,
+            num_workers=config.loader_workers,
+            # A fork would copy the threads' locks of gloo and CUDA.
+            multiprocessing_context="forkserver" if config.loader_workers else None,
+            pin_memory=self.world.device.type == "cuda",
+        )
+        return iter(loader)
+
+    def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep:
+        device = self.world.device
+        divisor = torch.tensor(denominator, dtype=torch.float64, device=device)
+        sums: list[torch.Tensor] = []
+        per_window: list[torch.Tensor] = []
+        for host in micro_batches:
+            batch = host.to(device)
+            loss, by_bucket, by_window = self.model(
+                batch.input_ids,
+                batch.position_ids,
+                batch.cu_seqlens,
+                batch.labels,
+                batch.loss_weights,
+                divisor,
+            )
+            loss.backward()
+            sums.append(by_bucket)
+            per_window.append(by_window)
+        norm = clip(self.model.parameters(), self.config.clip_norm)
+        rate = learning_rate(step, self.steps, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return LocalStep(
+            step=step,
+            sums=torch.stack(sums).sum(0),
+            per_window=torch.cat(per_window),
+            gradient_norm=norm,
+            windows=tuple(w for batch in micro_batches for w in batch.windows),
+            digests=tuple(d for batch in micro_batches for d in batch.digests),
+            tokens=sum(batch.tokens for batch in micro_batches),
+            visible=sum(batch.visible for batch in micro_batches),
+            denominator=denominator,
+            learning_rate=rate,
+        )
+
+    def _look(self) -> None:
+        """Brings the figures of the steps since the last look to the log; refuses bad ones."""
+        if not self.pending:
+            return
+        gathered = self.world.gather([step.share() for step in self.pending])
+        self.pending.clear()
+        now = time.monotonic()
+        seconds, self.looked = now - self.looked, now
+        tokens = sum(share.tokens for rank in gathered for share in rank)
+        visible = sum(share.visible for rank in gathered for share in rank)
+        speed = {
+            "tokens_per_second": tokens / seconds,
+            "mfu": self.flops.used(tokens, visible, seconds),
+        }
+        for shares in zip(*gathered, strict=True):
+            error = found_not_finite(shares, self.inputs.windows.where)
+            if error is not None:
+                self._fail(error)
+            record = step_record(shares, self.inputs.tail, self.config.clip_norm) | speed
+            self._write("step", record)
+            if self.log is not None:
+                self.progress.step(record)
+
+    def _fail(self, error: ExactcptError) -> NoReturn:
+        """Ends the run on all ranks with an error that all have found."""
+        self.checkpoints.wait()
+        newest = self.checkpoints.latest()
+        error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
+        error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
+        self.world.fail(error)
+
+    def _evaluate(self, at: Position) -> None:
+        began = time.monotonic()
+        for ruler in self.inputs.rulers:
+            record = {"step": at.step, **evaluate(self.model, ruler, self.world)}
+            if not math.isfinite(record["loss"]):
+                self._fail(
+                    ExactcptError(
+                        f"the loss on {ruler.name} is not finite after step {at.step}",
+                        where=str(ruler.windows.shards.root),
+                    )
+                )
+            self._write("eval", record)
+            self.progress.evaluation(record)
+        self.looked = getattr(self, "looked", began) + time.monotonic() - began
+
+    def _save(self, at: Position, *, wait: bool) -> None:
+        if self.saved != at:
+            began = time.monotonic()
+            meta = {
+                "step": at.step,
+                "windows": at.windows,
+                "identity": self.inputs.identity,
+                "settings": self.config.recorded(),
+            }
+            self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
+            self.saved = at
+            self._write("checkpoint", {"step": at.step, "windows": at.windows})
+            self.looked += time.monotonic() - began
+        if wait:
+            self.checkpoints.wait()
+
+    def _export(self, at: Position) -> None:
+        out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
+        export_model(self.model, Path(self.config.model), out)
+
+    def _write(self, kind: str, record: dict[str, Any]) -> None:
+        if self.log is not None:
+            self.log.write(kind, record)
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _silent(_: str) -> None:
+    """Other ranks than the first say nothing."""
+
+
+@contextmanager
+def _termination() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come, instead of being ended by it."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _open(config: TrainConfig, world: World) -> Inputs:
+    """Opens and checks everything a run reads."""
+    config.check_world(world.size)
+    shards = open_set(config.shards)
+    model = Path(config.model)
+    check_agreement(shards, model)
+    rulers = open_rulers(config, shards)
+    others = {r.windows.shards.fingerprint: r.windows.shards for r in rulers}
+    others.pop(shards.fingerprint, None)
+    for other in others.values():
+        check_agreement(other, model)
+    if config.check_shards == "checksums":
+        for each in (shards, *others.values()):
+            each.check_contents(world.rank, world.size)
+    table = _weight_table(config, shards.window)
+    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
+    return Inputs(
+        shards=shards,
+        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
+        rulers=rulers,
+        identity={
+            "shards": shards.fingerprint,
+            "seed": config.seed,
+            "weighting": config.weighting,
+            "weight_table": table,
+            "denominator": config.denominator,
+            "model": model_fingerprint(model),
+            "rope_theta": config.rope_theta,
+            "yarn_factor": config.yarn_factor,
+        },
+    )
+
+
+def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
+    if config.weight_table is None:
+        return None
+    try:
+        data = Path(config.weight_table).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the weight table: {error.strerror}", where=config.weight_table
+        ) from None
+    return parse_table(data, config.weight_table, window)
+
+
+def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
+    """The checkpoint to go on from, if it is one of this run.
+
+    Raises:
+        UsageError: the folder is of another run, or of none.
+    """
+    out = Path(config.out)
+    newest = newest_checkpoint(out)
+    if newest is None:
+        if out.is_dir() and any(out.iterdir()) and not (out / RUN).exists():
+            raise UsageError(
+                "the run's folder has something else in it",
+                where=config.out,
+                fix="name an empty or a new folder",
+            )
+        return None
+    before = read_meta(newest)["identity"]
+    changed = [
+        f"{name}: {before.get(name)} before, {identity.get(name)} now"
+        for name in sorted(before.keys() | identity.keys())
+        if before.get(name) != identity.get(name)
+    ]
+    if changed:
+        raise UsageError(
+            "the run cannot go on with other inputs:\n    " + "\n    ".join(changed),
+            where=str(newest),
+            fix="give what it was begun with, or another --out",
+        )
+    return newest
+
+
+def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
+    transformers.utils.logging.disable_progress_bar()
+    chosen = config.attention
+    model = build(
+        Path(config.model),
+        window=inputs.longest_window,
+        backend=attention.default_backend(world.device.type) if chosen == "auto" else chosen,
+        rope_theta=config.rope_theta,
+        yarn_factor=config.yarn_factor,
+    )
+    return model.double() if config.precision == "fp64" else model
+
+
+def _load_weights(run: Path, model: TrainModel) -> None:
+    newest = newest_checkpoint(run)
+    if newest is None:
+        raise UsageError(
+            "there is no checkpoint to take weights from",
+            where=str(run),
+            expected="the folder of an earlier run; a Hugging Face folder goes to --model",
+        )
+    CheckpointManager(run, keep=1).load(newest, model, None)
+
+
+def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
+    """Steps of the whole run."""
+    if config.steps is not None:
+        return config.steps
+    in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
+    steps = at.step + max(0, in_all - at.windows) // config.global_batch
+    if not steps:
+        raise UsageError(
+            f"the run has {in_all:,} windows, and a step takes {config.global_batch:,}",
+            fix="give --steps or a smaller --global-batch; epochs follow each other by themselves",
+        )
+    return steps
+
+
+def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
+    """Writes what `compare` and people need to know of a run."""
+    run = {
+        "settings": config.recorded(),
+        "identity": inputs.identity,
+        "world": world.size,
+        "device": str(world.device.type),
+        "window": inputs.shards.window,
+        "longest_window": inputs.longest_window,
+        "buckets": [
+            {name: row[name] for name in ("low", "high", "in_tail", "weight")}
+            for row in inputs.shards.buckets
+        ],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("exactcpt", "torch", "transformers")},
+        },
+    }
+    write_run(Path(config.out), run)
