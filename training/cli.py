@@ -139,7 +139,7 @@ def train(**flags: Any) -> None:
             "status": "finished" if outcome.finished else "stopped",
             "step": outcome.step,
             "steps": outcome.steps,
-            "checkpoint": str(outcome.checkpoint),
+            "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
             "last": last,
         }
         click.echo(json.dumps(summary))
