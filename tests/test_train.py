@@ -19,7 +19,7 @@ from exactcpt.training import log
 from exactcpt.training.checkpoint import complete_checkpoints
 from exactcpt.training.log import read_log
 from exactcpt.training.model import TrainModel
-from exactcpt.training.train import train
+from exactcpt.training.train import attention_for, train
 
 SHARD = "train/shard-00000-of-00002.arrow"
 
@@ -351,3 +351,16 @@ def test_a_table_that_is_not_there(made, tmp_path):
     table = {"weighting": "table", "weight_table": str(tmp_path / "none.json")}
     with pytest.raises(UsageError, match="cannot read the weight table: No such file"):
         run(made, tmp_path / "run", **table)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "chosen"),
+    [
+        ("cpu", "bf16", "exact"),
+        ("cuda", "bf16", "varlen"),
+        ("cuda", "fp32", "flex"),
+        ("cuda", "fp64", "exact"),
+    ],
+)
+def test_the_fastest_attention_that_can_train(made, tmp_path, device, precision, chosen):
+    assert attention_for(config(made, tmp_path, precision=precision), device) == chosen

@@ -31,7 +31,6 @@ from torch.utils.data import DataLoader
 from ..schemas import shard
 from ..schemas.errors import ExactcptError, UsageError
 from ..schemas.weights import parse_table
-from . import attention
 from .agreement import check_agreement, model_fingerprint
 from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
@@ -46,7 +45,7 @@ from .shard_set import ShardSet, open_set
 from .weighting import make_weighting
 from .world import World, joined
 
-__all__ = ["Outcome", "train"]
+__all__ = ["Outcome", "attention_for", "train"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -462,15 +461,32 @@ def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
 
 def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
     transformers.utils.logging.disable_progress_bar()
-    chosen = config.attention
     model = build(
         Path(config.model),
         window=inputs.longest_window,
-        backend=attention.default_backend(world.device.type) if chosen == "auto" else chosen,
+        backend=attention_for(config, world.device.type),
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
     )
     return model.double() if config.precision == "fp64" else model
+
+
+def attention_for(config: TrainConfig, device: str) -> str:
+    """The backend that is asked for, if it can train here, or the best one that can."""
+    can = ["exact"]
+    if device == "cuda" and config.precision != "fp64":
+        can.append("flex")
+    if device == "cuda" and config.precision == "bf16":
+        can.append("varlen")
+    if config.attention == "auto":
+        return can[-1]
+    if config.attention not in can:
+        raise UsageError(
+            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
+            expected=" or ".join(can),
+            fix="leave --attention away",
+        )
+    return config.attention
 
 
 def _earlier(config: TrainConfig) -> Path | None:
