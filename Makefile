@@ -36,6 +36,10 @@ demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogra
 		--source proposals=tests/data/proposals.jsonl \
 		--tokenizer tests/data/tokenizer.json --window 4096 --out $(DEMO)
 	@printf '%s\n' '' 'What next:' \
+		'  $(BIN)/exactcpt show $(DEMO)' \
+		'      a window as a person reads it: documents, effective contexts, weights' \
+		'  $(BIN)/exactcpt inspect $(DEMO).store --window 4096,16384 --packing concat,best_fit' \
+		'      where the loss would fall with other windows; --html FILE makes a page of it' \
 		'  $(BIN)/exactcpt verify $(DEMO)' \
 		'      checks every claim of the shards' \
 		'  $(BIN)/exactcpt pack $(DEMO).store --window 8192 --out $(DEMO)-8192' \

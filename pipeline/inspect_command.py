@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from .inspect_tables import print_inspection
 from .inspection import WEIGHING, Subject, inspect_shards, inspect_store, to_json
 from .places import file_to_write
 from .recognize import open_finished
+from .reweigh import settings_with
 from .storage import Folder
 
 __all__ = ["run_inspect"]
@@ -38,6 +40,8 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
     else:
         subjects = [_inspect(path, flags) for path in _paths(flags)]
     found = to_json(subjects)
+    if places:
+        _refuse_given_weights(found)
     for kind, (folder, name) in places.items():
         folder.write(name, REPORTS[kind](found).encode())
     if flags["as_json"]:
@@ -116,6 +120,17 @@ def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
     }
 
 
+def _refuse_given_weights(found: Mapping[str, Any]) -> None:
+    """A report's sliders move the parameters of the formula, which given weights have none of."""
+    for subject in found["subjects"]:
+        if any("table" in row["settings"] for row in subject["rows"]):
+            raise UsageError(
+                "the weights of these shards were given, not computed: a report cannot vary them",
+                where=subject["path"],
+                fix="add --alpha to see the formula instead, or leave out --html and --svg",
+            )
+
+
 def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
     folder = Folder(path.rstrip("/") or "/")
     kind, manifest = open_finished(folder)
@@ -125,10 +140,10 @@ def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
         )
     store = _store_of(folder)
     _refuse_packing(flags, store)
-    own = {name: manifest["settings"][name] for name in PackConfig.__dataclass_fields__}
     weighings = list(_combinations(flags, WEIGHING))
     for weighing in weighings:
-        _config({**own, **weighing}, weighing)
+        with _naming(weighing):
+            settings_with(manifest["settings"], weighing)
     return inspect_shards(folder, path, manifest, weighings, store)
 
 
@@ -169,8 +184,15 @@ def _configs(flags: Mapping[str, Any], mixing: Mapping[str, Any]) -> list[PackCo
 
 
 def _config(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> PackConfig:
-    try:
+    with _naming(asked):
         return PackConfig(**settings)
+
+
+@contextmanager
+def _naming(asked: Mapping[str, Any]) -> Iterator[None]:
+    """Wrong usage is told with the flags of the combination that it is about."""
+    try:
+        yield
     except UsageError as error:
         flags = [f"{_flag(name)} {value}" for name, value in asked.items()]
         where = " ".join(flags) or None

@@ -99,6 +99,8 @@ def _value(value: Any) -> str:
         return ", ".join(mixed) or "-"
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
     return (
         f"{value:,}"
         if isinstance(value, int)
@@ -471,7 +473,7 @@ def _tail_lines(row: Row) -> list[str]:
         f"* tail, from {tau:,} on: {_tail(row, 'share'):.2%} of the targets, "
         f"{_tail(row, 'mass_after'):.2%} of the weighted loss mass",
         f"budget: mean extra weight of the tail's targets {budget['spent']:.4f}, "
-        f"asked for {budget['asked']:g}",
+        + ("with given weights" if budget["asked"] is None else f"asked for {budget['asked']:g}"),
     ]
 
 

@@ -23,6 +23,7 @@ from .config import PackConfig
 from .exact import Exact
 from .occurrences import index_reader, longest_document, training_groups
 from .pack_job import pack_settings, pack_task, store_parts
+from .reweigh import settings_with, table_for
 from .selection_units import PackTask
 from .storage import Folder, open_input
 from .whatif import (
@@ -30,7 +31,7 @@ from .whatif import (
     Exposure,
     SourceExposure,
     Weighting,
-    weigh,
+    weigh_by,
     windows_by_largest_context,
 )
 
@@ -175,12 +176,13 @@ def inspect_shards(
     exposure = _packed_exposure(shards, manifest, longest)
 
     def row(weighing: Mapping[str, Any]) -> Row:
-        settings = {**own, **weighing}
-        command = (
-            pack_command(store or "STORE", settings)
-            if settings == own
-            else reweigh_command(path, settings)
-        )
+        settings = settings_with(own, weighing)
+        if "table" in settings:
+            command = shlex.join(["exactcpt", "reweigh", path, "--table", "FILE", "--out", "OUT"])
+        elif settings == own:
+            command = pack_command(store or "STORE", settings)
+        else:
+            command = reweigh_command(path, settings)
         return _row(settings, exposure, command)
 
     return Subject(
@@ -284,7 +286,9 @@ def _row(settings: Settings, exposure: Exposure, command: str) -> Row:
     return Row(
         settings=settings,
         exposure=exposure,
-        weighting=weigh(exposure, exact_of(settings)),
+        weighting=weigh_by(
+            table_for(exposure.histogram.tolist(), settings), exposure, settings["tau"]
+        ),
         command=command,
     )
 

@@ -107,11 +107,16 @@ def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:
     hashes, numbers = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for part in task.parts:
         mine = read(part).hashes
-        rows = np.flatnonzero(np.isin(hash_prefixes(mine), shared))
+        rows = np.flatnonzero(_is_among(hash_prefixes(mine), shared))
         hashes.append(mine.view(np.uint64).reshape(-1, 2)[rows])
         numbers.append(part.first_document + rows)
     repeated[np.concatenate(numbers)[is_repeated(np.concatenate(hashes))]] = True
     return repeated
+
+
+def _is_among(values: NDArray[np.uint64], rising: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    at = np.searchsorted(rising, values)
+    return rising[np.minimum(at, len(rising) - 1)] == values if len(rising) else at < 0
 
 
 def _mixed_quotas(

@@ -33,7 +33,7 @@ from .storage import Folder, open_input
 from .summary import summary_of
 from .summary import weight_table as table_of
 
-__all__ = ["Change", "reweigh", "reweighed", "run_reweigh"]
+__all__ = ["Change", "reweigh", "reweighed", "run_reweigh", "settings_with", "table_for"]
 
 PARAMETERS = ("alpha", "gamma", "epsilon", "max_weight")
 TOKENIZER = "tokenizer.json"
@@ -48,9 +48,9 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
     Raises:
         UsageError: a parameter is out of its range.
     """
-    settings = _settings(manifest["settings"], change)
+    settings = settings_with(manifest["settings"], change)
     counts: list[int] = manifest["splits"][TRAIN]["histogram"]
-    table = _table(counts, settings)
+    table = table_for(counts, settings)
     ours = set(warnings_of(manifest))
     new: Manifest = {
         **manifest,
@@ -66,7 +66,12 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
     return {**new, "warnings": [*kept, *warnings_of(new)]}
 
 
-def _settings(old: Mapping[str, Any], change: Change) -> dict[str, Any]:
+def settings_with(old: Mapping[str, Any], change: Change) -> dict[str, Any]:
+    """A shard set's settings with other weights; what a given table lacks has its default.
+
+    Raises:
+        UsageError: a parameter is out of its range.
+    """
     tau = old["tau"] if change.get("tau") is None else change["tau"]
     if "table" in change or ("table" in old and not any(name in change for name in PARAMETERS)):
         PackConfig(window=old["window"], tau=tau)
@@ -79,7 +84,8 @@ def _settings(old: Mapping[str, Any], change: Change) -> dict[str, Any]:
     return {**plain, "tau": tau, **{name: getattr(config, name) for name in PARAMETERS}}
 
 
-def _table(counts: Sequence[int], settings: Mapping[str, Any]) -> WeightTable:
+def table_for(counts: Sequence[int], settings: Mapping[str, Any]) -> WeightTable:
+    """The weight table of a histogram under a shard set's settings."""
     window, tau = settings["window"], settings["tau"]
     if "table" in settings:
         return given_table(counts, window, tau, settings["table"])

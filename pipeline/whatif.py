@@ -328,9 +328,14 @@ class Weighting:
 
 def weigh(exposure: Exposure, exact: Exact) -> Weighting:
     """Weighs an exposure; costs nothing, whatever the size of the corpus."""
+    table = weight_table(exposure.histogram.tolist(), exposure.window, exact)
+    return weigh_by(table, exposure, exact.tau)
+
+
+def weigh_by(table: WeightTable, exposure: Exposure, tau: int) -> Weighting:
+    """Weighs an exposure with a weight table of its own histogram, whose tail begins at tau."""
     counts = exposure.histogram
     targets = int(counts.sum())
-    table = weight_table(counts.tolist(), exposure.window, exact)
     weights = np.array(table.weights)
     tail = np.array([row.in_tail for row in table.rows])
     mass = counts * weights
@@ -347,7 +352,7 @@ def weigh(exposure: Exposure, exact: Exact) -> Weighting:
 
     return Weighting(
         table=table,
-        tail_windows=exposure.tail_windows(exact.tau),
+        tail_windows=exposure.tail_windows(tau),
         largest_weight=float(max(weights[counts > 0], default=1.0)),
         mean_weight=total / targets if targets else None,
         effective_sample_size=(

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -10,7 +9,18 @@ from typing import Any
 
 import jsonschema
 import pytest
-from harness import DATA, bundled, done, manifest, run, source, windows
+from harness import (
+    DATA,
+    TOKENIZER,
+    bundled,
+    bundled_records,
+    done,
+    manifest,
+    run,
+    source,
+    windows,
+    write_jsonl,
+)
 from oracles import bucket_by_search
 
 SOURCES = ("novels", "jargon", "poems", "again")
@@ -25,24 +35,25 @@ CASES = {
     "epochs": ["--epochs", "novels=2.5", "--epochs", "poems=0.3", *SEVERAL_GROUPS],
     "shares": ["--share", "poems=0.4", "--token-budget", "300k", "--packing", "best_fit"],
     "all at once": [
-        *("--dedup", "exact", "--epochs", "poems=1.5", "--epochs", "jargon=0", *SEVERAL_GROUPS),
+        *("--dedup", "exact", *SEVERAL_GROUPS),
+        *("--epochs", "poems=1.5", "--epochs", "jargon=0", "--epochs", "again=0.4"),
         *("--validation-fraction", "0.2", "--seed", "3", "--window", "4096", "--tau", "700"),
         *("--alpha", "0.4", "--gamma", "1.5", "--epsilon", "0.001", "--max-weight", "1.6"),
     ],
     "a tiny window": ["--window", "9", "--tau", "0"],
     "an empty tail": ["--window", "1M", "--tau", "500k"],
-    "nothing to train on": [
-        f"--epochs={name}=0" for name in ("novels", "jargon", "poems", "again")
-    ],
+    "nothing to train on": [f"--epochs={name}=0" for name in SOURCES],
 }
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small parts of several sources; one source has the documents of another."""
+    """Small parts of several sources; of one, every other document is another one's, too."""
     folder = tmp_path_factory.mktemp("inspected") / "corpus.store"
     sources = [flag for flag in bundled() if "proposals" not in flag]
-    again = source("again", shutil.copy(DATA / "poems.jsonl", folder.parent))
+    texts = [poem["text"] for poem in bundled_records("poems")]
+    records = [{"id": str(i), "text": t if i % 2 else t + "!"} for i, t in enumerate(texts)]
+    again = source("again", write_jsonl(folder.parent / "again.jsonl", records))
     done("tokenize", *sources, *again, "--split-bytes", "20k", "--out", folder, "--quiet")
     return folder
 
@@ -186,3 +197,51 @@ def test_an_inspection_writes_nothing(store: Path, packed: Any):
     inspected(store, packed())
     done("inspect", store, "--dedup", "exact", "--epochs", "poems=0.5")
     assert {path: path.stat().st_mtime_ns for path in store.parent.rglob("*")} == before
+
+
+# Given weights
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard set whose weights were given: 1, 2, ... by bucket."""
+    folder = tmp_path_factory.mktemp("given")
+    flags = [*source("poems", DATA / "poems.jsonl"), "--window", 64]
+    done("prepare", *flags, "--tokenizer", TOKENIZER, "--out", folder / "set")
+    buckets = [
+        {"bucket": b, "low": low, "high": high, "weight": float(b + 1)}
+        for b, (low, high) in enumerate([(0, 7), (8, 15), (16, 31), (32, 63)])
+    ]
+    head = {"format": "exactcpt weight table", "format_version": 1, "window": 64, "settings": None}
+    (folder / "table.json").write_text(json.dumps({**head, "buckets": buckets}))
+    done("reweigh", folder / "set", "--table", folder / "table.json", "--out", folder / "given")
+    return folder
+
+
+def test_given_weights_are_inspected_as_they_are(given):
+    outcome = done("inspect", given / "given", "--json")
+    (row,) = outcome.json["subjects"][0]["rows"]
+    assert [bucket["weight"] for bucket in row["buckets"]] == [1, 2, 3, 4]
+    assert row["settings"]["table"] == [1, 2, 3, 4] and row["settings"]["alpha"] is None
+    counts = [bucket["targets"] for bucket in row["buckets"]]
+    mass = sum(c * w for c, w in zip(counts, [1, 2, 3, 4], strict=True))
+    assert row["mean_weight"] == pytest.approx(mass / sum(counts))
+    tail = counts[2] + counts[3]
+    assert row["budget"]["asked"] is None
+    assert row["budget"]["spent"] == pytest.approx((2 * counts[2] + 3 * counts[3]) / tail)
+    assert f"reweigh {given / 'given'} --table FILE" in row["command"]
+    assert "with given weights" in done("inspect", given / "given").out
+    assert "table" in done("inspect", given / "given", given / "set").out
+
+
+def test_the_formula_instead_of_given_weights(given):
+    other = done("inspect", given / "given", "--alpha", "0.3", "--json").json
+    expected = done("inspect", given / "set", "--alpha", "0.3", "--json").json
+    (found,), (wanted,) = (each["subjects"][0]["rows"] for each in (other, expected))
+    assert found["buckets"] == wanted["buckets"]
+
+
+def test_a_report_cannot_vary_given_weights(given, tmp_path):
+    outcome = run("inspect", given / "given", "--html", tmp_path / "report.html")
+    assert outcome.code == 2 and "were given, not computed" in outcome.err
+    assert not (tmp_path / "report.html").exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import bundled, done, manifest
+from harness import bundled, done, manifest, until
 from hypothesis import given
 from hypothesis import strategies as st
 from inspections import (
@@ -74,10 +74,14 @@ class Opened:
         self.drawn()
 
     def drawn(self) -> None:
-        self.page.wait_for_function(
+        self.wait_for(
             "[...document.querySelectorAll('.chart')].every("
             "chart => !chart.offsetParent || chart.querySelector('svg'))"
         )
+
+    def wait_for(self, expression: str) -> None:
+        """Asks again and again from here: in the page its policy keeps Playwright from it."""
+        assert until(lambda: self.page.evaluate(expression), PATIENCE / 1000), expression
 
     def slide(self, name: str, value: float) -> None:
         self.page.locator(f"[name='{name}-slider']").first.fill(str(value))
@@ -302,11 +306,7 @@ def test_charts_follow(opened):
     shown = opened(small_inspection())
     before = bar_heights(shown)
     shown.enter("alpha", 5)
-    shown.page.wait_for_function(
-        "old => JSON.stringify([...document.querySelectorAll("
-        "\"[data-chart='exposure'] svg .mark-rect path\")].map(b => b.getBBox().height)) !== old",
-        arg=json.dumps(before).replace(" ", ""),
-    )
+    assert until(lambda: bar_heights(shown) != before)
     label = shown.page.locator("[data-chart='exposure']").get_attribute("aria-label")
     assert label == f"Bar chart. {shown.text('answer')} The table Buckets has every bar."
 
@@ -479,11 +479,14 @@ def test_a_sample_says_that_it_is_one(opened):
     subject["kind"] = "sample"
     subject["sample"] = {"fraction": 0.02, "documents": 40, "tokens": 9000, "resamples": 200}
     row = subject["rows"][0]
-    row["intervals"] = {"level": 0.95, "shares": [[0.1, 0.2]] * len(row["buckets"])}
+    shares = [[0.1, 0.2]] * len(row["buckets"])
+    row["intervals"] = {"level": 0.95, "shares": shares, "windows": [20, 1500.5]}
     shown = opened(inspection)
     assert shown.text("sample") == (
-        "All figures are estimates from a sample of 2.0%: 40 documents, 9,000 tokens."
+        "All figures are estimates from a sample of 2.0%: 40 documents, 9,000 tokens. "
+        "Ranges are 95% intervals."
     )
+    assert "20 to 1,501; " in shown.page.locator(".figures").inner_text()
     assert "10.0% to 20.0%" in shown.page.locator("table.buckets tbody tr").first.inner_text()
 
 
@@ -503,7 +506,7 @@ def test_nothing_sticks_out(opened, scheme):
     shown = opened(inspection_of(one, one), viewport=PHONE, color_scheme=scheme)
     for size in (PHONE, LAPTOP, SMALL):
         shown.page.set_viewport_size(size)
-        shown.page.wait_for_function(f"!({WIDER_THAN_THEIR_PLACE})")
+        shown.wait_for(f"!({WIDER_THAN_THEIR_PLACE})")
         assert shown.page.evaluate("document.documentElement.scrollWidth") == size["width"]
     background = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(246, 247, 249)", "dark": "rgb(15, 18, 22)"}[scheme]
@@ -514,9 +517,7 @@ def test_charts_take_their_width_from_the_window(opened):
     chart = shown.page.locator("[data-chart='exposure'] svg")
     wide = chart.bounding_box()
     shown.page.set_viewport_size(PHONE)
-    shown.page.wait_for_function(
-        "document.querySelector(\"[data-chart='exposure'] svg\").clientWidth < 390"
-    )
+    shown.wait_for("document.querySelector(\"[data-chart='exposure'] svg\").clientWidth < 390")
     assert wide is not None
     assert wide["width"] > 600
 
@@ -553,7 +554,7 @@ def test_a_screen_reader_is_told_when_the_slider_rests(opened):
     shown = opened(small_inspection())
     announced = shown.page.locator("[data-text=announcement]")
     assert announced.get_attribute("role") == "status"
-    shown.page.wait_for_function("document.querySelector('[data-text=announcement]').textContent")
+    assert until(announced.inner_text)
     first = announced.inner_text()
     at_once = shown.page.locator("[name='alpha-slider']").evaluate(
         "slider => {"
@@ -563,9 +564,7 @@ def test_a_screen_reader_is_told_when_the_slider_rests(opened):
     )
     assert at_once == first
     assert shown.text("answer") != first
-    shown.page.wait_for_function(
-        "old => document.querySelector('[data-text=announcement]').textContent !== old", arg=first
-    )
+    assert until(lambda: announced.inner_text() != first)
     assert announced.inner_text() == shown.text("answer")
 
 

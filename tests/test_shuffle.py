@@ -69,6 +69,7 @@ def test_golden_purposes():
         "WINDOWS": 2,
         "SPLIT": 3,
         "MIXING": 4,
+        "SAMPLE": 5,
     }
 
 

@@ -3,7 +3,7 @@
 const WEIGHTING = ["tau", "alpha", "gamma", "max_weight"];
 const ANNOUNCE_AFTER = 600; // ms: a screen reader speaks when the slider rests
 
-const count = new Intl.NumberFormat("en-US");
+const count = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const percent = new Intl.NumberFormat("en-US", {
   style: "percent",
   minimumFractionDigits: 1,
@@ -268,7 +268,8 @@ function facts(subject) {
 function sampleOf({ fraction, documents, tokens }) {
   return (
     `All figures are estimates from a sample of ${percent.format(fraction)}: ` +
-    `${count.format(documents)} documents, ${count.format(tokens)} tokens.`
+    `${count.format(documents)} documents, ${count.format(tokens)} tokens. ` +
+    "Ranges are 95% intervals."
   );
 }
 
@@ -293,6 +294,7 @@ function figuresOf({ settings, row, ...state }) {
   const segments = part(row.segments, row.windows);
   const padding = part(row.padding, row.tokens + row.padding);
   const reaching = percent.format(part(state.tail_windows, row.windows));
+  const range = row.intervals ? `${row.intervals.windows.map(count.format).join(" to ")}; ` : "";
   return [
     ["Loss on the tail", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
     ["Effective sample", state.effective_sample_size, percent, "of the targets"],
@@ -301,7 +303,7 @@ function figuresOf({ settings, row, ...state }) {
     ["Budget spent", state.budget, setting,
       state.tail_empty ? "the tail is empty" : `asked: ${setting.format(settings.alpha)}`],
     ["Targets", row.targets, count, `of ${count.format(row.tokens)} tokens`],
-    ["Windows", row.windows, count, `${reaching} have a target in the tail`],
+    ["Windows", row.windows, count, `${range}${reaching} have a target in the tail`],
     ["Segments a window", segments, tenth, ""],
     ["Padding", padding, percent, `${count.format(row.padding)} tokens`],
     ["Cut documents", row.cut_documents, count, `of ${count.format(row.documents)}`],
