@@ -1,0 +1,164 @@
+"""transformers' Trainer with the weighted loss, against plain steps of ours."""
+
+from types import MethodType
+
+import pytest
+import torch
+from models import packed, tiny_config
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import SequentialSampler
+
+from exactcpt.schemas.errors import UsageError
+from exactcpt.training.loss import IGNORE
+from exactcpt.training.model import build
+
+pytest.importorskip("accelerate")
+
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+from exactcpt.training import hf_trainer
+from exactcpt.training.hf_trainer import WeightedLoss, collate
+
+# Of every step of 4 windows, the first two have few targets.
+WINDOWS = [[1] * 24 + [24], [2] * 4 + [40], [48, 0], [40, 8]] * 2
+STEPS = 3
+
+
+class WeightedTrainer(WeightedLoss, Trainer):
+    def _get_train_sampler(self, *_):
+        return SequentialSampler(self.train_dataset)
+
+
+def windows():
+    batch = packed(WINDOWS, padded=True)
+    names = ("input_ids", "labels", "loss_weights", "position_ids")
+    return [
+        {name: batch[name][row] for name in names} | {"seq_lengths": torch.tensor(lengths)}
+        for row, lengths in enumerate(WINDOWS)
+    ]
+
+
+def model():
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(tiny_config())
+
+
+def trainer(folder, *, micro_batch=1, accumulation=4, kind=WeightedTrainer, **more):
+    causal_lm = model()
+    arguments = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": micro_batch,
+        "per_device_eval_batch_size": 4,
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": STEPS,
+        "max_grad_norm": 0.0,
+        "remove_unused_columns": False,
+        "report_to": [],
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "prediction_loss_only": True,
+        "dataloader_pin_memory": False,
+        **more.pop("arguments", {}),
+    }
+    optimizer = torch.optim.SGD(causal_lm.parameters(), lr=0.5)
+    return kind(
+        causal_lm,
+        TrainingArguments(**arguments),
+        train_dataset=windows(),
+        eval_dataset=windows()[:4],
+        data_collator=collate,
+        optimizers=(optimizer, LambdaLR(optimizer, lambda _: 1.0)),
+        **more,
+    )
+
+
+def denominator(batch, name):
+    if name == "targets":
+        return (batch["labels"] != IGNORE).sum().double()
+    return batch["loss_weights"].double().sum()
+
+
+def expected(name):
+    """The weights after the same steps of ours, 4 windows at once."""
+    ours = build(tiny_config(), window=48, backend="exact")
+    ours.causal_lm.load_state_dict(model().state_dict())
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.5)
+    for step in range(STEPS):
+        first = 4 * (step % 2)
+        batch = collate(windows()[first : first + 4])
+        batch.pop("max_seqlen")
+        loss, _, _ = ours(**batch, denominator=denominator(batch, name))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return ours.causal_lm
+
+
+@pytest.mark.parametrize("name", ["targets", "sum_w"])
+@pytest.mark.parametrize(("micro_batch", "accumulation"), [(4, 1), (1, 4)])
+def test_its_steps_are_ours(tmp_path, name, micro_batch, accumulation):
+    found = trainer(tmp_path, micro_batch=micro_batch, accumulation=accumulation, denominator=name)
+    found.train()
+    for (path, one), (_, other) in zip(
+        found.model.named_parameters(), expected(name).named_parameters(), strict=True
+    ):
+        assert (one - other).norm() <= 1e-5 * other.norm(), path
+
+
+def test_its_evaluation_is_our_loss(tmp_path):
+    found = trainer(tmp_path)
+    ours = build(tiny_config(), window=48, backend="exact")
+    ours.causal_lm.load_state_dict(model().state_dict())
+    batch = collate(windows()[:4])
+    batch.pop("max_seqlen")
+    loss, _, _ = ours(**batch, denominator=denominator(batch, "targets"))
+    assert found.evaluate()["eval_loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"arguments": {"remove_unused_columns": True}}, "the loss weights would be dropped"),
+        ({"arguments": {"label_smoothing_factor": 0.1}}, "label_smoothing_factor"),
+        ({"compute_loss_func": lambda *_: None}, "compute_loss_func is given"),
+    ],
+)
+def test_settings_of_another_loss_are_refused(tmp_path, more, message):
+    with pytest.raises(UsageError, match=message):
+        trainer(tmp_path, **more)
+
+
+def test_a_trainer_that_divides_again_is_stopped(tmp_path):
+    """As versions do that know nothing of `loss_is_scaled_for_ga`."""
+
+    class Divides(Trainer):
+        def training_step(self, *args, **more):
+            return super().training_step(*args, **more) / 4
+
+    found = trainer(tmp_path, kind=type("T", (WeightedLoss, Divides), {}))
+    with pytest.raises(RuntimeError, match="scales the loss after compute_loss"):
+        found.train()
+
+
+def test_a_version_without_the_count_is_refused(tmp_path, monkeypatch):
+    def compute_loss(self, model, inputs, return_outputs=False):
+        raise AssertionError
+
+    monkeypatch.setattr(Trainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(hf_trainer.transformers, "__version__", "4.40.0")
+    with pytest.raises(UsageError, match=r"transformers 4\.40\.0 has no Trainer\.compute_loss"):
+        trainer(tmp_path)
+
+
+def test_a_model_that_leaks_is_refused(tmp_path):
+    causal_lm = AutoModelForCausalLM.from_config(tiny_config(attention_dropout=0.1))
+    with pytest.raises(UsageError, match=r"attention_dropout 0\.1"):
+        WeightedTrainer(causal_lm, TrainingArguments(output_dir=str(tmp_path), use_cpu=True))
+
+
+def test_logits_are_never_made(tmp_path):
+    found = trainer(tmp_path)
+    assert isinstance(found.model.forward, MethodType)
+    found.model.lm_head.forward = None
+    found.train()

@@ -1,0 +1,165 @@
+"""The weighted loss in a `transformers.Trainer`.
+
+    class MyTrainer(WeightedLoss, Trainer): ...
+
+    trainer = MyTrainer(
+        model=AutoModelForCausalLM.from_pretrained(...),
+        args=TrainingArguments(..., remove_unused_columns=False),
+        train_dataset=ShardDataset("shards"),
+        data_collator=collate,
+        denominator="targets",
+    )
+
+The Trainer divides every micro-batch's loss by one number that it counts over the micro-batches of
+a step (`num_items_in_batch`): the D of `loss`. What it counts, and what else it divides by, has
+changed from version to version. So D is counted here, and the first step looks whether the Trainer
+has changed the loss after all; if so, training stops.
+
+The model gets the attention function of `attention` and a forward that returns the loss: logits are
+never made. To generate text, load what the Trainer has saved.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from types import MethodType
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..schemas.errors import UsageError
+from .attention import default_backend
+from .data import collate
+from .loss import IGNORE
+from .model import TrainModel, check_config
+
+__all__ = ["WeightedLoss", "collate"]
+
+Denominator = Literal["targets", "sum_w"]
+
+BATCH = ("input_ids", "position_ids", "cu_seqlens", "labels", "loss_weights")
+
+
+class WeightedLoss:
+    """Mixed into `Trainer`, before it: sum w ce / D over all that a step accumulates, on all ranks.
+
+    Args:
+        model: a Llama, Qwen2 or Qwen3; not yet wrapped.
+        denominator: what D is: the supervised targets, or the sum of their weights.
+        backend: of `attention.BACKENDS`; by default the device's.
+
+    Raises:
+        UsageError: a model that leaks between documents, settings with which the loss would be
+            another one, or a version of transformers that does not have what this builds on.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *args: Any,
+        denominator: Denominator = "targets",
+        backend: str | None = None,
+        **more: Any,
+    ) -> None:
+        _check_version(type(self))
+        check_config(model.config)
+        super().__init__(model, *args, **more)  # type: ignore[call-arg]
+        _check_settings(self)
+        self._denominator = denominator
+        self._seen: Tensor | None = None
+        self._checked = False
+        self.model_accepts_loss_kwargs = True  # no division by the number of micro-batches
+        self.loss_is_scaled_for_ga = True  # the same, for newer versions
+        inner = TrainModel(model, backend or default_backend(self.args.device.type))  # type: ignore[attr-defined]
+        model.forward = MethodType(TrainModel.forward, inner)  # type: ignore[method-assign]
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, *more: Any
+    ) -> tuple[list[Any], Tensor]:
+        """The step's micro-batches, and its D: fp64, over all ranks."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, *more)  # type: ignore[misc]
+        own = sum((self._count(sample) for sample in samples), torch.zeros((), dtype=torch.float64))
+        return samples, self.accelerator.reduce(own.to(self.args.device), "sum")  # type: ignore[attr-defined]
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """This micro-batch's share of the step's loss; in evaluation, its own loss."""
+        batch = {name: inputs[name] for name in BATCH}
+        if model.training and num_items_in_batch is None:
+            raise RuntimeError("the Trainer has not handed on what get_batch_samples counted")
+        denominator = num_items_in_batch if model.training else self._count(inputs)
+        loss, _, _ = model(**batch, denominator=denominator)
+        self._seen = loss.detach()
+        if model.training:
+            loss = loss * self.accelerator.num_processes  # type: ignore[attr-defined]  # gradients are averaged
+        return (loss, {}) if return_outputs else loss
+
+    def training_step(self, *args: Any, **more: Any) -> Tensor:
+        """One micro-batch; in the first step, sees that the loss was not scaled once more."""
+        reported = super().training_step(*args, **more)  # type: ignore[misc]
+        if not self._checked:
+            processes = self.accelerator.num_processes  # type: ignore[attr-defined]
+            _check_scale(reported, self._seen, processes)
+            self._checked = self.state.global_step > 0  # type: ignore[attr-defined]
+        return reported
+
+    def _count(self, batch: Mapping[str, Any]) -> Tensor:
+        supervised = batch["labels"] != IGNORE
+        counted = supervised if self._denominator == "targets" else batch["loss_weights"]
+        return counted.double().mul(supervised).sum()
+
+
+def _check_version(kind: type) -> None:
+    """That this version of the Trainer has the methods that are overridden, as they are called."""
+    trainer = next((base for base in kind.__mro__ if base.__name__ == "Trainer"), None)
+    if trainer is None:
+        raise UsageError(
+            "WeightedLoss is mixed into no Trainer", fix="class T(WeightedLoss, Trainer)"
+        )
+    needed = {"get_batch_samples": "num_batches", "compute_loss": "num_items_in_batch"}
+    for method, argument in needed.items():
+        function = getattr(trainer, method, None)
+        if function is None or argument not in inspect.signature(function).parameters:
+            raise UsageError(
+                f"transformers {transformers.__version__} has no Trainer.{method} with {argument}:"
+                " the loss of a step could not be divided by one number",
+                expected="transformers 5.17 or newer",
+            )
+
+
+def _check_settings(trainer: Any) -> None:
+    arguments = trainer.args
+    wrong = {
+        "remove_unused_columns is on: the loss weights would be dropped": (
+            arguments.remove_unused_columns
+        ),
+        "label_smoothing_factor is not 0": arguments.label_smoothing_factor,
+        "compute_loss_func is given": trainer.compute_loss_func,
+        "one process with several GPUs (DataParallel)": arguments.n_gpu > 1,
+        "DeepSpeed, which divides the loss itself": trainer.is_deepspeed_enabled,
+        "accelerate divides the loss once more": (
+            trainer.accelerator.gradient_accumulation_steps != 1
+        ),
+    }
+    for found, present in wrong.items():
+        if present:
+            raise UsageError(
+                found,
+                expected="the step's loss as sum w ce / D",
+                fix="change the TrainingArguments",
+            )
+
+
+def _check_scale(reported: Tensor, seen: Tensor | None, processes: int) -> None:
+    if seen is None or not torch.equal(reported.cpu(), seen.cpu() * processes):
+        raise RuntimeError(
+            f"transformers {transformers.__version__} scales the loss after compute_loss: gradients"
+            " would be wrong. Use another version, or exactcpt train"
+        )
