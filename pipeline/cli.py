@@ -333,7 +333,7 @@ def reweigh(**flags: Any) -> None:
 @asked("alpha", click.FLOAT, "Mean extra weight of the tail's targets.")
 @asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
 @asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
-@asked("max_weight", click.FLOAT, "Ceilings for a weight.")
+@asked("max_weight", click.FLOAT, "Ceilings for a weight; inf for none.")
 @click.option(
     "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -115,9 +116,15 @@ def _sample(flags: Mapping[str, Any]) -> Subject:
 
 def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
     """Where the page and the picture go, of those that were asked for."""
-    return {
-        kind: file_to_write(f"--{kind}", flags[kind]) for kind in REPORTS if flags[kind] is not None
+    inspected = [Folder(path) for path in flags["paths"]]
+    places = {
+        kind: file_to_write(f"--{kind}", flags[kind], apart_from=inspected)
+        for kind in REPORTS
+        if flags[kind] is not None
     }
+    if len(set(places.values())) < len(places):
+        raise UsageError("--html and --svg name one file", where=flags["html"])
+    return places
 
 
 def _refuse_given_weights(found: Mapping[str, Any]) -> None:
@@ -171,6 +178,8 @@ def _refuse_packing(flags: Mapping[str, Any], store: str | None) -> None:
 def _combinations(flags: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Every combination of the values that were asked for."""
     asked = {name: flags[name] for name in names if flags[name] is not None}
+    if "max_weight" in asked:
+        asked["max_weight"] = [None if most == math.inf else most for most in asked["max_weight"]]
     for values in itertools.product(*asked.values()):
         yield dict(zip(asked, values, strict=True))
 

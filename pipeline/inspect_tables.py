@@ -81,22 +81,29 @@ def _settings_line(settings: Mapping[str, Any], names: Sequence[str] = SETTINGS)
         f"{name.replace('_', ' ')} {_value(settings[name])}"
         for name in names
         if name in ALWAYS_NAMED
-        or (name == "mixing" and _value(settings[name]) != "-")
+        or (name == "mixing" and _mixing(settings[name]) != "-")
         or (name != "mixing" and settings[name] != fields[name].default)
     ]
     return ", ".join(shown)
 
 
+def _mixing(mixing: Mapping[str, Any]) -> str:
+    """How often sources are seen; those that are seen once are not named."""
+    mixed = [
+        f"{name} {kind} {amount:g}"
+        for name, asked in mixing.items()
+        for kind, amount in asked.items()
+        if (kind, amount) != ("epochs", 1)
+    ]
+    return ", ".join(mixed) or "-"
+
+
 def _value(value: Any) -> str:
-    """A setting as a person reads it; sources that are seen once are not named."""
+    """A setting as a person reads it; the only mapping among them is `mixing`."""
     if isinstance(value, Mapping):
-        mixed = [
-            f"{name} {kind} {amount:g}"
-            for name, asked in value.items()
-            for kind, amount in asked.items()
-            if (kind, amount) != ("epochs", 1)
-        ]
-        return ", ".join(mixed) or "-"
+        return _mixing(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if value is None:
         return "-"
     if isinstance(value, list):
@@ -523,9 +530,9 @@ def _differences(one: Subject, other: Subject) -> list[tuple[str, str, str]]:
     def compare(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*a, *b]):
             x, y = a.get(name), b.get(name)
-            if isinstance(x, Mapping) and isinstance(y, Mapping) and name != "mixing":
-                compare(f"{prefix}{name} ", x, y)
-            elif x != y:
+            if name != "mixing" and (isinstance(x, Mapping) or isinstance(y, Mapping)):
+                compare(f"{prefix}{name} ", x or {}, y or {})
+            elif x != y and _value(x) != _value(y):
                 found.append((f"{prefix}{name}".replace("_", " "), _value(x), _value(y)))
 
     def holds(subject: Subject) -> dict[str, Any]:

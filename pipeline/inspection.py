@@ -4,6 +4,7 @@ A token store answers for any settings, from its index. A shard set has been pac
 any weights, from its manifest and the segment lengths of its windows.
 """
 
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -296,11 +297,13 @@ def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
 
 def reweigh_command(shards: str, settings: Settings) -> str:
     """The command line that gives a shard set these weights; OUT is to be replaced."""
+    weights = {name: settings[name] for name in WEIGHING}
+    if weights["max_weight"] is None:
+        weights["max_weight"] = math.inf  # what is not named stays as the set has it
     flags = [
         word
-        for name in WEIGHING
-        if settings[name] is not None
-        for word in (f"--{name.replace('_', '-')}", _plain(settings[name]))
+        for name, value in weights.items()
+        for word in (f"--{name.replace('_', '-')}", _plain(value))
     ]
     return shlex.join(["exactcpt", "reweigh", shards, *flags, "--out", "OUT"])
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ..schemas.errors import UsageError
 from .config import SourceConfig
@@ -71,15 +72,25 @@ def _canonical(url: str) -> str:
     return f"{protocol}:{path.rstrip('/')}"
 
 
-def file_to_write(flag: str, path: str) -> tuple[Folder, str]:
+def file_to_write(flag: str, path: str, *, apart_from: Iterable[Folder] = ()) -> tuple[Folder, str]:
     """The folder of a file that a flag names, and the file's name in it.
 
+    Args:
+        flag: as the command line has it.
+        path: of the file.
+        apart_from: folders that the command reads.
+
     Raises:
-        UsageError: it is a folder.
+        UsageError: it is a folder, a device, or inside one of the folders.
     """
     parent, slash, name = path.rpartition("/")
     folder = Folder(parent or slash or ".")
     fs, target = resolve(path)
     if not name or fs.isdir(target):
         raise UsageError(f"{flag} is a folder", where=path, expected="the name of a file")
+    if is_local_url(path) and Path(target).exists() and not Path(target).is_file():
+        raise UsageError(f"{flag} is no regular file", where=path, expected="the name of a file")
+    for other in apart_from:
+        if _is_inside(path, other.url):
+            raise UsageError(f"{flag} is inside {other.url}", where=path, fix="write beside it")
     return folder, name

@@ -170,16 +170,18 @@ def _scaled(exposure: Exposure, factor: float) -> Exposure:
     def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.rint(counts * factor).astype(np.int64)
 
+    tokens = {name: scaled(source.tokens) for name, source in exposure.sources.items()}
+    hold = -(-sum(tokens.values()) // exposure.window)
     return replace(
         exposure,
-        windows=scaled(exposure.windows),
+        windows=max(hold, scaled(exposure.windows)),  # rounded apart they might not hold the tokens
         segments=scaled(exposure.segments),
         cut_documents=scaled(exposure.cut_documents),
         windows_by_largest=histogram(exposure.windows_by_largest),
         sources={
             name: SourceExposure(
                 documents=scaled(source.documents),
-                tokens=scaled(source.tokens),
+                tokens=tokens[name],
                 histogram=histogram(source.histogram),
             )
             for name, source in exposure.sources.items()

@@ -109,7 +109,7 @@ SLOW_LIBRARIES = {
     "datasets": Where(at_top=set(), in_functions={"edge", "training"}),
     "torch": Where(at_top={"training"}, in_functions={"training"}),
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
-    "vl_convert": Where(at_top=set(), in_functions={"edge"}),
+    "vl_convert": Where(at_top=set(), in_functions={"edge", "training"}),
 }
 NOT_FOR_THE_CLI = {"apache_beam", "datasets", "numpy", "pyarrow", "torch", "vl_convert"}
 

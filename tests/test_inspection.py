@@ -245,3 +245,29 @@ def test_a_report_cannot_vary_given_weights(given, tmp_path):
     outcome = run("inspect", given / "given", "--html", tmp_path / "report.html")
     assert outcome.code == 2 and "were given, not computed" in outcome.err
     assert not (tmp_path / "report.html").exists()
+
+
+def test_two_with_other_sources_are_compared(given, tmp_path):
+    flags = [*source("notes", DATA / "jargon.jsonl.gz"), "--window", 64, "--no-bos"]
+    done("prepare", *flags, "--tokenizer", TOKENIZER, "--out", tmp_path / "other")
+    text = done("inspect", given / "set", tmp_path / "other").out
+    assert "tokenize sources poems text" in text and "source notes tokens" in text
+
+
+def test_a_set_with_a_ceiling_is_inspected_without(given, tmp_path):
+    flags = ["--alpha", "2", "--max-weight", "3.5", "--gamma", "3"]
+    done("reweigh", given / "set", *flags, "--out", tmp_path / "capped")
+    rows = done("inspect", tmp_path / "capped", "--max-weight", "3.5,inf", "--json").json
+    capped, free = rows["subjects"][0]["rows"]
+    assert capped["settings"]["max_weight"] == 3.5 and free["settings"]["max_weight"] is None
+    command = shlex.split(free["command"].replace("OUT", str(tmp_path / "free")))
+    assert command[0] == "exactcpt" and "inf" in command
+    done(*command[1:])
+    (found,) = done("inspect", tmp_path / "free", "--json").json["subjects"][0]["rows"]
+    assert found["buckets"] == free["buckets"]
+
+
+def test_one_file_for_both_reports(given, tmp_path):
+    flags = ["--html", tmp_path / "both", "--svg", tmp_path / "both"]
+    outcome = run("inspect", given / "set", *flags)
+    assert outcome.code == 2 and "name one file" in outcome.err

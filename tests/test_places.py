@@ -4,7 +4,11 @@ from pathlib import Path
 import pytest
 
 from exactcpt.pipeline.config import SourceConfig
-from exactcpt.pipeline.places import refuse_inside_sources, refuse_one_inside_another
+from exactcpt.pipeline.places import (
+    file_to_write,
+    refuse_inside_sources,
+    refuse_one_inside_another,
+)
 from exactcpt.pipeline.storage import Folder
 from exactcpt.schemas.errors import UsageError
 
@@ -92,3 +96,26 @@ def test_the_name_of_a_hub_data_set_is_no_folder(here):
 def test_an_absolute_path_is_found_below_a_relative_one(here):
     with pytest.raises(UsageError):
         check("corpus", os.fspath(here / "corpus" / "out"))
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("corpus", "--html is a folder"),
+        ("new/", "--html is a folder"),
+        ("/dev/null", "--html is no regular file"),
+        ("corpus/report.html", "--html is inside corpus"),
+        ("link/below/report.html", "--html is inside corpus"),
+    ],
+)
+def test_a_file_that_must_not_be_written(here, path, says):
+    with pytest.raises(UsageError, match=says):
+        file_to_write("--html", path, apart_from=[Folder("corpus")])
+
+
+@pytest.mark.parametrize("path", ["report.html", "new/report.html", "corpus.html"])
+def test_a_file_to_write(here, path):
+    (here / "corpus.html").touch()
+    folder, name = file_to_write("--html", path, apart_from=[Folder("corpus")])
+    folder.write(name, b"page")
+    assert (here / path).read_bytes() == b"page"

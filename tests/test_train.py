@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from exactcpt.schemas.weights import dump_table
 from exactcpt.training import log
 from exactcpt.training.checkpoint import complete_checkpoints
 from exactcpt.training.log import read_log
-from exactcpt.training.train import train
+from exactcpt.training.model import TrainModel
+from exactcpt.training.train import attention_for, train
 
 SHARD = "train/shard-00000-of-00002.arrow"
 
@@ -158,12 +160,36 @@ def test_stopped_and_gone_on_is_never_stopped(made, tmp_path):
     outcome = train(config(made, tmp_path / "parts"), stop_after(2))
     assert not outcome.finished
     assert (outcome.step, outcome.steps) == (2, STEPS)
+    assert outcome.checkpoint is not None
     assert outcome.checkpoint.name == "step-00000002"
     assert read_log(tmp_path / "parts")[-1]["status"] == "stopped"
     assert signal.getsignal(signal.SIGTERM) is before
     told: list[str] = []
     train(config(made, tmp_path / "parts"), told.append)
     assert told[0] == f"goes on after step 2, from {outcome.checkpoint}"
+    assert steps_of(tmp_path / "parts") == steps_of(tmp_path / "whole")
+    assert_equal(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("micro_batch", "done"), [(2, 0), (6, 1)])
+def test_stopped_in_the_middle_of_a_step(made, tmp_path, monkeypatch, micro_batch, done):
+    """Four micro-batches a step: the second of the first step, and of the second."""
+    run(made, tmp_path / "whole", micro_batch=1)
+    calls: list[int] = []
+    forward = TrainModel.forward
+
+    def stop(self, *batch):
+        calls.append(1)
+        if len(calls) == micro_batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, *batch)
+
+    monkeypatch.setattr(TrainModel, "forward", stop)
+    outcome = train(config(made, tmp_path / "parts", micro_batch=1), lambda _: None)
+    assert (outcome.finished, outcome.step) == (False, done)
+    assert len(calls) == micro_batch
+    monkeypatch.undo()
+    run(made, tmp_path / "parts", micro_batch=1)
     assert steps_of(tmp_path / "parts") == steps_of(tmp_path / "whole")
     assert_equal(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
 
@@ -306,6 +332,7 @@ def test_a_loss_that_is_not_finite(made, tmp_path):
     model = poisoned(tmp_path / "model", 200)
     out = tmp_path / "run"
     settings = {"shards": str(folder), "model": str(model), "save_every": 1, "micro_batch": 1}
+    settings["log_every"] = 100  # what is saved is looked at first
     with pytest.raises(ExactcptError) as caught:
         run(made, out, **settings)
     assert caught.value.exit_code == 1
@@ -324,3 +351,16 @@ def test_a_table_that_is_not_there(made, tmp_path):
     table = {"weighting": "table", "weight_table": str(tmp_path / "none.json")}
     with pytest.raises(UsageError, match="cannot read the weight table: No such file"):
         run(made, tmp_path / "run", **table)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "chosen"),
+    [
+        ("cpu", "bf16", "exact"),
+        ("cuda", "bf16", "varlen"),
+        ("cuda", "fp32", "flex"),
+        ("cuda", "fp64", "exact"),
+    ],
+)
+def test_the_fastest_attention_that_can_train(made, tmp_path, device, precision, chosen):
+    assert attention_for(config(made, tmp_path, precision=precision), device) == chosen

@@ -88,6 +88,7 @@ def test_settings_of_file_and_flags(made, tmp_path, capfd):
         (["--micro-batch", "0"], "micro_batch is 0"),
         (["--eval", "books"], "--eval 'books'"),
         (["--learnin-rate", "1"], "No such option"),
+        (["--attention", "varlen"], "attention 'varlen' cannot train on cpu with fp32"),
         (["--device", "cuda"], "there is no CUDA device for local rank 0"),
     ],
 )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from handmade import pack, window_codes
@@ -5,7 +7,7 @@ from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.shard_set import ShardSet, open_set
-from exactcpt.training.weighting import WEIGHTINGS, make_weighting
+from exactcpt.training.weighting import UNDECIDED, WEIGHTINGS, Shuffled, make_weighting
 
 SETTINGS = {"alpha": 0.4, "gamma": 0.9}
 
@@ -132,6 +134,19 @@ def test_shuffled_draws_never_change(shards):
     edges = np.cumsum(shards.histogram("train")) / shards.histogram("train").sum()
     expected = [stored(shards)[int((edges <= half / 2**32).sum())] for half in halves]
     assert out.tolist() == expected
+
+
+def test_draws_beside_the_bounds(shards):
+    """Searching for every draw gives the same weights as looking most of them up."""
+    fast = make_weighting("shuffled", shards, seed=3)
+    assert isinstance(fast, Shuffled)
+    slow = replace(fast, by_prefix=np.full_like(fast.by_prefix, UNDECIDED))
+    codes, lengths = np.ones(1 << 20, np.uint8), np.array([1 << 20], np.int32)
+    found = np.empty((2, 1 << 20), np.float32)
+    for row, weighting in zip(found, (fast, slow), strict=True):
+        weighting.fill(row, codes, lengths, 0)
+    assert (found[0] == found[1]).all()
+    assert (fast.by_prefix == UNDECIDED).sum() == len(fast.bounds)
 
 
 def test_tail_flat_needs_alpha(tmp_path):

@@ -47,7 +47,7 @@ def denominator(name: str) -> Tensor:
 
 
 def tiny(dtype: torch.dtype, tied: bool) -> TrainModel:
-    config = tiny_config(tie_word_embeddings=tied, initializer_range=0.1, hidden_size=64)
+    config = tiny_config(tie_word_embeddings=tied, initializer_range=0.05, hidden_size=64)
     model = build(config, window=WINDOW, backend="exact")
     return model.double() if dtype == torch.float64 else model
 

@@ -44,7 +44,7 @@ HELP = {
     "epsilon": (None, "AdamW's."),
     "clip_norm": (None, "What longer gradients are cut to; 0 for no clipping."),
     "precision": (None, "Of computation; weights and optimizer are fp32, or all is fp64."),
-    "attention": (None, "The backend; varlen on CUDA, exact elsewhere."),
+    "attention": (None, "The backend; by itself the fastest that is there."),
     "checkpoint_activations": (None, "Compute blocks again in the backward pass."),
     "compile": (None, "Compile blocks."),
     "rope_theta": (None, "Another base of the rotary embedding, for a longer window."),
@@ -139,7 +139,7 @@ def train(**flags: Any) -> None:
             "status": "finished" if outcome.finished else "stopped",
             "step": outcome.step,
             "steps": outcome.steps,
-            "checkpoint": str(outcome.checkpoint),
+            "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
             "last": last,
         }
         click.echo(json.dumps(summary))

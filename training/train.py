@@ -7,7 +7,8 @@
     look         now and then: the figures of the last steps come to the host, are checked, logged
     checkpoint   model, optimizer, and how many windows were taken: all that a run goes on from
 
-SIGTERM stops a run between two steps: the ranks agree on it, and what is done is checkpointed.
+SIGTERM stops a run between two micro-batches: the ranks agree on it, a step that is not complete is
+given up, and what is done is checkpointed.
 """
 
 import math
@@ -30,7 +31,6 @@ from torch.utils.data import DataLoader
 from ..schemas import shard
 from ..schemas.errors import ExactcptError, UsageError
 from ..schemas.weights import parse_table
-from . import attention
 from .agreement import check_agreement, model_fingerprint
 from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
@@ -45,7 +45,7 @@ from .shard_set import ShardSet, open_set
 from .weighting import make_weighting
 from .world import World, joined
 
-__all__ = ["Outcome", "train"]
+__all__ = ["Outcome", "attention_for", "train"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -58,14 +58,14 @@ class Outcome:
         finished: whether it took its last step; otherwise SIGTERM stopped it.
         step: the last step taken.
         steps: of the whole run.
-        checkpoint: the newest.
+        checkpoint: the newest; None if it was stopped before the first step was done.
         is_first: whether this is the rank that speaks for all.
     """
 
     finished: bool
     step: int
     steps: int
-    checkpoint: Path
+    checkpoint: Path | None
     is_first: bool
 
 
@@ -114,6 +114,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         inputs = world.together(lambda: _open(config, world))
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
         newest = world.together(lambda: _newest(config, inputs.identity))
+        earlier = world.together(lambda: _earlier(config))
         model = world.together(lambda: _build(config, inputs, world))
         parallelize(
             model.to(world.device),
@@ -129,13 +130,10 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             checkpoints.load(newest, model, optimizer)
             start = Position(step=meta["step"], windows=meta["windows"])
             say(f"goes on after step {start.step:,}, from {newest}")
-        elif config.init_from is not None:
-            _load_weights(Path(config.init_from), model)
+        elif earlier is not None:
+            checkpoints.load(earlier, model, None)
         steps = world.together(lambda: _planned_steps(config, start, inputs.windows))
-        log = None
-        if world.is_first:
-            _record_run(config, inputs, world)
-            log = RunLog(Path(config.out), step=start.step, tensorboard=config.tensorboard)
+        log = world.together(lambda: _open_log(config, inputs, world, start))
         loop = _Loop(
             config=config,
             world=world,
@@ -179,6 +177,7 @@ class _Loop:
         self.flops = Flops.of(model, world.device, world.size, config)
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
+        self.looked = time.monotonic()
 
     def run(self, at: Position) -> Outcome:
         """Takes all steps after a position."""
@@ -198,12 +197,13 @@ class _Loop:
                 sum(batch.sum_w for batch in micro_batches),
                 self.terminated(),
             )
-            if stop:
+            denominator = targets if config.denominator == "targets" else sum_w
+            done = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
+            if done is None:
                 stopped = True
                 break
             at = Position(at.step + 1, at.windows + config.global_batch)
-            denominator = targets if config.denominator == "targets" else sum_w
-            self.pending.append(self._step(at.step, micro_batches, denominator or 1.0))
+            self.pending.append(done)
             evaluates = _is_due(at.step, config.eval_every) or at.step == self.steps
             saves = _is_due(at.step, config.save_every)
             exports = _is_due(at.step, config.export_every)
@@ -219,7 +219,6 @@ class _Loop:
         self._save(at, wait=True)
         self._write("end", {"step": at.step, "status": "stopped" if stopped else "finished"})
         newest = self.checkpoints.latest()
-        assert newest is not None
         return Outcome(not stopped, at.step, self.steps, newest, self.world.is_first)
 
     @property
@@ -249,12 +248,15 @@ class _Loop:
         )
         return iter(loader)
 
-    def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep:
+    def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep | None:
+        """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
         device = self.world.device
         divisor = torch.tensor(denominator, dtype=torch.float64, device=device)
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
         for host in micro_batches:
+            if sums and self.world.sum(self.terminated())[0]:
+                return None
             batch = host.to(device)
             loss, by_bucket, by_window = self.model(
                 batch.input_ids,
@@ -330,10 +332,11 @@ class _Loop:
                 )
             self._write("eval", record)
             self.progress.evaluation(record)
-        self.looked = getattr(self, "looked", began) + time.monotonic() - began
+        self.looked += time.monotonic() - began
 
     def _save(self, at: Position, *, wait: bool) -> None:
-        if self.saved != at:
+        # Before the first step the optimizer has no state yet; to begin again is the same.
+        if at.step and self.saved != at:
             began = time.monotonic()
             meta = {
                 "step": at.step,
@@ -458,26 +461,46 @@ def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
 
 def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
     transformers.utils.logging.disable_progress_bar()
-    chosen = config.attention
     model = build(
         Path(config.model),
         window=inputs.longest_window,
-        backend=attention.default_backend(world.device.type) if chosen == "auto" else chosen,
+        backend=attention_for(config, world.device.type),
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
     )
     return model.double() if config.precision == "fp64" else model
 
 
-def _load_weights(run: Path, model: TrainModel) -> None:
-    newest = newest_checkpoint(run)
+def attention_for(config: TrainConfig, device: str) -> str:
+    """The backend that is asked for, if it can train here, or the best one that can."""
+    can = ["exact"]
+    if device == "cuda" and config.precision != "fp64":
+        can.append("flex")
+    if device == "cuda" and config.precision == "bf16":
+        can.append("varlen")
+    if config.attention == "auto":
+        return can[-1]
+    if config.attention not in can:
+        raise UsageError(
+            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
+            expected=" or ".join(can),
+            fix="leave --attention away",
+        )
+    return config.attention
+
+
+def _earlier(config: TrainConfig) -> Path | None:
+    """The checkpoint of an earlier run whose weights are wanted."""
+    if config.init_from is None:
+        return None
+    newest = newest_checkpoint(Path(config.init_from))
     if newest is None:
         raise UsageError(
             "there is no checkpoint to take weights from",
-            where=str(run),
+            where=config.init_from,
             expected="the folder of an earlier run; a Hugging Face folder goes to --model",
         )
-    CheckpointManager(run, keep=1).load(newest, model, None)
+    return newest
 
 
 def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
@@ -494,8 +517,10 @@ def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> 
     return steps
 
 
-def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
-    """Writes what `compare` and people need to know of a run."""
+def _open_log(config: TrainConfig, inputs: Inputs, world: World, start: Position) -> RunLog | None:
+    """Writes what there is to know of a run and opens its log, on the first rank alone."""
+    if not world.is_first:
+        return None
     run = {
         "settings": config.recorded(),
         "identity": inputs.identity,
@@ -513,3 +538,4 @@ def _record_run(config: TrainConfig, inputs: Inputs, world: World) -> None:
         },
     }
     write_run(Path(config.out), run)
+    return RunLog(Path(config.out), step=start.step, tensorboard=config.tensorboard)

@@ -1,0 +1,191 @@
+"""A checkpoint is whole or absent, whenever the process ends."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from models import packed, tiny_config
+
+from exactcpt.schemas.errors import ExactcptError, FormatError
+from exactcpt.training.checkpoint import (
+    CheckpointManager,
+    complete_checkpoints,
+    load_weights,
+    newest_checkpoint,
+    read_meta,
+)
+from exactcpt.training.model import build
+
+
+@pytest.fixture
+def group(tmp_path):
+    meeting = f"file://{tmp_path / 'meeting'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def model_and_optimizer(seed=0, **changes):
+    model = build(tiny_config(**changes), window=64, backend="exact", seed=seed)
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+
+def take_step(model, optimizer):
+    loss, _, _ = model(**packed([[64]]), denominator=torch.tensor(63.0))
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def same(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def names(run: Path):
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_what_is_saved_is_the_moment_of_the_call(tmp_path, group):
+    """Training goes on while the files are written."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    then, _ = model_and_optimizer()
+    then.load_state_dict(model.state_dict())
+    checkpoints.save(1, model, optimizer, {"windows": 7})
+    take_step(model, optimizer)
+    assert not same(model, then)
+    checkpoints.wait()
+    path = checkpoints.latest()
+    assert path == tmp_path / "checkpoints" / "step-00000001"
+    assert read_meta(path) == {"windows": 7}
+
+    loaded, loaded_optimizer = model_and_optimizer(seed=1)
+    checkpoints.load(path, loaded, loaded_optimizer)
+    assert same(loaded, then)
+    take_step(loaded, loaded_optimizer)
+    assert same(loaded, model)
+
+    weights_only, fresh = model_and_optimizer(seed=1)
+    checkpoints.load(path, weights_only, None)
+    assert same(weights_only, then)
+    assert not fresh.state
+    load_weights(path, weights := model_and_optimizer(seed=2)[0])
+    assert same(weights, then)
+
+
+def test_the_newest_are_kept_and_older_ones_go(tmp_path, group):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=2)
+    assert checkpoints.latest() is None
+    for step in (5, 10, 100):
+        checkpoints.save(step, model, optimizer, {"step": step})
+    checkpoints.wait()
+    assert names(tmp_path) == ["step-00000010", "step-00000100"]
+    assert checkpoints.latest() == tmp_path / "checkpoints" / "step-00000100"
+    checkpoints.save(100, model, optimizer, {"step": "again"}, wait=True)
+    assert read_meta(tmp_path / "checkpoints" / "step-00000100") == {"step": 100}
+    with pytest.raises(ValueError, match="keep is 0"):
+        CheckpointManager(tmp_path, keep=0)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_older_ones_stay_until_the_new_one_has_its_name(tmp_path, group, monkeypatch, wait):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, {}, wait=True)
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", no_space)
+        with pytest.raises(ExactcptError, match=r"on rank 0: .*No space left") as error:
+            checkpoints.save(2, model, optimizer, {}, wait=wait)
+            checkpoints.save(3, model, optimizer, {})
+    assert error.value.where == str(tmp_path / "checkpoints")
+    assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoints" / "step-00000001"]
+    checkpoints.save(3, model, optimizer, {}, wait=True)
+    assert names(tmp_path) == ["step-00000003"]  # what was left of the other has gone too
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, group):
+    (tmp_path / "checkpoints").write_text("a file")
+    model, optimizer = model_and_optimizer()
+    with pytest.raises(ExactcptError, match="the checkpoint could not be written on rank 0"):
+        CheckpointManager(tmp_path, keep=1).save(1, model, optimizer, {})
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": 64}, {"num_hidden_layers": 3}])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, group, changes):
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
+    path = checkpoints.latest()
+    with pytest.raises(FormatError, match="a checkpoint that cannot be loaded") as error:
+        checkpoints.load(path, *model_and_optimizer(**changes))
+    assert error.value.where == str(path)
+
+
+# Saves step 1, changes the weights, and stops for good inside the saving of step 2.
+STOPS = """
+import os, sys, threading, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch.distributed as dist
+from test_checkpoint import CheckpointManager, model_and_optimizer, take_step
+run, where = Path(sys.argv[2]), sys.argv[3]
+dist.init_process_group("gloo", init_method=f"file://{run}/meeting", rank=0, world_size=1)
+model, optimizer = model_and_optimizer()
+checkpoints = CheckpointManager(run, keep=1)
+torch.save(model.state_dict(), run / "1.pt")
+checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
+take_step(model, optimizer)
+torch.save(model.state_dict(), run / "2.pt")
+def stop(*_):
+    print("here", flush=True)
+    threading.Event().wait()
+import shutil
+if where == "data":  # some of the tensors are in the file
+    os.fsync = stop
+    import torch.distributed.checkpoint.filesystem as filesystem
+    filesystem.os.fsync = stop
+elif where == "name":  # all is written, and has no name yet
+    Path.rename = stop
+else:  # the older one is half removed
+    real = shutil.rmtree
+    def half(path):
+        next(Path(path).glob("*.distcp")).unlink()
+        stop()
+    shutil.rmtree = half
+checkpoints.save(2, model, optimizer, {"step": 2})
+checkpoints.wait()
+"""
+
+
+@pytest.mark.parametrize(("where", "usable"), [("data", 1), ("name", 1), ("removal", 2)])
+def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, usable):
+    run = tmp_path / "run"
+    run.mkdir()
+    command = [sys.executable, "-c", STOPS, str(Path(__file__).parent), str(run), where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGKILL)
+    assert any(name.endswith(".partial") for name in names(run))
+    path = newest_checkpoint(run)
+    assert path is not None
+    assert read_meta(path) == {"step": usable}
+
+    expected, _ = model_and_optimizer()
+    expected.load_state_dict(torch.load(run / f"{usable}.pt"))
+    checkpoints = CheckpointManager(run, keep=1)
+    loaded, loaded_optimizer = model_and_optimizer(seed=1)
+    checkpoints.load(path, loaded, loaded_optimizer)
+    assert same(loaded, expected)
+    checkpoints.save(3, loaded, loaded_optimizer, {}, wait=True)
+    assert names(run) == ["step-00000003"]
