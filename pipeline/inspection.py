@@ -7,13 +7,11 @@ any weights, from its manifest and the segment lengths of its windows.
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -26,7 +24,8 @@ from .occurrences import index_reader, longest_document, training_groups
 from .pack_job import pack_settings, pack_task, store_parts
 from .reweigh import settings_with, table_for
 from .selection_units import PackTask
-from .storage import Folder, open_input
+from .shard_set import SEE_VERIFY, reading
+from .storage import Folder
 from .whatif import (
     Counter,
     Exposure,
@@ -35,6 +34,7 @@ from .whatif import (
     weigh_by,
     windows_by_largest_context,
 )
+from .windows import Segments, read_segments
 
 __all__ = [
     "WEIGHING",
@@ -199,16 +199,15 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
     window, split = manifest["settings"]["window"], manifest["splits"][TRAIN]
     longest = np.zeros(min(window, longest_document) + 1, np.int64)
     segments = 0
-    for shard in manifest["shards"][TRAIN]:
-        with _reading(shards, shard) as source:
-            segments += _add_longest_segments(source, longest)
+    for some in read_segments(shards, manifest, TRAIN):
+        segments += _add_longest_segments(some, longest, shards.url)
     found = int(longest.sum()), segments
     if found != (split["windows"], split["segments"]):
         raise FormatError(
             f"the shards have {found[0]:,} windows with {found[1]:,} segments",
             where=shards.url,
             expected=f"{split['windows']:,} with {split['segments']:,}, as the manifest says",
-            fix="see what is wrong: exactcpt verify",
+            fix=SEE_VERIFY,
         )
     used = np.flatnonzero(longest)
     return Exposure(
@@ -229,57 +228,35 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
     )
 
 
-@contextmanager
-def _reading(folder: Folder, file: Mapping[str, Any]) -> Any:
-    """A file that a manifest lists, open for reading; what is wrong with it becomes an error."""
-    where, size = folder.url_of(file["path"]), folder.size(file["path"])
-    if size != file["bytes"]:
+def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> int:
+    """Counts windows by the length of their longest segment; returns how many segments they have.
+
+    Args:
+        found: segments of whole windows.
+        windows: where they are counted, by lengths up to that of the longest document.
+        where: what errors call the shard set.
+    """
+    is_padding = found.document == PADDING
+    lengths = np.where(is_padding, 0, found.length)
+    if (longest := int(lengths.max(initial=0))) >= len(windows):
         raise FormatError(
-            "a file of the shard set is " + ("missing" if size is None else "damaged"),
+            f"the shards have a segment of {longest:,} tokens",
             where=where,
-            expected=f"{file['bytes']:,} bytes" + ("" if size is None else f", not {size:,}"),
-            fix="pack again, or restore the file",
+            expected=f"at most {len(windows) - 1:,}, as the longest document has",
+            fix=SEE_VERIFY,
         )
-    try:
-        with _open(folder, file["path"]) as source:
-            yield source
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise FormatError(
-            f"a file of the shard set cannot be read: {error}",
-            where=where,
-            fix="see what is wrong: exactcpt verify",
-        ) from None
-
-
-def _open(folder: Folder, name: str) -> Any:
-    if folder.is_local:
-        return pa.memory_map(folder.url_of(name).removeprefix("file://"))
-    return pa.PythonFile(open_input(folder.url_of(name)), "r")
-
-
-def _add_longest_segments(source: Any, windows: NDArray[np.int64]) -> int:
-    """Adds a shard's windows, by the length of their longest segment; returns its segments."""
-    schema = pa.ipc.open_file(source).schema
-    columns = [schema.get_field_index(name) for name in ("seq_lengths", "doc_index")]
-    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=columns))
-    segments = 0
-    for i in range(reader.num_record_batches):
-        batch: Any = reader.get_batch(i)
-        first = np.asarray(batch["seq_lengths"].offsets)[:-1]
-        is_padding = np.asarray(batch["doc_index"].values) == PADDING
-        lengths = np.where(is_padding, 0, np.asarray(batch["seq_lengths"].values))
-        np.add.at(windows, np.maximum.reduceat(lengths, first), 1)
-        segments += int((~is_padding).sum())
-    return segments
+    first = np.flatnonzero(np.diff(found.window, prepend=-1))
+    np.add.at(windows, np.maximum.reduceat(lengths, first), 1)
+    return int((~is_padding).sum())
 
 
 def _longest_row(shards: Folder, manifest: Manifest) -> int:
-    """Tokens of the longest document of the documents table, from its statistics."""
+    """Tokens of the longest document of the documents table."""
     longest = 0
     for file in manifest["documents"]:
-        with _reading(shards, file) as source:
+        with reading(shards, file), shards.open_ranges(file["path"]) as source:
             table = pq.ParquetFile(source).read(columns=["n_tokens"])
-        longest = max(longest, int(np.max(table["n_tokens"].to_numpy(), initial=0)))
+            longest = max(longest, int(np.max(table["n_tokens"].to_numpy(), initial=0)))
     return longest
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from ..schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ..schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
 from .formats import format_of
-from .job import JOB
+from .job import JOB, State
+from .shard_set import check_manifest
 from .storage import Folder, resolve
 
-__all__ = ["open_finished"]
+__all__ = ["open_finished", "open_shard_set"]
 
 EITHER = "the folder of a token store or shard set"
+SHARDS = "the folder of a shard set"
 LEVELS_LOOKED_AT = 3
 
 
@@ -22,15 +24,38 @@ def open_finished(folder: Folder) -> tuple[str, Manifest]:
     Raises:
         UsageError: there is nothing, or something else: what it seems to be, and what would help.
         IncompleteError: its job has not finished.
-        FormatError: its manifest is corrupt, of another format, or of a newer version.
+        FormatError: its manifest is corrupt, of another format, of a newer version, or has what
+            cannot be.
     """
+    return _open(folder, EITHER)
+
+
+def open_shard_set(folder: Folder) -> Manifest:
+    """The manifest of a shard set.
+
+    Raises:
+        UsageError, IncompleteError, FormatError: as of `open_finished`; a token store is something
+            else here.
+    """
+    kind, manifest = _open(folder, SHARDS)
+    if kind != SHARD_SET:
+        raise UsageError(
+            "this is a token store",
+            where=folder.url,
+            expected=SHARDS,
+            fix=f"make one of it: exactcpt pack {folder.url} --out DIR",
+        )
+    return manifest
+
+
+def _open(folder: Folder, wanted: str) -> tuple[str, Manifest]:
     fs, path = resolve(folder.url)
-    if not fs.exists(path):
-        raise UsageError("there is nothing at this path", where=folder.url, expected=EITHER)
+    if not folder.url or not fs.exists(path):
+        raise UsageError("there is nothing at this path", where=folder.url, expected=wanted)
     if not fs.isdir(path):
-        raise _a_file(folder.url)
+        raise _a_file(folder.url, wanted)
     if not folder.exists(MANIFEST):
-        raise _a_folder(folder, fs, path)
+        raise _a_folder(folder, fs, path, wanted)
     return _read(folder)
 
 
@@ -47,25 +72,28 @@ def _read(folder: Folder) -> tuple[str, Manifest]:
             expected=f'"format": "{TOKEN_STORE}" or "{SHARD_SET}"',
             where=f'{where} says "format": {json.dumps(kind)[:80]}',
         )
-    return kind, parse(data, where, kind)
+    manifest = parse(data, where, kind)
+    if kind == SHARD_SET:
+        check_manifest(manifest, where)
+    return kind, manifest
 
 
-def _a_file(url: str) -> UsageError:
+def _a_file(url: str, wanted: str) -> UsageError:
     parent = Folder(url.rpartition("/")[0] or ".")
     if PurePosixPath(url).name == MANIFEST:
-        return UsageError("this is a file", where=url, expected=EITHER, fix=f"name {parent.url}")
+        return UsageError("this is a file", where=url, expected=wanted, fix=f"name {parent.url}")
     file_format = format_of(url)[0]
     if file_format is None:
-        return UsageError("this is a file", where=url, expected=EITHER)
+        return UsageError("this is a file", where=url, expected=wanted)
     return UsageError(
         f"this is a file of records ({file_format}), as a corpus has",
         where=url,
-        expected=EITHER,
-        fix=_sample(url),
+        expected=wanted,
+        fix=_of_corpus(url, wanted),
     )
 
 
-def _a_folder(folder: Folder, fs: Any, path: str) -> ExactcptError:
+def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
     if folder.exists(f"{JOB}/state.json"):
         return _unfinished(folder)
     above = Folder(folder.url.rpartition("/")[0] or ".")
@@ -73,25 +101,33 @@ def _a_folder(folder: Folder, fs: Any, path: str) -> ExactcptError:
         return UsageError(
             "this folder is a part of a token store or shard set",
             where=folder.url,
-            expected=EITHER,
+            expected=wanted,
             fix=f"name {above.url}",
         )
     names = [str(name) for name in fs.find(path, maxdepth=LEVELS_LOOKED_AT)]
     formats = [found for found in (format_of(name)[0] for name in names) if found]
     if not formats:
         what = "this folder is empty" if not names else "this is no token store and no shard set"
-        return UsageError(what, where=folder.url, expected=EITHER)
+        return UsageError(what, where=folder.url, expected=wanted)
     kind = max(set(formats), key=formats.count)
     return UsageError(
         f"this is a folder with {formats.count(kind):,} files of records ({kind}), as a corpus has",
         where=folder.url,
-        expected=EITHER,
-        fix=_sample(folder.url),
+        expected=wanted,
+        fix=_of_corpus(folder.url, wanted),
     )
 
 
 def _unfinished(folder: Folder) -> IncompleteError:
-    is_shards = "token store" in json.loads(folder.read(f"{JOB}/state.json"))["inputs"]
+    try:
+        is_shards = "token store" in State.of_json(folder.read(f"{JOB}/state.json")).inputs
+    except (TypeError, ValueError):
+        return IncompleteError(
+            "this token store or shard set is not finished, and which job began it cannot be read",
+            where=folder.url_of(f"{JOB}/state.json"),
+            expected="a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed",
+            fix="remove the folder, and run the job again",
+        )
     command = "pack" if is_shards else "tokenize"
     return IncompleteError(
         f"this {'shard set' if is_shards else 'token store'} is not finished",
@@ -101,5 +137,8 @@ def _unfinished(folder: Folder) -> IncompleteError:
     )
 
 
-def _sample(pattern: str) -> str:
-    return f"inspect a sample of it: exactcpt inspect --source NAME={pattern} --tokenizer PATH"
+def _of_corpus(pattern: str, wanted: str) -> str:
+    source = f"--source NAME={pattern} --tokenizer PATH"
+    if wanted == EITHER:
+        return f"inspect a sample of it: exactcpt inspect {source}"
+    return f"make shards of it: exactcpt prepare {source} --out DIR"

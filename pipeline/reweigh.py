@@ -27,8 +27,9 @@ from .pack_job import OWNED, warnings_of
 from .places import file_to_write, refuse_one_inside_another
 from .probe import require_space
 from .progress import Console, Count, Progress
+from .recognize import open_shard_set
 from .reweigh_units import can_clone, copy_file
-from .shard_set import read_shard_set
+from .shard_set import check_size
 from .storage import Folder, open_input
 from .summary import summary_of
 from .summary import weight_table as table_of
@@ -110,12 +111,12 @@ def reweigh(
 
     Raises:
         UsageError: one folder is in the other; a parameter is out of its range; `out` holds
-            something else.
+            something else; `shards` is no shard set.
         IncompleteError: `shards` is not finished.
         FormatError: a file of `shards` is damaged.
     """
     refuse_one_inside_another(shards=shards, out=out)
-    old = read_shard_set(shards)
+    old = open_shard_set(shards)
     new = reweighed(old, change)
     _check_files(old, shards)
     state = State(
@@ -150,15 +151,7 @@ def _check_files(manifest: Manifest, shards: Folder) -> None:
                 where=shards.url_of(MANIFEST),
                 expected=f"a path below {', '.join(OWNED[1:])}",
             )
-        found = shards.size(entry["path"])
-        if found != entry["bytes"]:
-            size = f"{entry['bytes']:,} bytes"
-            raise FormatError(
-                "a file of the shard set is " + ("missing" if found is None else "damaged"),
-                where=shards.url_of(entry["path"]),
-                expected=size if found is None else f"{size}, not {found:,}",
-                fix="write the set again with `exactcpt pack --overwrite`",
-            )
+        check_size(shards, entry)
 
 
 def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
@@ -223,7 +216,7 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
     shards = Folder(flags["shards"].rstrip("/"))
     change = _change(flags, shards)
     if flags["table_only"]:
-        _write_table(reweighed(read_shard_set(shards), change), flags, console)
+        _write_table(reweighed(open_shard_set(shards), change), flags, console)
         return
     if not flags["out"]:
         raise UsageError("--out is missing", expected="--out DIR")
@@ -257,7 +250,7 @@ def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
         )
     if flags["table_only"]:
         raise UsageError("--table and --table-only", fix="the table is there already")
-    window = read_shard_set(shards)["settings"]["window"]
+    window = open_shard_set(shards)["settings"]["window"]
     try:
         with open_input(flags["table"]) as file:
             data = file.read()

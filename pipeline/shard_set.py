@@ -1,40 +1,107 @@
-"""A finished shard set, as those read it who do not verify it."""
+"""A finished shard set's manifest and files, as those read them who do not verify the set."""
 
-from ..schemas.errors import FormatError, IncompleteError
-from ..schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
-from ..schemas.shard import TRAIN
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from ..schemas.errors import FormatError, UsageError
+from ..schemas.manifest import Manifest, ShardFile
+from ..schemas.shard import SPLITS
 from .buckets import bucket_count
-from .job import JOB
+from .config import PackConfig
 from .storage import Folder
 
-__all__ = ["read_shard_set"]
+__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
+
+SEE_VERIFY = "see what is wrong: exactcpt verify"
+REQUIRED = ("tau", "alpha", "gamma", "epsilon")
 
 
-def read_shard_set(shards: Folder) -> Manifest:
-    """The manifest of a shard set.
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """What the JSON schema of a shard set's manifest cannot say: ranges and shapes by its window.
 
     Raises:
-        IncompleteError: there is none.
-        FormatError: it is no manifest of a shard set, or of a newer version, or its buckets are not
-            those of its window.
+        FormatError: its settings could not have been asked for, or its buckets are not those of
+            its window.
     """
-    if not shards.exists(MANIFEST):
-        begun = shards.exists(f"{JOB}/state.json")
-        raise IncompleteError(
-            "this shard set is not finished" if begun else "this is no shard set",
-            where=shards.url,
-            expected="a folder that `exactcpt prepare` or `pack` has completed",
-            fix="run the job again; it goes on where it stopped" if begun else None,
-        )
-    manifest = parse(shards.read(MANIFEST), shards.url_of(MANIFEST), SHARD_SET)
-    counts, table = manifest["splits"][TRAIN]["histogram"], manifest["weights"]["table"]
-    window = manifest["settings"]["window"]
-    buckets = bucket_count(window)
-    if not len(counts) == len(table) == buckets:
+    settings = manifest["settings"]
+    window = settings["window"]
+    try:
+        PackConfig(window=window, **_of_weights(settings))
+    except UsageError as error:
         raise FormatError(
-            f"the manifest has a histogram of {len(counts)} buckets, and {len(table)} weights",
-            where=shards.url_of(MANIFEST),
-            expected=f"{buckets} each, for windows of {window:,} tokens",
-            fix="see what `exactcpt verify` says of the set",
+            f"the manifest has settings that cannot be: {error.found}",
+            where=where,
+            expected=error.expected,
+            fix=SEE_VERIFY,
+        ) from None
+    buckets = bucket_count(window)
+    for what, found in _by_bucket(manifest):
+        if found != buckets:
+            raise FormatError(
+                f"the manifest has {what} of {found} buckets",
+                where=where,
+                expected=f"{buckets}, for windows of {window:,} tokens",
+                fix=SEE_VERIFY,
+            )
+
+
+def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of weights that the formula has; of given weights there is only tau."""
+    if "table" in settings:
+        return {"tau": settings["tau"]}
+    for name in REQUIRED:
+        if settings[name] is None:
+            raise UsageError(f"{name} is null", expected="a number, or given weights")
+    return {name: settings[name] for name in (*REQUIRED, "max_weight")}
+
+
+def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """What has an entry a bucket, and how many it has."""
+    yield "a weight table", len(manifest["weights"]["table"])
+    if "table" in manifest["settings"]:
+        yield "given weights", len(manifest["settings"]["table"])
+    for split in SPLITS:
+        yield f"a histogram of {split}", len(manifest["splits"][split]["histogram"])
+        for source in manifest["sources"]:
+            counts = source["splits"][split]["histogram"]
+            yield f"a histogram of {split} in source {source['name']!r}", len(counts)
+
+
+def check_size(shards: Folder, entry: ShardFile) -> None:
+    """That a file which the manifest lists is there, with its size.
+
+    Raises:
+        FormatError: it is missing or has another size.
+    """
+    found, expected = shards.size(entry["path"]), f"{entry['bytes']:,} bytes"
+    if found != entry["bytes"]:
+        raise FormatError(
+            "a file of the shard set is " + ("missing" if found is None else "damaged"),
+            where=shards.url_of(entry["path"]),
+            expected=expected if found is None else f"{expected}, not {found:,}",
+            fix=SEE_VERIFY,
         )
-    return manifest
+
+
+@contextmanager
+def reading(shards: Folder, entry: ShardFile) -> Iterator[None]:
+    """Around the reading of a file which the manifest lists: what is wrong with it is told.
+
+    Raises:
+        FormatError: it is missing, has another size, or cannot be read; a ValueError from inside
+            says why.
+    """
+    check_size(shards, entry)
+    try:
+        yield
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; Arrow's own, for bytes that are not there, has no number
+        raise FormatError(
+            f"a file of the shard set cannot be read: {error}",
+            where=shards.url_of(entry["path"]),
+            fix=SEE_VERIFY,
+        ) from None

@@ -14,7 +14,7 @@ from .buckets import context_codes
 from .decoding import open_tokenizer, visible
 from .document_rows import DocumentRow, find_ids, ids_near, read_rows
 from .places import file_to_write
-from .shard_set import read_shard_set
+from .recognize import open_shard_set
 from .show_lines import Block, View
 from .storage import Folder
 from .windows import Segment, read_segments, read_windows
@@ -38,7 +38,7 @@ def run_show(flags: Mapping[str, Any]) -> None:
         raise UsageError(f"--{asked[0]} and --{asked[1]}", expected="one of them")
     target = file_to_write("--html", flags["html"]) if flags["html"] else None
     shards = Folder(flags["shards"].rstrip("/"))
-    manifest = read_shard_set(shards)
+    manifest = open_shard_set(shards)
     tokenizer = open_tokenizer(shards)
     split = flags["split"] or TRAIN
     if flags["doc"] is not None:

@@ -4,7 +4,6 @@ Segments are read by ranges and windows from memory maps, so no more tokens are 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..schemas.errors import FormatError
 from ..schemas.manifest import Manifest
 from ..schemas.shard import UNSUPERVISED, shard_schema
 from .ipc import map_batches
+from .shard_set import reading
 from .storage import Folder
 
 __all__ = ["Segment", "Segments", "read_segments", "read_windows"]
@@ -69,50 +68,74 @@ def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Se
     """The segments of all windows of a split, in order; no token is read.
 
     Raises:
-        FormatError: a shard is missing, or cannot be read.
+        FormatError: a shard is missing or cannot be read, has another number of windows than the
+            manifest says, or segments that are none of such a window.
     """
     window, first = manifest["settings"]["window"], 0
     names = shard_schema(window).names
     wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in COLUMNS])
     for entry in manifest["shards"][split]:
-        with _readable(shards, entry), shards.open_ranges(entry["path"]) as source:
+        with reading(shards, entry), shards.open_ranges(entry["path"]) as source:
+            begin = first
             reader = pa.ipc.open_file(source, options=wanted)
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 yield _segments(batch, window, first)
                 first += batch.num_rows
+            _check_count(first - begin, entry)
+
+
+def _check_count(found: int, entry: Any) -> None:
+    if found != entry["windows"]:
+        raise ValueError(f"it has {found:,} windows, and the manifest says {entry['windows']:,}")
 
 
 def _segments(batch: Any, window: int, first: int) -> Segments:
-    lengths, documents, offsets = (batch.column(name) for name in COLUMNS)
-    counts = np.diff(lengths.offsets.to_numpy())
-    length = lengths.flatten().to_numpy()
+    """The segments of a batch's windows, of which the first is number `first`.
+
+    Raises:
+        ValueError: they are none of windows of `window` tokens.
+    """
+    lists = [_whole(batch, name, window) for name in COLUMNS]
+    counts, *others = (np.diff(column.offsets.to_numpy()) for column in lists)
+    length, document, offset = (column.flatten().to_numpy() for column in lists)
     row = np.repeat(np.arange(batch.num_rows), counts)
+    stop = np.cumsum(length, dtype=np.int64)
+
+    def refuse(wrong: NDArray[np.bool_], of: NDArray[np.int64], what: str) -> None:
+        if wrong.any():
+            raise ValueError(f"window {first + int(of[np.argmax(wrong)]):,} {what}")
+
+    every = np.arange(batch.num_rows)
+    for other in others:
+        refuse(other != counts, every, f"has not as many entries in each of {', '.join(COLUMNS)}")
+    refuse((length < 1) | (length > window), row, f"has a segment not of 1 to {window:,} tokens")
+    ends = np.concatenate([[0], stop])[np.cumsum(counts)]
+    refuse(ends != window * (every + 1), every, f"has segments of not {window:,} tokens in all")
     return Segments(
         window=first + row,
-        start=np.cumsum(length, dtype=np.int64) - length - window * row,
+        start=stop - length - window * row,
         length=length,
-        document=documents.flatten().to_numpy(),
-        offset=offsets.flatten().to_numpy(),
+        document=document,
+        offset=offset,
     )
 
 
-@contextmanager
-def _readable(shards: Folder, entry: Any) -> Iterator[None]:
-    """Checks a shard's size, and says which one it was that could not be read."""
-    where = shards.url_of(entry["path"])
-    found = shards.size(entry["path"])
-    if found != entry["bytes"]:
-        raise FormatError(
-            "the shard is " + ("missing" if found is None else "damaged"),
-            where=where,
-            expected=f"{entry['bytes']:,} bytes" + ("" if found is None else f", not {found:,}"),
-            fix="see what `exactcpt verify` says of the set",
-        )
-    try:
-        yield
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise FormatError(f"the shard cannot be read: {error}", where=where) from None
+def _whole(batch: Any, name: str, window: int) -> Any:
+    """A column that can be looked into: Arrow itself believes what a file says of its buffers.
+
+    Raises:
+        ValueError: it is of another type, has nulls, or its buffers are too short.
+    """
+    column, wanted = batch.column(name), shard_schema(window).field(name).type
+    if column.type != wanted:
+        raise ValueError(f"{name} is {column.type}, not {wanted}")
+    column.validate()
+    if pa.types.is_list(wanted):
+        column.validate(full=True)  # its offsets
+    if column.null_count or column.flatten().null_count:
+        raise ValueError(f"{name} has nulls")
+    return column
 
 
 def read_windows(
@@ -121,41 +144,38 @@ def read_windows(
     """The segments of the wanted windows; their numbers must be rising.
 
     Raises:
-        FormatError: a shard has fewer windows than the manifest says, or cannot be read.
+        FormatError: as of `read_segments`, and a window's tokens or weights cannot be read.
     """
-    first, left = 0, list(wanted)
+    window, first, left = manifest["settings"]["window"], 0, list(wanted)
     for entry in manifest["shards"][split]:
         mine = [n - first for n in left if n < first + entry["windows"]]
         if mine:
             path = entry["path"]
-            with _readable(shards, entry), shards.local_copies([path]) as local:
-                yield from _pick(map_batches(local[path]), mine, first, shards.url_of(path))
+            with reading(shards, entry), shards.local_copies([path]) as local:
+                batches = map_batches(local[path])
+                _check_count(sum(batch.num_rows for batch in batches), entry)
+                yield from _pick(batches, mine, first, window)
         left = left[len(mine) :]
         first += entry["windows"]
 
 
-def _pick(batches: list[Any], wanted: list[int], first: int, where: str) -> Iterator[list[Segment]]:
+def _pick(batches: list[Any], wanted: list[int], first: int, size: int) -> Iterator[list[Segment]]:
     begin = 0
     for batch in batches:
         while wanted and wanted[0] < begin + batch.num_rows:
             row = wanted[0] - begin
-            yield _window(batch.slice(row, 1), first + wanted[0])
+            yield _window(batch.slice(row, 1), first + wanted[0], size)
             wanted = wanted[1:]
         begin += batch.num_rows
-    if wanted:
-        raise FormatError(
-            f"the shard has {begin:,} windows, fewer than the manifest says",
-            where=where,
-            fix="see what `exactcpt verify` says of the set",
-        )
 
 
-def _window(row: Any, number: int) -> list[Segment]:
-    tokens = row.column("input_ids").flatten().to_numpy()
-    encoded = row.column("loss_weight").flatten()
+def _window(row: Any, number: int, size: int) -> list[Segment]:
+    tokens = _whole(row, "input_ids", size).flatten().to_numpy()
+    encoded = _whole(row, "loss_weight", size).flatten()
+    encoded.validate(full=True)  # its codes
     codes = encoded.indices.to_numpy()
     weights = encoded.dictionary.to_numpy()[codes]
-    found = _segments(row, len(tokens), number)
+    found = _segments(row, size, number)
     return [
         Segment(
             window=number,

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import TOKENIZER, done, finish, manifest, run, source, start, write_jsonl
@@ -307,6 +309,7 @@ def refused(*arguments: object) -> tuple[int, str]:
     return outcome.code, outcome.err
 
 
+COMMANDS = pytest.mark.parametrize("command", [["inspect"], ["show"], ["reweigh", "--out=new"]])
 EITHER = "  expected: the folder of a token store or shard set\n"
 
 
@@ -412,6 +415,109 @@ def test_an_unfinished_job(
     )
 
 
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[]", b"7", b"\xff", b'{"inputs": {}}'])
+@COMMANDS
+def test_an_unfinished_job_of_which_nothing_is_known(
+    command: list[str], content: bytes, tmp_path: Path
+):
+    state = tmp_path / "shards" / ".job" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(content)
+    outcome = run(*command, tmp_path / "shards")
+    assert (outcome.code, outcome.err) == (
+        1,
+        "error: this token store or shard set is not finished, and which job began it cannot be "
+        "read\n"
+        f"  where:    {state}\n"
+        "  expected: a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed\n"
+        "  fix:      remove the folder, and run the job again\n",
+    )
+
+
+@pytest.mark.parametrize("command", [["show"], ["reweigh", "--out=new"]])
+def test_paths_that_are_no_shard_set(store: Path, command: list[str], tmp_path: Path):
+    corpus = write_jsonl(tmp_path / "corpus" / "a.jsonl", [{"text": "a"}])
+    missing, expected = tmp_path / "missing", "  expected: the folder of a shard set\n"
+    cases = [
+        (missing, f"there is nothing at this path\n  where:    {missing}\n{expected}"),
+        (
+            store,
+            f"this is a token store\n  where:    {store}\n{expected}"
+            f"  fix:      make one of it: exactcpt pack {store} --out DIR\n",
+        ),
+        (
+            corpus,
+            f"this is a file of records (jsonl), as a corpus has\n  where:    {corpus}\n{expected}"
+            f"  fix:      make shards of it: exactcpt prepare --source NAME={corpus} "
+            "--tokenizer PATH --out DIR\n",
+        ),
+    ]
+    for path, error in cases:
+        outcome = run(*command, path)
+        assert (outcome.code, outcome.err) == (2, f"error: {error}")
+
+
+LONGER: dict[str, Callable[[Any], object]] = {
+    "a weight table of 7": lambda m: m["weights"]["table"].append(m["weights"]["table"][0]),
+    "a histogram of train of 7": lambda m: m["splits"]["train"]["histogram"].append(0),
+    "a histogram of train in source 'short' of 7": (
+        lambda m: m["sources"][1]["splits"]["train"]["histogram"].append(0)
+    ),
+}
+IMPOSSIBLE: dict[str, Callable[[Any], object]] = {
+    "tau is 256": lambda m: m["settings"].update(tau=256),
+    "alpha is null": lambda m: m["settings"].update(alpha=None),
+    "alpha 0.15 cannot be spent with max_weight 1.1": (
+        lambda m: m["settings"].update(max_weight=1.1)
+    ),
+    "window is 1,073,741,824": lambda m: m["settings"].update(window=1 << 30),
+}
+
+
+@COMMANDS
+@pytest.mark.parametrize("error", LONGER)
+def test_a_manifest_with_other_buckets(
+    shards: Path, command: list[str], error: str, tmp_path: Path
+):
+    folder = with_manifest(copied(shards, tmp_path), LONGER[error])
+    outcome = run(*command, folder)
+    assert (outcome.code, outcome.err) == (
+        1,
+        f"error: the manifest has {error} buckets\n"
+        f"  where:    {folder}/manifest.json\n"
+        "  expected: 6, for windows of 256 tokens\n"
+        "  fix:      see what is wrong: exactcpt verify\n",
+    )
+
+
+@COMMANDS
+def test_a_manifest_of_another_window(shards: Path, command: list[str], tmp_path: Path):
+    folder = with_manifest(copied(shards, tmp_path), lambda m: m["settings"].update(window=128))
+    outcome = run(*command, folder)
+    assert outcome.code == 1
+    assert "the manifest has a weight table of 6 buckets" in outcome.err
+    assert "expected: 5, for windows of 128 tokens" in outcome.err
+
+
+@COMMANDS
+@pytest.mark.parametrize("error", IMPOSSIBLE)
+def test_a_manifest_with_settings_that_cannot_be(
+    shards: Path, command: list[str], error: str, tmp_path: Path
+):
+    folder = with_manifest(copied(shards, tmp_path), IMPOSSIBLE[error])
+    outcome = run(*command, folder)
+    assert outcome.code == 1
+    start = f"error: the manifest has settings that cannot be: {error}\n"
+    assert outcome.err.startswith(f"{start}  where:    {folder}/manifest.json\n")
+
+
+def with_manifest(folder: Path, change: Callable[[Any], object]) -> Path:
+    changed = manifest(folder)
+    change(changed)
+    (folder / "manifest.json").write_text(json.dumps(changed))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -490,7 +596,7 @@ def test_a_shard_that_is_gone_or_cut_off(shards: Path, tmp_path: Path):
         "error: a file of the shard set is damaged\n"
         f"  where:    {shard}\n"
         f"  expected: {len(data):,} bytes, not {len(data) - 1:,}\n"
-        "  fix:      pack again, or restore the file\n",
+        "  fix:      see what is wrong: exactcpt verify\n",
     )
     shard.write_bytes(bytes(len(data)))
     code, text = refused(folder)

@@ -368,8 +368,8 @@ def test_sets_that_are_none(shards, tmp_path, store):
     assert outcome.code == 1
     assert "this shard set is not finished" in outcome.err
     outcome = run("reweigh", store, "--out", tmp_path / "new")
-    assert outcome.code == 1
-    assert "this is no exactcpt shard set" in outcome.err
+    assert outcome.code == 2
+    assert "this is a token store" in outcome.err
     newer = json.loads((tmp_path / "manifest.json").read_text()) | {"format_version": 2}
     (shards / "manifest.json").write_text(json.dumps(newer))
     outcome = run("reweigh", shards, "--out", tmp_path / "new")

@@ -332,11 +332,15 @@ def test_a_manifest_whose_buckets_are_not_those_of_its_window(shards):
     (shards / "manifest.json").write_text(json.dumps(manifest))
     outcome = run("show", shards, "--heaviest")
     assert outcome.code == 1
-    assert "a histogram of 5 buckets, and 4 weights" in outcome.err
-    assert "expected: 5 each, for windows of 128 tokens" in outcome.err
+    assert "a weight table of 4 buckets" in outcome.err
+    assert "expected: 5, for windows of 128 tokens" in outcome.err
 
 
 def test_sets_that_cannot_be_shown(shards):
+    outcome = run("show", shards / "train")
+    assert outcome.code == 2
+    assert "this folder is a part of a token store or shard set" in outcome.err
+    assert f"fix:      name {shards}\n" in outcome.err
     (shards / "tokenizer.json").rename(shards / "other.json")
     outcome = run("show", shards)
     assert outcome.code == 1
@@ -345,6 +349,3 @@ def test_sets_that_cannot_be_shown(shards):
     outcome = run("show", shards)
     assert outcome.code == 1
     assert "this shard set is not finished" in outcome.err
-    outcome = run("show", shards / "train")
-    assert outcome.code == 1
-    assert "this is no shard set" in outcome.err
