@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from models import IDS, documents, packed, tiny_config
 from oracles import bucket_by_search
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from exactcpt.schemas.errors import FormatError, UsageError
@@ -215,6 +216,56 @@ def test_other_architectures_are_refused(tmp_path):
         build(tmp_path, window=64, backend="exact")
     assert error.value.expected == "llama, qwen2, qwen3"
     assert error.value.where == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda w: w.pop("lm_head.weight"),
+            "tensors that config.json describes are missing: lm_head.weight",
+        ),
+        (
+            lambda w: w.update({"model.norm.weight": torch.ones(31)}),
+            "tensors have another shape than config.json says: model.norm.weight ([31], not [32])",
+        ),
+        (
+            lambda w: w.update({f"model.layers.{n}.mlp.up_proj.weight": w["model.norm.weight"] * 1
+                                for n in range(2, 6)}),
+            "tensors that config.json has no place for: model.layers.2.mlp.up_proj.weight, "
+            "model.layers.3.mlp.up_proj.weight, model.layers.4.mlp.up_proj.weight and 1 more",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_config_json_does_not_describe(tmp_path, change, found):
+    tiny().causal_lm.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FormatError) as error:
+        build(tmp_path, window=64, backend="exact")
+    assert error.value.found == found
+    assert error.value.where == str(tmp_path)
+
+
+def test_torn_weights(tmp_path):
+    tiny().causal_lm.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+        build(tmp_path, window=64, backend="exact")
+    path.unlink()
+    with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+        build(tmp_path, window=64, backend="exact")
+
+
+def test_frequencies_of_older_files_are_not_weights(tmp_path):
+    tiny(tie_word_embeddings=True).causal_lm.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in weights
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    build(tmp_path, window=64, backend="exact")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -4,11 +4,13 @@
 from a batch to its share of the step's loss, `parallelize` spreads it over ranks.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -138,7 +140,7 @@ def build(
     Raises:
         UsageError: the model cannot be trained without documents seeing each other, or not on
             windows of this length.
-        FormatError: no model there.
+        FormatError: no model there, or its weights are not those that its configuration describes.
     """
     random = isinstance(source, PreTrainedConfig)
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
@@ -154,14 +156,51 @@ def build(
             config, dtype=torch.float32, attn_implementation=name
         )
     else:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
+        model = _load(source, config, name)
+    return TrainModel(model, backend)
+
+
+def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
+    """The model, every weight of it from the directory."""
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            directory,
             config=config,
             dtype=torch.float32,
-            attn_implementation=name,
+            attn_implementation=attention_name,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are among the findings, and refused below
+            output_loading_info=True,
         )
-    return TrainModel(model, backend)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise FormatError(
+            f"the model's weights cannot be read: {str(error).strip().splitlines()[0]}",
+            where=str(directory),
+            expected="model.safetensors, or shards of it with their index",
+        ) from error
+    # Files of older versions have the rotary embedding's frequencies, which are computed.
+    unexpected = [n for n in info["unexpected_keys"] if not n.endswith("rotary_emb.inv_freq")]
+    mismatched = [f"{n} ({list(a)}, not {list(b)})" for n, a, b in info["mismatched_keys"]]
+    findings = {
+        "tensors that config.json describes are missing": info["missing_keys"],
+        "tensors have another shape than config.json says": mismatched,
+        "tensors that config.json has no place for": unexpected,
+    }
+    for found, names in findings.items():
+        if names:
+            raise FormatError(
+                f"{found}: {_some(sorted(names))}",
+                where=str(directory),
+                expected="exactly the tensors of the model, each of its shape",
+                fix="take config.json and weights from one model",
+            )
+    return model
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _read_config(directory: Path) -> PreTrainedConfig:
