@@ -112,6 +112,9 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         if not world.is_first:
             say = _silent
         inputs = world.together(lambda: _open(config, world))
+        # One rank reads and tells: a model is large, and may lie on a file system that all share.
+        model_read = world.first(lambda: model_fingerprint(Path(config.model)))
+        inputs.identity["model"] = model_read
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
         newest = world.together(lambda: _newest(config, inputs.identity))
         earlier = world.together(lambda: _earlier(config))
@@ -242,8 +245,10 @@ class _Loop:
             batch_size=None,
             sampler=order,
             num_workers=config.loader_workers,
-            # A fork would copy the threads' locks of gloo and CUDA.
-            multiprocessing_context="forkserver" if config.loader_workers else None,
+            # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
+            # SIGTERM that torchrun sends to all processes of a rank.
+            multiprocessing_context="spawn" if config.loader_workers else None,
+            worker_init_fn=_ignore_termination,
             pin_memory=self.world.device.type == "cuda",
         )
         return iter(loader)
@@ -366,6 +371,11 @@ def _is_due(step: int, every: int) -> bool:
 
 def _silent(_: str) -> None:
     """Other ranks than the first say nothing."""
+
+
+def _ignore_termination(_: int) -> None:
+    """A worker of the loader ends with its rank, which still needs it to stop in good order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
