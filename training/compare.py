@@ -247,9 +247,9 @@ def _arms(runs: Iterable[Run]) -> dict[str, dict[int, Run]]:
 
 def _flat(run: Run) -> dict[str, Any]:
     """Settings, and what identifies the inputs wherever they are."""
-    paths = {"shards", "model", "weight_table"}
+    paths = ("shards", "model", "weight_table", "init_from")
     settings = {n: v for n, v in run.settings.items() if n not in paths}
-    return settings | {n: run.identity[n] for n in ("shards", "model", "weight_table")}
+    return settings | {n: run.identity.get(n) for n in paths}
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
