@@ -329,3 +329,53 @@ def test_rope_changes_reach_the_rotation(changes):
     assert not torch.equal(*frequencies)
     with pytest.raises(UsageError, match="windows of 512 tokens, and a model of 256 positions"):
         build(tiny_config(max_position_embeddings=64), window=512, backend="exact", yarn_factor=4)
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {**ROPE, "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize("more", [{}, {"yarn_factor": 8}])
+def test_the_advised_factor_is_enough(more):
+    """A model of 64 positions, stretched already or with the model itself."""
+    config = tiny_config(
+        max_position_embeddings=512,
+        rope_parameters={**YARN, "beta_fast": 16.0, "attention_factor": 1.5},
+    )
+    with pytest.raises(UsageError) as error:
+        build(config, window=1000, backend="exact", **more)
+    assert (error.value.fix or "").startswith("stretch its positions: --yarn-factor 16, or ")
+    found, rope = saved_rope(build(config, window=1000, backend="exact", yarn_factor=16))
+    assert found.max_position_embeddings == 1024
+    assert rope == {**YARN, "factor": 16, "beta_fast": 16.0}
+
+
+def test_a_factor_that_shrinks_is_refused():
+    config = tiny_config(max_position_embeddings=512, rope_parameters=YARN)
+    with pytest.raises(UsageError) as error:
+        build(config, window=64, backend="exact", yarn_factor=4)
+    assert error.value.found == (
+        "--yarn-factor 4 makes 256 positions of 64, and the model has 512 already"
+    )
+    assert error.value.fix == "give at least 8"
+
+
+def test_a_models_own_scaling_is_not_dropped():
+    config = tiny_config(max_position_embeddings=512, rope_parameters=LLAMA3)
+    with pytest.raises(UsageError) as error:
+        build(config, window=64, backend="exact", yarn_factor=16)
+    assert error.value.found == (
+        "--yarn-factor 16 would drop the model's own scaling of positions, llama3"
+    )
+    with pytest.raises(UsageError) as error:
+        build(config, window=1000, backend="exact")
+    assert (error.value.fix or "").startswith("stretch its positions: --rope-theta (now 500000")
+    _, rope = saved_rope(build(config, window=1000, backend="exact", rope_theta=1e6))
+    assert rope == {**LLAMA3, "rope_theta": 1e6}

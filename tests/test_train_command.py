@@ -84,6 +84,40 @@ def test_settings_of_file_and_flags(made, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
+    ("text", "more", "expected", "gone"),
+    [
+        ('max_tokens = "1M"', ["--steps", "3"], {"steps": 3}, "max_tokens"),
+        ("steps = 3", ["--max-tokens", "1M"], {"max_tokens": 1_000_000}, "steps"),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weighting", "uniform"],
+            {"weighting": "uniform"},
+            "weight_table",
+        ),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weight-table", "u.json"],
+            {"weighting": "table", "weight_table": "u.json"},
+            None,
+        ),
+    ],
+)
+def test_a_flag_overrides_what_contradicts_it(tmp_path, capfd, text, more, expected, gone):
+    (tmp_path / "run.toml").write_text(text)
+    named = ["--config", str(tmp_path / "run.toml"), "--print-config", *more]
+    assert run_command(arguments(Path("m"), Path("o"), *named)) == 0
+    shown = tomllib.loads(capfd.readouterr().out)
+    assert shown.items() >= expected.items()
+    assert gone not in shown
+
+
+def test_flags_that_contradict_each_other(capfd):
+    both = ["--steps", "3", "--max-tokens", "1M", "--print-config"]
+    assert run_command(arguments(Path("m"), Path("o"), *both)) == 2
+    assert "steps and max_tokens both say how long to train" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("more", "found"),
     [
         (["--weighting", "heavy"], "'heavy' is not one of"),

@@ -30,6 +30,9 @@ ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotations of a position that depend on the position alone. `dynamic` and `longrope` depend on the
 longest position of the batch: a document would see how long its neighbours are."""
 
+STRETCHED_BY_YARN = ("default", "yarn")
+"""Of those, what a YaRN factor may replace."""
+
 WEIGHT_TYPES = (torch.float32, torch.float64)
 
 
@@ -146,7 +149,7 @@ def build(
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
-    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor)
+    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
     _fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
     logging.disable_progress_bar()  # a bar for each rank
@@ -239,21 +242,51 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
 
 
 def _override_rope(
-    config: PreTrainedConfig, *, rope_theta: float | None, yarn_factor: float | None
+    config: PreTrainedConfig,
+    *,
+    rope_theta: float | None,
+    yarn_factor: float | None,
+    where: str | None,
 ) -> None:
     rope = dict(config.rope_parameters)
     if rope_theta is not None:
         rope["rope_theta"] = rope_theta
     if yarn_factor is not None:
-        original = rope.get("original_max_position_embeddings", config.max_position_embeddings)
+        rope_type = rope.get("rope_type", "default")
+        if rope_type not in STRETCHED_BY_YARN:
+            raise UsageError(
+                f"--yarn-factor {yarn_factor:g} would drop the model's own scaling of positions, "
+                f"{rope_type}",
+                where=where,
+                expected="a model whose scaling is " + " or ".join(STRETCHED_BY_YARN),
+                fix="leave --yarn-factor away and give --rope-theta",
+            )
+        original = _original_positions(config)
+        longest = int(original * yarn_factor)
+        if longest < config.max_position_embeddings:
+            raise UsageError(
+                f"--yarn-factor {yarn_factor:g} makes {longest:,} positions of {original:,}, and "
+                f"the model has {config.max_position_embeddings:,} already",
+                where=where,
+                fix=f"give at least {config.max_position_embeddings / original:g}",
+            )
+        rope.pop("attention_factor", None)  # it was of the old factor
         rope = {
+            **(rope if rope_type == "yarn" else {}),
             "rope_type": "yarn",
             "rope_theta": rope["rope_theta"],
             "factor": yarn_factor,
             "original_max_position_embeddings": original,
         }
-        config.max_position_embeddings = int(original * yarn_factor)
+        config.max_position_embeddings = longest
     config.rope_parameters = rope
+
+
+def _original_positions(config: PreTrainedConfig) -> int:
+    """Positions before any scaling; what YaRN's factor multiplies."""
+    return config.rope_parameters.get(
+        "original_max_position_embeddings", config.max_position_embeddings
+    )
 
 
 def _fit_window(
@@ -263,12 +296,14 @@ def _fit_window(
     if window <= longest:
         return
     if not stretched:
-        theta = config.rope_parameters["rope_theta"]
+        rope = config.rope_parameters
+        advice = f"--rope-theta (now {rope['rope_theta']:g}; naming the same value keeps it)"
+        if rope.get("rope_type", "default") in STRETCHED_BY_YARN:
+            advice = f"--yarn-factor {-(-window // _original_positions(config))}, or {advice}"
         raise UsageError(
             f"windows of {window} tokens, and a model of {longest} positions",
             where=where,
-            fix=f"stretch its positions: --yarn-factor {-(-window // longest)}, or --rope-theta"
-            f" (now {theta:g}; naming the same value keeps it)",
+            fix=f"stretch its positions: {advice}",
         )
     config.max_position_embeddings = window
 
