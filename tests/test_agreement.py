@@ -6,6 +6,7 @@ from tiny import DATA, shard_set
 from tokenizers import Tokenizer
 
 from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training import agreement
 from exactcpt.training.agreement import check_agreement, model_fingerprint
 from exactcpt.training.shard_set import ShardSet, open_set
 
@@ -86,14 +87,24 @@ def test_a_file_that_cannot_be_read(shards, tmp_path, name, text):
     assert caught.value.where == str(folder / name)
 
 
-def test_fingerprints(tmp_path):
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "pytorch_model.bin"])
+def test_fingerprints(tmp_path, monkeypatch, name):
+    """Every byte counts, of more blocks than one."""
+    monkeypatch.setattr(agreement, "BLOCK", 64)
     folder = model(tmp_path)
-    (folder / "model.safetensors").write_bytes(b"a" * 100)
+    (folder / name).write_bytes(b"a" * 150)
     first = model_fingerprint(folder)
     assert model_fingerprint(folder) == first
-    for data in (b"b" * 100, b"a" * 101):
-        (folder / "model.safetensors").write_bytes(data)
+    altered = [b"a" * i + b"b" + b"a" * (149 - i) for i in (0, 63, 64, 149)]
+    for data in (*altered, b"a" * 151):
+        (folder / name).write_bytes(data)
         assert model_fingerprint(folder) != first
+    (folder / name).write_bytes(b"a" * 150)
+    assert model_fingerprint(folder) == first
     model(folder, vocab_size=1)
-    (folder / "model.safetensors").write_bytes(b"a" * 100)
     assert model_fingerprint(folder) != first
+
+
+def test_no_fingerprint_of_no_model(tmp_path):
+    with pytest.raises(FormatError, match=r"the model's config\.json cannot be read"):
+        model_fingerprint(tmp_path)

@@ -189,3 +189,11 @@ def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, 
     assert same(loaded, expected)
     checkpoints.save(3, loaded, loaded_optimizer, {}, wait=True)
     assert names(run) == ["step-00000003"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", None])
+def test_a_damaged_meta_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "meta.json").write_text(text)
+    with pytest.raises(FormatError, match=r"a checkpoint whose meta\.json cannot be read"):
+        read_meta(tmp_path)

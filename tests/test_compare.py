@@ -29,6 +29,7 @@ def write(
     evaluated: bool = True,
     steps: int = STEPS,
     model: str = "m",
+    measured: dict[str, Any] | None = None,
     **settings: Any,
 ) -> str:
     """A run by hand: its loss falls a little every step, `gain` more in bucket 2."""
@@ -49,7 +50,7 @@ def write(
         digest = f"{digests}{seed}{step}"
         log.write("step", figures | {"digest": digest, "unweighted_loss": unweighted})
         if evaluated and step % 5 == 0:
-            log.write("eval", figures | {"name": "books", "window": 32})
+            log.write("eval", figures | {"name": "books", "window": 32} | (measured or {}))
     log.close()
     return str(folder)
 
@@ -135,6 +136,45 @@ def test_a_seed_that_the_baseline_lacks(tmp_path):
     text = text_of(found)
     assert "no run of the baseline has its seed" in text
     assert "not paired: no two runs share a seed" in text
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        {"shards": "other"},
+        {"window": 64, "bucket_loss": [4.0] * 4, "bucket_targets": [10] * 4},
+        {"window": 16, "bucket_loss": [4.0] * 2, "bucket_targets": [10] * 2},
+    ],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_sets_that_are_not_the_same_windows(tmp_path, measured, first):
+    settings = [{"measured": {"shards": "books"} | measured}, {"measured": {"shards": "books"}}]
+    exact = write(tmp_path / "e", "exact", **settings[first])
+    found = compare([exact, write(tmp_path / "u", **settings[1 - first])])
+    assert found.unlike == ["books"]
+    assert not found.is_paired
+    assert [losses.name for losses in found.losses] == ["training windows of steps 19 to 20"]
+    assert "not paired: the windows of eval books differ" in text_of(found)
+
+
+def test_only_seeds_in_common_count(tmp_path):
+    runs = [
+        *(write(tmp_path / f"e{seed}", "exact", seed=seed, gain=0.4) for seed in (0, 1, 3)),
+        *(write(tmp_path / f"m{seed}", "matched", seed=seed) for seed in (1, 3)),
+        *(write(tmp_path / f"u{seed}", seed=seed) for seed in (0, 1, 2, 3)),
+        write(tmp_path / "t", "tail_flat", seed=9),
+    ]
+    found = compare(runs)
+    assert found.seeds == [1, 3]
+    for losses in found.losses:
+        for row in losses.rows:
+            assert row.arms.keys() == {"exact", "matched"}
+            for delta in row.arms.values():
+                assert delta.loss - row.baseline == pytest.approx(delta.delta)
+    assert found.losses[0].rows[2].baseline == pytest.approx(3.8 + 2)
+    assert found.curves["uniform"][0] == (1, pytest.approx((10 * 4.99 + 30 * 3.99) / 40 + 2))
+    assert found.curves["tail_flat"] != []
+    assert "means over seeds 1, 3" in text_of(found)
 
 
 def test_two_arms_of_one_weighting(tmp_path):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from models import IDS, documents, packed, tiny_config
 from oracles import bucket_by_search
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from exactcpt.schemas.errors import FormatError, UsageError
@@ -217,6 +218,56 @@ def test_other_architectures_are_refused(tmp_path):
     assert error.value.where == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda w: w.pop("lm_head.weight"),
+            "tensors that config.json describes are missing: lm_head.weight",
+        ),
+        (
+            lambda w: w.update({"model.norm.weight": torch.ones(31)}),
+            "tensors have another shape than config.json says: model.norm.weight ([31], not [32])",
+        ),
+        (
+            lambda w: w.update({f"model.layers.{n}.mlp.up_proj.weight": w["model.norm.weight"] * 1
+                                for n in range(2, 6)}),
+            "tensors that config.json has no place for: model.layers.2.mlp.up_proj.weight, "
+            "model.layers.3.mlp.up_proj.weight, model.layers.4.mlp.up_proj.weight and 1 more",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_config_json_does_not_describe(tmp_path, change, found):
+    tiny().causal_lm.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FormatError) as error:
+        build(tmp_path, window=64, backend="exact")
+    assert error.value.found == found
+    assert error.value.where == str(tmp_path)
+
+
+def test_torn_weights(tmp_path):
+    tiny().causal_lm.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+        build(tmp_path, window=64, backend="exact")
+    path.unlink()
+    with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+        build(tmp_path, window=64, backend="exact")
+
+
+def test_frequencies_of_older_files_are_not_weights(tmp_path):
+    tiny(tie_word_embeddings=True).causal_lm.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in weights
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    build(tmp_path, window=64, backend="exact")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(FormatError, match="no Hugging Face model"):
         build(tmp_path / "nothing", window=64, backend="exact")
@@ -278,3 +329,53 @@ def test_rope_changes_reach_the_rotation(changes):
     assert not torch.equal(*frequencies)
     with pytest.raises(UsageError, match="windows of 512 tokens, and a model of 256 positions"):
         build(tiny_config(max_position_embeddings=64), window=512, backend="exact", yarn_factor=4)
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {**ROPE, "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize("more", [{}, {"yarn_factor": 8}])
+def test_the_advised_factor_is_enough(more):
+    """A model of 64 positions, stretched already or with the model itself."""
+    config = tiny_config(
+        max_position_embeddings=512,
+        rope_parameters={**YARN, "beta_fast": 16.0, "attention_factor": 1.5},
+    )
+    with pytest.raises(UsageError) as error:
+        build(config, window=1000, backend="exact", **more)
+    assert (error.value.fix or "").startswith("stretch its positions: --yarn-factor 16, or ")
+    found, rope = saved_rope(build(config, window=1000, backend="exact", yarn_factor=16))
+    assert found.max_position_embeddings == 1024
+    assert rope == {**YARN, "factor": 16, "beta_fast": 16.0}
+
+
+def test_a_factor_that_shrinks_is_refused():
+    config = tiny_config(max_position_embeddings=512, rope_parameters=YARN)
+    with pytest.raises(UsageError) as error:
+        build(config, window=64, backend="exact", yarn_factor=4)
+    assert error.value.found == (
+        "--yarn-factor 4 makes 256 positions of 64, and the model has 512 already"
+    )
+    assert error.value.fix == "give at least 8"
+
+
+def test_a_models_own_scaling_is_not_dropped():
+    config = tiny_config(max_position_embeddings=512, rope_parameters=LLAMA3)
+    with pytest.raises(UsageError) as error:
+        build(config, window=64, backend="exact", yarn_factor=16)
+    assert error.value.found == (
+        "--yarn-factor 16 would drop the model's own scaling of positions, llama3"
+    )
+    with pytest.raises(UsageError) as error:
+        build(config, window=1000, backend="exact")
+    assert (error.value.fix or "").startswith("stretch its positions: --rope-theta (now 500000")
+    _, rope = saved_rope(build(config, window=1000, backend="exact", rope_theta=1e6))
+    assert rope == {**LLAMA3, "rope_theta": 1e6}

@@ -259,6 +259,51 @@ def test_weights_of_an_earlier_run(made, exact, tmp_path):
         run(made, tmp_path / "third", init_from=str(tmp_path / "none"))
 
 
+def test_the_positions_of_an_earlier_run_are_not_lost(made, tmp_path):
+    first = str(tmp_path / "first")
+    run(made, tmp_path / "first", steps=1, rope_theta=2e6)
+    with pytest.raises(UsageError) as caught:
+        run(made, tmp_path / "second", steps=1, init_from=first)
+    assert caught.value.found == (
+        "the earlier run was trained with --rope-theta 2e+06, and this one has none"
+    )
+    run(made, tmp_path / "second", steps=1, init_from=first, rope_theta=4e6)
+
+
+def test_an_earlier_run_of_a_larger_model(made, tmp_path):
+    run(made, tmp_path / "first", steps=1)
+    model_folder(tmp_path / "model", num_hidden_layers=1)
+    with pytest.raises(FormatError) as caught:
+        run(
+            made,
+            tmp_path / "second",
+            model=str(tmp_path / "model"),
+            init_from=str(tmp_path / "first"),
+        )
+    assert caught.value.found.startswith(
+        "a checkpoint of another model: it has 9 tensors that this one lacks, "
+        "the first is causal_lm.model.layers.1."
+    )
+
+
+def test_an_earlier_run_that_goes_on(made, tmp_path):
+    """A run keeps what it began with; one that begins later is another."""
+    first = tmp_path / "first"
+    run(made, first, steps=1)
+    for out in ("second", "other"):
+        run(made, tmp_path / out, steps=1, init_from=str(first))
+        run(made, first, steps=2)
+    run(made, tmp_path / "second", steps=2, init_from=str(first))
+    second, other = (
+        json.loads((tmp_path / out / "run.json").read_text())["identity"]["init_from"]
+        for out in ("second", "other")
+    )
+    assert (second["step"], other["step"]) == (1, 2)
+    assert second["meta"] != other["meta"]
+    with pytest.raises(UsageError, match=r"init_from: .*'step': 1.* before, None now"):
+        run(made, tmp_path / "second", steps=3)
+
+
 # Measuring
 
 

@@ -1,10 +1,13 @@
 """`exactcpt train` and `export` as their users run them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,40 @@ def test_settings_of_file_and_flags(made, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
+    ("text", "more", "expected", "gone"),
+    [
+        ('max_tokens = "1M"', ["--steps", "3"], {"steps": 3}, "max_tokens"),
+        ("steps = 3", ["--max-tokens", "1M"], {"max_tokens": 1_000_000}, "steps"),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weighting", "uniform"],
+            {"weighting": "uniform"},
+            "weight_table",
+        ),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weight-table", "u.json"],
+            {"weighting": "table", "weight_table": "u.json"},
+            None,
+        ),
+    ],
+)
+def test_a_flag_overrides_what_contradicts_it(tmp_path, capfd, text, more, expected, gone):
+    (tmp_path / "run.toml").write_text(text)
+    named = ["--config", str(tmp_path / "run.toml"), "--print-config", *more]
+    assert run_command(arguments(Path("m"), Path("o"), *named)) == 0
+    shown = tomllib.loads(capfd.readouterr().out)
+    assert shown.items() >= expected.items()
+    assert gone not in shown
+
+
+def test_flags_that_contradict_each_other(capfd):
+    both = ["--steps", "3", "--max-tokens", "1M", "--print-config"]
+    assert run_command(arguments(Path("m"), Path("o"), *both)) == 2
+    assert "steps and max_tokens both say how long to train" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("more", "found"),
     [
         (["--weighting", "heavy"], "'heavy' is not one of"),
@@ -117,21 +154,28 @@ def test_quiet(made, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_sigterm(made, tmp_path):
-    """A process of its own is stopped, checkpoints, and says so by its exit code."""
-    command = arguments(made, tmp_path / "run", *FEW)
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_sigterm(made, tmp_path, workers):
+    """A process of its own is stopped, checkpoints, and says so by its exit code.
+
+    Its workers get the signal too, as torchrun sends it.
+    """
+    command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
     command[command.index("--steps") + 1] = "100000"
     program = "import sys; from exactcpt.pipeline.cli import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", program, *command], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command], stderr=subprocess.PIPE, start_new_session=True
+    )
     log = tmp_path / "run" / "log.jsonl"
     try:
         while not (log.exists() and '"step", "step": 2' in log.read_text()):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(60) == STOPPED == 75
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     last = json.loads(log.read_text().splitlines()[-1])
     assert last["status"] == "stopped"

@@ -21,7 +21,9 @@ PROBE = (
 )
 """Letters, digits, white space, code, and scripts that tokenizers treat in ways of their own."""
 
-HEAD_BYTES = 1 << 16
+WEIGHT_FILES = ("*.safetensors", "*.bin")
+
+BLOCK = 1 << 24
 
 
 def check_agreement(shards: ShardSet, model: Path) -> None:
@@ -65,25 +67,38 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
 
 
 def model_fingerprint(model: Path) -> str:
-    """xxh3-128 over config.json and, of each file of weights, its name, size and beginning."""
-    found = xxhash.xxh3_128((model / "config.json").read_bytes())
-    for path in sorted(model.glob("*.safetensors")):
+    """xxh3-128 over config.json and the name and every byte of each file of weights.
+
+    Raises:
+        FormatError: the model has no config.json.
+    """
+    try:
+        found = xxhash.xxh3_128((model / "config.json").read_bytes())
+    except OSError as error:
+        raise _no_config(model, error) from None
+    block = memoryview(bytearray(BLOCK))
+    files = (path for pattern in WEIGHT_FILES for path in model.glob(pattern))
+    for path in sorted(files):
         found.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb") as file:
-            found.update(file.read(HEAD_BYTES))
+        with path.open("rb", buffering=0) as file:
+            while read := file.readinto(block):
+                found.update(block[:read])
     return found.hexdigest()
 
 
 def _config(model: Path) -> dict[str, Any]:
-    path = model / "config.json"
     try:
-        return json.loads(path.read_bytes())
+        return json.loads((model / "config.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise FormatError(
-            f"the model's config.json cannot be read: {error}",
-            where=str(path),
-            expected="a Hugging Face folder with config.json, tokenizer.json and weights",
-        ) from None
+        raise _no_config(model, error) from None
+
+
+def _no_config(model: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"the model's config.json cannot be read: {error}",
+        where=str(model / "config.json"),
+        expected="a Hugging Face folder with config.json, tokenizer.json and weights",
+    )
 
 
 def _read(path: Path) -> Tokenizer:

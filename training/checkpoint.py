@@ -26,6 +26,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_state_dict,
@@ -48,6 +49,7 @@ __all__ = [
 
 META = "meta.json"
 PARTIAL = ".partial"
+REMOVE = "remove it to go on from the one before"
 
 
 class CheckpointManager:
@@ -219,18 +221,41 @@ def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) ->
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            stored = FileSystemReader(path).read_metadata()
             load(state, checkpoint_id=path, process_group=group, no_dist=group is None)
     except (CheckpointException, OSError, ValueError, RuntimeError) as error:
         raise FormatError(
-            f"a checkpoint that cannot be loaded: {_reason(error)}",
-            where=str(path),
-            fix="remove it to go on from the one before",
+            f"a checkpoint that cannot be loaded: {_reason(error)}", where=str(path), fix=REMOVE
         ) from error
+    # What the model lacks is not asked for, so nothing else would notice that it was left out.
+    saved = {name for name in stored.state_dict_metadata if name.startswith("model.")}
+    left = sorted(saved - {f"model.{name}" for name in state["model"]})
+    if left:
+        raise FormatError(
+            f"a checkpoint of another model: it has {len(left):,} tensors that this one lacks, "
+            f"the first is {left[0].removeprefix('model.')}",
+            where=str(path),
+            fix="give the model that the checkpoint is of",
+        )
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What the loop wrote into a checkpoint."""
-    return json.loads((path / META).read_text("utf-8"))
+    """What the loop wrote into a checkpoint.
+
+    Raises:
+        FormatError: it is missing or damaged.
+    """
+    try:
+        meta = json.loads((path / META).read_bytes())
+        if not isinstance(meta, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"a checkpoint whose {META} cannot be read: {_reason(error)}",
+            where=str(path),
+            fix=REMOVE,
+        ) from None
+    return meta
 
 
 def _name(step: int) -> str:

@@ -153,7 +153,11 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     given = {name: value for name, value in flags.items() if name in HELP and value is not None}
     if flags["eval"]:
         given["eval"] = parse_evals(flags["eval"])
-    values = {**file, **given}
+    rivals = {"steps": "max_tokens", "max_tokens": "steps"}
+    if given.get("weighting", "table") != "table":
+        rivals["weighting"] = "weight_table"
+    overridden = {rivals[name] for name in given if name in rivals}
+    values = {name: value for name, value in file.items() if name not in overridden} | given
     for name in ("shards", "model", "out"):
         if name not in values:
             raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")

@@ -142,7 +142,11 @@ class Comparison:
         arms: name -> folders of its runs.
         settings: name of a setting that differs -> the value of each run, by folder.
         unwanted: those of them in which pairs should not differ.
+        unlike: names of evaluated sets that are not the same windows in all runs, and have no
+            losses therefore.
         pairs: of runs with the baseline's.
+        seeds: that all arms have, but for those that share none with the baseline. All means are
+            over these.
         losses: by set.
         curves: arm -> [step, unweighted training loss], mean over seeds.
     """
@@ -151,7 +155,9 @@ class Comparison:
     arms: dict[str, list[str]]
     settings: dict[str, dict[str, Any]]
     unwanted: list[str]
+    unlike: list[str]
     pairs: list[Pair]
+    seeds: list[int]
     losses: list[Losses]
     curves: dict[str, list[tuple[int, float]]]
 
@@ -159,7 +165,7 @@ class Comparison:
     def is_paired(self) -> bool:
         """Whether the arms differ in their weighting alone."""
         same = all(pair.first_difference is None for pair in self.pairs)
-        return bool(self.pairs) and same and not self.unwanted
+        return bool(self.pairs) and same and not self.unwanted and not self.unlike
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -180,19 +186,31 @@ def compare(paths: Sequence[str]) -> Comparison:
     baseline = next((name for name in arms if name.startswith("uniform")), next(iter(arms)))
     others = {name: arms[name] for name in arms if name != baseline}
     differing = _differing(runs)
+    seeds = _common_seeds(arms[baseline], others)
+    compared = {
+        name: {seed: by_seed[seed] for seed in seeds}
+        for name, by_seed in arms.items()
+        if by_seed.keys() >= set(seeds)
+    }
+    unlike = _unlike(runs)
     return Comparison(
         baseline=baseline,
         arms={name: [run.path for run in by_seed.values()] for name, by_seed in arms.items()},
         settings=differing,
         unwanted=[name for name in differing if name not in PER_RUN | INCIDENTAL],
+        unlike=unlike,
         pairs=[
             _pair(run, arms[baseline][seed])
             for by_seed in others.values()
             for seed, run in by_seed.items()
             if seed in arms[baseline]
         ],
-        losses=_losses(arms[baseline], others),
-        curves={name: _curve(by_seed.values()) for name, by_seed in arms.items()},
+        seeds=seeds,
+        losses=_losses(compared, baseline, unlike) if seeds else [],
+        curves={
+            name: _curve((compared[name] if seeds and name in compared else by_seed).values())
+            for name, by_seed in arms.items()
+        },
     )
 
 
@@ -247,9 +265,9 @@ def _arms(runs: Iterable[Run]) -> dict[str, dict[int, Run]]:
 
 def _flat(run: Run) -> dict[str, Any]:
     """Settings, and what identifies the inputs wherever they are."""
-    paths = {"shards", "model", "weight_table"}
+    paths = ("shards", "model", "weight_table", "init_from")
     settings = {n: v for n, v in run.settings.items() if n not in paths}
-    return settings | {n: run.identity[n] for n in ("shards", "model", "weight_table")}
+    return settings | {n: run.identity.get(n) for n in paths}
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -274,17 +292,44 @@ def _pair(run: Run, baseline: Run) -> Pair:
     )
 
 
-def _losses(baseline: dict[int, Run], others: dict[str, dict[int, Run]]) -> list[Losses]:
-    everyone = [*baseline.values(), *(run for runs in others.values() for run in runs.values())]
+def _common_seeds(baseline: dict[int, Run], others: dict[str, dict[int, Run]]) -> list[int]:
+    """Those of the baseline that every arm has, but for arms that have none of them."""
+    shared = [runs.keys() & baseline.keys() for runs in others.values()]
+    return sorted(set(baseline).intersection(*(seeds for seeds in shared if seeds)))
+
+
+def _unlike(runs: Iterable[Run]) -> list[str]:
+    """Names of evaluated sets that are not the same windows wherever they occur."""
+    seen: dict[str, set[Any]] = {}
+    for run in runs:
+        for name, records in run.evals.items():
+            seen.setdefault(name, set()).update(map(_measured, records.values()))
+    return sorted(name for name, sets in seen.items() if len(sets) > 1)
+
+
+def _measured(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What identifies the windows of an evaluation."""
+    counts = tuple(record["bucket_targets"])
+    return record.get("shards"), record.get("window"), record.get("windows"), counts
+
+
+def _losses(arms: dict[str, dict[int, Run]], name: str, unlike: Sequence[str]) -> list[Losses]:
+    """Of arms that have the same seeds; `name` is the baseline's."""
+    baseline = arms[name]
+    others = {arm: runs for arm, runs in arms.items() if arm != name}
+    everyone = [run for runs in arms.values() for run in runs.values()]
     found: list[Losses] = []
-    for name in baseline[next(iter(baseline))].evals:
-        steps = set.intersection(*(set(run.evals.get(name, {})) for run in everyone))
+    for evaluated in baseline[next(iter(baseline))].evals:
+        if evaluated in unlike:
+            continue
+        steps = set.intersection(*(set(run.evals.get(evaluated, {})) for run in everyone))
         if steps:
             step = max(steps)
-            records = {run.path: run.evals[name][step] for run in everyone}
-            found.append(_table(name, step, records, baseline, others))
+            records = {run.path: run.evals[evaluated][step] for run in everyone}
+            found.append(_table(evaluated, step, records, baseline, others))
     common = sorted(set.intersection(*(set(run.steps) for run in everyone)))
-    if common:
+    # Of windows of other lengths the buckets are others; the shards are named as different.
+    if common and len({len(run.buckets) for run in everyone}) == 1:
         last = common[-max(1, len(common) // 10) :]
         records = {run.path: _added(run.steps[step] for step in last) for run in everyone}
         span = f"step {last[0]}" if len(last) == 1 else f"steps {last[0]} to {last[-1]}"

@@ -101,6 +101,7 @@ def evaluate(model: nn.Module, ruler: Ruler, world: World) -> dict[str, Any]:
     targets = int(sums[TARGETS].sum())
     return {
         "name": ruler.name,
+        "shards": ruler.windows.shards.fingerprint,
         "window": ruler.windows.window,
         "windows": len(ruler.numbers),
         "loss": float(sums[CE].sum() / max(targets, 1)),

@@ -4,11 +4,13 @@
 from a batch to its share of the step's loss, `parallelize` spreads it over ranks.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -27,6 +29,9 @@ MODEL_TYPES = ("llama", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotations of a position that depend on the position alone. `dynamic` and `longrope` depend on the
 longest position of the batch: a document would see how long its neighbours are."""
+
+STRETCHED_BY_YARN = ("default", "yarn")
+"""Of those, what a YaRN factor may replace."""
 
 WEIGHT_TYPES = (torch.float32, torch.float64)
 
@@ -138,13 +143,13 @@ def build(
     Raises:
         UsageError: the model cannot be trained without documents seeing each other, or not on
             windows of this length.
-        FormatError: no model there.
+        FormatError: no model there, or its weights are not those that its configuration describes.
     """
     random = isinstance(source, PreTrainedConfig)
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
-    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor)
+    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
     _fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
     logging.disable_progress_bar()  # a bar for each rank
@@ -154,14 +159,51 @@ def build(
             config, dtype=torch.float32, attn_implementation=name
         )
     else:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
+        model = _load(source, config, name)
+    return TrainModel(model, backend)
+
+
+def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
+    """The model, every weight of it from the directory."""
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            directory,
             config=config,
             dtype=torch.float32,
-            attn_implementation=name,
+            attn_implementation=attention_name,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are among the findings, and refused below
+            output_loading_info=True,
         )
-    return TrainModel(model, backend)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise FormatError(
+            f"the model's weights cannot be read: {str(error).strip().splitlines()[0]}",
+            where=str(directory),
+            expected="model.safetensors, or shards of it with their index",
+        ) from error
+    # Files of older versions have the rotary embedding's frequencies, which are computed.
+    unexpected = [n for n in info["unexpected_keys"] if not n.endswith("rotary_emb.inv_freq")]
+    mismatched = [f"{n} ({list(a)}, not {list(b)})" for n, a, b in info["mismatched_keys"]]
+    findings = {
+        "tensors that config.json describes are missing": info["missing_keys"],
+        "tensors have another shape than config.json says": mismatched,
+        "tensors that config.json has no place for": unexpected,
+    }
+    for found, names in findings.items():
+        if names:
+            raise FormatError(
+                f"{found}: {_some(sorted(names))}",
+                where=str(directory),
+                expected="exactly the tensors of the model, each of its shape",
+                fix="take config.json and weights from one model",
+            )
+    return model
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of many."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _read_config(directory: Path) -> PreTrainedConfig:
@@ -200,21 +242,51 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
 
 
 def _override_rope(
-    config: PreTrainedConfig, *, rope_theta: float | None, yarn_factor: float | None
+    config: PreTrainedConfig,
+    *,
+    rope_theta: float | None,
+    yarn_factor: float | None,
+    where: str | None,
 ) -> None:
     rope = dict(config.rope_parameters)
     if rope_theta is not None:
         rope["rope_theta"] = rope_theta
     if yarn_factor is not None:
-        original = rope.get("original_max_position_embeddings", config.max_position_embeddings)
+        rope_type = rope.get("rope_type", "default")
+        if rope_type not in STRETCHED_BY_YARN:
+            raise UsageError(
+                f"--yarn-factor {yarn_factor:g} would drop the model's own scaling of positions, "
+                f"{rope_type}",
+                where=where,
+                expected="a model whose scaling is " + " or ".join(STRETCHED_BY_YARN),
+                fix="leave --yarn-factor away and give --rope-theta",
+            )
+        original = _original_positions(config)
+        longest = int(original * yarn_factor)
+        if longest < config.max_position_embeddings:
+            raise UsageError(
+                f"--yarn-factor {yarn_factor:g} makes {longest:,} positions of {original:,}, and "
+                f"the model has {config.max_position_embeddings:,} already",
+                where=where,
+                fix=f"give at least {config.max_position_embeddings / original:g}",
+            )
+        rope.pop("attention_factor", None)  # it was of the old factor
         rope = {
+            **(rope if rope_type == "yarn" else {}),
             "rope_type": "yarn",
             "rope_theta": rope["rope_theta"],
             "factor": yarn_factor,
             "original_max_position_embeddings": original,
         }
-        config.max_position_embeddings = int(original * yarn_factor)
+        config.max_position_embeddings = longest
     config.rope_parameters = rope
+
+
+def _original_positions(config: PreTrainedConfig) -> int:
+    """Positions before any scaling; what YaRN's factor multiplies."""
+    return config.rope_parameters.get(
+        "original_max_position_embeddings", config.max_position_embeddings
+    )
 
 
 def _fit_window(
@@ -224,12 +296,14 @@ def _fit_window(
     if window <= longest:
         return
     if not stretched:
-        theta = config.rope_parameters["rope_theta"]
+        rope = config.rope_parameters
+        advice = f"--rope-theta (now {rope['rope_theta']:g}; naming the same value keeps it)"
+        if rope.get("rope_type", "default") in STRETCHED_BY_YARN:
+            advice = f"--yarn-factor {-(-window // _original_positions(config))}, or {advice}"
         raise UsageError(
             f"windows of {window} tokens, and a model of {longest} positions",
             where=where,
-            fix=f"stretch its positions: --yarn-factor {-(-window // longest)}, or --rope-theta"
-            f" (now {theta:g}; naming the same value keeps it)",
+            fix=f"stretch its positions: {advice}",
         )
     config.max_position_embeddings = window
 

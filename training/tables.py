@@ -17,6 +17,8 @@ def comparison_tables(found: Comparison) -> Iterator[Any]:
     if found.settings:
         yield _settings(found)
     yield _verdict(found)
+    if found.losses:
+        yield Text(f"means over seeds {', '.join(map(str, found.seeds))}")
     for losses in found.losses:
         yield _losses(losses, found)
 
@@ -57,6 +59,7 @@ def _verdict(found: Comparison) -> Text:
     if found.is_paired:
         return Text("paired: same windows, and only the weighting differs", "green")
     reasons = [f"{name} differs" for name in found.unwanted]
+    reasons += [f"the windows of eval {name} differ" for name in found.unlike]
     if any(pair.first_difference is not None for pair in found.pairs):
         reasons.append("the windows differ")
     if not found.pairs:

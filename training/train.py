@@ -11,13 +11,14 @@ SIGTERM stops a run between two micro-batches: the ranks agree on it, a step tha
 given up, and what is done is checkpointed.
 """
 
+import json
 import math
 import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 
 import torch
 import transformers
+import xxhash
 from torch.utils.data import DataLoader
 
 from ..schemas import shard
@@ -78,6 +80,22 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run's weights were before its first step.
+
+    Attributes:
+        model: fingerprint of the model's folder.
+        earlier: of the checkpoint of an earlier run, its step and the fingerprint of its meta.json,
+            which has that run's identity and settings; None without one.
+        path: that checkpoint; None without one, and where the run only goes on.
+    """
+
+    model: str
+    earlier: dict[str, Any] | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run trains and measures with, and what identifies it."""
 
@@ -112,9 +130,12 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         if not world.is_first:
             say = _silent
         inputs = world.together(lambda: _open(config, world))
+        # One rank looks and tells: folders may change meanwhile, and a model is long to read.
+        origin = world.first(lambda: _origin(config))
+        identity = inputs.identity | {"model": origin.model, "init_from": origin.earlier}
+        inputs = replace(inputs, identity=identity)
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        newest = world.together(lambda: _newest(config, inputs.identity))
-        earlier = world.together(lambda: _earlier(config))
+        newest = world.first(lambda: _newest(config, inputs.identity))
         model = world.together(lambda: _build(config, inputs, world))
         parallelize(
             model.to(world.device),
@@ -130,8 +151,8 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             checkpoints.load(newest, model, optimizer)
             start = Position(step=meta["step"], windows=meta["windows"])
             say(f"goes on after step {start.step:,}, from {newest}")
-        elif earlier is not None:
-            checkpoints.load(earlier, model, None)
+        elif origin.path is not None:
+            checkpoints.load(origin.path, model, None)
         steps = world.together(lambda: _planned_steps(config, start, inputs.windows))
         log = world.together(lambda: _open_log(config, inputs, world, start))
         loop = _Loop(
@@ -242,8 +263,10 @@ class _Loop:
             batch_size=None,
             sampler=order,
             num_workers=config.loader_workers,
-            # A fork would copy the threads' locks of gloo and CUDA.
-            multiprocessing_context="forkserver" if config.loader_workers else None,
+            # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
+            # SIGTERM that torchrun sends to all processes of a rank.
+            multiprocessing_context="spawn" if config.loader_workers else None,
+            worker_init_fn=_ignore_termination,
             pin_memory=self.world.device.type == "cuda",
         )
         return iter(loader)
@@ -368,6 +391,11 @@ def _silent(_: str) -> None:
     """Other ranks than the first say nothing."""
 
 
+def _ignore_termination(_: int) -> None:
+    """A worker of the loader ends with its rank, which still needs it to stop in good order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextmanager
 def _termination() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM has come, instead of being ended by it."""
@@ -409,7 +437,6 @@ def _open(config: TrainConfig, world: World) -> Inputs:
             "weighting": config.weighting,
             "weight_table": table,
             "denominator": config.denominator,
-            "model": model_fingerprint(model),
             "rope_theta": config.rope_theta,
             "yarn_factor": config.yarn_factor,
         },
@@ -489,18 +516,42 @@ def attention_for(config: TrainConfig, device: str) -> str:
     return config.attention
 
 
-def _earlier(config: TrainConfig) -> Path | None:
-    """The checkpoint of an earlier run whose weights are wanted."""
+def _origin(config: TrainConfig) -> Origin:
+    """Where the weights are from.
+
+    A run that goes on keeps the checkpoint it began with: the earlier run may have newer ones now.
+
+    Raises:
+        UsageError: there is no checkpoint, or it is of other positions than this run would have.
+    """
+    model = model_fingerprint(Path(config.model))
     if config.init_from is None:
-        return None
-    newest = newest_checkpoint(Path(config.init_from))
-    if newest is None:
+        return Origin(model=model)
+    own = newest_checkpoint(Path(config.out))
+    if own is not None:
+        before = read_meta(own)
+        if before["settings"].get("init_from") == config.init_from:
+            return Origin(model=model, earlier=before["identity"].get("init_from"))
+    path = newest_checkpoint(Path(config.init_from))
+    if path is None:
         raise UsageError(
             "there is no checkpoint to take weights from",
             where=config.init_from,
             expected="the folder of an earlier run; a Hugging Face folder goes to --model",
         )
-    return newest
+    meta = read_meta(path)
+    for name in ("rope_theta", "yarn_factor"):
+        trained = meta["identity"].get(name)
+        if trained is not None and getattr(config, name) is None:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"the earlier run was trained with {flag} {trained:g}, and this one has none",
+                where=str(path),
+                fix=f"give {flag} {trained:g}, or another value if that is what you want",
+            )
+    text = json.dumps(meta, sort_keys=True).encode()
+    earlier = {"step": meta["step"], "meta": xxhash.xxh3_128_hexdigest(text)}
+    return Origin(model=model, earlier=earlier, path=path)
 
 
 def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:

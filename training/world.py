@@ -74,6 +74,11 @@ class World:
             self.fail(first)
         return outcome  # type: ignore[return-value]
 
+    def first(self, work: Callable[[], T]) -> T:
+        """Does something on the first rank and tells the others what came of it, or raises."""
+        mine = self.together(lambda: work() if self.is_first else None)
+        return self.gather(mine)[0]  # type: ignore[return-value]
+
     def fail(self, error: ExactcptError) -> NoReturn:
         """Ends all ranks with an error they share: the first raises it, the others say nothing."""
         if self.is_first:
