@@ -308,7 +308,7 @@ def targets(_: None, task: PackTask, measures: Mapping[str, Measure]) -> dict[st
     tokens = {name: one.tokens for name, one in found.items()}
     wanted = wanted_copies(tokens, task.mixing, task.token_budget)
     for name, copies in wanted.items():
-        if copies > MOST_COPIES:
+        if tokens[name] and copies > MOST_COPIES:
             raise ExactcptError(
                 f"source {name!r} would be seen {ceil(copies):,} times",
                 expected=f"at most {MOST_COPIES:,} times: it has {tokens[name]:,} training tokens",

@@ -384,7 +384,7 @@ IMPOSSIBLE = [
     ({"tau": 0.5}, "Tau must be a whole number from 0 to 1023.", "tau"),
     ({"alpha": -1}, "Alpha must be from 0 to 1000.", "alpha"),
     ({"gamma": 11}, "Gamma must be from 0 to 10.", "gamma"),
-    ({"max_weight": 0.5}, "Max weight must be at least 1.", "max_weight"),
+    ({"max_weight": 0.5}, "Max weight must be from 1 to 1001.", "max_weight"),
 ]
 
 

@@ -195,7 +195,7 @@ def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size
     stores,
     st.booleans(),
     st.dictionaries(st.sampled_from("abc"), epochs | shares),
-    st.integers(1, 2000),
+    st.integers(1, 1000),  # of documents of one token: the most copies there may be
 )
 def test_copies_by_budget(tmp_path_factory, parts, dedup, mixing, budget):
     folder = tmp_path_factory.mktemp("store")

@@ -10,7 +10,15 @@ from stores import EOS, parts_of, read_store, splits_of, task_of, tokenize_all, 
 
 from exactcpt.pipeline.buckets import bucket_count
 from exactcpt.pipeline.ipc import read_table
-from exactcpt.pipeline.plan import Documents, Group, PlanSettings, plan_group, plan_table
+from exactcpt.pipeline.plan import (
+    Documents,
+    Group,
+    Member,
+    PartRef,
+    PlanSettings,
+    plan_group,
+    plan_table,
+)
 from exactcpt.pipeline.shards import (
     ShardTask,
     documents_table,
@@ -52,13 +60,17 @@ def documents_of(store: Path, copies: int = 1) -> tuple[Group, dict[str, Documen
             copies=np.full(part.documents, copies, np.int32),
             repeated=np.zeros(part.documents, bool),
         )
-    return Group(0, parts), chosen
+    return Group(0, tuple(Member(part, copy) for part in parts for copy in range(copies))), chosen
+
+
+def parts_in(group: Group) -> tuple[PartRef, ...]:
+    return tuple(dict.fromkeys(member.part for member in group.members))
 
 
 def plans_of(store: Path, packing: str = "concat", window: int = WINDOW):
     group, chosen = documents_of(store, copies=2)
     settings = PlanSettings(window=window, packing=packing, validation_fraction=0, seed=3)
-    plans = plan_group(group, chosen, settings)
+    plans = plan_group(group, lambda part: chosen[part.part], settings).splits
     return group, {split: plan_table(plan) for split, plan in plans.items()}
 
 
@@ -70,7 +82,7 @@ def write(
     arguments = {
         "out": out if isinstance(out, Folder) else Folder(str(out)),
         "store": store if isinstance(store, Folder) else Folder(str(store)),
-        "parts": group.parts,
+        "parts": parts_in(group),
         "weights": weights,
         "window": WINDOW,
         "pad_id": PAD,
@@ -88,7 +100,7 @@ def test_a_shard_has_the_stores_tokens_and_their_codes(
     monkeypatch.setattr(schema, "TOKENS_PER_BATCH", tokens_per_batch)
     group, plans = plans_of(store, packing)
     plan = plans[split]
-    assert len(group.parts) > 3
+    assert len(parts_in(group)) > 3
     start, stop = 2, len(plan) - 1
     written = write(tmp_path, store, group, plan, start, stop)
     path = tmp_path / written["path"]
@@ -157,7 +169,7 @@ def test_a_shard_of_a_remote_store_in_a_remote_folder(tmp_path, store):
     plan = plans["train"]
     here = write(tmp_path, store, group, plan, 0, 9)
     remote = Folder(f"memory:/{tmp_path}/store")
-    for part in group.parts:
+    for part in parts_in(group):
         name = f"parts/{part.part}.arrow"
         remote.write(name, (store / name).read_bytes())
     out = Folder(f"memory:/{tmp_path}/out")
@@ -188,7 +200,7 @@ def test_the_documents_table(tmp_path, store):
     repeated = np.array([True, False, False, False, False])
 
     def tables():
-        for part in group.parts:
+        for part in parts_in(group):
             mine = chosen[part.part]
             decided = Documents(
                 index=mine.index,
@@ -211,9 +223,9 @@ def test_the_documents_table(tmp_path, store):
     }
     table = pq.ParquetFile(path).read()
     assert table.schema.remove_metadata() == schema.documents_schema()
-    assert pq.ParquetFile(path).num_row_groups == len(group.parts)
+    assert pq.ParquetFile(path).num_row_groups == len(parts_in(group))
     reasons = ["duplicate", None, None, "mixing", None]
-    firsts = {part.part: part.first_document for part in group.parts}
+    firsts = {part.part: part.first_document for part in parts_in(group)}
     assert table.to_pylist() == [
         {
             "doc_index": i,

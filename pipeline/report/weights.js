@@ -2,7 +2,7 @@
 
 // The formula of pipeline/exact.py, for settings that change while somebody looks.
 
-const RANGES = { alpha: [0, 1000], gamma: [0, 10] };
+const RANGES = { alpha: [0, 1000], gamma: [0, 10], max_weight: [1, 1001] };
 
 /** Why these settings cannot be had, or null. `window` is in tokens. */
 function objection(settings, window) {
@@ -11,12 +11,12 @@ function objection(settings, window) {
     return `tau must be a whole number from 0 to ${window - 1}`;
   }
   for (const [name, [least, most]] of Object.entries(RANGES)) {
-    if (!(settings[name] >= least && settings[name] <= most)) {
-      return `${name} must be from ${least} to ${most}`;
+    const given = name !== "max_weight" || ceiling !== null;
+    if (given && !(settings[name] >= least && settings[name] <= most)) {
+      return `${name.replace("_", " ")} must be from ${least} to ${most}`;
     }
   }
   if (ceiling === null) return null;
-  if (!(ceiling >= 1 && ceiling < Infinity)) return "max weight must be at least 1";
   if (1 + alpha > ceiling) {
     return (
       `max weight ${ceiling} leaves room for alpha ${Number((ceiling - 1).toPrecision(6))} ` +
