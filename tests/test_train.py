@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiny import STEPS, config, model_folder, shard_set, steps_of, stop_after, w
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from exactcpt.schemas.weights import dump_table
 from exactcpt.training import log
+from exactcpt.training import train as module
 from exactcpt.training.checkpoint import complete_checkpoints
 from exactcpt.training.log import read_log
 from exactcpt.training.model import TrainModel
@@ -90,6 +92,19 @@ def test_what_is_logged(made, tmp_path):
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     assert recorded["settings"]["log_every"] == 4
     assert recorded["identity"]["weighting"] == "exact"
+
+
+def test_exporting_is_not_training(made, tmp_path, monkeypatch):
+    export = module.export_model
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(1)
+        export(*arguments)
+
+    monkeypatch.setattr(module, "export_model", slowly)
+    train(config(made, tmp_path / "run", steps=3, export_every=1), lambda _: None)
+    steps = [r for r in read_log(tmp_path / "run") if r["kind"] == "step"]
+    assert [step["tokens"] / step["tokens_per_second"] < 1 for step in steps] == [True] * 3
 
 
 def test_training_lowers_the_loss(exact):

@@ -206,6 +206,14 @@ def test_export(made, tmp_path, capfd):
     assert "expected: --step 1 or 2" in capfd.readouterr().err
 
 
+def test_export_from_another_folder(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made)
+    assert run_command([*arguments(Path(), tmp_path / "run", *FEW), "--steps", "1"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["export", "run", "--out", "hf"]) == 0
+    assert (tmp_path / "hf" / "tokenizer.json").is_file()
+
+
 def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
     assert "this is no run" in capfd.readouterr().err

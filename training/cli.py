@@ -230,7 +230,7 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
     export_checkpoint(
         saved[max(saved) if step is None else step],
         Path(out),
-        source=Path(settings["model"]),
+        source=Path(recorded["model_folder"]),
         window=recorded["longest_window"],
         rope_theta=settings["rope_theta"],
         yarn_factor=settings["yarn_factor"],

@@ -375,8 +375,10 @@ class _Loop:
             self.checkpoints.wait()
 
     def _export(self, at: Position) -> None:
+        began = time.monotonic()
         out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
         export_model(self.model, Path(self.config.model), out)
+        self.looked += time.monotonic() - began
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         if self.log is not None:
@@ -574,6 +576,7 @@ def _open_log(config: TrainConfig, inputs: Inputs, world: World, start: Position
         return None
     run = {
         "settings": config.recorded(),
+        "model_folder": str(Path(config.model).absolute()),
         "identity": inputs.identity,
         "world": world.size,
         "device": str(world.device.type),
