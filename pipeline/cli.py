@@ -1,7 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -16,6 +15,7 @@ import click
 from ..schemas.errors import ExactcptError
 from ..schemas.sizes import parse_size
 from .config import CHOICES, MAX_WORKERS, SETTINGS
+from .interruption import end_on_signals
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -452,7 +452,7 @@ def _set_up_logging(debug: bool) -> None:
 
 def main() -> NoReturn:
     """The console script."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_signals()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
     code = run_command()
@@ -465,8 +465,3 @@ def main() -> NoReturn:
 
 def _ignore(_: object) -> None:
     """Errors of other libraries' threads; a job's own error comes from its main thread."""
-
-
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a job as Ctrl-C does."""
-    raise KeyboardInterrupt

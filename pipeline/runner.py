@@ -16,6 +16,7 @@ from typing import Any
 from ..schemas.errors import ExactcptError, UsageError
 from .choices import WorkerType
 from .halt import HaltWatch, read_halt
+from .interruption import raise_if_interrupted
 from .processes import WorkerProcesses
 from .storage import Folder, is_local_url
 
@@ -104,6 +105,7 @@ def run(
             if poll is not None:
                 poll()
             look_for_halt()
+            raise_if_interrupted()
             execution.workers.raise_if_one_died()
     except BaseException:
         execution.stop()

@@ -41,6 +41,7 @@ LAYERS = {
         "hub",
         "inspect_csv",
         "inspect_tables",
+        "interruption",
         "ipc",
         "job",
         "jsonl",

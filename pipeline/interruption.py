@@ -1,0 +1,31 @@
+"""SIGTERM ends a job as Ctrl-C does, whatever the main thread is at.
+
+Python raises KeyboardInterrupt wherever the main thread is. In a callback of the interpreter, such
+as that of an import's lock or a destructor, it is printed and lost. So it is also remembered, and
+whoever waits for a job asks.
+"""
+
+import signal
+import threading
+from types import FrameType
+
+__all__ = ["end_on_signals", "raise_if_interrupted"]
+
+_received = threading.Event()
+
+
+def end_on_signals() -> None:
+    """Lets SIGINT and SIGTERM interrupt this process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def raise_if_interrupted() -> None:
+    """Raises the KeyboardInterrupt of a signal that has come."""
+    if _received.is_set():
+        raise KeyboardInterrupt
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _received.set()
+    raise KeyboardInterrupt
