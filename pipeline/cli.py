@@ -153,6 +153,18 @@ PACK_OPTIONS = options(
     setting("seed", "Of every shuffle and draw.", int),
 )
 
+MIXING_OPTIONS = options(
+    click.option(
+        "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
+    ),
+    click.option(
+        "--share",
+        multiple=True,
+        metavar="NAME=X",
+        help="A source's part of the token budget. Repeatable.",
+    ),
+)
+
 RUN_OPTIONS = options(
     click.option(
         "--workers",
@@ -259,15 +271,7 @@ def tokenize(**flags: Any) -> None:
 @cli.command()
 @click.argument("store", metavar="STORE")
 @PACK_OPTIONS
-@click.option(
-    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
-)
-@click.option(
-    "--share",
-    multiple=True,
-    metavar="NAME=X",
-    help="A source's part of the token budget. Repeatable.",
-)
+@MIXING_OPTIONS
 @click.option("--out", metavar="DIR", help="The shard set to write.")
 @RUN_OPTIONS
 @OUTPUT_OPTIONS
@@ -334,15 +338,7 @@ def reweigh(**flags: Any) -> None:
 @asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
 @asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
 @asked("max_weight", click.FLOAT, "Ceilings for a weight; inf for none.")
-@click.option(
-    "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
-)
-@click.option(
-    "--share",
-    multiple=True,
-    metavar="NAME=X",
-    help="A source's part of the token budget. Repeatable.",
-)
+@MIXING_OPTIONS
 @setting("validation_fraction", "Documents that validate, by content hash.", float)
 @setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE)
 @setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)

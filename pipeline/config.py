@@ -8,15 +8,13 @@
 A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
-import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..schemas.errors import UsageError
+from ..schemas.settings import read_toml, suggestion
 from ..schemas.sizes import parse_size
 from .choices import EXACT_RANGES, PACKINGS, BackendChoice, PackingName, WorkerType
 from .formats import FORMATS, Format
@@ -312,16 +310,7 @@ def read_settings(path: str) -> dict[str, Any]:
     Raises:
         UsageError: it is missing, no TOML, or a name or value is not allowed.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration is not TOML: {error}", where=path) from None
-    known = (*SETTINGS, *RUN_SETTINGS, "source")
-    for name in values:
-        if name not in known:
-            raise UsageError(f"no setting {name!r}", where=path, fix=suggestion(name, known))
+    values = read_toml(path, (*SETTINGS, *RUN_SETTINGS, "source"))
     _check_source_tables(values.get("source", []), path)
     return {name: _typed(name, value, path) for name, value in values.items()}
 
@@ -381,12 +370,6 @@ def _type_of(name: str) -> Any:
         return int
     floats = ("max_rejected", "alpha", "gamma", "epsilon", "max_weight", "validation_fraction")
     return (int, float) if name in floats else bool if name == "bos" else str
-
-
-def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """Which known word was meant, if one is close."""
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean {close[0]!r}?" if close else None
 
 
 def _number(what: str, text: str) -> float:

@@ -505,11 +505,16 @@ def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
     ]
 
 
+def _rejected_of(read: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Records that were rejected, and all records, of parts or of sources."""
+    rejected = sum(sum(one["rejected"].values()) for one in read)
+    return rejected, rejected + sum(one["documents"] + sum(one["dropped"].values()) for one in read)
+
+
 def _refuse_too_many_rejected(
     plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]], store: Folder
 ) -> None:
-    rejected = sum(sum(s["rejected"].values()) for s in summaries)
-    records = rejected + sum(s["documents"] + sum(s["dropped"].values()) for s in summaries)
+    rejected, records = _rejected_of(summaries)
     if rejected <= plan.config.max_rejected * records:
         return
     first = [r for s in summaries for r in s["first_rejected"]][:3]
@@ -540,9 +545,7 @@ def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) 
             f"{skipped[0]['path']} ({skipped[0]['skipped']})",
             fix="accept that with --on-bad-file skip, or mend them and use --overwrite",
         )
-    read = [source["read"] for source in manifest["sources"]]
-    rejected = sum(sum(r["rejected"].values()) for r in read)
-    records = rejected + sum(r["documents"] + sum(r["dropped"].values()) for r in read)
+    rejected, records = _rejected_of([source["read"] for source in manifest["sources"]])
     if rejected > config.max_rejected * records:
         raise ExactcptError(
             f"{folder.url} is finished, but {rejected:,} of {records:,} records were rejected",

@@ -3,16 +3,14 @@
 A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
-import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..schemas.errors import UsageError
+from ..schemas.settings import read_toml
 from ..schemas.sizes import parse_size
 
 __all__ = ["CHOICES", "SETTINGS", "TrainConfig", "parse_evals", "read_settings"]
@@ -212,17 +210,7 @@ def read_settings(path: str) -> dict[str, Any]:
     Raises:
         UsageError: it is missing, no TOML, or a name or value is not allowed.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration is not TOML: {error}", where=path) from None
-    for name in values:
-        if name not in SETTINGS:
-            close = difflib.get_close_matches(name, SETTINGS, 1)
-            fix = f"did you mean {close[0]!r}?" if close else None
-            raise UsageError(f"no setting {name!r}", where=path, fix=fix)
+    values = read_toml(path, SETTINGS)
     return {name: _typed(name, value, path) for name, value in values.items()}
 
 
