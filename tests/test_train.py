@@ -323,11 +323,11 @@ def test_an_earlier_run_that_goes_on(made, tmp_path):
 
 
 def test_evaluations(made, tmp_path):
-    rulers = {"own": str(made / "shards"), "longer": str(made / "longer")}
-    steps = run(made, tmp_path / "run", eval=rulers, eval_every=4)
+    eval_sets = {"own": str(made / "shards"), "longer": str(made / "longer")}
+    steps = run(made, tmp_path / "run", eval=eval_sets, eval_every=4)
     evals = [r for r in read_log(tmp_path / "run") if r["kind"] == "eval"]
     assert [(r["step"], r["name"]) for r in evals] == [
-        (step, name) for step in (0, 4, 6) for name in rulers
+        (step, name) for step in (0, 4, 6) for name in eval_sets
     ]
     own, longer = evals[:2]
     assert (own["window"], longer["window"]) == (64, 128)

@@ -57,7 +57,7 @@ class TrainConfig:
         checkpoint_activations: whether blocks are computed again in the backward pass.
         compile: whether blocks are compiled.
         rope_theta, yarn_factor: for windows longer than the model knows.
-        eval: name -> shard set whose validation split is a ruler; None for that of `shards`.
+        eval: name -> shard set whose validation split is evaluated; None for that of `shards`.
         eval_every: steps between evaluations; 0 for none.
         eval_windows: of each set, always the same.
         save_every: steps between checkpoints; there is one at the end in any case.

@@ -17,14 +17,14 @@ from .order import permuted
 from .shard_set import ShardSet, open_set
 from .world import World
 
-__all__ = ["Ruler", "evaluate", "open_rulers"]
+__all__ = ["EvalSet", "evaluate", "open_eval_sets"]
 
 ORDER_SEED = 0
 """Of the windows that are taken: another seed of the run measures with the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ruler:
+class EvalSet:
     """A fixed set of windows.
 
     Attributes:
@@ -50,7 +50,7 @@ class Ruler:
                 yield self.windows.batch(groups[first]).ignored()
 
 
-def open_rulers(config: TrainConfig, shards: ShardSet) -> list[Ruler]:
+def open_eval_sets(config: TrainConfig, shards: ShardSet) -> list[EvalSet]:
     """The sets of `eval`, or the training set's own validation split if it has one.
 
     Raises:
@@ -60,17 +60,17 @@ def open_rulers(config: TrainConfig, shards: ShardSet) -> list[Ruler]:
         return []
     if config.eval is None:
         own = shards.shards(shard.VALIDATION)
-        return [_ruler(shard.VALIDATION, shards, config, shards.window)] if own else []
+        return [_eval_set(shard.VALIDATION, shards, config, shards.window)] if own else []
     return [
-        _ruler(name, open_set(Path(path)), config, shards.window)
+        _eval_set(name, open_set(Path(path)), config, shards.window)
         for name, path in config.eval.items()
     ]
 
 
-def _ruler(name: str, shards: ShardSet, config: TrainConfig, trained: int) -> Ruler:
+def _eval_set(name: str, shards: ShardSet, config: TrainConfig, trained: int) -> EvalSet:
     windows = ShardDataset(shards, split=shard.VALIDATION)
     count = min(len(windows), config.eval_windows)
-    return Ruler(
+    return EvalSet(
         name=name,
         windows=windows,
         numbers=tuple(permuted(np.arange(count), len(windows), ORDER_SEED).tolist()),
@@ -79,12 +79,12 @@ def _ruler(name: str, shards: ShardSet, config: TrainConfig, trained: int) -> Ru
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, ruler: Ruler, world: World) -> dict[str, Any]:
-    """The log's record of a ruler, without the step."""
+def evaluate(model: nn.Module, eval_set: EvalSet, world: World) -> dict[str, Any]:
+    """The log's record of an eval set, without the step."""
     model.eval()
     one = torch.ones((), dtype=torch.float64, device=world.device)
     total: Any = 0
-    for host in ruler.batches(world.rank, world.size):
+    for host in eval_set.batches(world.rank, world.size):
         batch = host.to(world.device)
         _, sums, _ = model(
             batch.input_ids,
@@ -100,10 +100,10 @@ def evaluate(model: nn.Module, ruler: Ruler, world: World) -> dict[str, Any]:
     sums = np.array(flat).reshape(total.shape)
     targets = int(sums[TARGETS].sum())
     return {
-        "name": ruler.name,
-        "shards": ruler.windows.shards.fingerprint,
-        "window": ruler.windows.window,
-        "windows": len(ruler.numbers),
+        "name": eval_set.name,
+        "shards": eval_set.windows.shards.fingerprint,
+        "window": eval_set.windows.window,
+        "windows": len(eval_set.numbers),
         "loss": float(sums[CE].sum() / max(targets, 1)),
         "targets": targets,
         "bucket_loss": bucket_losses(sums),

@@ -37,7 +37,7 @@ from .agreement import check_agreement, model_fingerprint
 from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
 from .config import TrainConfig
 from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
-from .evaluation import Ruler, evaluate, open_rulers
+from .evaluation import EvalSet, evaluate, open_eval_sets
 from .export import export_model
 from .log import RUN, Progress, RunLog, write_run
 from .metrics import Flops, LocalStep, found_not_finite, step_record
@@ -101,7 +101,7 @@ class Inputs:
 
     shards: ShardSet
     windows: ShardDataset
-    rulers: list[Ruler]
+    eval_sets: list[EvalSet]
     identity: dict[str, Any]
 
     @property
@@ -112,7 +112,7 @@ class Inputs:
     @property
     def longest_window(self) -> int:
         """Of training and measuring, in tokens."""
-        return max([self.shards.window, *(ruler.windows.window for ruler in self.rulers)])
+        return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
 
 
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
@@ -344,13 +344,13 @@ class _Loop:
 
     def _evaluate(self, at: Position) -> None:
         began = time.monotonic()
-        for ruler in self.inputs.rulers:
-            record = {"step": at.step, **evaluate(self.model, ruler, self.world)}
+        for eval_set in self.inputs.eval_sets:
+            record = {"step": at.step, **evaluate(self.model, eval_set, self.world)}
             if not math.isfinite(record["loss"]):
                 self._fail(
                     ExactcptError(
-                        f"the loss on {ruler.name} is not finite after step {at.step}",
-                        where=str(ruler.windows.shards.root),
+                        f"the loss on {eval_set.name} is not finite after step {at.step}",
+                        where=str(eval_set.windows.shards.root),
                     )
                 )
             self._write("eval", record)
@@ -419,8 +419,8 @@ def _open(config: TrainConfig, world: World) -> Inputs:
     shards = open_set(config.shards)
     model = Path(config.model)
     check_agreement(shards, model)
-    rulers = open_rulers(config, shards)
-    others = {r.windows.shards.fingerprint: r.windows.shards for r in rulers}
+    eval_sets = open_eval_sets(config, shards)
+    others = {r.windows.shards.fingerprint: r.windows.shards for r in eval_sets}
     others.pop(shards.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
@@ -432,7 +432,7 @@ def _open(config: TrainConfig, world: World) -> Inputs:
     return Inputs(
         shards=shards,
         windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
-        rulers=rulers,
+        eval_sets=eval_sets,
         identity={
             "shards": shards.fingerprint,
             "seed": config.seed,
