@@ -3,7 +3,6 @@ import sys
 import pytest
 
 from exactcpt.schemas.errors import UsageError
-from exactcpt.training import log
 from exactcpt.training.log import LOG, Progress, RunLog, read_log, write_whole
 
 
@@ -59,30 +58,6 @@ def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
         RunLog(tmp_path, step=0, tensorboard=True)
     assert caught.value.fix == "pip install 'exactcpt[tensorboard]'"
-
-
-def test_scalars_go_to_tensorboard(tmp_path, monkeypatch):
-    class Board:
-        def __init__(self) -> None:
-            self.scalars: list[tuple] = []
-
-        def add_scalar(self, *scalar) -> None:
-            self.scalars.append(scalar)
-
-        def close(self) -> None:
-            self.scalars.append(("closed",))
-
-    board = Board()
-    monkeypatch.setattr(log, "_summary_writer", lambda *_: board)
-    records = RunLog(tmp_path, step=0, tensorboard=True)
-    records.write("step", {"step": 3, "loss": 1.5, "digest": "ab", "bucket_loss": [1.0]})
-    records.write("eval", {"step": 3, "name": "books", "loss": 2.5})
-    records.close()
-    assert board.scalars == [
-        ("step/loss", 1.5, 3),
-        ("eval/books/loss", 2.5, 3),
-        ("closed",),
-    ]
 
 
 def record(step: int) -> dict:

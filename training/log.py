@@ -7,7 +7,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +105,23 @@ class RunLog:
         self._file.flush()
         if self._board is not None:
             prefix = f"{kind}/{record['name']}" if "name" in record else kind
-            for name, value in record.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
+            for name, value in _scalars(record):
+                self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
 
     def close(self) -> None:
         """Closes the files."""
         self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _scalars(record: Record) -> Iterator[tuple[str, float]]:
+    """A record's numbers by name; those that it has of each bucket as NAME/BUCKET."""
+    for name, value in record.items():
+        values = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for bucket, number in values:
+            if isinstance(number, int | float) and name != "step":
+                yield name if bucket is None else f"{name}/{bucket}", number
 
 
 def _line(record: Record) -> str:
