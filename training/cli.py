@@ -181,7 +181,6 @@ def compare(
 ) -> None:
     """Runs side by side: same windows or not, what differs, loss by effective context."""
     from .compare import compare as run
-    from .compare import picture
 
     found = run(runs)
     if as_json:
@@ -195,15 +194,13 @@ def compare(
         for table in comparison_tables(found):
             console.print(table)
     if svg or html:
-        import vl_convert
-
         from .log import write_whole
+        from .picture import draw_page, draw_svg
 
-        drawn = picture(found)
         if svg:
-            write_whole(Path(svg), vl_convert.vegalite_to_svg(drawn).encode())
+            write_whole(Path(svg), draw_svg(found).encode())
         if html:
-            write_whole(Path(html), vl_convert.vegalite_to_html(drawn, bundle=True).encode())
+            write_whole(Path(html), draw_page(found).encode())
 
 
 @click.command()

@@ -21,7 +21,7 @@ from typing import Any
 from ..schemas.errors import IncompleteError, UsageError
 from .log import read_log, read_run
 
-__all__ = ["Comparison", "compare", "picture"]
+__all__ = ["Comparison", "compare"]
 
 TRAINING = "training windows"
 
@@ -444,87 +444,3 @@ def _curve(runs: Iterable[Run]) -> list[tuple[int, float]]:
         if None not in losses:
             curve.append((step, statistics.mean(losses)))
     return curve
-
-
-def picture(found: Comparison) -> dict[str, Any]:
-    """A Vega-Lite chart: loss curves, and for each set the differences by effective context."""
-    curves = [
-        {"arm": arm, "step": step, "loss": loss}
-        for arm, points in found.curves.items()
-        for step, loss in points
-    ]
-    charts: list[dict[str, Any]] = [
-        {
-            "title": "Unweighted training loss",
-            "data": {"values": curves},
-            "width": 420,
-            "height": 240,
-            "mark": {"type": "line", "point": len(curves) < 200},
-            "encoding": {
-                "x": {"field": "step", "type": "quantitative", "title": "step"},
-                "y": {
-                    "field": "loss",
-                    "type": "quantitative",
-                    "title": "nats a target",
-                    "scale": {"zero": False},
-                },
-                "color": {"field": "arm", "type": "nominal", "title": "weighting"},
-            },
-        },
-        *(_delta_chart(losses, found.baseline) for losses in found.losses),
-    ]
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "hconcat": charts,
-        "config": {"background": "white"},
-    }
-
-
-def _delta_chart(losses: Losses, baseline: str) -> dict[str, Any]:
-    values = [
-        {
-            "contexts": f"{row.contexts[0]:,}-{row.contexts[1]:,}",
-            "arm": arm,
-            "delta": delta.delta,
-            "low": delta.delta - (delta.interval or 0.0),
-            "high": delta.delta + (delta.interval or 0.0),
-        }
-        for row in losses.rows
-        if row.contexts is not None
-        for arm, delta in row.arms.items()
-    ]
-    x = {
-        "field": "contexts",
-        "type": "ordinal",
-        "sort": None,
-        "title": "effective context, tokens",
-        "axis": {"labelAngle": -45},
-    }
-    color = {"field": "arm", "type": "nominal", "title": "weighting"}
-    offset = {"field": "arm", "type": "nominal"}
-    return {
-        "title": f"{losses.name}: loss minus that of {baseline}, step {losses.step:,}",
-        "data": {"values": values},
-        "width": 420,
-        "height": 240,
-        "layer": [
-            {
-                "mark": "bar",
-                "encoding": {
-                    "x": x,
-                    "xOffset": offset,
-                    "y": {"field": "delta", "type": "quantitative", "title": "nats a target"},
-                    "color": color,
-                },
-            },
-            {
-                "mark": "rule",
-                "encoding": {
-                    "x": x,
-                    "xOffset": offset,
-                    "y": {"field": "low", "type": "quantitative"},
-                    "y2": {"field": "high"},
-                },
-            },
-        ],
-    }
