@@ -104,7 +104,8 @@ def browser() -> Iterator[Browser]:
 def test_the_page_fits(found, browser, tmp_path, width):
     hostile = "</script><img src=x onerror=document.title='x'>"
     named = [replace(found.losses[0], name=hostile), *found.losses[1:]]
-    (tmp_path / "page.html").write_text(draw_page(replace(found, losses=named)), "utf-8")
+    shown = replace(found, losses=named, curves=found.curves | {hostile: [(1, 5.0)]})
+    (tmp_path / "page.html").write_text(draw_page(shown), "utf-8")
     page = browser.new_page(viewport={"width": width, "height": 800})
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))
