@@ -17,7 +17,7 @@ COPY schemas schemas
 COPY pipeline pipeline
 COPY training training
 RUN python -m venv /opt/exactcpt \
-    && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt '.[train]'
+    && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt '.[tensorboard]'
 
 FROM python:${PYTHON}-slim
 # For what torch.compile writes.

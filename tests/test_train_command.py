@@ -16,6 +16,7 @@ from tiny import model_folder, shard_set
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
 from exactcpt.training.cli import HELP, STOPPED
+from exactcpt.training.config import CHOICES
 
 FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device", "cpu",
        "--eval-every", "0"]  # fmt: skip
@@ -217,3 +218,26 @@ def test_export_from_another_folder(made, tmp_path, monkeypatch):
 def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
     assert "this is no run" in capfd.readouterr().err
+
+
+def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
+    named = ["--shards", str(made / "shards"), "--model", "Qwen/Qwen2.5-0.5B"]
+    assert run_command(["train", *named, "--out", str(tmp_path / "run"), *FEW]) == 2
+    err = capfd.readouterr().err
+    assert "there is no such folder" in err
+    assert "fix:      of a model of the hub: hf download NAME --local-dir FOLDER" in err
+
+
+@pytest.mark.parametrize("command", [["train", "--shards", "s", "--model", "m"], ["export", "r"]])
+def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("exactcpt.training.cli.find_spec", lambda name: None)
+    assert run_command([*command, "--out", str(tmp_path / "run")]) == 2
+    err = capfd.readouterr().err
+    assert "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'" in err
+
+
+def test_help_has_every_weighting(capfd):
+    assert run_command(["train", "--help"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    for name in CHOICES["weighting"]:
+        assert any(line.split()[:1] == [name] for line in lines), name

@@ -32,7 +32,8 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
     Vocabularies are compared, not files: saving a tokenizer again changes its JSON.
 
     Raises:
-        UsageError: other vocabularies, another encoding of the probe, or ids that the model lacks.
+        UsageError: no such folder, other vocabularies, another encoding of the probe, or ids that
+            the model lacks.
         FormatError: the model has no readable config.json or tokenizer.json.
     """
     rows = _config(model).get("vocab_size", 0)
@@ -87,6 +88,13 @@ def model_fingerprint(model: Path) -> str:
 
 
 def _config(model: Path) -> dict[str, Any]:
+    if not model.is_dir():
+        raise UsageError(
+            "there is no such folder",
+            where=str(model),
+            expected="a Hugging Face folder with config.json, tokenizer.json and weights",
+            fix="of a model of the hub: hf download NAME --local-dir FOLDER",
+        )
     try:
         return json.loads((model / "config.json").read_bytes())
     except (OSError, ValueError) as error:

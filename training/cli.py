@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,41 +26,44 @@ HELP = {
     "model": ("DIR", "A Hugging Face folder: config, tokenizer, weights."),
     "out": ("DIR", "The run: log, checkpoints, exports. An unfinished run there goes on."),
     "init_from": ("RUN", "Take the weights of an earlier run's newest checkpoint."),
-    "weighting": (None, "Weights of the targets."),
+    "weighting": (None, "Which weights the targets have; see above."),
     "weight_table": ("FILE", "A weight table, for --weighting table."),
     "denominator": (None, "What the sum of weighted losses is divided by."),
-    "seed": (None, "Of the windows' order and of what is drawn."),
+    "seed": (None, "Seed of the windows' order and of every draw."),
     "global_batch": ("N", "Windows a step."),
     "micro_batch": ("N", "Windows a rank has in memory at once."),
-    "steps": ("N", "Of the whole run.  [default: one epoch]"),
-    "max_tokens": ("SIZE", "Of the whole run, instead of --steps: 500M, 10B."),
-    "learning_rate": (None, "The highest."),
-    "final_learning_rate": (None, "At the last step, as a fraction of the highest."),
-    "warmup_steps": ("N", "Until the highest is reached."),
-    "schedule": (None, "After that: half a cosine, or constant and a straight line down."),
-    "decay_steps": ("N", "Of the line down.  [default: a tenth of the run]"),
-    "weight_decay": (None, "AdamW's, for matrices."),
-    "beta1": (None, "AdamW's."),
-    "beta2": (None, "AdamW's."),
-    "epsilon": (None, "AdamW's."),
-    "clip_norm": (None, "What longer gradients are cut to; 0 for no clipping."),
-    "precision": (None, "Of computation; weights and optimizer are fp32, or all is fp64."),
-    "attention": (None, "The backend; by itself the fastest that is there."),
+    "steps": ("N", "Steps of the whole run.  [default: one epoch]"),
+    "max_tokens": ("SIZE", "Tokens of the whole run, instead of --steps: 500M, 10B."),
+    "learning_rate": (None, "The highest learning rate."),
+    "final_learning_rate": (None, "The last step's, as a fraction of the highest."),
+    "warmup_steps": ("N", "Steps until the highest learning rate is reached."),
+    "schedule": (
+        None,
+        "The learning rate after that: half a cosine, or (wsd) constant and a straight line down.",
+    ),
+    "decay_steps": ("N", "Steps of wsd's line down.  [default: a tenth of the run]"),
+    "weight_decay": (None, "AdamW's weight decay, for matrices alone."),
+    "beta1": (None, "AdamW's decay of the mean gradient."),
+    "beta2": (None, "AdamW's decay of the mean squared gradient."),
+    "epsilon": (None, "AdamW's epsilon."),
+    "clip_norm": (None, "The norm that larger gradients are scaled down to; 0 for no clipping."),
+    "precision": (None, "What is computed in; weights and optimizer are fp32, or all is fp64."),
+    "attention": (None, "Backend of attention; auto takes the fastest that the device has."),
     "checkpoint_activations": (None, "Compute blocks again in the backward pass."),
-    "compile": (None, "Compile blocks."),
+    "compile": (None, "Compile blocks with torch.compile."),
     "rope_theta": (None, "Another base of the rotary embedding, for a longer window."),
     "yarn_factor": (None, "Stretch the model's positions by YaRN."),
     "eval_every": ("N", "Steps between evaluations; 0 for none."),
-    "eval_windows": ("N", "Of each set, always the same."),
+    "eval_windows": ("N", "Windows measured of each set, always the same."),
     "save_every": ("N", "Steps between checkpoints."),
-    "keep": ("N", "Checkpoints that stay."),
+    "keep": ("N", "How many checkpoints stay, the newest."),
     "export_every": ("N", "Steps between exports to Hugging Face folders; 0 for none."),
     "log_every": ("N", "Steps between looks at the device; every step is in the log."),
     "tensorboard": (None, "Write TensorBoard's files too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 reads between steps."),
     "check_shards": (None, "What is compared of the shards at the start."),
     "device": (None, "Where to train."),
-    "peak_tflops": (None, "Of one device, for MFU.  [default: what is known of it]"),
+    "peak_tflops": (None, "A device's peak, for MFU.  [default: what is known of the device]"),
 }
 
 
@@ -121,6 +125,16 @@ def train(**flags: Any) -> None:
     The same command goes on where a run has stopped, on any number of ranks. Exit codes: 0 the run
     is finished, 75 SIGTERM has stopped it after a checkpoint (torchrun itself returns 1), 1 it
     failed, 2 wrong usage.
+
+    \b
+    --weighting, always of the same windows in the same order:
+      exact      the shards' weights
+      uniform    1: standard continued pretraining
+      matched    the mean of exact for every target: its loss scale alone
+      document   the mean of exact over the target's segment
+      shuffled   the weights of exact, drawn at random for every target
+      tail_flat  1 + alpha in the tail, else 1
+      table      those of --weight-table, as `exactcpt reweigh --table-only` writes them
     """
     config = _effective(flags)
     if flags["print_config"]:
@@ -129,6 +143,7 @@ def train(**flags: Any) -> None:
         shown = {name: value for name, value in asdict(config).items() if value is not None}
         click.echo(tomli_w.dumps(shown), nl=False)
         return
+    _check_installed()
     from .log import read_log
     from .train import train as run
 
@@ -145,6 +160,13 @@ def train(**flags: Any) -> None:
         click.echo(json.dumps(summary))
     if not outcome.finished:
         sys.exit(STOPPED)
+
+
+def _check_installed() -> None:
+    """That the package was installed with what training needs."""
+    for name in ("torch", "transformers"):
+        if find_spec(name) is None:
+            raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
 
 
 def _effective(flags: dict[str, Any]) -> TrainConfig:
@@ -173,13 +195,17 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-@click.option("--svg", metavar="FILE", help="Draw loss curves and differences.")
-@click.option("--html", metavar="FILE", help="The same as a page of its own.")
+@click.option("--svg", metavar="FILE", help="Draw loss curves and differences as SVG.")
+@click.option("--html", metavar="FILE", help="The same as a page for a browser.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def compare(
     runs: tuple[str, ...], as_json: bool, svg: str | None, html: str | None, **_: Any
 ) -> None:
-    """Runs side by side: same windows or not, what differs, loss by effective context."""
+    """Runs side by side: what the weights did to the loss.
+
+    Whether the runs saw the same windows, which settings differ, and the unweighted loss by
+    effective context, over several seeds with intervals.
+    """
     from .compare import compare as run
 
     found = run(runs)
@@ -206,10 +232,14 @@ def compare(
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--out", required=True, metavar="DIR", help="The Hugging Face folder to write.")
-@click.option("--step", type=int, metavar="N", help="Of the checkpoint.  [default: the newest]")
+@click.option("--step", type=int, metavar="N", help="Which checkpoint.  [default: the newest]")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def export(run: str, out: str, step: int | None, **_: Any) -> None:
-    """A run's checkpoint to a Hugging Face folder: safetensors, config, tokenizer."""
+    """A run's checkpoint to a Hugging Face folder.
+
+    It has safetensors, config and tokenizer.
+    """
+    _check_installed()
     from .checkpoint import complete_checkpoints
     from .log import read_run
 
