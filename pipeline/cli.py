@@ -254,7 +254,7 @@ def prepare(**flags: Any) -> None:
     run_prepare(flags)
 
 
-@cli.command()
+@cli.command(short_help="Corpora to a token store.")
 @TOKENIZE_OPTIONS
 @click.option("--out", metavar="DIR", help="The token store to write.")
 @click.option("--dry-run", is_flag=True, help="Estimate tokens and disk space, and stop.")
@@ -283,7 +283,7 @@ def pack(**flags: Any) -> None:
     run_pack(flags)
 
 
-@cli.command()
+@cli.command(short_help="Re-derive what a shard set claims.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--store",
@@ -329,7 +329,7 @@ def reweigh(**flags: Any) -> None:
     run_reweigh(flags)
 
 
-@cli.command()
+@cli.command(short_help="See where the supervision goes, before training.")
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @asked("window", SIZE, "Window lengths in tokens.")
 @asked("packing", click.Choice(CHOICES["packing"]), "How documents are packed into windows.")
@@ -375,7 +375,7 @@ def inspect(**flags: Any) -> None:
     run_inspect(flags)
 
 
-@cli.command()
+@cli.command(short_help="Windows as a person reads them.")
 @click.argument("shards", metavar="SHARDS")
 @click.option("--window", type=click.IntRange(0), metavar="N", help="This window.  [default: 0]")
 @click.option("--split", type=click.Choice(("train", "validation")), help="[default: train]")

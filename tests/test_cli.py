@@ -45,6 +45,7 @@ def test_help_names_every_command():
     assert text.startswith("Usage: exactcpt ")
     for command in COMMANDS:
         assert re.search(rf"^  {command} +\S", text, re.MULTILINE)
+    assert "..." not in text.partition("Commands:")[2], "a first sentence is cut off"
     assert done("-h").out == text
 
 

@@ -16,7 +16,7 @@ from tiny import model_folder
 from transformers import AutoModelForCausalLM
 
 from exactcpt.schemas.manifest import SHARD_SET, parse
-from exactcpt.training.log import read_log
+from exactcpt.training.log import read_run
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -121,8 +121,7 @@ def test_the_python_runs(folder, monkeypatch, capsys):
 
 
 def test_the_runs_are_a_pair(folder, trained):
-    logs = [read_log(folder / "runs" / name) for name in ("exact", "uniform")]
-    worlds = [next(r["world"] for r in log if r["kind"] == "start") for log in logs]
+    worlds = [read_run(folder / "runs" / name)["world"] for name in ("exact", "uniform")]
     assert worlds == [1, 2]
     (printed,) = [out for command, out in trained.items() if " compare " in command]
     assert "paired: same windows, and only the weighting differs" in printed
