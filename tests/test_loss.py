@@ -204,7 +204,7 @@ def test_no_logits_are_kept(dtype):
     """Beyond its inputs and returned gradients: less than a tenth of the logits in bf16.
 
     Matrix products take buffers of their own, as many as threads please: the chunk leaves room for
-    several as large as its logits. `benchmarks/training.py` measures the default chunk.
+    several as large as its logits. `benchmarks/loss.py` measures the default chunk.
     """
     rows, ids, width = 4096, 32768, 64
     done = subprocess.run(

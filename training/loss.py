@@ -17,8 +17,9 @@ D_m differs between micro-batches.
 
 Memory: for a chunk of positions at a time, logits are computed, turned into probabilities and into
 the gradient of the loss with respect to the logits, in one buffer of [chunk, vocabulary], and
-multiplied into the two gradients. That gradient is known in the forward pass, for it needs nothing
-but the weight,
+multiplied into the two gradients. The head's is added up in fp32, so that of a bf16 head exists in
+both types for a moment. The logits' gradient is known in the forward pass, for it needs nothing but
+the weight,
 
     d loss / d logits_j = (softmax(logits_j) - onehot(target_j)) w_j / D
 

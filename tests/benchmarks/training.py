@@ -1,20 +1,27 @@
-"""The weighted loss: its time against the unweighted one, its memory, and a model's GPU steps.
+"""Training steps of a Qwen2.5-0.5B-shaped model on packed windows: speed, memory, and on what.
 
-    python tests/benchmarks/training.py            the loss on the CPU; memory at 16K x 128K x 2048
-    python tests/benchmarks/training.py --quick    a small case: shows that it works
-    python tests/benchmarks/training.py --gpu      needs CUDA: the loss, then tokens/s, MFU and peak
-                                                   memory of a Qwen2.5-0.5B-shaped model
+    python tests/benchmarks/training.py            needs CUDA
+    python tests/benchmarks/training.py --quick    a tiny model on whatever there is: it works
 
-Prints a table, and JSON in its last line.
+    exactcpt    as `exactcpt train --compile`: FSDP2, attention by document, the fused weighted loss
+    plain HF    the same model compiled in bf16 autocast, with the document mask that transformers
+                makes of position_ids, all logits, and F.cross_entropy times the weights
+
+Random weights in fp32, computation in bf16; a step is 65,536 tokens in micro-batches of 16,384,
+clipping and fused AdamW. Documents have 64 to 32,768 tokens, cut at the window's end. MFU counts
+what training/metrics.py says. Then one step is profiled: time of the kernels of matrix products,
+attention, the loss (its own products included), and all others. The table, then JSON in the last
+line.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,188 +29,253 @@ import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from common import machine
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.distributed.device_mesh import init_device_mesh
+from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from exactcpt.training.loss import weighted_cross_entropy
+from exactcpt.training import model as training_model
+from exactcpt.training.attention import default_backend
+from exactcpt.training.config import TrainConfig
+from exactcpt.training.metrics import Flops
 from exactcpt.training.model import build, parallelize
+from exactcpt.training.optim import clip, make_optimizer
 
 REPETITIONS = 5
-H100_BF16_FLOPS = 989e12
+SETTINGS = TrainConfig(shards="none", model="none", out="none")
+LOSS = "weighted loss"
+ATTENTION = ("flash", "fmha", "segment_attention", "scaled_dot_product")
+PRODUCTS = ("gemm", "nvjet", "cutlass", "xmma", "aten::mm", "aten::addmm", "aten::bmm")
+TARGET_MFU = 0.33  # at the longest window
+
+Batch = dict[str, Tensor]
 
 
-def seconds(action: Callable[[], Any], device: str) -> float:
-    """Of one call."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What is measured; the fields are those of Qwen2Config, and of the module."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    windows: tuple[int, ...]
+    step_tokens: int
+    micro_tokens: int
+
+    def config(self, window: int) -> Qwen2Config:
+        return Qwen2Config(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            num_key_value_heads=2,
+            max_position_embeddings=window,
+            tie_word_embeddings=True,
+        )
 
 
-def loss_inputs(rows: int, ids: int, width: int, device: str, dtype: torch.dtype) -> list[Tensor]:
-    hidden = torch.randn(rows, width, device=device).to(dtype).requires_grad_()
-    head = torch.empty(ids, width, device=device, dtype=dtype).normal_(0, 0.02).requires_grad_()
-    return [hidden, head, torch.randint(0, ids, (rows,), device=device)]
+QWEN = Size(
+    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
+    num_attention_heads=14, windows=(4096, 8192, 16384), step_tokens=65536, micro_tokens=16384,
+)  # fmt: skip
+TINY = Size(
+    vocab_size=4096, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    num_attention_heads=4, windows=(512,), step_tokens=2048, micro_tokens=1024,
+)  # fmt: skip
 
 
-def weighted_against_unweighted(
-    rows: int, ids: int, width: int, device: str, dtype: torch.dtype
-) -> dict[str, float]:
-    """Medians of interleaved runs, forward and backward, of the same fused loss."""
-    inputs = loss_inputs(rows, ids, width, device, dtype)
-    weights = {
-        "unweighted": torch.full((rows,), 1 / rows, device=device),
-        "weighted": (1 + torch.rand(rows, device=device)) / rows,
-    }
-
-    def run(name: str) -> None:
-        weighted_cross_entropy(*inputs, weights[name])[0].backward()
-        for tensor in inputs[:2]:
-            tensor.grad = None
-
-    for name in weights:
-        run(name)
-    times: dict[str, list[float]] = {name: [] for name in weights}
-    for _ in range(REPETITIONS):
-        for name in weights:
-            times[name].append(seconds(lambda: run(name), device))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return {**medians, "ratio": medians["weighted"] / medians["unweighted"]}
-
-
-def memory_beyond(rows: int, ids: int, width: int) -> dict[str, float]:
-    """Bytes of the loss at its peak beyond inputs and returned gradients, fp32, on the CPU."""
-    inputs = loss_inputs(rows, ids, width, "cpu", torch.float32)
-    warm = loss_inputs(8, 64, 16, "cpu", torch.float32)
-    weighted_cross_entropy(*warm, torch.ones(8))[0].backward()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    weighted_cross_entropy(*inputs, torch.full((rows,), 1 / rows))[0].backward()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    returned = sum(tensor.nbytes for tensor in inputs[:2])
-    logits = rows * ids * 2
-    beyond = peak - before - returned
-    return {"beyond_bytes": beyond, "bf16_logits_bytes": logits, "share": beyond / logits}
-
-
-def qwen(window: int) -> Qwen2Config:
-    """The shape of Qwen2.5-0.5B; random weights."""
-    return Qwen2Config(
-        vocab_size=151936,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        max_position_embeddings=window,
-        tie_word_embeddings=True,
-    )
-
-
-def documents_batch(window: int, windows: int, device: str) -> dict[str, Tensor]:
-    """Documents of 256 to 4096 tokens, cut at the window's end."""
+def batches(size: Size, window: int, device: str) -> list[Batch]:
+    """The micro-batches of a step."""
     draw = torch.Generator().manual_seed(0)
-    lengths = []
-    for _ in range(windows):
+    rows = max(1, size.micro_tokens // window)
+    return [
+        {name: values.to(device) for name, values in micro_batch(size, rows, window, draw).items()}
+        for _ in range(size.step_tokens // (rows * window))
+    ]
+
+
+def micro_batch(size: Size, rows: int, window: int, draw: torch.Generator) -> Batch:
+    lengths: list[int] = []
+    for _ in range(rows):
         left = window
         while left:
-            lengths.append(min(left, int(256 * 2 ** (4 * torch.rand(1, generator=draw).item()))))
+            drawn = int(64 * 2 ** (9 * torch.rand(1, generator=draw).item()))
+            lengths.append(min(left, drawn))
             left -= lengths[-1]
-    positions = torch.cat([torch.arange(n) for n in lengths]).view(windows, window)
-    ids = torch.randint(0, 151936, (windows, window), generator=draw)
-    batch = {
+    positions = torch.cat([torch.arange(n) for n in lengths]).view(rows, window)
+    ids = torch.randint(0, size.vocab_size, (rows, window), generator=draw)
+    weights = 1 + torch.rand(rows, window, generator=draw)
+    return {
         "input_ids": ids,
         "position_ids": positions,
         "cu_seqlens": torch.tensor([0, *lengths]).cumsum(0).int(),
         "labels": ids.masked_fill(positions == 0, -100),
-        "loss_weights": (1 + torch.rand(windows, window)).masked_fill(positions == 0, 0),
+        "loss_weights": weights.masked_fill(positions == 0, 0),
     }
-    return {name: values.to(device) for name, values in batch.items()}
 
 
-def step_flops(model: torch.nn.Module, batch: dict[str, Tensor], config: Qwen2Config) -> float:
-    """6 FLOPs a weight that multiplies (head included, input embedding not) and token, and causal
-    attention over what is visible: 12 x layers x width of the heads x visible tokens."""
-    tokens = batch["input_ids"].numel()
-    weights = sum(weight.numel() for weight in model.parameters())  # tied: the head is counted once
-    visible = (batch["position_ids"].double() + 1).sum().item()
-    return 6.0 * weights * tokens + 12.0 * config.num_hidden_layers * config.hidden_size * visible
+def exactcpt_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Batch], Tensor]]:
+    model = build(size.config(window), window=window, backend=default_backend(device)).to(device)
+    mesh = init_device_mesh(device, (1,))
+    parallelize(model, mesh, dtype=torch.bfloat16, compiled=True)
+    divisor = torch.tensor(float(size.step_tokens), device=device)
+    return model, lambda batch: model(**batch, denominator=divisor)[0]
 
 
-def gpu_steps(window: int, *, fused: bool) -> dict[str, float]:
-    """Forward and backward of 65,536 tokens, bf16, compiled: ours, or plain HF with all logits."""
-    config, windows = qwen(window), max(1, 65536 // window)
-    micro = max(1, 16384 // window)
-    batches = [documents_batch(window, micro, "cuda") for _ in range(windows // micro)]
-    if fused:
-        model = build(config, window=window, backend="varlen")
-        mesh = init_device_mesh("cuda", (1,))
-        parallelize(model, mesh, dtype=torch.bfloat16, compiled=True)
-        flops = sum(step_flops(model, batch, config) for batch in batches)
-    else:
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).cuda()
-        flops = sum(step_flops(model, batch, config) for batch in batches)
-        model = torch.compile(model)
+def plain_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Batch], Tensor]]:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(size.config(window)).to(device)
+    compiled = torch.compile(model)
 
-    def run() -> None:
-        for batch in batches:
-            if fused:
-                loss = model(**batch, denominator=torch.tensor(65536.0, device="cuda"))[0]
-            else:
-                logits = model(input_ids=batch["input_ids"], use_cache=False).logits
-                targets = batch["labels"][:, 1:].flatten()
-                loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets)
-            loss.backward()
-        model.zero_grad()
+    def loss(batch: Batch) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            logits = compiled(
+                input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+            ).logits
+        ce = F.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), reduction="none"
+        )
+        return (ce * batch["loss_weights"][:, 1:].flatten()).sum() / size.step_tokens
 
+    return model, loss
+
+
+ARMS = {"exactcpt": exactcpt_step, "plain HF": plain_step}
+
+
+def measure(arm: str, size: Size, window: int, device: str) -> dict[str, Any]:
+    """Median speed of an arm and its peak memory; of ours also where a step's time goes."""
+    model, loss = ARMS[arm](size, window, device)
+    optimizer = make_optimizer(model, SETTINGS)
+    micro_batches = batches(size, window, device)
+
+    def step() -> float:
+        began = time.perf_counter()
+        total = 0.0
+        for batch in micro_batches:
+            share = loss(batch)
+            share.backward()
+            total += share.detach()
+        clip(model.parameters(), SETTINGS.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(total))  # waits for the device
+        return time.perf_counter() - began
+
+    losses: list[float] = []
     for _ in range(3):
-        run()
-    torch.cuda.reset_peak_memory_stats()
-    median = statistics.median(seconds(run, "cuda") for _ in range(REPETITIONS))
-    return {
-        "tokens_per_second": windows * window / median,
-        "mfu_of_h100": flops / median / H100_BF16_FLOPS,
-        "peak_bytes": torch.cuda.max_memory_allocated(),
+        step()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = statistics.median(step() for _ in range(REPETITIONS))
+    found: dict[str, Any] = {
+        "tokens_per_second": size.step_tokens / seconds,
+        "mfu": None,
+        "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+        "first_loss": losses[0],
     }
+    if arm == "exactcpt":
+        visible = sum(int((batch["position_ids"] + 1).sum()) for batch in micro_batches)
+        flops = Flops.of(model, torch.device(device), 1, SETTINGS)
+        found["work"] = {"tokens": size.step_tokens, "visible": visible}
+        found["mfu"] = flops.used(size.step_tokens, visible, seconds)
+        found["profile"] = time_by_kind(step, device)
+    return found
 
 
-def gpu(report: dict[str, Any]) -> None:
-    if not torch.cuda.is_available():
-        sys.exit("--gpu needs a CUDA device")
-    dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
-    report["loss_gpu"] = weighted_against_unweighted(16384, 151936, 896, "cuda", torch.bfloat16)
-    for window in (4096, 8192, 16384):
-        for fused in (True, False):
-            torch.cuda.empty_cache()
-            name = f"{'fused' if fused else 'plain HF'} {window}"
-            try:
-                report[name] = gpu_steps(window, fused=fused)
-            except torch.cuda.OutOfMemoryError:
-                report[name] = {"out_of_memory": 1.0}
-    dist.destroy_process_group()
+def time_by_kind(step: Callable[[], Any], device: str) -> dict[str, float]:
+    """Shares of the time of one step's kernels (on a CPU: of its operators)."""
+    activities = [ProfilerActivity.CPU]
+    if device == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    fused = training_model.weighted_cross_entropy
+
+    def labelled(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        with record_function(LOSS):
+            return fused(*tensors)
+
+    training_model.weighted_cross_entropy = labelled
+    try:
+        with profile(activities=activities, acc_events=True) as profiled:
+            step()
+    finally:
+        training_model.weighted_cross_entropy = fused
+    times: Counter[str] = Counter()
+    for event in profiled.events():
+        if event.device_type == DeviceType.CPU:
+            in_loss = any(parent.name == LOSS for parent in ancestors(event))
+            for name, spent in time_of(event, device):
+                times["loss" if in_loss else kind(name)] += spent
+    return {name: spent / times.total() for name, spent in times.most_common()}
+
+
+def ancestors(event: Any) -> Iterator[Any]:
+    """The event and all that it is part of."""
+    while event is not None:
+        yield event
+        event = event.cpu_parent
+
+
+def time_of(event: Any, device: str) -> list[tuple[str, float]]:
+    """What an operator spent by itself, without those that it called."""
+    if device == "cuda":
+        return [(kernel.name, kernel.duration) for kernel in event.kernels]
+    return [(event.name, event.self_cpu_time_total)]
+
+
+def kind(name: str) -> str:
+    name = name.lower()
+    if any(word in name for word in ATTENTION):
+        return "attention"
+    return "products" if any(word in name for word in PRODUCTS) else "others"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--gpu", action="store_true")
-    options = parser.parse_args()
-    torch.manual_seed(0)
-    report: dict[str, Any] = {"machine": machine(["torch", "transformers"])}
-    if options.gpu:
-        gpu(report)
-    else:
-        shape = (2048, 4096, 64) if options.quick else (16384, 131072, 2048)
-        report["memory"] = memory_beyond(*shape)
-        shape = (2048, 4096, 64) if options.quick else (2048, 49152, 576)
-        report["loss_cpu"] = weighted_against_unweighted(*shape, "cpu", torch.float32)
-    for name, figures in report.items():
-        if name != "machine":
-            for figure, value in figures.items():
-                print(f"{name:<16}{figure:<20}{value:>20,.4f}")  # noqa: T201
-    print(json.dumps(report))  # noqa: T201
+    parser.add_argument("--quick", action="store_true", help="small: shows that it works")
+    quick = parser.parse_args().quick
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not quick:
+        sys.stderr.write("not run: needs a CUDA device (--quick shows on a CPU that it works)\n")
+        return
+    size = TINY if quick else QWEN
+    backend = "nccl" if device == "cuda" else "gloo"
+    store = dist.HashStore()
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    found: dict[str, dict[str, Any]] = {}
+    for window in size.windows:
+        for arm in ARMS:
+            torch.compiler.reset()
+            if device == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                found[f"{arm} {window}"] = measure(arm, size, window, device)
+            except torch.cuda.OutOfMemoryError:
+                found[f"{arm} {window}"] = {"out_of_memory": True}
+    dist.destroy_process_group()
+    report(found, device)
+
+
+def report(found: dict[str, dict[str, Any]], device: str) -> None:
+    write = sys.stdout.write
+    write(f"{'':<18}{'tokens/s':>12}{'MFU':>8}{'peak GiB':>10}  time of kernels\n")
+    for name, row in found.items():
+        if "out_of_memory" in row:
+            write(f"{name:<18} does not fit\n")
+            continue
+        mfu = "" if row["mfu"] is None else f"{row['mfu']:.1%}"
+        memory = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**30:.1f}"
+        shares = (f"{what} {share:.0%}" for what, share in row.get("profile", {}).items())
+        write(f"{name:<18}{row['tokens_per_second']:>12,.0f}{mfu:>8}{memory:>10}")
+        write(f"  {', '.join(shares)}\n")
+    if device == "cuda":
+        write(f"wanted: MFU of {TARGET_MFU:.0%} at the longest window\n")
+    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    described = machine(("exactcpt", "torch", "transformers"))
+    write(json.dumps({"rows": found, "machine": described | gpu}) + "\n")
 
 
 if __name__ == "__main__":
