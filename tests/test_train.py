@@ -31,15 +31,6 @@ def every_line(monkeypatch):
     monkeypatch.setattr(log, "LINE_SECONDS", 0.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """In operations as tiny as these, threads cost more than they do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("train")

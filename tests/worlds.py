@@ -1,7 +1,6 @@
 """What the ranks of a process group do for the tests: one group a world size, all cases inside."""
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F  # noqa: N812
 from models import documents, packed, tiny_config
+from ranks import on_ranks
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -24,7 +23,7 @@ from exactcpt.training.model import TrainModel, build, parallelize
 WINDOW = 48
 # 16 windows, of which micro-batches get other kinds: one long document each, no target at all,
 # little padding, many short documents.
-KINDS = [[WINDOW, 0], [1] * 40 + [8], [40, 8], [3] * 16]
+KINDS = [[WINDOW, 0], [1] * 8 + [40], [40, 8], [3] * 16]
 WINDOWS = [lengths for lengths in KINDS for _ in range(4)]
 ACCUMULATIONS = (1, 2, 4)
 DENOMINATORS = ("targets", "sum_w")
@@ -159,20 +158,12 @@ def trained(
     return losses, weights
 
 
-def _rank(rank: int, world: int, folder: Path) -> None:
-    warnings.simplefilter("error")
-    for message in ("`torch.jit.script_method` is deprecated", "The .grad attribute of a Tensor"):
-        warnings.filterwarnings("ignore", message=message)
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / f'meeting-{world}'}",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=120),
-    )
+def found_in_a_world(folder: Path) -> None:
+    """All cases of this world size; rank 0 writes them down."""
+    dist.init_process_group("gloo", timeout=timedelta(seconds=120))
+    world = dist.get_world_size()
     mesh = init_device_mesh("cpu", (world,))
-    found: dict[str, Any] = {"gradients": gradient_cases(mesh)}
+    found: dict[Any, Any] = {"gradients": gradient_cases(mesh)}
     if world == 1:
         found["blocks"] = block_cases(mesh)
     for dtype in RESUMED_TYPES:
@@ -180,7 +171,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
         if world == 2:
             found["never stopped", dtype] = trained(mesh, dtype, run, resume=False)
         found["resumed", dtype] = trained(mesh, dtype, run, resume=True)
-    if rank == 0:
+    if dist.get_rank() == 0:
         torch.save(found, folder / f"{world}.pt")
     dist.destroy_process_group()
 
@@ -188,5 +179,5 @@ def _rank(rank: int, world: int, folder: Path) -> None:
 def run_worlds(folder: Path) -> dict[int, dict[Any, Any]]:
     """What rank 0 found in groups of 2, 1 and 4; the others resume what the first one saved."""
     for world in (2, 1, 4):
-        mp.start_processes(_rank, args=(world, folder), nprocs=world, start_method="spawn")
+        on_ranks(world, [(found_in_a_world, (folder,))])
     return {world: torch.load(folder / f"{world}.pt") for world in (1, 2, 4)}
