@@ -26,6 +26,7 @@ WINDOW = 48
 KINDS = [[WINDOW, 0], [1] * 8 + [40], [40, 8], [3] * 16]
 WINDOWS = [lengths for lengths in KINDS for _ in range(4)]
 ACCUMULATIONS = (1, 2, 4)
+ADDED = 2  # micro-batches of each rank whose gradients are compared one by one
 DENOMINATORS = ("targets", "sum_w")
 GRADIENT_TYPES = (torch.float32, torch.bfloat16)
 RESUMED_TYPES = (torch.float64, torch.bfloat16)
@@ -70,6 +71,45 @@ def expected_gradients(tied: bool, denominator: Tensor) -> tuple[float, Gradient
     }
 
 
+def peer_gradients(tied: bool, denominator: Tensor, dtype: torch.dtype) -> Gradients:
+    """Plain Hugging Face in any type: the packed batch with a mask, and F.cross_entropy.
+
+    Logits are cast to fp32 before the loss, as Hugging Face does it.
+    """
+    source, whole = tiny(torch.float32, tied).causal_lm, batch()
+    plain = AutoModelForCausalLM.from_config(source.config, attn_implementation="sdpa")
+    plain.load_state_dict(source.state_dict())
+    cast_weights(plain, dtype)
+    logits = plain(
+        input_ids=whole["input_ids"],
+        position_ids=whole["position_ids"],
+        attention_mask=document_mask(whole),
+        use_cache=False,
+    ).logits
+    exact = torch.promote_types(dtype, torch.float32)
+    ce = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1).to(exact), whole["labels"][:, 1:].flatten(), reduction="none"
+    )
+    weights = whole["loss_weights"][:, 1:].flatten().to(exact)
+    ((weights * ce).sum() / denominator.to(exact)).backward()
+    return {f"causal_lm.{name}": weight.grad for name, weight in plain.named_parameters()}
+
+
+def document_mask(batch: dict[str, Tensor]) -> Tensor:
+    """Whether a query sees a key, bool [B, 1, L, L]."""
+    count, length = batch["input_ids"].shape
+    places = torch.arange(count * length)
+    segment = torch.bucketize(places, batch["cu_seqlens"].long(), right=True).view(count, length)
+    same = segment[:, :, None] == segment[:, None, :]
+    return (same & torch.ones(length, length, dtype=torch.bool).tril()).unsqueeze(1)
+
+
+def cast_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """The weights alone: frequencies of the rotary embedding stay as they are, as under FSDP2."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+
+
 def micro_batches(accumulation: int) -> Iterator[dict[str, Tensor]]:
     """This rank's part of the batch."""
     whole, world = batch(), dist.get_world_size()
@@ -110,6 +150,25 @@ def gradient_cases(mesh: DeviceMesh) -> dict[tuple[Any, ...], tuple[float, Gradi
             model.zero_grad()
             loss = backward(model, accumulation, denominator(name))
             found[dtype, tied, accumulation, name] = loss, whole_gradients(model)
+    return found
+
+
+def added_gradients(tied: bool, accumulation: int) -> Gradients:
+    """Without FSDP2: the bf16 gradients of every micro-batch of every rank, added in fp64."""
+    model = tiny(torch.bfloat16, tied)
+    cast_weights(model, torch.bfloat16)
+    found = {
+        name: torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in model.named_parameters()
+    }
+    for part in micro_batches(accumulation):
+        model.zero_grad()
+        model(**part, denominator=denominator("targets"))[0].backward()
+        for name, weight in model.named_parameters():
+            assert weight.grad is not None
+            found[name] += weight.grad
+    for total in found.values():
+        dist.all_reduce(total)
     return found
 
 
@@ -164,6 +223,7 @@ def found_in_a_world(folder: Path) -> None:
     world = dist.get_world_size()
     mesh = init_device_mesh("cpu", (world,))
     found: dict[Any, Any] = {"gradients": gradient_cases(mesh)}
+    found["added"] = {tied: added_gradients(tied, ADDED) for tied in (False, True)}
     if world == 1:
         found["blocks"] = block_cases(mesh)
     for dtype in RESUMED_TYPES:
