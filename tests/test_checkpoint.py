@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from models import packed, tiny_config
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
 from exactcpt.training.checkpoint import (
@@ -77,6 +79,33 @@ def test_what_is_saved_is_the_moment_of_the_call(tmp_path, group):
     assert not fresh.state
     load_weights(path, weights := model_and_optimizer(seed=2)[0])
     assert same(weights, then)
+
+
+def test_a_step_right_after_the_call_is_not_in_it(tmp_path, group, monkeypatch):
+    """The files are written later than the next step is taken, and have nothing of it."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    then = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
+    stepped, write = threading.Event(), FileSystemWriter.write_data
+
+    def late(*arguments):
+        assert stepped.wait(60)
+        return write(*arguments)
+
+    monkeypatch.setattr(FileSystemWriter, "write_data", late)
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, {})
+    take_step(model, optimizer)
+    stepped.set()
+    checkpoints.wait()
+    loaded, loaded_optimizer = model_and_optimizer(seed=1)
+    checkpoints.load(checkpoints.latest(), loaded, loaded_optimizer)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, then[name]), name
+        assert not torch.equal(tensor, model.state_dict()[name]), name
+    found = [state["exp_avg"] for state in loaded_optimizer.state.values()]
+    assert all(torch.equal(*pair) for pair in zip(found, moments, strict=True))
 
 
 def test_the_newest_are_kept_and_older_ones_go(tmp_path, group):
