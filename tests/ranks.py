@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import pickle
 import socket
 import sys
 import traceback
@@ -69,7 +70,7 @@ def on_ranks(world: int, calls: list[Call]) -> list[list]:
 def _outcomes(connection: Connection, rank: int) -> list[Any]:
     assert connection.poll(TIMEOUT), f"rank {rank} does not answer"
     with suppress(EOFError):
-        outcomes, error = connection.recv()
+        outcomes, error = pickle.loads(connection.recv_bytes())
         assert error is None, f"rank {rank}: {error}"
         return outcomes
     raise AssertionError(f"rank {rank} ended without an answer")
@@ -96,5 +97,6 @@ def _rank(
         except Exception:
             error = traceback.format_exc()
             break
-    connection.send((outcomes, error))
+    # As bytes: torch would send tensors as shared memory, which ends with this process.
+    connection.send_bytes(pickle.dumps((outcomes, error)))
     connection.close()
