@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
 import pytest
@@ -48,16 +48,9 @@ def on_ranks(world: int, calls: list[Call]) -> list[list]:
 
     Functions must be importable: of a module in this folder.
     """
-    named = [(f.__module__.rpartition(".")[2], f.__name__, args) for f, args in calls]
+    named = [(*_name(function), args) for function, args in calls]
     ports = [free_port() for _ in calls]
-    context = processes()
-    started = []
-    for rank in range(world):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_rank, args=(theirs, rank, world, named, ports))
-        process.start()
-        theirs.close()
-        started.append((process, ours))
+    started = [_started(_rank, (rank, world, named, ports)) for rank in range(world)]
     try:
         found = [_outcomes(ours, rank) for rank, (_, ours) in enumerate(started)]
     finally:
@@ -65,6 +58,31 @@ def on_ranks(world: int, calls: list[Call]) -> list[list]:
             process.kill()
             process.join()
     return [[found[rank][call] for rank in range(world)] for call in range(len(calls))]
+
+
+def in_a_process(function: Callable[..., Any], *args: Any) -> tuple[ForkServerProcess, Connection]:
+    """Calls a function of a module in this folder with a connection to us, and args."""
+    return _started(_call, (*_name(function), args))
+
+
+def _started(
+    target: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[ForkServerProcess, Connection]:
+    context = processes()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *args))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _name(function: Callable[..., Any]) -> tuple[str, str]:
+    """Under pytest a module has another name than in a process of its own."""
+    return function.__module__.rpartition(".")[2], function.__name__
+
+
+def _call(connection: Connection, module: str, name: str, args: tuple[Any, ...]) -> None:
+    getattr(importlib.import_module(module), name)(connection, *args)
 
 
 def _outcomes(connection: Connection, rank: int) -> list[Any]:

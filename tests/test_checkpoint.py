@@ -1,15 +1,16 @@
 """A checkpoint is whole or absent, whenever the process ends."""
 
-import signal
-import subprocess
-import sys
+import os
+import shutil
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from models import packed, tiny_config
+from ranks import in_a_process
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
@@ -160,51 +161,42 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, group, changes):
     assert error.value.where == str(path)
 
 
-# Saves step 1, changes the weights, and stops for good inside the saving of step 2.
-STOPS = """
-import os, sys, threading, torch
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import torch.distributed as dist
-from test_checkpoint import CheckpointManager, model_and_optimizer, take_step
-run, where = Path(sys.argv[2]), sys.argv[3]
-dist.init_process_group("gloo", init_method=f"file://{run}/meeting", rank=0, world_size=1)
-model, optimizer = model_and_optimizer()
-checkpoints = CheckpointManager(run, keep=1)
-torch.save(model.state_dict(), run / "1.pt")
-checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
-take_step(model, optimizer)
-torch.save(model.state_dict(), run / "2.pt")
-def stop(*_):
-    print("here", flush=True)
-    threading.Event().wait()
-import shutil
-if where == "data":  # some of the tensors are in the file
-    os.fsync = stop
-    import torch.distributed.checkpoint.filesystem as filesystem
-    filesystem.os.fsync = stop
-elif where == "name":  # all is written, and has no name yet
-    Path.rename = stop
-else:  # the older one is half removed
-    real = shutil.rmtree
-    def half(path):
+def save_and_stop(connection: Connection, run: Path, where: str) -> None:
+    """Saves step 1, changes the weights, and stops for good inside the saving of step 2."""
+    dist.init_process_group("gloo", init_method=f"file://{run}/meeting", rank=0, world_size=1)
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(run, keep=1)
+    torch.save(model.state_dict(), run / "1.pt")
+    checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
+    take_step(model, optimizer)
+    torch.save(model.state_dict(), run / "2.pt")
+
+    def stop(*_):
+        connection.send("here")
+        threading.Event().wait()
+
+    def remove_half(path):
         next(Path(path).glob("*.distcp")).unlink()
         stop()
-    shutil.rmtree = half
-checkpoints.save(2, model, optimizer, {"step": 2})
-checkpoints.wait()
-"""
+
+    if where == "data":  # some of the tensors are in the file
+        os.fsync = stop
+    elif where == "name":  # all is written, and has no name yet
+        Path.rename = stop
+    else:  # the older one is half removed
+        shutil.rmtree = remove_half
+    checkpoints.save(2, model, optimizer, {"step": 2})
+    checkpoints.wait()
 
 
 @pytest.mark.parametrize(("where", "usable"), [("data", 1), ("name", 1), ("removal", 2)])
 def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, usable):
     run = tmp_path / "run"
     run.mkdir()
-    command = [sys.executable, "-c", STOPS, str(Path(__file__).parent), str(run), where]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGKILL)
+    process, connection = in_a_process(save_and_stop, run, where)
+    assert connection.recv() == "here"
+    process.kill()
+    process.join()
     assert any(name.endswith(".partial") for name in names(run))
     path = newest_checkpoint(run)
     assert path is not None
