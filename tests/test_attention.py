@@ -236,13 +236,16 @@ def test_an_unknown_backend_is_refused():
 
 def test_one_graph_for_any_number_of_segments():
     """In training: boundaries of another length, other longest segments, and nothing is compiled
-    again. Each of the two blocks has a graph."""
+    again."""
     graphs = CompileCounterWithBackend("aot_eager")
     compiled, plain = (build(tiny_config(), window=64, backend="exact") for _ in range(2))
     for layer in compiled.causal_lm.base_model.layers:
         layer.forward = torch.compile(layer.forward, backend=graphs, fullgraph=True)
+    counts: list[int] = []
     for windows in ([[64], [64]], [[1, 63], [64]], WINDOWS, [[1] * 64, [1] * 64], [[32] * 2] * 2):
         batch = packed(windows)
         found = compiled(**batch, denominator=torch.tensor(64.0))[0]
         torch.testing.assert_close(found, plain(**batch, denominator=torch.tensor(64.0))[0])
-    assert graphs.frame_count <= 2
+        counts.append(graphs.frame_count)
+    assert 1 <= counts[0] <= 2  # the two blocks may share one
+    assert counts == counts[:1] * len(counts)
