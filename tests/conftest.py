@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Torch looks at it when it is imported. In operations as small as those of the tests, threads cost
+# more than they do, and pytest itself runs on all cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No deadline: on a busy machine an example may be slow without being wrong. Under CI the examples
 # are the same in every run, so that a change is never blamed for an example it did not cause.
 settings.register_profile("dev", deadline=None)

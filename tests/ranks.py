@@ -1,16 +1,40 @@
-"""Functions run on several ranks: one start of processes for many of them."""
+"""Functions run on several ranks, in processes forked from one that has imported torch already."""
 
+import importlib
+import multiprocessing
 import os
 import pickle
 import socket
-import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
+import pytest
+
 TIMEOUT = 300
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def processes() -> ForkServerContext:
+    """Starts processes by forking one that has the imports of `imported_once` done.
+
+    An import of torch and transformers takes seconds, and every rank would have its own.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["imported_once"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        # Inductor would start a pool of compilers, and threads to watch it, before the forks.
+        patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        forkserver.ensure_running()
+    return context
 
 
 def free_port() -> int:
@@ -19,56 +43,78 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def on_ranks(world: int, folder: Path, calls: list[tuple[Callable[..., Any], tuple]]) -> list[list]:
+def on_ranks(world: int, calls: list[Call]) -> list[list]:
     """What each call returns on each rank: found[call][rank]. Each may make a world of its own.
 
     Functions must be importable: of a module in this folder.
     """
-    task = folder / f"ranks-{world}.pickle"
+    named = [(*_name(function), args) for function, args in calls]
     ports = [free_port() for _ in calls]
-    task.write_bytes(
-        pickle.dumps([(f.__module__.rpartition(".")[2], f.__name__, args) for f, args in calls])
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error::UserWarning", __file__, str(task), str(rank),
-             str(world), *map(str, ports)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
-        )
-        for rank in range(world)
-    ]  # fmt: skip
+    started = [_started(_rank, (rank, world, named, ports)) for rank in range(world)]
     try:
-        codes = [process.wait(TIMEOUT) for process in processes]
+        found = [_outcomes(ours, rank) for rank, (_, ours) in enumerate(started)]
     finally:
-        for process in processes:
+        for process, _ in started:
             process.kill()
-    assert codes == [0] * world
-    found = [pickle.loads(task.with_suffix(f".{rank}").read_bytes()) for rank in range(world)]
-    for rank, outcomes in enumerate(found):
-        for outcome in outcomes:
-            assert not isinstance(outcome, str), f"rank {rank}: {outcome}"
-    return [[found[rank][call][0] for rank in range(world)] for call in range(len(calls))]
+            process.join()
+    return [[found[rank][call] for rank in range(world)] for call in range(len(calls))]
 
 
-def main() -> None:
-    import importlib
+def in_a_process(function: Callable[..., Any], *args: Any) -> tuple[ForkServerProcess, Connection]:
+    """Calls a function of a module in this folder with a connection to us, and args."""
+    return _started(_call, (*_name(function), args))
 
-    task, rank, world, *ports = sys.argv[1:]
+
+def _started(
+    target: Callable[..., None], args: tuple[Any, ...]
+) -> tuple[ForkServerProcess, Connection]:
+    context = processes()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *args))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _name(function: Callable[..., Any]) -> tuple[str, str]:
+    """Under pytest a module has another name than in a process of its own."""
+    return function.__module__.rpartition(".")[2], function.__name__
+
+
+def _call(connection: Connection, module: str, name: str, args: tuple[Any, ...]) -> None:
+    getattr(importlib.import_module(module), name)(connection, *args)
+
+
+def _outcomes(connection: Connection, rank: int) -> list[Any]:
+    assert connection.poll(TIMEOUT), f"rank {rank} does not answer"
+    with suppress(EOFError):
+        outcomes, error = pickle.loads(connection.recv_bytes())
+        assert error is None, f"rank {rank}: {error}"
+        return outcomes
+    raise AssertionError(f"rank {rank} ended without an answer")
+
+
+def _rank(
+    connection: Connection,
+    rank: int,
+    world: int,
+    calls: list[tuple[str, str, tuple[Any, ...]]],
+    ports: list[int],
+) -> None:
+    warnings.simplefilter("error", UserWarning)
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
     outcomes: list[Any] = []
-    for (module, name, args), port in zip(
-        pickle.loads(Path(task).read_bytes()), ports, strict=True
-    ):
+    error = None
+    for (module, name, args), port in zip(calls, ports, strict=True):
         os.environ |= {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }  # fmt: skip
         try:
-            outcomes.append((getattr(importlib.import_module(module), name)(*args),))
+            outcomes.append(getattr(importlib.import_module(module), name)(*args))
         except Exception:
-            outcomes.append(traceback.format_exc())
+            error = traceback.format_exc()
             break
-    Path(task).with_suffix(f".{rank}").write_bytes(pickle.dumps(outcomes))
-
-
-if __name__ == "__main__":
-    main()
+    # As bytes: torch would send tensors as shared memory, which ends with this process.
+    connection.send_bytes(pickle.dumps((outcomes, error)))
+    connection.close()

@@ -1,14 +1,17 @@
 """A checkpoint is whole or absent, whenever the process ends."""
 
-import signal
-import subprocess
-import sys
+import os
+import shutil
+import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from models import packed, tiny_config
+from ranks import in_a_process
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
 from exactcpt.training.checkpoint import (
@@ -79,6 +82,33 @@ def test_what_is_saved_is_the_moment_of_the_call(tmp_path, group):
     assert same(weights, then)
 
 
+def test_a_step_right_after_the_call_is_not_in_it(tmp_path, group, monkeypatch):
+    """The files are written later than the next step is taken, and have nothing of it."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    then = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
+    stepped, write = threading.Event(), FileSystemWriter.write_data
+
+    def late(*arguments):
+        assert stepped.wait(60)
+        return write(*arguments)
+
+    monkeypatch.setattr(FileSystemWriter, "write_data", late)
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, {})
+    take_step(model, optimizer)
+    stepped.set()
+    checkpoints.wait()
+    loaded, loaded_optimizer = model_and_optimizer(seed=1)
+    checkpoints.load(checkpoints.latest(), loaded, loaded_optimizer)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, then[name]), name
+        assert not torch.equal(tensor, model.state_dict()[name]), name
+    found = [state["exp_avg"] for state in loaded_optimizer.state.values()]
+    assert all(torch.equal(*pair) for pair in zip(found, moments, strict=True))
+
+
 def test_the_newest_are_kept_and_older_ones_go(tmp_path, group):
     model, optimizer = model_and_optimizer()
     checkpoints = CheckpointManager(tmp_path, keep=2)
@@ -131,51 +161,42 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, group, changes):
     assert error.value.where == str(path)
 
 
-# Saves step 1, changes the weights, and stops for good inside the saving of step 2.
-STOPS = """
-import os, sys, threading, torch
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import torch.distributed as dist
-from test_checkpoint import CheckpointManager, model_and_optimizer, take_step
-run, where = Path(sys.argv[2]), sys.argv[3]
-dist.init_process_group("gloo", init_method=f"file://{run}/meeting", rank=0, world_size=1)
-model, optimizer = model_and_optimizer()
-checkpoints = CheckpointManager(run, keep=1)
-torch.save(model.state_dict(), run / "1.pt")
-checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
-take_step(model, optimizer)
-torch.save(model.state_dict(), run / "2.pt")
-def stop(*_):
-    print("here", flush=True)
-    threading.Event().wait()
-import shutil
-if where == "data":  # some of the tensors are in the file
-    os.fsync = stop
-    import torch.distributed.checkpoint.filesystem as filesystem
-    filesystem.os.fsync = stop
-elif where == "name":  # all is written, and has no name yet
-    Path.rename = stop
-else:  # the older one is half removed
-    real = shutil.rmtree
-    def half(path):
+def save_and_stop(connection: Connection, run: Path, where: str) -> None:
+    """Saves step 1, changes the weights, and stops for good inside the saving of step 2."""
+    dist.init_process_group("gloo", init_method=f"file://{run}/meeting", rank=0, world_size=1)
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(run, keep=1)
+    torch.save(model.state_dict(), run / "1.pt")
+    checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
+    take_step(model, optimizer)
+    torch.save(model.state_dict(), run / "2.pt")
+
+    def stop(*_):
+        connection.send("here")
+        threading.Event().wait()
+
+    def remove_half(path):
         next(Path(path).glob("*.distcp")).unlink()
         stop()
-    shutil.rmtree = half
-checkpoints.save(2, model, optimizer, {"step": 2})
-checkpoints.wait()
-"""
+
+    if where == "data":  # some of the tensors are in the file
+        os.fsync = stop
+    elif where == "name":  # all is written, and has no name yet
+        Path.rename = stop
+    else:  # the older one is half removed
+        shutil.rmtree = remove_half
+    checkpoints.save(2, model, optimizer, {"step": 2})
+    checkpoints.wait()
 
 
 @pytest.mark.parametrize(("where", "usable"), [("data", 1), ("name", 1), ("removal", 2)])
 def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, usable):
     run = tmp_path / "run"
     run.mkdir()
-    command = [sys.executable, "-c", STOPS, str(Path(__file__).parent), str(run), where]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGKILL)
+    process, connection = in_a_process(save_and_stop, run, where)
+    assert connection.recv() == "here"
+    process.kill()
+    process.join()
     assert any(name.endswith(".partial") for name in names(run))
     path = newest_checkpoint(run)
     assert path is not None

@@ -8,6 +8,7 @@ import xxhash
 from handmade import Corpus, edit_shard, pack, read_manifest, shard_columns
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks import processes
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import FormatError, UsageError
@@ -242,7 +243,7 @@ def test_loader_workers_change_nothing(dataset, workers):
         batch_size=None,
         sampler=order,
         num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=processes() if workers else None,
     )
     for batch, indices in zip(loader, order, strict=True):
         expected = dataset.batch(indices)

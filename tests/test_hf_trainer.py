@@ -1,10 +1,12 @@
 """transformers' Trainer with the weighted loss, against plain steps of ours."""
 
+from pathlib import Path
 from types import MethodType
 
 import pytest
 import torch
 from models import packed, tiny_config
+from ranks import on_ranks
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 
@@ -104,6 +106,29 @@ def test_its_steps_are_ours(tmp_path, name, micro_batch, accumulation):
         found.model.named_parameters(), expected(name).named_parameters(), strict=True
     ):
         assert (one - other).norm() <= 1e-5 * other.norm(), path
+
+
+RANK_CASES = [("targets", 1, 2), ("sum_w", 1, 2), ("targets", 2, 1)]
+
+
+def trained_by_it(folder: Path) -> list[dict[str, torch.Tensor]]:
+    """On several ranks: the weights after its steps, of every case."""
+    found = []
+    for name, micro_batch, accumulation in RANK_CASES:
+        one = trainer(folder, micro_batch=micro_batch, accumulation=accumulation, denominator=name)
+        assert one.accelerator.num_processes == 2
+        one.train()
+        found.append({path: weight.detach() for path, weight in one.model.named_parameters()})
+    return found
+
+
+def test_its_steps_on_two_ranks_are_ours(tmp_path):
+    """Each step's four windows are shared, and its D is of them all."""
+    (ranks,) = on_ranks(2, [(trained_by_it, (tmp_path,))])
+    for found in ranks:
+        for (name, *_), weights in zip(RANK_CASES, found, strict=True):
+            for path, other in expected(name).named_parameters():
+                assert (weights[path] - other).norm() <= 1e-5 * other.norm(), (name, path)
 
 
 def test_its_evaluation_is_our_loss(tmp_path):

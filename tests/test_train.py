@@ -8,20 +8,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from handmade import edit_shard
 from safetensors.torch import load_file, save_file
 from tiny import STEPS, config, model_folder, shard_set, steps_of, stop_after, weights_of
+from torch._dynamo.testing import CompileCounterWithBackend
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from exactcpt.schemas.weights import dump_table
-from exactcpt.training import log
+from exactcpt.training import attention, log
 from exactcpt.training import train as module
 from exactcpt.training.checkpoint import complete_checkpoints
+from exactcpt.training.data import ShardDataset
 from exactcpt.training.log import read_log
-from exactcpt.training.model import TrainModel
+from exactcpt.training.model import TrainModel, build
+from exactcpt.training.order import windows_at
 from exactcpt.training.train import attention_for, train
+from exactcpt.training.weighting import make_weighting
 
 SHARD = "train/shard-00000-of-00002.arrow"
 
@@ -29,15 +35,6 @@ SHARD = "train/shard-00000-of-00002.arrow"
 @pytest.fixture(autouse=True)
 def every_line(monkeypatch):
     monkeypatch.setattr(log, "LINE_SECONDS", 0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """In operations as tiny as these, threads cost more than they do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +108,82 @@ def test_training_lowers_the_loss(exact):
     assert exact[-1]["unweighted_loss"] < exact[0]["unweighted_loss"] - 0.5
 
 
+# Settings that reach the model
+
+
+def test_compiled_blocks(made, exact, tmp_path, monkeypatch):
+    """Each of the two blocks, and it runs in graphs."""
+    graphs = CompileCounterWithBackend("eager")
+    compiled: list[Any] = []
+    real = torch.compile
+
+    def count(function: Any) -> Any:
+        compiled.append(function.__self__)
+        return real(function, backend=graphs)
+
+    monkeypatch.setattr(torch, "compile", count)
+    found = run(made, tmp_path / "run", compile=True, steps=2)
+    assert [type(block).__name__ for block in compiled] == ["FSDPLlamaDecoderLayer"] * 2
+    assert graphs.frame_count >= 1
+    for record, expected in zip(found, exact[:2], strict=True):
+        assert record["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert record["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("recomputed", "times"), [(False, 1), (True, 2)])
+def test_recomputed_blocks(made, exact, tmp_path, monkeypatch, recomputed, times):
+    calls: list[int] = []
+    forward = LlamaMLP.forward
+
+    def count(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return forward(*arguments)
+
+    monkeypatch.setattr(LlamaMLP, "forward", count)
+    found = run(made, tmp_path / "run", checkpoint_activations=recomputed, steps=2)
+    assert len(calls) == 2 * 2 * 2 * times  # steps, micro-batches, blocks
+    assert found == exact[:2]
+
+
+def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
+    """A backend of this machine under the name of one that it cannot have."""
+    calls: list[int] = []
+
+    def count(*tensors: Any, **more: Any) -> torch.Tensor:
+        calls.append(1)
+        return attention._exact(*tensors, **more)
+
+    monkeypatch.setitem(attention._FUNCTIONS, "flex", count)
+    monkeypatch.setattr(module, "attention_for", lambda chosen, _: chosen.attention)
+    assert run(made, tmp_path / "run", attention="flex", steps=1) == exact[:1]
+    assert len(calls) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "theta", "scaling"),
+    [({"rope_theta": 20.0}, 20.0, None), ({"yarn_factor": 4.0}, 10000.0, "yarn")],
+)
+def test_other_positions(made, exact, tmp_path, changed, theta, scaling):
+    found = run(made, tmp_path / "run", export_every=1, steps=1, **changed)
+    assert found[0]["digest"] == exact[0]["digest"]
+    assert found[0]["loss"] != pytest.approx(exact[0]["loss"], rel=1e-6)
+    written = json.loads((tmp_path / "run/exports/step-00000001/config.json").read_text())
+    assert written["rope_theta"] == theta
+    assert (written.get("rope_scaling") or {}).get("rope_type") == scaling
+    model = build(made / "model", window=64, backend="exact", **changed)
+    windows = ShardDataset(made / "shards")
+    total = 0.0
+    with torch.no_grad():
+        for number in windows_at(np.arange(4), len(windows), 0):
+            one = windows.batch([int(number)])
+            batch = (one.input_ids, one.position_ids, one.cu_seqlens, one.labels, one.loss_weights)
+            total += model(*batch, torch.tensor(1.0))[0].item()
+    assert found[0]["loss"] == pytest.approx(total / found[0]["denominator"], rel=1e-5)
+
+
+# Weights of targets
+
+
 def test_looking_less_often_changes_nothing(made, exact, tmp_path):
     assert run(made, tmp_path / "run", log_every=5) == exact
 
@@ -121,6 +194,21 @@ def test_arms_see_the_same_windows(made, exact, tmp_path, weighting):
     assert [record["digest"] for record in arm] == [record["digest"] for record in exact[:2]]
     assert arm[0]["unweighted_loss"] == exact[0]["unweighted_loss"]
     assert arm[0]["loss"] != exact[0]["loss"]
+
+
+def test_shuffled_weights_are_of_the_runs_seed(made, tmp_path):
+    """A step of all windows: the order, which is the seed's too, makes no difference."""
+    windows = ShardDataset(made / "shards")
+    sums = {}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        settings = {"weighting": "shuffled", "global_batch": len(windows), "steps": 1}
+        found = run(made, tmp_path / name, seed=seed, **settings)[0]
+        weighting = make_weighting("shuffled", windows.shards, seed=seed)
+        drawn = ShardDataset(windows.shards, weighting=weighting)
+        expected = drawn.batch(range(len(windows))).sum_w
+        assert found["sum_w"] == pytest.approx(expected, rel=1e-12)
+        sums[name] = found["sum_w"]
+    assert sums["one"] == sums["again"] != pytest.approx(sums["other"], rel=1e-6)
 
 
 def test_without_extra_weight_exact_is_uniform_bit_for_bit(made, tmp_path):

@@ -183,6 +183,28 @@ def test_sigterm(made, tmp_path, workers):
     assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
 
 
+def test_sigterm_under_torchrun(made, tmp_path):
+    """It hands the signal on, waits for its ranks, and returns 1 whatever they return."""
+    command = arguments(made, tmp_path / "run", *FEW)
+    command[command.index("--steps") + 1] = "100000"
+    program = "import sys; from exactcpt.pipeline.cli import main; main()"
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [sys.executable, *ranks, sys.executable, "-c", program, *command]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    log = tmp_path / "run" / "log.jsonl"
+    try:
+        while not (log.exists() and '"step", "step": 2' in log.read_text()):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["status"] == "stopped"
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
+
+
 def test_export(made, tmp_path, capfd):
     from transformers import AutoModelForCausalLM
 

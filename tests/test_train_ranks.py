@@ -57,7 +57,6 @@ def refuse(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Shards, a model, and runs that were stopped on one rank after two of four steps."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("ranks")
     shard_set(folder / "shards")
     model_folder(folder / "model")
@@ -78,7 +77,6 @@ def two(made) -> list[list[Any]]:
     altered = EXACT | {"shards": str(made / "altered")}
     return on_ranks(
         2,
-        made,
         [
             (finish, (made, made / "whole-2", EXACT)),
             (finish, (made, made / "stopped-2", EXACT)),
@@ -93,7 +91,6 @@ def two(made) -> list[list[Any]]:
 def four(made) -> list[list[Any]]:
     return on_ranks(
         4,
-        made,
         [
             (finish, (made, made / "whole-4", EXACT)),
             (finish, (made, made / "stopped-4", EXACT)),

@@ -1,7 +1,6 @@
 """What the ranks of a process group do for the tests: one group a world size, all cases inside."""
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F  # noqa: N812
 from models import documents, packed, tiny_config
+from ranks import on_ranks
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -24,9 +23,10 @@ from exactcpt.training.model import TrainModel, build, parallelize
 WINDOW = 48
 # 16 windows, of which micro-batches get other kinds: one long document each, no target at all,
 # little padding, many short documents.
-KINDS = [[WINDOW, 0], [1] * 40 + [8], [40, 8], [3] * 16]
+KINDS = [[WINDOW, 0], [1] * 8 + [40], [40, 8], [3] * 16]
 WINDOWS = [lengths for lengths in KINDS for _ in range(4)]
 ACCUMULATIONS = (1, 2, 4)
+ADDED = 2  # micro-batches of each rank whose gradients are compared one by one
 DENOMINATORS = ("targets", "sum_w")
 GRADIENT_TYPES = (torch.float32, torch.bfloat16)
 RESUMED_TYPES = (torch.float64, torch.bfloat16)
@@ -71,6 +71,45 @@ def expected_gradients(tied: bool, denominator: Tensor) -> tuple[float, Gradient
     }
 
 
+def peer_gradients(tied: bool, denominator: Tensor, dtype: torch.dtype) -> Gradients:
+    """Plain Hugging Face in any type: the packed batch with a mask, and F.cross_entropy.
+
+    Logits are cast to fp32 before the loss, as Hugging Face does it.
+    """
+    source, whole = tiny(torch.float32, tied).causal_lm, batch()
+    plain = AutoModelForCausalLM.from_config(source.config, attn_implementation="sdpa")
+    plain.load_state_dict(source.state_dict())
+    cast_weights(plain, dtype)
+    logits = plain(
+        input_ids=whole["input_ids"],
+        position_ids=whole["position_ids"],
+        attention_mask=document_mask(whole),
+        use_cache=False,
+    ).logits
+    exact = torch.promote_types(dtype, torch.float32)
+    ce = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1).to(exact), whole["labels"][:, 1:].flatten(), reduction="none"
+    )
+    weights = whole["loss_weights"][:, 1:].flatten().to(exact)
+    ((weights * ce).sum() / denominator.to(exact)).backward()
+    return {f"causal_lm.{name}": weight.grad for name, weight in plain.named_parameters()}
+
+
+def document_mask(batch: dict[str, Tensor]) -> Tensor:
+    """Whether a query sees a key, bool [B, 1, L, L]."""
+    count, length = batch["input_ids"].shape
+    places = torch.arange(count * length)
+    segment = torch.bucketize(places, batch["cu_seqlens"].long(), right=True).view(count, length)
+    same = segment[:, :, None] == segment[:, None, :]
+    return (same & torch.ones(length, length, dtype=torch.bool).tril()).unsqueeze(1)
+
+
+def cast_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """The weights alone: frequencies of the rotary embedding stay as they are, as under FSDP2."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+
+
 def micro_batches(accumulation: int) -> Iterator[dict[str, Tensor]]:
     """This rank's part of the batch."""
     whole, world = batch(), dist.get_world_size()
@@ -111,6 +150,25 @@ def gradient_cases(mesh: DeviceMesh) -> dict[tuple[Any, ...], tuple[float, Gradi
             model.zero_grad()
             loss = backward(model, accumulation, denominator(name))
             found[dtype, tied, accumulation, name] = loss, whole_gradients(model)
+    return found
+
+
+def added_gradients(tied: bool, accumulation: int) -> Gradients:
+    """Without FSDP2: the bf16 gradients of every micro-batch of every rank, added in fp64."""
+    model = tiny(torch.bfloat16, tied)
+    cast_weights(model, torch.bfloat16)
+    found = {
+        name: torch.zeros_like(weight, dtype=torch.float64)
+        for name, weight in model.named_parameters()
+    }
+    for part in micro_batches(accumulation):
+        model.zero_grad()
+        model(**part, denominator=denominator("targets"))[0].backward()
+        for name, weight in model.named_parameters():
+            assert weight.grad is not None
+            found[name] += weight.grad
+    for total in found.values():
+        dist.all_reduce(total)
     return found
 
 
@@ -159,20 +217,13 @@ def trained(
     return losses, weights
 
 
-def _rank(rank: int, world: int, folder: Path) -> None:
-    warnings.simplefilter("error")
-    for message in ("`torch.jit.script_method` is deprecated", "The .grad attribute of a Tensor"):
-        warnings.filterwarnings("ignore", message=message)
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / f'meeting-{world}'}",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=120),
-    )
+def found_in_a_world(folder: Path) -> None:
+    """All cases of this world size; rank 0 writes them down."""
+    dist.init_process_group("gloo", timeout=timedelta(seconds=120))
+    world = dist.get_world_size()
     mesh = init_device_mesh("cpu", (world,))
-    found: dict[str, Any] = {"gradients": gradient_cases(mesh)}
+    found: dict[Any, Any] = {"gradients": gradient_cases(mesh)}
+    found["added"] = {tied: added_gradients(tied, ADDED) for tied in (False, True)}
     if world == 1:
         found["blocks"] = block_cases(mesh)
     for dtype in RESUMED_TYPES:
@@ -180,7 +231,7 @@ def _rank(rank: int, world: int, folder: Path) -> None:
         if world == 2:
             found["never stopped", dtype] = trained(mesh, dtype, run, resume=False)
         found["resumed", dtype] = trained(mesh, dtype, run, resume=True)
-    if rank == 0:
+    if dist.get_rank() == 0:
         torch.save(found, folder / f"{world}.pt")
     dist.destroy_process_group()
 
@@ -188,5 +239,5 @@ def _rank(rank: int, world: int, folder: Path) -> None:
 def run_worlds(folder: Path) -> dict[int, dict[Any, Any]]:
     """What rank 0 found in groups of 2, 1 and 4; the others resume what the first one saved."""
     for world in (2, 1, 4):
-        mp.start_processes(_rank, args=(world, folder), nprocs=world, start_method="spawn")
+        on_ranks(world, [(found_in_a_world, (folder,))])
     return {world: torch.load(folder / f"{world}.pt") for world in (1, 2, 4)}
