@@ -19,9 +19,10 @@ from exactcpt.schemas.weights import dump_table
 from exactcpt.training import log
 from exactcpt.training import train as module
 from exactcpt.training.checkpoint import complete_checkpoints
+from exactcpt.training.inputs import attention_for
 from exactcpt.training.log import read_log
 from exactcpt.training.model import TrainModel
-from exactcpt.training.train import attention_for, train
+from exactcpt.training.train import train
 
 SHARD = "train/shard-00000-of-00002.arrow"
 

@@ -11,43 +11,35 @@ SIGTERM stops a run between two micro-batches: the ranks agree on it, a step tha
 given up, and what is done is checkpointed.
 """
 
-import json
 import math
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import torch
-import transformers
-import xxhash
 from torch.utils.data import DataLoader
 
-from ..schemas import shard
-from ..schemas.errors import ExactcptError, UsageError
-from ..schemas.weights import parse_table
-from .agreement import check_agreement, model_fingerprint
-from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
+from ..schemas.errors import ExactcptError
+from .checkpoint import CheckpointManager, read_meta
 from .config import TrainConfig
-from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
-from .evaluation import EvalSet, evaluate, open_eval_sets
+from .data import Batch, MicroBatches, MicroBatchOrder
+from .evaluation import evaluate
 from .export import export_model
-from .log import RUN, Progress, RunLog, write_run
+from .inputs import Inputs, build_model, open_inputs
+from .log import Progress, RunLog
 from .metrics import Flops, LocalStep, found_not_finite, step_record
-from .model import TrainModel, build, parallelize
+from .model import TrainModel, parallelize
 from .optim import clip, learning_rate, make_optimizer
-from .shard_set import ShardSet, open_set
-from .weighting import make_weighting
+from .start import Position, find_newest, find_origin, open_log, planned_steps
 from .world import World, joined
 
-__all__ = ["Outcome", "attention_for", "train"]
+__all__ = ["Outcome", "train"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -71,50 +63,6 @@ class Outcome:
     is_first: bool
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a run is: `step` optimizer steps and `windows` windows of its order are done."""
-
-    step: int = 0
-    windows: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a run's weights were before its first step.
-
-    Attributes:
-        model: fingerprint of the model's folder.
-        earlier: of the checkpoint of an earlier run, its step and the fingerprint of its meta.json,
-            which has that run's identity and settings; None without one.
-        path: that checkpoint; None without one, and where the run only goes on.
-    """
-
-    model: str
-    earlier: dict[str, Any] | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a run trains and measures with, and what identifies it."""
-
-    shards: ShardSet
-    windows: ShardDataset
-    eval_sets: list[EvalSet]
-    identity: dict[str, Any]
-
-    @property
-    def tail(self) -> list[bool]:
-        """Of each bucket, whether it is in the tail."""
-        return [row["in_tail"] for row in self.shards.buckets]
-
-    @property
-    def longest_window(self) -> int:
-        """Of training and measuring, in tokens."""
-        return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
-
-
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     """Trains to the end, or until SIGTERM; goes on from the newest checkpoint of the run.
 
@@ -129,14 +77,14 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     with joined(config.device) as world, _termination() as terminated:
         if not world.is_first:
             say = _silent
-        inputs = world.together(lambda: _open(config, world))
+        inputs = world.together(lambda: open_inputs(config, world))
         # One rank looks and tells: folders may change meanwhile, and a model is long to read.
-        origin = world.first(lambda: _origin(config))
+        origin = world.first(lambda: find_origin(config))
         identity = inputs.identity | {"model": origin.model, "init_from": origin.earlier}
         inputs = replace(inputs, identity=identity)
         checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        newest = world.first(lambda: _newest(config, inputs.identity))
-        model = world.together(lambda: _build(config, inputs, world))
+        newest = world.first(lambda: find_newest(config, inputs.identity))
+        model = world.together(lambda: build_model(config, inputs, world))
         parallelize(
             model.to(world.device),
             world.mesh(),
@@ -153,8 +101,8 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             say(f"goes on after step {start.step:,}, from {newest}")
         elif origin.path is not None:
             checkpoints.load(origin.path, model, None)
-        steps = world.together(lambda: _planned_steps(config, start, inputs.windows))
-        log = world.together(lambda: _open_log(config, inputs, world, start))
+        steps = world.together(lambda: planned_steps(config, start, inputs.windows))
+        log = world.together(lambda: open_log(config, inputs, world, start))
         loop = _Loop(
             config=config,
             world=world,
@@ -411,185 +359,3 @@ def _termination() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(received)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _open(config: TrainConfig, world: World) -> Inputs:
-    """Opens and checks everything a run reads."""
-    config.check_world(world.size)
-    shards = open_set(config.shards)
-    model = Path(config.model)
-    check_agreement(shards, model)
-    eval_sets = open_eval_sets(config, shards)
-    others = {r.windows.shards.fingerprint: r.windows.shards for r in eval_sets}
-    others.pop(shards.fingerprint, None)
-    for other in others.values():
-        check_agreement(other, model)
-    if config.check_shards == "checksums":
-        for each in (shards, *others.values()):
-            each.check_contents(world.rank, world.size)
-    table = _weight_table(config, shards.window)
-    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
-    return Inputs(
-        shards=shards,
-        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
-        eval_sets=eval_sets,
-        identity={
-            "shards": shards.fingerprint,
-            "seed": config.seed,
-            "weighting": config.weighting,
-            "weight_table": table,
-            "denominator": config.denominator,
-            "rope_theta": config.rope_theta,
-            "yarn_factor": config.yarn_factor,
-        },
-    )
-
-
-def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
-    if config.weight_table is None:
-        return None
-    try:
-        data = Path(config.weight_table).read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the weight table: {error.strerror}", where=config.weight_table
-        ) from None
-    return parse_table(data, config.weight_table, window)
-
-
-def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if it is one of this run.
-
-    Raises:
-        UsageError: the folder is of another run, or of none.
-    """
-    out = Path(config.out)
-    newest = newest_checkpoint(out)
-    if newest is None:
-        if out.is_dir() and any(out.iterdir()) and not (out / RUN).exists():
-            raise UsageError(
-                "the run's folder has something else in it",
-                where=config.out,
-                fix="name an empty or a new folder",
-            )
-        return None
-    before = read_meta(newest)["identity"]
-    changed = [
-        f"{name}: {before.get(name)} before, {identity.get(name)} now"
-        for name in sorted(before.keys() | identity.keys())
-        if before.get(name) != identity.get(name)
-    ]
-    if changed:
-        raise UsageError(
-            "the run cannot go on with other inputs:\n    " + "\n    ".join(changed),
-            where=str(newest),
-            fix="give what it was begun with, or another --out",
-        )
-    return newest
-
-
-def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
-    transformers.utils.logging.disable_progress_bar()
-    model = build(
-        Path(config.model),
-        window=inputs.longest_window,
-        backend=attention_for(config, world.device.type),
-        rope_theta=config.rope_theta,
-        yarn_factor=config.yarn_factor,
-    )
-    return model.double() if config.precision == "fp64" else model
-
-
-def attention_for(config: TrainConfig, device: str) -> str:
-    """The backend that is asked for, if it can train here, or the best one that can."""
-    can = ["exact"]
-    if device == "cuda" and config.precision != "fp64":
-        can.append("flex")
-    if device == "cuda" and config.precision == "bf16":
-        can.append("varlen")
-    if config.attention == "auto":
-        return can[-1]
-    if config.attention not in can:
-        raise UsageError(
-            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
-            expected=" or ".join(can),
-            fix="leave --attention away",
-        )
-    return config.attention
-
-
-def _origin(config: TrainConfig) -> Origin:
-    """Where the weights are from.
-
-    A run that goes on keeps the checkpoint it began with: the earlier run may have newer ones now.
-
-    Raises:
-        UsageError: there is no checkpoint, or it is of other positions than this run would have.
-    """
-    model = model_fingerprint(Path(config.model))
-    if config.init_from is None:
-        return Origin(model=model)
-    own = newest_checkpoint(Path(config.out))
-    if own is not None:
-        before = read_meta(own)
-        if before["settings"].get("init_from") == config.init_from:
-            return Origin(model=model, earlier=before["identity"].get("init_from"))
-    path = newest_checkpoint(Path(config.init_from))
-    if path is None:
-        raise UsageError(
-            "there is no checkpoint to take weights from",
-            where=config.init_from,
-            expected="the folder of an earlier run; a Hugging Face folder goes to --model",
-        )
-    meta = read_meta(path)
-    for name in ("rope_theta", "yarn_factor"):
-        trained = meta["identity"].get(name)
-        if trained is not None and getattr(config, name) is None:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"the earlier run was trained with {flag} {trained:g}, and this one has none",
-                where=str(path),
-                fix=f"give {flag} {trained:g}, or another value if that is what you want",
-            )
-    text = json.dumps(meta, sort_keys=True).encode()
-    earlier = {"step": meta["step"], "meta": xxhash.xxh3_128_hexdigest(text)}
-    return Origin(model=model, earlier=earlier, path=path)
-
-
-def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
-    """Steps of the whole run."""
-    if config.steps is not None:
-        return config.steps
-    in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
-    steps = at.step + max(0, in_all - at.windows) // config.global_batch
-    if not steps:
-        raise UsageError(
-            f"the run has {in_all:,} windows, and a step takes {config.global_batch:,}",
-            fix="give --steps or a smaller --global-batch; epochs follow each other by themselves",
-        )
-    return steps
-
-
-def _open_log(config: TrainConfig, inputs: Inputs, world: World, start: Position) -> RunLog | None:
-    """Writes what there is to know of a run and opens its log, on the first rank alone."""
-    if not world.is_first:
-        return None
-    run = {
-        "settings": config.recorded(),
-        "model_folder": str(Path(config.model).absolute()),
-        "identity": inputs.identity,
-        "world": world.size,
-        "device": str(world.device.type),
-        "window": inputs.shards.window,
-        "longest_window": inputs.longest_window,
-        "buckets": [
-            {name: row[name] for name in ("low", "high", "in_tail", "weight")}
-            for row in inputs.shards.buckets
-        ],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("exactcpt", "torch", "transformers")},
-        },
-    }
-    write_run(Path(config.out), run)
-    return RunLog(Path(config.out), step=start.step, tensorboard=config.tensorboard)
