@@ -14,10 +14,10 @@ given up, and what is done is checkpointed.
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,17 +26,18 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..schemas.errors import ExactcptError
-from .checkpoint import CheckpointManager, read_meta
+from .checkpoint import CheckpointManager
 from .config import TrainConfig
 from .data import Batch, MicroBatches, MicroBatchOrder
 from .evaluation import evaluate
 from .export import export_model
+from .folder import held
 from .inputs import Inputs, build_model, open_inputs
-from .log import Progress, RunLog
+from .log import Progress, RunLog, stretches
 from .metrics import Flops, LocalStep, found_not_finite, step_record
 from .model import TrainModel, parallelize
 from .optim import clip, learning_rate, make_optimizer
-from .start import Position, find_newest, find_origin, open_log, planned_steps
+from .start import Position, Start, cautions, find_start, open_log, planned_steps
 from .world import World, joined
 
 __all__ = ["Outcome", "train"]
@@ -74,16 +75,16 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
         ExactcptError: a loss or gradient is not finite.
     """
-    with joined(config.device) as world, _termination() as terminated:
+    with (
+        joined(config.device) as world,
+        _termination() as terminated,
+        held(Path(config.out), world),
+    ):
         if not world.is_first:
             say = _silent
         inputs = world.together(lambda: open_inputs(config, world))
         # One rank looks and tells: folders may change meanwhile, and a model is long to read.
-        origin = world.first(lambda: find_origin(config))
-        identity = inputs.identity | {"model": origin.model, "init_from": origin.earlier}
-        inputs = replace(inputs, identity=identity)
-        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        newest = world.first(lambda: find_newest(config, inputs.identity))
+        start = world.first(lambda: find_start(config, inputs))
         model = world.together(lambda: build_model(config, inputs, world))
         parallelize(
             model.to(world.device),
@@ -93,20 +94,20 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             compiled=config.compile,
         )
         optimizer = make_optimizer(model, config)
-        start = Position()
-        if newest is not None:
-            meta = read_meta(newest)
-            checkpoints.load(newest, model, optimizer)
-            start = Position(step=meta["step"], windows=meta["windows"])
-            say(f"goes on after step {start.step:,}, from {newest}")
-        elif origin.path is not None:
-            checkpoints.load(origin.path, model, None)
-        steps = world.together(lambda: planned_steps(config, start, inputs.windows))
+        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
+        if start.checkpoint is not None:
+            checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
+        steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+        if start.note is not None:
+            say(start.note)
+        for line in cautions(config, inputs, steps):
+            say(line)
         log = world.together(lambda: open_log(config, inputs, world, start))
         loop = _Loop(
             config=config,
             world=world,
             inputs=inputs,
+            start=start,
             model=model,
             optimizer=optimizer,
             checkpoints=checkpoints,
@@ -116,7 +117,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             terminated=terminated,
         )
         try:
-            return loop.run(start)
+            return loop.run()
         finally:
             if log is not None:
                 log.close()
@@ -131,6 +132,7 @@ class _Loop:
         config: TrainConfig,
         world: World,
         inputs: Inputs,
+        start: Start,
         model: TrainModel,
         optimizer: torch.optim.Optimizer,
         checkpoints: CheckpointManager,
@@ -139,7 +141,7 @@ class _Loop:
         steps: int,
         terminated: Callable[[], bool],
     ) -> None:
-        self.config, self.world, self.inputs = config, world, inputs
+        self.config, self.world, self.inputs, self.start = config, world, inputs, start
         self.model, self.optimizer, self.checkpoints = model, optimizer, checkpoints
         self.log, self.progress = log, progress
         self.steps, self.terminated = steps, terminated
@@ -148,47 +150,77 @@ class _Loop:
         self.saved: Position | None = None
         self.looked = time.monotonic()
 
-    def run(self, at: Position) -> Outcome:
-        """Takes all steps after a position."""
-        config = self.config
-        self._write("start", {"step": at.step, "world": self.world.size, "steps": self.steps})
-        if at.step == 0:
-            self._evaluate(at)
-        else:
+    def run(self) -> Outcome:
+        """Takes all steps that are left."""
+        at = self.start.at
+        if at.step:
             self.saved = at
+        done = self.world.first(lambda: self._found(at))
+        settings = self.config.recorded() | {
+            "device": self.world.device.type,
+            "attention": self.model.backend,
+        }
+        begun = {"step": at.step, "world": self.world.size, "steps": self.steps}
+        self._write("start", begun | {"settings": settings})
+        goes_on = self._after(at, done)
         batches = self._batches(at)
-        stopped = False
         self.looked = time.monotonic()
-        while at.step < self.steps:
-            micro_batches = list(islice(batches, self._accumulation))
+        while goes_on and at.step < self.steps:
+            micro_batches = self._next(batches)
             targets, sum_w, stop = self.world.sum(
                 sum(batch.targets for batch in micro_batches),
                 sum(batch.sum_w for batch in micro_batches),
                 self.terminated(),
             )
-            denominator = targets if config.denominator == "targets" else sum_w
-            done = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
-            if done is None:
-                stopped = True
+            denominator = targets if self.config.denominator == "targets" else sum_w
+            taken = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
+            if taken is None:
+                goes_on = False
                 break
-            at = Position(at.step + 1, at.windows + config.global_batch)
-            self.pending.append(done)
-            evaluates = _is_due(at.step, config.eval_every) or at.step == self.steps
-            saves = _is_due(at.step, config.save_every)
-            exports = _is_due(at.step, config.export_every)
-            if _is_due(at.step, config.log_every) or evaluates or saves or exports:
-                self._look()
-            if evaluates:
-                self._evaluate(at)
-            if saves:
-                self._save(at, wait=False)
-            if exports:
-                self._export(at)
+            at = Position(at.step + 1, at.windows + self.config.global_batch)
+            self.pending.append(taken)
+            goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
-        self._write("end", {"step": at.step, "status": "stopped" if stopped else "finished"})
+        self._write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = self.checkpoints.latest()
-        return Outcome(not stopped, at.step, self.steps, newest, self.world.is_first)
+        return Outcome(goes_on, at.step, self.steps, newest, self.world.is_first)
+
+    def _after(self, at: Position, done: Collection[str] = ()) -> bool:
+        """Does what is due after a step; False if SIGTERM has come before all was done.
+
+        Args:
+            at: the step.
+            done: what is left out, as `_found` names it.
+        """
+        config = self.config
+        evaluates = at.step in (0, self.steps) or _is_due(at.step, config.eval_every)
+        exports = _is_due(at.step, config.export_every)
+        # An export takes long: if it is killed, no step is lost.
+        saves = exports or _is_due(at.step, config.save_every)
+        if _is_due(at.step, config.log_every) or evaluates or saves:
+            self._look()
+        if evaluates and not self._evaluate(at, done):
+            return False
+        if saves:
+            self._save(at, wait=False)
+        if exports and "export" not in done:
+            if self._is_over():
+                return False
+            self._export(at)
+        return True
+
+    def _found(self, at: Position) -> set[str]:
+        """What was done after a step before the run was ended: "eval NAME", "export"."""
+        others = self.log.others if self.log is not None else ()
+        found = {
+            f"eval {r['name']}" for r in others if r["kind"] == "eval" and r["step"] == at.step
+        }
+        return found | ({"export"} if self._export_of(at).exists() else set())
+
+    def _is_over(self) -> bool:
+        """Whether SIGTERM has come to any rank; all ask at the same time."""
+        return bool(self.world.sum(self.terminated())[0])
 
     @property
     def _accumulation(self) -> int:
@@ -219,6 +251,11 @@ class _Loop:
         )
         return iter(loader)
 
+    def _next(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The micro-batches of a step, or a part of them if SIGTERM has come."""
+        ours = takewhile(lambda _: not self.terminated(), batches)
+        return list(islice(ours, self._accumulation))
+
     def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep | None:
         """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
         device = self.world.device
@@ -226,7 +263,7 @@ class _Loop:
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
         for host in micro_batches:
-            if sums and self.world.sum(self.terminated())[0]:
+            if sums and self._is_over():
                 return None
             batch = host.to(device)
             loss, by_bucket, by_window = self.model(
@@ -261,6 +298,7 @@ class _Loop:
 
     def _look(self) -> None:
         """Brings the figures of the steps since the last look to the log; refuses bad ones."""
+        self._log_saved()
         if not self.pending:
             return
         gathered = self.world.gather([step.share() for step in self.pending])
@@ -285,25 +323,33 @@ class _Loop:
     def _fail(self, error: ExactcptError) -> NoReturn:
         """Ends the run on all ranks with an error that all have found."""
         self.checkpoints.wait()
+        self._log_saved()
         newest = self.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
         error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
         self.world.fail(error)
 
-    def _evaluate(self, at: Position) -> None:
+    def _evaluate(self, at: Position, done: Collection[str]) -> bool:
+        """Measures on all eval sets but those that are done; False if SIGTERM has come."""
         began = time.monotonic()
         for eval_set in self.inputs.eval_sets:
-            record = {"step": at.step, **evaluate(self.model, eval_set, self.world)}
-            if not math.isfinite(record["loss"]):
+            if f"eval {eval_set.name}" in done:
+                continue
+            found = evaluate(self.model, eval_set, self.world, self._is_over)
+            if found is None:
+                return False
+            if not math.isfinite(found["loss"]):
                 self._fail(
                     ExactcptError(
                         f"the loss on {eval_set.name} is not finite after step {at.step}",
                         where=str(eval_set.windows.shards.root),
                     )
                 )
+            record = {"step": at.step, **found}
             self._write("eval", record)
             self.progress.evaluation(record)
         self.looked += time.monotonic() - began
+        return True
 
     def _save(self, at: Position, *, wait: bool) -> None:
         # Before the first step the optimizer has no state yet; to begin again is the same.
@@ -312,21 +358,29 @@ class _Loop:
             meta = {
                 "step": at.step,
                 "windows": at.windows,
-                "identity": self.inputs.identity,
+                "identity": self.start.identity,
                 "settings": self.config.recorded(),
+                "stretches": stretches(self.log.others) if self.log is not None else [],
+                "earlier": self.start.earlier,
             }
             self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
             self.saved = at
-            self._write("checkpoint", {"step": at.step, "windows": at.windows})
             self.looked += time.monotonic() - began
         if wait:
             self.checkpoints.wait()
+            self._log_saved()
+
+    def _log_saved(self) -> None:
+        for meta in self.checkpoints.completed():
+            self._write("checkpoint", {name: meta[name] for name in ("step", "windows")})
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()
-        out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
-        export_model(self.model, Path(self.config.model), out)
+        export_model(self.model, Path(self.config.model), self._export_of(at))
         self.looked += time.monotonic() - began
+
+    def _export_of(self, at: Position) -> Path:
+        return Path(self.config.out) / "exports" / f"step-{at.step:08d}"
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         if self.log is not None:
@@ -334,7 +388,7 @@ class _Loop:
 
 
 def _is_due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+    return every > 0 and step > 0 and step % every == 0
 
 
 def _silent(_: str) -> None:
