@@ -31,7 +31,8 @@ def held(folder: Path, world: World) -> Iterator[None]:
     finally:
         if lock is not None:
             if is_unused(folder):
-                (folder / LOCK).unlink()  # while it is held: nobody else can come to hold it
+                # While it is held: nobody else can come to hold it.
+                (folder / LOCK).unlink(missing_ok=True)
             lock.release()
             with suppress(OSError):  # it is not empty
                 folder.rmdir()

@@ -21,7 +21,7 @@ __all__ = ["Inputs", "attention_for", "build_model", "open_inputs"]
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a run trains and measures with, and what identifies it."""
+    """What a run trains and measures with; `identity` has what identifies the run by it."""
 
     shards: ShardSet
     windows: ShardDataset

@@ -7,8 +7,9 @@
     look         now and then: the figures of the last steps come to the host, are checked, logged
     checkpoint   model, optimizer, and how many windows were taken: all that a run goes on from
 
-SIGTERM stops a run between two micro-batches: the ranks agree on it, a step that is not complete is
-given up, and what is done is checkpointed.
+SIGTERM stops a run between two micro-batches, of a step or of an evaluation: the ranks agree on it,
+what is not complete is given up, and what is done is checkpointed. The run that goes on does what
+was given up.
 """
 
 import math
