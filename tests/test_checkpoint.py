@@ -1,5 +1,6 @@
 """A checkpoint is whole or absent, whenever the process ends."""
 
+import json
 import os
 import shutil
 import threading
@@ -44,6 +45,14 @@ def take_step(model, optimizer):
     optimizer.zero_grad()
 
 
+def meta_of(step: int) -> dict:
+    """As the loop writes it."""
+    return {
+        "step": step, "windows": 4 * step, "identity": {}, "settings": {}, "stretches": [],
+        "earlier": None,
+    }  # fmt: skip
+
+
 def same(one, other):
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return all(torch.equal(*pair) for pair in pairs)
@@ -60,13 +69,13 @@ def test_what_is_saved_is_the_moment_of_the_call(tmp_path, group):
     checkpoints = CheckpointManager(tmp_path, keep=1)
     then, _ = model_and_optimizer()
     then.load_state_dict(model.state_dict())
-    checkpoints.save(1, model, optimizer, {"windows": 7})
+    checkpoints.save(1, model, optimizer, meta_of(1))
     take_step(model, optimizer)
     assert not same(model, then)
     checkpoints.wait()
     path = checkpoints.latest()
     assert path == tmp_path / "checkpoints" / "step-00000001"
-    assert read_meta(path) == {"windows": 7}
+    assert read_meta(path) == meta_of(1)
 
     loaded, loaded_optimizer = model_and_optimizer(seed=1)
     checkpoints.load(path, loaded, loaded_optimizer)
@@ -114,12 +123,12 @@ def test_the_newest_are_kept_and_older_ones_go(tmp_path, group):
     checkpoints = CheckpointManager(tmp_path, keep=2)
     assert checkpoints.latest() is None
     for step in (5, 10, 100):
-        checkpoints.save(step, model, optimizer, {"step": step})
+        checkpoints.save(step, model, optimizer, meta_of(step))
     checkpoints.wait()
     assert names(tmp_path) == ["step-00000010", "step-00000100"]
     assert checkpoints.latest() == tmp_path / "checkpoints" / "step-00000100"
-    checkpoints.save(100, model, optimizer, {"step": "again"}, wait=True)
-    assert read_meta(tmp_path / "checkpoints" / "step-00000100") == {"step": 100}
+    checkpoints.save(100, model, optimizer, meta_of(0), wait=True)
+    assert read_meta(tmp_path / "checkpoints" / "step-00000100") == meta_of(100)
     with pytest.raises(ValueError, match="keep is 0"):
         CheckpointManager(tmp_path, keep=0)
 
@@ -167,7 +176,7 @@ def save_and_stop(connection: Connection, run: Path, where: str) -> None:
     model, optimizer = model_and_optimizer()
     checkpoints = CheckpointManager(run, keep=1)
     torch.save(model.state_dict(), run / "1.pt")
-    checkpoints.save(1, model, optimizer, {"step": 1}, wait=True)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
     take_step(model, optimizer)
     torch.save(model.state_dict(), run / "2.pt")
 
@@ -185,7 +194,7 @@ def save_and_stop(connection: Connection, run: Path, where: str) -> None:
         Path.rename = stop
     else:  # the older one is half removed
         shutil.rmtree = remove_half
-    checkpoints.save(2, model, optimizer, {"step": 2})
+    checkpoints.save(2, model, optimizer, meta_of(2))
     checkpoints.wait()
 
 
@@ -200,7 +209,7 @@ def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, 
     assert any(name.endswith(".partial") for name in names(run))
     path = newest_checkpoint(run)
     assert path is not None
-    assert read_meta(path) == {"step": usable}
+    assert read_meta(path) == meta_of(usable)
 
     expected, _ = model_and_optimizer()
     expected.load_state_dict(torch.load(run / f"{usable}.pt"))
@@ -212,9 +221,46 @@ def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, 
     assert names(run) == ["step-00000003"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", None])
-def test_a_damaged_meta_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "it is no object"),
+        (None, "[Errno 2] No such file or directory: '{}'"),
+        *(
+            (json.dumps({n: v for n, v in meta_of(1).items() if n != name}), f"it has no {name}")
+            for name in meta_of(1)
+        ),
+        (json.dumps(meta_of(1) | {"step": "1"}), 'step is "1"'),
+        (json.dumps(meta_of(1) | {"identity": []}), "identity is []"),
+    ],
+)
+def test_a_damaged_meta_is_named(tmp_path, text, reason):
     if text is not None:
         (tmp_path / "meta.json").write_text(text)
-    with pytest.raises(FormatError, match=r"a checkpoint whose meta\.json cannot be read"):
+    with pytest.raises(FormatError) as caught:
         read_meta(tmp_path)
+    reason = reason.format(tmp_path / "meta.json")
+    assert caught.value.found == f"a checkpoint whose meta.json cannot be read: {reason}"
+    assert caught.value.fix == "remove it to go on from the one before"
+
+
+def test_what_has_become_complete(tmp_path, group, monkeypatch):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    named = threading.Event()
+    rename = Path.rename
+
+    def late(*paths):
+        assert named.wait(60)
+        return rename(*paths)
+
+    monkeypatch.setattr(Path, "rename", late)
+    checkpoints.save(1, model, optimizer, meta_of(1))
+    assert checkpoints.completed() == []
+    named.set()
+    checkpoints.wait()
+    assert checkpoints.completed() == [meta_of(1)]
+    assert checkpoints.completed() == []
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)  # it is there
+    assert checkpoints.completed() == []

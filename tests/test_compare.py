@@ -30,10 +30,15 @@ def write(
     steps: int = STEPS,
     model: str = "m",
     measured: dict[str, Any] | None = None,
+    earlier: dict[str, Any] | None = None,
+    changed: dict[int, dict[str, Any]] | None = None,
     **settings: Any,
 ) -> str:
-    """A run by hand: its loss falls a little every step, `gain` more in bucket 2."""
-    chosen = {"shards": "s", "model": "m", "out": str(folder), "seed": seed,
+    """A run by hand: its loss falls a little every step, `gain` more in bucket 2.
+
+    `changed` has settings that it goes on with, by the step after which it does.
+    """
+    chosen: dict[str, Any] = {"shards": "s", "model": "m", "out": str(folder), "seed": seed,
               "weighting": weighting, "weight_table": None, "learning_rate": 0.1,
               "save_every": 5}  # fmt: skip
     buckets = [
@@ -41,8 +46,9 @@ def write(
         for low, high in ((0, 7), (8, 15), (16, 31))
     ]
     identity = {"shards": "s", "model": model, "weight_table": None}
-    write_run(folder, {"settings": chosen | settings, "identity": identity, "buckets": buckets})
+    chosen |= settings
     log = RunLog(folder, step=0, tensorboard=False)
+    log.write("start", {"step": 0, "settings": chosen})
     for step in range(1, steps + 1):
         losses = [5 - step / 100 + seed, None, 4 - step / 100 + seed - gain]
         figures = {"step": step, "bucket_loss": losses, "bucket_targets": COUNTS}
@@ -51,7 +57,12 @@ def write(
         log.write("step", figures | {"digest": digest, "unweighted_loss": unweighted})
         if evaluated and step % 5 == 0:
             log.write("eval", figures | {"name": "books", "window": 32} | (measured or {}))
+        if changed and step in changed:
+            chosen = chosen | changed[step]
+            log.write("start", {"step": step, "settings": chosen})
     log.close()
+    run = {"model_folder": "/m", "longest_window": 32, "settings": chosen, "identity": identity}
+    write_run(folder, run | {"buckets": buckets, "earlier": earlier})
     return str(folder)
 
 
@@ -70,7 +81,7 @@ def test_a_pair(tmp_path):
         "weighting": {str(tmp_path / "e"): "exact", str(tmp_path / "u"): "uniform"}
     }
     (pair,) = found.pairs
-    assert (pair.seed, pair.steps, pair.first_difference) == (0, STEPS, None)
+    assert (pair.seeds, pair.steps, pair.first_difference) == ((0,), STEPS, None)
     books, training = found.losses
     assert (books.name, books.step) == ("books", 20)
     assert training.name == "training windows of steps 19 to 20"
@@ -129,6 +140,115 @@ def test_settings_that_should_not_differ(tmp_path):
     assert "not paired: learning_rate differs, model differs" in text_of(found)
 
 
+def test_what_changes_on_the_way(tmp_path):
+    """The last settings are equal, and so is all that differs after the last common step."""
+    faster = {"learning_rate": 0.2}
+    found = compare(
+        [
+            write(tmp_path / "e", "exact", changed={6: faster, 8: {"learning_rate": 0.1}}),
+            write(tmp_path / "u", steps=15, changed={15: {"clip_norm": 3.0}}),
+            write(tmp_path / "m", "matched", changed={15: {"beta1": 0.5}}),
+        ]
+    )
+    assert found.unwanted == ["learning_rate"]
+    assert found.to_json()["settings"]["learning_rate"] == {
+        str(tmp_path / "e"): {"values": ((1, 0.1), (7, 0.2), (9, 0.1))},
+        str(tmp_path / "u"): 0.1,
+        str(tmp_path / "m"): 0.1,
+    }
+    assert "0.1, from step 7 on 0.2, from step 9 on 0.1" in text_of(found)
+
+
+def test_what_changes_in_both_alike(tmp_path):
+    changed: dict[int, Any] = {6: {"learning_rate": 0.2}}
+    runs = [write(tmp_path / w, w, changed=changed) for w in ("exact", "uniform")]
+    assert compare(runs).is_paired
+    later: dict[int, Any] = {7: {"learning_rate": 0.2}}
+    assert compare([runs[0], write(tmp_path / "u", changed=later)]).unwanted == ["learning_rate"]
+
+
+def test_what_no_figure_depends_on(tmp_path):
+    changed: dict[int, Any] = {6: {"micro_batch": 1, "save_every": 7}}
+    found = compare([write(tmp_path / "e", "exact", changed=changed), write(tmp_path / "u")])
+    assert found.is_paired
+    assert set(found.settings) == {"micro_batch", "save_every", "weighting"}
+    runs = [write(tmp_path / str(seed), seed=seed, micro_batch=seed) for seed in (1, 2)]
+    assert list(compare(runs).arms) == ["uniform"]
+
+
+def stage(weighting: str, **changes: Any) -> dict[str, Any]:
+    """An earlier run, as one that comes from it has recorded it."""
+    settings = {"out": f"{weighting}-4k", "seed": 0, "weighting": weighting, "beta1": 0.9,
+                "keep": 2} | changes  # fmt: skip
+    return {
+        "step": settings.pop("step", 9),
+        "meta": f"meta of {settings}",
+        "identity": {"shards": settings.pop("shards", "4k"), "model": "m", "weight_table": None},
+        "stretches": [{"after": 0, "settings": settings}],
+        "earlier": settings.pop("earlier", None),
+    }
+
+
+def test_arms_that_parted_in_an_earlier_stage(tmp_path):
+    runs = [
+        write(tmp_path / f"{w}{seed}", w, seed=seed, earlier=stage(w, seed=seed + 5, keep=seed))
+        for w in ("exact", "uniform")
+        for seed in (0, 1)
+    ]
+    found = compare(runs)
+    assert list(found.arms) == ["exact", "uniform"]
+    assert set(found.settings) == {"seed", "weighting", "init_from.seed", "init_from.weighting"}
+    assert found.is_paired
+    assert found.seeds == [(0, 5), (1, 6)]
+    assert found.losses[0].rows[0].arms["exact"].interval is not None
+    assert "means over seeds 0 after 5, 1 after 6" in text_of(found)
+
+
+def test_seeds_of_an_earlier_stage_alone(tmp_path):
+    """Each has the seed 0 in the second stage."""
+    runs = [
+        write(tmp_path / f"{w}{seed}", w, earlier=stage(w, seed=seed))
+        for w in ("exact", "uniform")
+        for seed in (1, 2)
+    ]
+    found = compare(runs)
+    assert found.is_paired
+    assert found.seeds == [(0, 1), (0, 2)]
+    assert not compare([runs[0], runs[3]]).is_paired
+
+
+def test_arms_of_one_weighting_and_other_earlier_ones(tmp_path):
+    found = compare([write(tmp_path / w, earlier=stage(w)) for w in ("exact", "uniform")])
+    assert list(found.arms) == ["uniform", "uniform 2"]
+    assert found.is_paired
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "unwanted"),
+    [
+        (stage("exact", beta1=0.8), stage("uniform"), ["init_from.beta1"]),
+        (stage("exact", step=8), stage("uniform"), ["init_from.step"]),
+        (stage("exact", shards="8k"), stage("uniform"), ["init_from.shards"]),
+        (stage("exact"), None, ["init_from.step"]),
+        (
+            stage("exact", earlier=stage("exact", beta1=0.8)),
+            stage("uniform", earlier=stage("uniform")),
+            ["init_from.init_from.beta1"],
+        ),
+        (
+            stage("exact", earlier=stage("exact")),
+            stage("uniform"),
+            ["init_from.init_from.step"],
+        ),
+    ],
+)
+def test_weights_that_come_from_elsewhere(tmp_path, one, other, unwanted):
+    runs = [write(tmp_path / "e", "exact", earlier=one), write(tmp_path / "u", earlier=other)]
+    found = compare(runs)
+    assert found.unwanted == unwanted
+    assert not found.is_paired
+
+
 def test_a_seed_that_the_baseline_lacks(tmp_path):
     found = compare([write(tmp_path / "e", "exact", seed=1), write(tmp_path / "u")])
     assert found.pairs == []
@@ -165,7 +285,7 @@ def test_only_seeds_in_common_count(tmp_path):
         write(tmp_path / "t", "tail_flat", seed=9),
     ]
     found = compare(runs)
-    assert found.seeds == [1, 3]
+    assert found.seeds == [(1,), (3,)]
     for losses in found.losses:
         for row in losses.rows:
             assert row.arms.keys() == {"exact", "matched"}

@@ -14,6 +14,7 @@ from exactcpt.training.metrics import (
     bucket_losses,
     digest,
     found_not_finite,
+    known_peak,
     step_record,
 )
 from exactcpt.training.model import TrainModel
@@ -135,3 +136,32 @@ def test_the_peak_of_a_cpu_is_unknown():
     model = TrainModel(AutoModelForCausalLM.from_config(tiny_config()), "exact")
     settings = TrainConfig(shards="s", model="m", out="o")
     assert Flops.of(model, torch.device("cpu"), 1, settings).used(1, 1, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA B200", 2250.0),
+        ("NVIDIA H200", 989.4),
+        ("NVIDIA H200 NVL", 835.0),
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA H100 NVL", 835.0),
+        ("NVIDIA A100-SXM4-40GB", 312.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA A100 80GB PCIe", 312.0),
+        ("A100-PCIE-40GB", 312.0),
+        ("NVIDIA GH200 480GB", None),
+        ("NVIDIA GB200", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", None),
+        ("NVIDIA H100", None),
+        ("NVIDIA H800", None),
+        ("NVIDIA L40S", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("", None),
+    ],
+)
+def test_the_peak_of_a_device(name, peak):
+    assert known_peak(name) == peak

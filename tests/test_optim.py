@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from exactcpt.training.config import TrainConfig
-from exactcpt.training.optim import clip, learning_rate, make_optimizer
+from exactcpt.training.optim import clip, learning_rate, make_optimizer, schedule_cautions
 
 
 def config(**settings) -> TrainConfig:
@@ -42,6 +42,39 @@ def test_a_warmup_longer_than_the_run(settings):
 
 def test_no_warmup_and_no_decay():
     assert rates(3, warmup_steps=0, schedule="wsd", decay_steps=0) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"warmup_steps": 20},
+            "the warm-up takes 20 steps and the run 10: the learning rate rises to 0.5 and does "
+            "not come down",
+        ),
+        (
+            {"warmup_steps": 10},
+            "the warm-up takes 10 steps and the run 10: the learning rate rises to 1 and does not "
+            "come down",
+        ),
+        ({"warmup_steps": 9}, None),
+        (
+            {"schedule": "wsd", "warmup_steps": 2, "decay_steps": 9},
+            "the learning rate should come down over 9 steps, and after the warm-up the run has 8",
+        ),
+        ({"schedule": "wsd", "warmup_steps": 2, "decay_steps": 8}, None),
+        ({"schedule": "wsd", "warmup_steps": 2}, None),
+        ({"warmup_steps": 2, "decay_steps": 9}, None),
+    ],
+)
+def test_a_run_too_short_for_its_schedule(settings, line):
+    said = list(schedule_cautions(10, config(learning_rate=1.0, **settings)))
+    assert said == ([] if line is None else [line])
+
+
+def test_a_decay_longer_than_the_run():
+    found = rates(4, schedule="wsd", warmup_steps=2, decay_steps=9, final_learning_rate=0.0)
+    assert found == [0.5, 1.0, 0.5, 0.0]
 
 
 def test_matrices_alone_decay():

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from exactcpt.schemas.errors import UsageError
-from exactcpt.training.log import LOG, Progress, RunLog, read_log, write_whole
+from exactcpt.training.log import LOG, Progress, RunLog, read_log, stretches, write_whole
 
 
 def write_steps(run, first: int, last: int, *, after: int = 0) -> None:
@@ -30,6 +30,15 @@ def test_a_run_that_begins_again(tmp_path):
     write_steps(tmp_path, 1, 5)
     write_steps(tmp_path, 1, 2)
     assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
+
+
+def test_settings_by_the_steps_they_held_for():
+    starts = [(0, "a"), (0, "b"), (4, "c"), (9, "d"), (6, "e"), (6, "f")]
+    records = [{"kind": "start", "step": step, "settings": name} for step, name in starts]
+    found = stretches([{"kind": "end", "step": 1}, *records])
+    assert [(stretch["after"], stretch["settings"]) for stretch in found] == [
+        (0, "b"), (4, "c"), (6, "f")
+    ]  # fmt: skip
 
 
 def test_a_line_that_was_not_finished(tmp_path):

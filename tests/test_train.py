@@ -19,14 +19,15 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from exactcpt.schemas.weights import dump_table
-from exactcpt.training import attention, log
+from exactcpt.training import attention, inputs, log
 from exactcpt.training import train as module
 from exactcpt.training.checkpoint import complete_checkpoints
 from exactcpt.training.data import ShardDataset
+from exactcpt.training.inputs import attention_for
 from exactcpt.training.log import read_log
 from exactcpt.training.model import TrainModel, build
 from exactcpt.training.order import windows_at
-from exactcpt.training.train import attention_for, train
+from exactcpt.training.train import train
 from exactcpt.training.weighting import make_weighting
 
 SHARD = "train/shard-00000-of-00002.arrow"
@@ -154,7 +155,7 @@ def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
         return attention._exact(*tensors, **more)
 
     monkeypatch.setitem(attention._FUNCTIONS, "flex", count)
-    monkeypatch.setattr(module, "attention_for", lambda chosen, _: chosen.attention)
+    monkeypatch.setattr(inputs, "attention_for", lambda chosen, _: chosen.attention)
     assert run(made, tmp_path / "run", attention="flex", steps=1) == exact[:1]
     assert len(calls) == 2 * 2
 

@@ -80,9 +80,10 @@ def two(made) -> list[list[Any]]:
         [
             (finish, (made, made / "whole-2", EXACT)),
             (finish, (made, made / "stopped-2", EXACT)),
-            (terminate_one, (made, made / "terminated", EXACT | {"steps": 500})),
+            (terminate_one, (made, made / "terminated", EXACT | {"steps": 500, "eval_every": 0})),
             (refuse, (made, made / "refused", altered)),
             (refuse, (made, made / "refused", EXACT | {"global_batch": 3})),
+            (terminate_one, (made, made / "cut", EXACT)),
         ],
     )
 
@@ -142,6 +143,11 @@ def test_the_ranks_agree_to_stop(made, two):
     assert (finished, step) == other
     assert not finished
     assert read_log(made / "terminated")[-1] == {"kind": "end", "step": step, "status": "stopped"}
+
+
+def test_the_ranks_agree_to_give_an_evaluation_up(made, two):
+    assert two[5] == [(False, 0), (False, 0)]
+    assert [r["kind"] for r in read_log(made / "cut")] == ["start", "end"]
 
 
 def test_what_one_rank_finds_ends_all(two):

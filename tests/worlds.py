@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
-from exactcpt.training.checkpoint import CheckpointManager, read_meta
+from exactcpt.training.checkpoint import CheckpointManager
 from exactcpt.training.loss import IGNORE
 from exactcpt.training.model import TrainModel, build, parallelize
 
@@ -200,14 +200,14 @@ def trained(
         path = checkpoints.latest()
         assert path is not None
         checkpoints.load(path, model, optimizer)
-        first = read_meta(path)["step"]
+        first = SAVED_AFTER
     losses = []
     for step in range(first, STEPS):
         losses.append(backward(model, 1, denominator("targets")))
         optimizer.step()
         optimizer.zero_grad()
         if step + 1 == SAVED_AFTER and not resume:
-            checkpoints.save(step + 1, model, optimizer, {"step": step + 1})
+            checkpoints.save(step + 1, model, optimizer, {})
     checkpoints.wait()
     weights = {
         name: weight.full_tensor()

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
 from ..schemas.errors import ExactcptError, FormatError
+from .log import Fields, require
 
 __all__ = [
     "CheckpointManager",
@@ -48,6 +50,14 @@ __all__ = [
 ]
 
 META = "meta.json"
+META_FIELDS: Fields = {
+    "step": int,
+    "windows": int,
+    "identity": dict,
+    "settings": dict,
+    "stretches": list,
+    "earlier": (dict, type(None)),
+}
 PARTIAL = ".partial"
 REMOVE = "remove it to go on from the one before"
 
@@ -71,6 +81,7 @@ class CheckpointManager:
         self._group = group
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._complete: deque[Mapping[str, Any]] = deque()
 
     def save(
         self,
@@ -104,7 +115,7 @@ class CheckpointManager:
                 process_group=self._group,
             )
             assert isinstance(upload, Future)
-            self._pending = self._thread.submit(self._finish, upload, partial, path)
+            self._pending = self._thread.submit(self._finish, upload, partial, path, meta)
         if wait:
             self.wait()
 
@@ -119,6 +130,10 @@ class CheckpointManager:
         error = self._pending.exception()
         self._pending = None
         self._agree(error)
+
+    def completed(self) -> list[Mapping[str, Any]]:
+        """On rank 0, the metas of those that have become complete since the last call."""
+        return [self._complete.popleft() for _ in range(len(self._complete))]
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
@@ -158,13 +173,16 @@ class CheckpointManager:
             os.fsync(file.fileno())
         return True
 
-    def _finish(self, upload: Future[Any], partial: Path, path: Path) -> None:
+    def _finish(
+        self, upload: Future[Any], partial: Path, path: Path, meta: Mapping[str, Any]
+    ) -> None:
         upload.result()
         if dist.get_rank() != 0:
             return
         _sync_folder(partial)
         partial.rename(path)
         _sync_folder(self._folder)
+        self._complete.append(meta)
         for old in complete_checkpoints(self._folder.parent)[: -self._keep]:
             # It loses its name first: what is half removed must not look complete.
             shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
@@ -242,13 +260,16 @@ def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) ->
 def read_meta(path: Path) -> dict[str, Any]:
     """What the loop wrote into a checkpoint.
 
+    Returns:
+        `step` and `windows` that are done, the run's `identity`, `settings` and `stretches`, and of
+        the run it came from, `earlier`.
+
     Raises:
         FormatError: it is missing or damaged.
     """
     try:
         meta = json.loads((path / META).read_bytes())
-        if not isinstance(meta, dict):
-            raise ValueError("it is no object")
+        require(meta, META_FIELDS)
     except (OSError, ValueError) as error:
         raise FormatError(
             f"a checkpoint whose {META} cannot be read: {_reason(error)}",

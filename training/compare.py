@@ -8,31 +8,41 @@ differences.
 
 Losses are unweighted, overall and by effective context: of each evaluated set at the last step that
 all runs have evaluated, and of the training windows over the last tenth of the common steps.
+
+Settings are compared as they were, step by step, up to the last common step. So are those of the
+runs from which the weights came (`init_from.NAME`): arms may have parted in an earlier stage, and
+are pairs if they differ in their weighting alone there too. The seeds of a run are its own and
+those of the runs before.
 """
 
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..schemas.errors import IncompleteError, UsageError
-from .log import read_log, read_run
+from .config import PATHS
+from .log import read_log, read_run, stretches
 
 __all__ = ["Comparison", "compare"]
 
 TRAINING = "training windows"
 
-PER_RUN = {"out", "seed", "weighting", "weight_table"}
-"""Settings in which the runs of a comparison differ: where they are, their seed, their arm."""
+PER_RUN = {"seed", "weighting", "weight_table"}
+"""Settings in which the runs of a comparison differ: their seed, their arm."""
 
 INCIDENTAL = {
-    "save_every", "keep", "export_every", "log_every", "tensorboard", "loader_workers",
-    "check_shards", "peak_tflops",
+    "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
+    "loader_workers", "check_shards", "peak_tflops",
 }  # fmt: skip
-"""Settings that no figure depends on."""
+"""Settings that no figure depends on but for the order of additions; as the number of ranks."""
+
+EARLIER = "init_from."
+
+Seeds = tuple[int, ...]
 
 T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
@@ -42,44 +52,64 @@ T_95 = (
 """0.975 quantiles of Student's t with 1, 2, ... degrees of freedom; 1.96 beyond."""
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A setting that was changed when its run went on.
+
+    Attributes:
+        values: each with the first step that it held for.
+    """
+
+    values: tuple[tuple[int, Any], ...]
+
+    def __str__(self) -> str:
+        (_, first), *later = self.values
+        return f"{first}" + "".join(f", from step {step:,} on {value}" for step, value in later)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run as its folder tells it.
 
     Attributes:
         path: its folder.
-        settings, identity, buckets: as recorded.
+        recorded: its `identity`, `stretches` of settings, and `earlier`, the run it came from.
+        buckets: as recorded.
         steps: record of each step.
         evals: of each evaluated set, the record of each step.
     """
 
     path: str
-    settings: dict[str, Any]
-    identity: dict[str, Any]
+    recorded: dict[str, Any]
     buckets: list[dict[str, Any]]
     steps: dict[int, dict[str, Any]]
     evals: dict[str, dict[int, dict[str, Any]]]
 
     @property
-    def seed(self) -> int:
-        """Of the windows' order."""
-        return self.settings["seed"]
+    def seeds(self) -> Seeds:
+        """Of the windows' order; its own, then that of the run it came from, and so on."""
+        return tuple(run["stretches"][-1]["settings"]["seed"] for run in _lineage(self.recorded))
+
+    @property
+    def weighting(self) -> str:
+        """Of its own targets."""
+        return self.recorded["stretches"][-1]["settings"]["weighting"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Whether a run and the baseline of its seed saw the same.
+    """Whether a run and the baseline of its seeds saw the same.
 
     Attributes:
         run, baseline: their folders.
-        seed: of both.
+        seeds: of both.
         steps: they have in common.
         first_difference: the first of those with another digest; None if all are equal.
     """
 
     run: str
     baseline: str
-    seed: int
+    seeds: Seeds
     steps: int
     first_difference: int | None
 
@@ -140,7 +170,8 @@ class Comparison:
     Attributes:
         baseline: name of the arm that others are compared with.
         arms: name -> folders of its runs.
-        settings: name of a setting that differs -> the value of each run, by folder.
+        settings: name of a setting that differs -> the value of each run, by folder; `Changed`
+            where a run had several.
         unwanted: those of them in which pairs should not differ.
         unlike: names of evaluated sets that are not the same windows in all runs, and have no
             losses therefore.
@@ -157,7 +188,7 @@ class Comparison:
     unwanted: list[str]
     unlike: list[str]
     pairs: list[Pair]
-    seeds: list[int]
+    seeds: list[Seeds]
     losses: list[Losses]
     curves: dict[str, list[tuple[int, float]]]
 
@@ -182,13 +213,15 @@ def compare(paths: Sequence[str]) -> Comparison:
     if len(paths) < 2:
         raise UsageError("one run cannot be compared", expected="exactcpt compare RUN RUN...")
     runs = [_read(Path(path)) for path in paths]
-    arms = _arms(runs)
+    last = min(max(run.steps) for run in runs)
+    settings = {run.path: _flat(run.recorded, last) for run in runs}
+    arms = _arms(runs, settings)
     baseline = next((name for name in arms if name.startswith("uniform")), next(iter(arms)))
     others = {name: arms[name] for name in arms if name != baseline}
-    differing = _differing(runs)
+    differing = _differing(settings)
     seeds = _common_seeds(arms[baseline], others)
     compared = {
-        name: {seed: by_seed[seed] for seed in seeds}
+        name: {each: by_seed[each] for each in seeds}
         for name, by_seed in arms.items()
         if by_seed.keys() >= set(seeds)
     }
@@ -197,13 +230,13 @@ def compare(paths: Sequence[str]) -> Comparison:
         baseline=baseline,
         arms={name: [run.path for run in by_seed.values()] for name, by_seed in arms.items()},
         settings=differing,
-        unwanted=[name for name in differing if name not in PER_RUN | INCIDENTAL],
+        unwanted=[name for name in differing if _base(name) not in PER_RUN | INCIDENTAL],
         unlike=unlike,
         pairs=[
-            _pair(run, arms[baseline][seed])
+            _pair(run, arms[baseline][each])
             for by_seed in others.values()
-            for seed, run in by_seed.items()
-            if seed in arms[baseline]
+            for each, run in by_seed.items()
+            if each in arms[baseline]
         ],
         seeds=seeds,
         losses=_losses(compared, baseline, unlike) if seeds else [],
@@ -232,51 +265,86 @@ def _read(path: Path) -> Run:
             evals.setdefault(record["name"], {})[record["step"]] = record
     return Run(
         path=str(path),
-        settings=recorded["settings"],
-        identity=recorded["identity"],
+        recorded={
+            "identity": recorded["identity"],
+            "stretches": stretches(records),
+            "earlier": recorded["earlier"],
+        },
         buckets=recorded["buckets"],
         steps=steps,
         evals=evals,
     )
 
 
-def _arms(runs: Iterable[Run]) -> dict[str, dict[int, Run]]:
-    """Name -> seed -> run."""
+def _lineage(recorded: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """A run, the run it came from, and so on."""
+    while recorded is not None:
+        yield recorded
+        recorded = recorded["earlier"]
+
+
+def _arms(runs: Iterable[Run], settings: dict[str, dict[str, Any]]) -> dict[str, dict[Seeds, Run]]:
+    """Name -> seeds -> run."""
     keys: dict[str, list[Run]] = {}
     for run in runs:
-        key = {n: v for n, v in _flat(run).items() if n not in {"out", "seed"} | INCIDENTAL}
-        keys.setdefault(json.dumps(key, sort_keys=True), []).append(run)
-    arms: dict[str, dict[int, Run]] = {}
+        key = {n: v for n, v in settings[run.path].items() if _base(n) not in {"seed"} | INCIDENTAL}
+        keys.setdefault(json.dumps(key, sort_keys=True, default=asdict), []).append(run)
+    arms: dict[str, dict[Seeds, Run]] = {}
     for members in keys.values():
-        name = members[0].settings["weighting"]
+        name = members[0].weighting
         while name in arms:
             name = f"{name.partition(' ')[0]} {int(name.partition(' ')[2] or 1) + 1}"
         arms[name] = {}
         for run in members:
-            if run.seed in arms[name]:
+            if run.seeds in arms[name]:
                 raise UsageError(
-                    f"two runs have the same settings and seed {run.seed}",
-                    where=f"{arms[name][run.seed].path}, {run.path}",
+                    f"two runs have the same settings and seed {run.seeds[0]}",
+                    where=f"{arms[name][run.seeds].path}, {run.path}",
                     fix="name each run once",
                 )
-            arms[name][run.seed] = run
+            arms[name][run.seeds] = run
     return arms
 
 
-def _flat(run: Run) -> dict[str, Any]:
-    """Settings, and what identifies the inputs wherever they are."""
-    paths = ("shards", "model", "weight_table", "init_from")
-    settings = {n: v for n, v in run.settings.items() if n not in paths}
-    return settings | {n: run.identity.get(n) for n in paths}
+def _flat(recorded: dict[str, Any], last: int) -> dict[str, Any]:
+    """The settings of a run up to a step, and of the runs it came from; inputs by what they are."""
+    held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
+    names = {name for stretch in held for name in stretch["settings"]} - set(PATHS)
+    flat = {name: _value(held, name) for name in names}
+    flat |= {n: recorded["identity"].get(n) for n in ("shards", "model", "weight_table")}
+    earlier = recorded["earlier"]
+    if earlier is None:
+        return flat | {f"{EARLIER}step": None}
+    before = _flat(earlier, earlier["step"]) | {"step": earlier["step"]}
+    return flat | {EARLIER + n: v for n, v in before.items() if _base(n) not in INCIDENTAL}
 
 
-def _differing(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    flat = [_flat(run) for run in runs]
-    names = sorted({name for settings in flat for name in settings})
+def _value(held: Iterable[dict[str, Any]], name: str) -> Any:
+    """Of a setting, or all it had."""
+    values: list[tuple[int, Any]] = []
+    for stretch in held:
+        value = stretch["settings"].get(name)
+        if not values or values[-1][1] != value:
+            values.append((stretch["after"] + 1, value))
+    return values[0][1] if len(values) == 1 else Changed(tuple(values))
+
+
+def _base(name: str) -> str:
+    """A setting's name without saying whose it is."""
+    return name.rpartition(".")[2]
+
+
+def _differing(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    each = list(settings.values())
+    names = {name for flat in each for name in flat}
+    # Where one run came from another and the next did not, that is all there is to say.
+    names = {n for n in names if EARLIER not in n or all(n in flat for flat in each)} | {
+        n for n in names if n.endswith(f"{EARLIER}step")
+    }
     return {
-        name: {run.path: s.get(name) for run, s in zip(runs, flat, strict=True)}
-        for name in names
-        if name != "out" and any(s.get(name) != flat[0].get(name) for s in flat)
+        name: {path: flat.get(name) for path, flat in settings.items()}
+        for name in sorted(names)
+        if any(flat.get(name) != each[0].get(name) for flat in each)
     }
 
 
@@ -286,13 +354,13 @@ def _pair(run: Run, baseline: Run) -> Pair:
     return Pair(
         run=run.path,
         baseline=baseline.path,
-        seed=run.seed,
+        seeds=run.seeds,
         steps=len(common),
         first_difference=next(different, None),
     )
 
 
-def _common_seeds(baseline: dict[int, Run], others: dict[str, dict[int, Run]]) -> list[int]:
+def _common_seeds(baseline: dict[Seeds, Run], others: dict[str, dict[Seeds, Run]]) -> list[Seeds]:
     """Those of the baseline that every arm has, but for arms that have none of them."""
     shared = [runs.keys() & baseline.keys() for runs in others.values()]
     return sorted(set(baseline).intersection(*(seeds for seeds in shared if seeds)))
@@ -313,7 +381,7 @@ def _measured(record: dict[str, Any]) -> tuple[Any, ...]:
     return record.get("shards"), record.get("window"), record.get("windows"), counts
 
 
-def _losses(arms: dict[str, dict[int, Run]], name: str, unlike: Sequence[str]) -> list[Losses]:
+def _losses(arms: dict[str, dict[Seeds, Run]], name: str, unlike: Sequence[str]) -> list[Losses]:
     """Of arms that have the same seeds; `name` is the baseline's."""
     baseline = arms[name]
     others = {arm: runs for arm, runs in arms.items() if arm != name}
@@ -359,8 +427,8 @@ def _table(
     name: str,
     step: int,
     records: dict[str, dict[str, Any]],
-    baseline: dict[int, Run],
-    others: dict[str, dict[int, Run]],
+    baseline: dict[Seeds, Run],
+    others: dict[str, dict[Seeds, Run]],
 ) -> Losses:
     first = next(iter(baseline.values()))
     buckets = len(records[first.path]["bucket_targets"])
@@ -411,15 +479,15 @@ def _contexts(bucket: int, window: int) -> tuple[int, int]:
 
 
 def _delta(
-    runs: dict[int, Run], baseline: dict[int, Run], values: dict[str, float | None]
+    runs: dict[Seeds, Run], baseline: dict[Seeds, Run], values: dict[str, float | None]
 ) -> Delta | None:
     losses = [values[run.path] for run in runs.values()]
     differences = [
         ours - theirs
-        for seed, run in runs.items()
-        if seed in baseline
+        for seeds, run in runs.items()
+        if seeds in baseline
         and (ours := values[run.path]) is not None
-        and (theirs := values[baseline[seed].path]) is not None
+        and (theirs := values[baseline[seeds].path]) is not None
     ]
     if not differences:
         return None

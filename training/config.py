@@ -13,7 +13,7 @@ from ..schemas.errors import UsageError
 from ..schemas.settings import read_toml
 from ..schemas.sizes import parse_size
 
-__all__ = ["CHOICES", "SETTINGS", "TrainConfig", "parse_evals", "read_settings"]
+__all__ = ["CHOICES", "PATHS", "SETTINGS", "TrainConfig", "parse_evals", "read_settings"]
 
 # The modules that use these names import libraries that `--help` must not wait for.
 WeightingName = Literal["exact", "uniform", "matched", "document", "shuffled", "tail_flat", "table"]
@@ -62,7 +62,8 @@ class TrainConfig:
         eval_windows: of each set, always the same.
         save_every: steps between checkpoints; there is one at the end in any case.
         keep: how many checkpoints stay.
-        export_every: steps between exports to Hugging Face folders; 0 for none.
+        export_every: steps between exports to Hugging Face folders, with a checkpoint each; 0 for
+            none.
         log_every: steps between looks at the device; every step has its line in the log.
         tensorboard: whether its event files are written too.
         loader_workers: processes that read windows ahead; 0 reads between steps.
@@ -173,6 +174,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "peak_tflops": (1e-6, 1e9),
 }
 SIZES = ("max_tokens",)
+
+PATHS = ("shards", "model", "out", "init_from", "weight_table")
+"""Settings that say where something is. What it is, is in a run's identity."""
 
 SETTINGS: dict[str, Any] = dict(TrainConfig.__dataclass_fields__)
 """Every setting, by name."""

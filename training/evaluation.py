@@ -1,6 +1,6 @@
 """The loss on fixed windows: overall and by effective context, every target counted as 1."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,27 @@ def _eval_set(name: str, shards: ShardSet, config: TrainConfig, trained: int) ->
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, eval_set: EvalSet, world: World) -> dict[str, Any]:
-    """The log's record of an eval set, without the step."""
+def evaluate(
+    model: nn.Module, eval_set: EvalSet, world: World, is_over: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """The log's record of an eval set, without the step.
+
+    Args:
+        model: its forward is called equally often on all ranks.
+        eval_set: what is measured.
+        world: the ranks.
+        is_over: asked before each batch, on all ranks, whether to give up; all get one answer.
+
+    Returns:
+        None if it was given up.
+    """
     model.eval()
     one = torch.ones((), dtype=torch.float64, device=world.device)
     total: Any = 0
     for host in eval_set.batches(world.rank, world.size):
+        if is_over():
+            model.train()
+            return None
         batch = host.to(world.device)
         _, sums, _ = model(
             batch.input_ids,

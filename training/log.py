@@ -1,26 +1,55 @@
 """What a run tells: lines of JSON for programs, a line now and then for a person.
 
-`log.jsonl` has an object a line, each with a `kind`: `start`, `step`, `eval`, `checkpoint`, `end`.
+`log.jsonl` has an object a line, each with a `kind` and a `step`:
+
+    start        a run begins or goes on after the step, with these settings from there on
+    step         a step
+    eval         an eval set, after the step
+    checkpoint   the checkpoint of the step is complete; written when that is noticed
+    end          why it ended after the step
 """
 
 import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..schemas.errors import FormatError, UsageError
 
-__all__ = ["LOG", "Progress", "RunLog", "read_log", "read_run", "write_run", "write_whole"]
+__all__ = [
+    "LOG",
+    "RUN",
+    "Fields",
+    "Progress",
+    "RunLog",
+    "read_log",
+    "read_run",
+    "require",
+    "stretches",
+    "write_run",
+    "write_whole",
+]
 
 LOG = "log.jsonl"
 RUN = "run.json"
 RUN_FORMAT = "exactcpt run"
+RUN_VERSION = 1
 LINE_SECONDS = 1.0
 
 Record = dict[str, Any]
+Fields = dict[str, type | tuple[type, ...]]
+
+RUN_FIELDS: Fields = {
+    "settings": dict,
+    "identity": dict,
+    "earlier": (dict, type(None)),
+    "model_folder": str,
+    "longest_window": int,
+    "buckets": list,
+}
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -40,7 +69,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_run(folder: Path, recorded: Record) -> None:
     """Writes what there is to know of a run beside its log."""
-    run = {"format": RUN_FORMAT, "format_version": 1, **recorded}
+    run = {"format": RUN_FORMAT, "format_version": RUN_VERSION, **recorded}
     write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -48,19 +77,50 @@ def read_run(folder: Path) -> Record:
     """What `write_run` has written.
 
     Raises:
-        FormatError: the folder is no run.
+        FormatError: the folder is no run, or of a newer version, or the file is damaged.
     """
     try:
         recorded = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):
-        recorded = {}
-    if recorded.get("format") != RUN_FORMAT:
+        recorded = None
+    if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(
             "this is no run",
             where=str(folder),
             expected=f"a folder with {RUN}, as exactcpt train makes it",
         )
+    found = recorded.get("format_version")
+    if isinstance(found, int) and found > RUN_VERSION:
+        raise FormatError(
+            f"the run has format version {found}",
+            expected=f"at most {RUN_VERSION}",
+            where=str(folder / RUN),
+            fix="update exactcpt",
+        )
+    try:
+        require(recorded, RUN_FIELDS)
+    except ValueError as error:
+        raise FormatError(
+            f"{RUN} is damaged: {error}",
+            where=str(folder / RUN),
+            fix="restore it; a run that goes on writes it anew",
+        ) from None
     return recorded
+
+
+def require(recorded: Any, fields: Fields) -> None:
+    """Checks that a record has fields of some types.
+
+    Raises:
+        ValueError: it has not; says which.
+    """
+    if not isinstance(recorded, dict):
+        raise ValueError("it is no object")
+    for name, kind in fields.items():
+        if name not in recorded:
+            raise ValueError(f"it has no {name}")
+        if not isinstance(recorded[name], kind):
+            raise ValueError(f"{name} is {json.dumps(recorded[name])[:100]}")
 
 
 def read_log(run: Path) -> list[Record]:
@@ -78,6 +138,24 @@ def read_log(run: Path) -> list[Record]:
     return records
 
 
+def stretches(records: Iterable[Record]) -> list[Record]:
+    """The settings of a run by the steps they held for.
+
+    Args:
+        records: of its log; `start` records count.
+
+    Returns:
+        For each time it was started and did not start again at the same step or before: the
+        `settings`, and the step `after` which they held.
+    """
+    found: list[Record] = []
+    for record in records:
+        if record["kind"] == "start":
+            found = [stretch for stretch in found if stretch["after"] < record["step"]]
+            found.append({"after": record["step"], "settings": record["settings"]})
+    return found
+
+
 class RunLog:
     """Writes the log, and TensorBoard's files if they are wanted.
 
@@ -88,6 +166,9 @@ class RunLog:
         step: the last step that counts.
         tensorboard: whether to write its files too.
 
+    Attributes:
+        others: all records but those of steps, old and new.
+
     Raises:
         UsageError: TensorBoard is wanted and not installed.
     """
@@ -95,6 +176,7 @@ class RunLog:
     def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
         self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
         kept = [record for record in read_log(run) if step and record.get("step", 0) <= step]
+        self.others = [record for record in kept if record["kind"] != "step"]
         write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
         self._file = (run / LOG).open("a", encoding="utf-8")
 
@@ -103,6 +185,8 @@ class RunLog:
         record = {"kind": kind, **record}
         self._file.write(_line(record))
         self._file.flush()
+        if kind != "step":
+            self.others.append(record)
         if self._board is not None:
             prefix = f"{kind}/{record['name']}" if "name" in record else kind
             for name, value in _scalars(record):

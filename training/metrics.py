@@ -5,6 +5,7 @@ come to the host at once (`Share`), are exchanged once among all ranks, and beco
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,25 @@ __all__ = [
     "bucket_losses",
     "digest",
     "found_not_finite",
+    "known_peak",
     "step_record",
 ]
 
 CE, TARGETS, WEIGHT, WEIGHTED_CE = range(4)
 """Rows of the sums by bucket that the model returns."""
 
-PEAK_TFLOPS = {"B200": 2250.0, "H200": 989.4, "H100": 989.4, "A100": 312.0}
-"""Dense bf16, by a word of the device's name; of the SXM form where there are several."""
+PEAK_TFLOPS = {
+    r"B200\b": 2250.0,
+    r"H200 NVL\b": 835.0,
+    r"H200$": 989.4,
+    r"H100 NVL\b": 835.0,
+    r"H100 PCIe\b": 756.0,
+    r"H100( \d+GB)? HBM3\b": 989.4,
+    r"A100\b": 312.0,
+}
+"""Dense bf16 by the name that CUDA gives a device, from NVIDIA's data sheets, whose figures with
+sparsity are twice as high. SXM modules and PCIe cards of one name have others. What is not here is
+unknown, and so is a part of a device (MIG)."""
 
 Sums = NDArray[np.float64]
 
@@ -139,7 +151,8 @@ class Flops:
         entries += head.numel() if head is embedding else 0
         hf = causal_lm.config
         size = getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads
-        tflops = config.peak_tflops or _known_peak(device)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        tflops = config.peak_tflops or known_peak(name)
         return cls(
             weights=entries,
             attention=12 * hf.num_hidden_layers * hf.num_attention_heads * size,
@@ -153,9 +166,12 @@ class Flops:
         return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
 
 
-def _known_peak(device: torch.device) -> float | None:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return next((tflops for word, tflops in PEAK_TFLOPS.items() if word in name), None)
+def known_peak(name: str) -> float | None:
+    """Dense bf16 teraflops of a device by its name, or None."""
+    if " MIG " in name:
+        return None
+    found = (peak for pattern, peak in PEAK_TFLOPS.items() if re.search(rf"\b{pattern}", name))
+    return next(found, None)
 
 
 def digest(shares: Sequence[Sequence[int]]) -> str:

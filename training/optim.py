@@ -1,7 +1,7 @@
 """The optimizer, the learning rate of a step, and the length of a gradient."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from .config import TrainConfig
 
-__all__ = ["clip", "learning_rate", "make_optimizer"]
+__all__ = ["clip", "learning_rate", "make_optimizer", "schedule_cautions"]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -33,7 +33,8 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     """The learning rate of one step.
 
     A straight line up over `warmup_steps`; then half a cosine down, or a constant and a straight
-    line down over the last `decay_steps`. The last step has final_learning_rate x learning_rate.
+    line down over the last `decay_steps`, of which those inside the warm-up are left out. The last
+    step has final_learning_rate x learning_rate, unless it is one of the warm-up.
 
     Args:
         step: from 1.
@@ -54,6 +55,22 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     left = (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
     final = config.final_learning_rate
     return config.learning_rate * (final + (1 - final) * left)
+
+
+def schedule_cautions(steps: int, config: TrainConfig) -> Iterator[str]:
+    """Where a run is too short for its schedule, a line for a person each."""
+    warmup, decay = config.warmup_steps, config.decay_steps
+    if warmup >= steps:
+        highest = learning_rate(steps, steps, config)
+        yield (
+            f"the warm-up takes {warmup:,} steps and the run {steps:,}: the learning rate rises to "
+            f"{highest:g} and does not come down"
+        )
+    elif config.schedule == "wsd" and decay is not None and decay > steps - warmup:
+        yield (
+            f"the learning rate should come down over {decay:,} steps, and after the warm-up the "
+            f"run has {steps - warmup:,}"
+        )
 
 
 def clip(weights: Iterable[Tensor], longest: float) -> Tensor:

@@ -18,7 +18,8 @@ def comparison_tables(found: Comparison) -> Iterator[Any]:
         yield _settings(found)
     yield _verdict(found)
     if found.losses:
-        yield Text(f"means over seeds {', '.join(map(str, found.seeds))}")
+        shown = (" after ".join(map(str, seeds)) for seeds in found.seeds)
+        yield Text(f"means over seeds {', '.join(shown)}")
     for losses in found.losses:
         yield _losses(losses, found)
 

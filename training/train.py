@@ -7,47 +7,41 @@
     look         now and then: the figures of the last steps come to the host, are checked, logged
     checkpoint   model, optimizer, and how many windows were taken: all that a run goes on from
 
-SIGTERM stops a run between two micro-batches: the ranks agree on it, a step that is not complete is
-given up, and what is done is checkpointed.
+SIGTERM stops a run between two micro-batches, of a step or of an evaluation: the ranks agree on it,
+what is not complete is given up, and what is done is checkpointed. The run that goes on does what
+was given up.
 """
 
-import json
 import math
-import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import torch
-import transformers
-import xxhash
 from torch.utils.data import DataLoader
 
-from ..schemas import shard
-from ..schemas.errors import ExactcptError, UsageError
-from ..schemas.weights import parse_table
-from .agreement import check_agreement, model_fingerprint
-from .checkpoint import CheckpointManager, newest_checkpoint, read_meta
+from ..schemas.errors import ExactcptError
+from .checkpoint import CheckpointManager
 from .config import TrainConfig
-from .data import Batch, MicroBatches, MicroBatchOrder, ShardDataset
-from .evaluation import EvalSet, evaluate, open_eval_sets
+from .data import Batch, MicroBatches, MicroBatchOrder
+from .evaluation import evaluate
 from .export import export_model
-from .log import RUN, Progress, RunLog, write_run
+from .folder import held
+from .inputs import Inputs, build_model, open_inputs
+from .log import Progress, RunLog, stretches
 from .metrics import Flops, LocalStep, found_not_finite, step_record
-from .model import TrainModel, build, parallelize
+from .model import TrainModel, parallelize
 from .optim import clip, learning_rate, make_optimizer
-from .shard_set import ShardSet, open_set
-from .weighting import make_weighting
+from .start import Position, Start, cautions, find_start, open_log, planned_steps
 from .world import World, joined
 
-__all__ = ["Outcome", "attention_for", "train"]
+__all__ = ["Outcome", "train"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -71,50 +65,6 @@ class Outcome:
     is_first: bool
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a run is: `step` optimizer steps and `windows` windows of its order are done."""
-
-    step: int = 0
-    windows: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What a run's weights were before its first step.
-
-    Attributes:
-        model: fingerprint of the model's folder.
-        earlier: of the checkpoint of an earlier run, its step and the fingerprint of its meta.json,
-            which has that run's identity and settings; None without one.
-        path: that checkpoint; None without one, and where the run only goes on.
-    """
-
-    model: str
-    earlier: dict[str, Any] | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a run trains and measures with, and what identifies it."""
-
-    shards: ShardSet
-    windows: ShardDataset
-    eval_sets: list[EvalSet]
-    identity: dict[str, Any]
-
-    @property
-    def tail(self) -> list[bool]:
-        """Of each bucket, whether it is in the tail."""
-        return [row["in_tail"] for row in self.shards.buckets]
-
-    @property
-    def longest_window(self) -> int:
-        """Of training and measuring, in tokens."""
-        return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
-
-
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     """Trains to the end, or until SIGTERM; goes on from the newest checkpoint of the run.
 
@@ -126,17 +76,17 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
         ExactcptError: a loss or gradient is not finite.
     """
-    with joined(config.device) as world, _termination() as terminated:
+    with (
+        joined(config.device) as world,
+        _termination() as terminated,
+        held(Path(config.out), world),
+    ):
         if not world.is_first:
             say = _silent
-        inputs = world.together(lambda: _open(config, world))
+        inputs = world.together(lambda: open_inputs(config, world))
         # One rank looks and tells: folders may change meanwhile, and a model is long to read.
-        origin = world.first(lambda: _origin(config))
-        identity = inputs.identity | {"model": origin.model, "init_from": origin.earlier}
-        inputs = replace(inputs, identity=identity)
-        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        newest = world.first(lambda: _newest(config, inputs.identity))
-        model = world.together(lambda: _build(config, inputs, world))
+        start = world.first(lambda: find_start(config, inputs))
+        model = world.together(lambda: build_model(config, inputs, world))
         parallelize(
             model.to(world.device),
             world.mesh(),
@@ -145,20 +95,20 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             compiled=config.compile,
         )
         optimizer = make_optimizer(model, config)
-        start = Position()
-        if newest is not None:
-            meta = read_meta(newest)
-            checkpoints.load(newest, model, optimizer)
-            start = Position(step=meta["step"], windows=meta["windows"])
-            say(f"goes on after step {start.step:,}, from {newest}")
-        elif origin.path is not None:
-            checkpoints.load(origin.path, model, None)
-        steps = world.together(lambda: _planned_steps(config, start, inputs.windows))
-        log = world.together(lambda: _open_log(config, inputs, world, start))
+        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
+        if start.checkpoint is not None:
+            checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
+        steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+        if start.note is not None:
+            say(start.note)
+        for line in cautions(config, inputs, steps):
+            say(line)
+        log = world.together(lambda: open_log(config, inputs, world, start))
         loop = _Loop(
             config=config,
             world=world,
             inputs=inputs,
+            start=start,
             model=model,
             optimizer=optimizer,
             checkpoints=checkpoints,
@@ -168,7 +118,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
             terminated=terminated,
         )
         try:
-            return loop.run(start)
+            return loop.run()
         finally:
             if log is not None:
                 log.close()
@@ -183,6 +133,7 @@ class _Loop:
         config: TrainConfig,
         world: World,
         inputs: Inputs,
+        start: Start,
         model: TrainModel,
         optimizer: torch.optim.Optimizer,
         checkpoints: CheckpointManager,
@@ -191,7 +142,7 @@ class _Loop:
         steps: int,
         terminated: Callable[[], bool],
     ) -> None:
-        self.config, self.world, self.inputs = config, world, inputs
+        self.config, self.world, self.inputs, self.start = config, world, inputs, start
         self.model, self.optimizer, self.checkpoints = model, optimizer, checkpoints
         self.log, self.progress = log, progress
         self.steps, self.terminated = steps, terminated
@@ -200,47 +151,77 @@ class _Loop:
         self.saved: Position | None = None
         self.looked = time.monotonic()
 
-    def run(self, at: Position) -> Outcome:
-        """Takes all steps after a position."""
-        config = self.config
-        self._write("start", {"step": at.step, "world": self.world.size, "steps": self.steps})
-        if at.step == 0:
-            self._evaluate(at)
-        else:
+    def run(self) -> Outcome:
+        """Takes all steps that are left."""
+        at = self.start.at
+        if at.step:
             self.saved = at
+        done = self.world.first(lambda: self._found(at))
+        settings = self.config.recorded() | {
+            "device": self.world.device.type,
+            "attention": self.model.backend,
+        }
+        begun = {"step": at.step, "world": self.world.size, "steps": self.steps}
+        self._write("start", begun | {"settings": settings})
+        goes_on = self._after(at, done)
         batches = self._batches(at)
-        stopped = False
         self.looked = time.monotonic()
-        while at.step < self.steps:
-            micro_batches = list(islice(batches, self._accumulation))
+        while goes_on and at.step < self.steps:
+            micro_batches = self._next(batches)
             targets, sum_w, stop = self.world.sum(
                 sum(batch.targets for batch in micro_batches),
                 sum(batch.sum_w for batch in micro_batches),
                 self.terminated(),
             )
-            denominator = targets if config.denominator == "targets" else sum_w
-            done = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
-            if done is None:
-                stopped = True
+            denominator = targets if self.config.denominator == "targets" else sum_w
+            taken = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
+            if taken is None:
+                goes_on = False
                 break
-            at = Position(at.step + 1, at.windows + config.global_batch)
-            self.pending.append(done)
-            evaluates = _is_due(at.step, config.eval_every) or at.step == self.steps
-            saves = _is_due(at.step, config.save_every)
-            exports = _is_due(at.step, config.export_every)
-            if _is_due(at.step, config.log_every) or evaluates or saves or exports:
-                self._look()
-            if evaluates:
-                self._evaluate(at)
-            if saves:
-                self._save(at, wait=False)
-            if exports:
-                self._export(at)
+            at = Position(at.step + 1, at.windows + self.config.global_batch)
+            self.pending.append(taken)
+            goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
-        self._write("end", {"step": at.step, "status": "stopped" if stopped else "finished"})
+        self._write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = self.checkpoints.latest()
-        return Outcome(not stopped, at.step, self.steps, newest, self.world.is_first)
+        return Outcome(goes_on, at.step, self.steps, newest, self.world.is_first)
+
+    def _after(self, at: Position, done: Collection[str] = ()) -> bool:
+        """Does what is due after a step; False if SIGTERM has come before all was done.
+
+        Args:
+            at: the step.
+            done: what is left out, as `_found` names it.
+        """
+        config = self.config
+        evaluates = at.step in (0, self.steps) or _is_due(at.step, config.eval_every)
+        exports = _is_due(at.step, config.export_every)
+        # An export takes long: if it is killed, no step is lost.
+        saves = exports or _is_due(at.step, config.save_every)
+        if _is_due(at.step, config.log_every) or evaluates or saves:
+            self._look()
+        if evaluates and not self._evaluate(at, done):
+            return False
+        if saves:
+            self._save(at, wait=False)
+        if exports and "export" not in done:
+            if self._is_over():
+                return False
+            self._export(at)
+        return True
+
+    def _found(self, at: Position) -> set[str]:
+        """What was done after a step before the run was ended: "eval NAME", "export"."""
+        others = self.log.others if self.log is not None else ()
+        found = {
+            f"eval {r['name']}" for r in others if r["kind"] == "eval" and r["step"] == at.step
+        }
+        return found | ({"export"} if self._export_of(at).exists() else set())
+
+    def _is_over(self) -> bool:
+        """Whether SIGTERM has come to any rank; all ask at the same time."""
+        return bool(self.world.sum(self.terminated())[0])
 
     @property
     def _accumulation(self) -> int:
@@ -271,6 +252,11 @@ class _Loop:
         )
         return iter(loader)
 
+    def _next(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The micro-batches of a step, or a part of them if SIGTERM has come."""
+        ours = takewhile(lambda _: not self.terminated(), batches)
+        return list(islice(ours, self._accumulation))
+
     def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep | None:
         """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
         device = self.world.device
@@ -278,7 +264,7 @@ class _Loop:
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
         for host in micro_batches:
-            if sums and self.world.sum(self.terminated())[0]:
+            if sums and self._is_over():
                 return None
             batch = host.to(device)
             loss, by_bucket, by_window = self.model(
@@ -313,6 +299,7 @@ class _Loop:
 
     def _look(self) -> None:
         """Brings the figures of the steps since the last look to the log; refuses bad ones."""
+        self._log_saved()
         if not self.pending:
             return
         gathered = self.world.gather([step.share() for step in self.pending])
@@ -337,25 +324,33 @@ class _Loop:
     def _fail(self, error: ExactcptError) -> NoReturn:
         """Ends the run on all ranks with an error that all have found."""
         self.checkpoints.wait()
+        self._log_saved()
         newest = self.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
         error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
         self.world.fail(error)
 
-    def _evaluate(self, at: Position) -> None:
+    def _evaluate(self, at: Position, done: Collection[str]) -> bool:
+        """Measures on all eval sets but those that are done; False if SIGTERM has come."""
         began = time.monotonic()
         for eval_set in self.inputs.eval_sets:
-            record = {"step": at.step, **evaluate(self.model, eval_set, self.world)}
-            if not math.isfinite(record["loss"]):
+            if f"eval {eval_set.name}" in done:
+                continue
+            found = evaluate(self.model, eval_set, self.world, self._is_over)
+            if found is None:
+                return False
+            if not math.isfinite(found["loss"]):
                 self._fail(
                     ExactcptError(
                         f"the loss on {eval_set.name} is not finite after step {at.step}",
                         where=str(eval_set.windows.shards.root),
                     )
                 )
+            record = {"step": at.step, **found}
             self._write("eval", record)
             self.progress.evaluation(record)
         self.looked += time.monotonic() - began
+        return True
 
     def _save(self, at: Position, *, wait: bool) -> None:
         # Before the first step the optimizer has no state yet; to begin again is the same.
@@ -364,21 +359,29 @@ class _Loop:
             meta = {
                 "step": at.step,
                 "windows": at.windows,
-                "identity": self.inputs.identity,
+                "identity": self.start.identity,
                 "settings": self.config.recorded(),
+                "stretches": stretches(self.log.others) if self.log is not None else [],
+                "earlier": self.start.earlier,
             }
             self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
             self.saved = at
-            self._write("checkpoint", {"step": at.step, "windows": at.windows})
             self.looked += time.monotonic() - began
         if wait:
             self.checkpoints.wait()
+            self._log_saved()
+
+    def _log_saved(self) -> None:
+        for meta in self.checkpoints.completed():
+            self._write("checkpoint", {name: meta[name] for name in ("step", "windows")})
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()
-        out = Path(self.config.out) / "exports" / f"step-{at.step:08d}"
-        export_model(self.model, Path(self.config.model), out)
+        export_model(self.model, Path(self.config.model), self._export_of(at))
         self.looked += time.monotonic() - began
+
+    def _export_of(self, at: Position) -> Path:
+        return Path(self.config.out) / "exports" / f"step-{at.step:08d}"
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         if self.log is not None:
@@ -386,7 +389,7 @@ class _Loop:
 
 
 def _is_due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+    return every > 0 and step > 0 and step % every == 0
 
 
 def _silent(_: str) -> None:
@@ -411,185 +414,3 @@ def _termination() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(received)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _open(config: TrainConfig, world: World) -> Inputs:
-    """Opens and checks everything a run reads."""
-    config.check_world(world.size)
-    shards = open_set(config.shards)
-    model = Path(config.model)
-    check_agreement(shards, model)
-    eval_sets = open_eval_sets(config, shards)
-    others = {r.windows.shards.fingerprint: r.windows.shards for r in eval_sets}
-    others.pop(shards.fingerprint, None)
-    for other in others.values():
-        check_agreement(other, model)
-    if config.check_shards == "checksums":
-        for each in (shards, *others.values()):
-            each.check_contents(world.rank, world.size)
-    table = _weight_table(config, shards.window)
-    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
-    return Inputs(
-        shards=shards,
-        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
-        eval_sets=eval_sets,
-        identity={
-            "shards": shards.fingerprint,
-            "seed": config.seed,
-            "weighting": config.weighting,
-            "weight_table": table,
-            "denominator": config.denominator,
-            "rope_theta": config.rope_theta,
-            "yarn_factor": config.yarn_factor,
-        },
-    )
-
-
-def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
-    if config.weight_table is None:
-        return None
-    try:
-        data = Path(config.weight_table).read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the weight table: {error.strerror}", where=config.weight_table
-        ) from None
-    return parse_table(data, config.weight_table, window)
-
-
-def _newest(config: TrainConfig, identity: dict[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if it is one of this run.
-
-    Raises:
-        UsageError: the folder is of another run, or of none.
-    """
-    out = Path(config.out)
-    newest = newest_checkpoint(out)
-    if newest is None:
-        if out.is_dir() and any(out.iterdir()) and not (out / RUN).exists():
-            raise UsageError(
-                "the run's folder has something else in it",
-                where=config.out,
-                fix="name an empty or a new folder",
-            )
-        return None
-    before = read_meta(newest)["identity"]
-    changed = [
-        f"{name}: {before.get(name)} before, {identity.get(name)} now"
-        for name in sorted(before.keys() | identity.keys())
-        if before.get(name) != identity.get(name)
-    ]
-    if changed:
-        raise UsageError(
-            "the run cannot go on with other inputs:\n    " + "\n    ".join(changed),
-            where=str(newest),
-            fix="give what it was begun with, or another --out",
-        )
-    return newest
-
-
-def _build(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
-    transformers.utils.logging.disable_progress_bar()
-    model = build(
-        Path(config.model),
-        window=inputs.longest_window,
-        backend=attention_for(config, world.device.type),
-        rope_theta=config.rope_theta,
-        yarn_factor=config.yarn_factor,
-    )
-    return model.double() if config.precision == "fp64" else model
-
-
-def attention_for(config: TrainConfig, device: str) -> str:
-    """The backend that is asked for, if it can train here, or the best one that can."""
-    can = ["exact"]
-    if device == "cuda" and config.precision != "fp64":
-        can.append("flex")
-    if device == "cuda" and config.precision == "bf16":
-        can.append("varlen")
-    if config.attention == "auto":
-        return can[-1]
-    if config.attention not in can:
-        raise UsageError(
-            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
-            expected=" or ".join(can),
-            fix="leave --attention away",
-        )
-    return config.attention
-
-
-def _origin(config: TrainConfig) -> Origin:
-    """Where the weights are from.
-
-    A run that goes on keeps the checkpoint it began with: the earlier run may have newer ones now.
-
-    Raises:
-        UsageError: there is no checkpoint, or it is of other positions than this run would have.
-    """
-    model = model_fingerprint(Path(config.model))
-    if config.init_from is None:
-        return Origin(model=model)
-    own = newest_checkpoint(Path(config.out))
-    if own is not None:
-        before = read_meta(own)
-        if before["settings"].get("init_from") == config.init_from:
-            return Origin(model=model, earlier=before["identity"].get("init_from"))
-    path = newest_checkpoint(Path(config.init_from))
-    if path is None:
-        raise UsageError(
-            "there is no checkpoint to take weights from",
-            where=config.init_from,
-            expected="the folder of an earlier run; a Hugging Face folder goes to --model",
-        )
-    meta = read_meta(path)
-    for name in ("rope_theta", "yarn_factor"):
-        trained = meta["identity"].get(name)
-        if trained is not None and getattr(config, name) is None:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"the earlier run was trained with {flag} {trained:g}, and this one has none",
-                where=str(path),
-                fix=f"give {flag} {trained:g}, or another value if that is what you want",
-            )
-    text = json.dumps(meta, sort_keys=True).encode()
-    earlier = {"step": meta["step"], "meta": xxhash.xxh3_128_hexdigest(text)}
-    return Origin(model=model, earlier=earlier, path=path)
-
-
-def _planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
-    """Steps of the whole run."""
-    if config.steps is not None:
-        return config.steps
-    in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
-    steps = at.step + max(0, in_all - at.windows) // config.global_batch
-    if not steps:
-        raise UsageError(
-            f"the run has {in_all:,} windows, and a step takes {config.global_batch:,}",
-            fix="give --steps or a smaller --global-batch; epochs follow each other by themselves",
-        )
-    return steps
-
-
-def _open_log(config: TrainConfig, inputs: Inputs, world: World, start: Position) -> RunLog | None:
-    """Writes what there is to know of a run and opens its log, on the first rank alone."""
-    if not world.is_first:
-        return None
-    run = {
-        "settings": config.recorded(),
-        "model_folder": str(Path(config.model).absolute()),
-        "identity": inputs.identity,
-        "world": world.size,
-        "device": str(world.device.type),
-        "window": inputs.shards.window,
-        "longest_window": inputs.longest_window,
-        "buckets": [
-            {name: row[name] for name in ("low", "high", "in_tail", "weight")}
-            for row in inputs.shards.buckets
-        ],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("exactcpt", "torch", "transformers")},
-        },
-    }
-    write_run(Path(config.out), run)
-    return RunLog(Path(config.out), step=start.step, tensorboard=config.tensorboard)
