@@ -299,12 +299,17 @@ def test_stopped_in_the_middle_of_a_step(made, tmp_path, monkeypatch, micro_batc
 
 
 def test_another_global_batch_goes_on_where_the_order_is(made, tmp_path):
-    train(config(made, tmp_path / "run", max_tokens=64 * 26, steps=None), stop_after(3))
-    later = config(made, tmp_path / "run", max_tokens=64 * 26, steps=None, global_batch=2)
-    outcome = train(later, lambda _: None)
-    assert outcome.steps == 3 + (26 - 12) // 2
-    small = run(made, tmp_path / "small", global_batch=2, steps=13)
-    assert [r["digest"] for r in steps_of(tmp_path / "run")[3:]] == [r["digest"] for r in small[6:]]
+    """Three steps of 4 windows, two of 2, and three of 4 again: 28 windows in one order."""
+    settings = {"max_tokens": 64 * 28, "steps": None}
+    train(config(made, tmp_path / "run", **settings), stop_after(3))
+    later = config(made, tmp_path / "run", **settings, global_batch=2)
+    outcome = train(later, stop_after(5))
+    assert outcome.steps == 3 + (28 - 12) // 2
+    found = run(made, tmp_path / "run", **settings)
+    large = run(made, tmp_path / "large", **settings)
+    small = run(made, tmp_path / "small", global_batch=2, steps=8)
+    expected = [*large[:3], *small[6:8], *large[4:]]
+    assert [r["digest"] for r in found] == [r["digest"] for r in expected]
 
 
 def test_a_finished_run_stays_as_it_is(made, tmp_path):
