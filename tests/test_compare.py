@@ -330,11 +330,18 @@ def test_what_a_person_sees(tmp_path):
     assert ("", "all", "40", "4.0500", "3.7500", "-0.3000", "") in rows
 
 
+def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
+    text = text_of(compare([write(tmp_path / "e", "exact", gain=1e-5), write(tmp_path / "u")]))
+    assert "+0.0000" in text
+    assert "-0.0000" not in text
+
+
 @pytest.mark.parametrize(
     ("make", "error", "found"),
     [
         (lambda p: [write(p / "u")], UsageError, "one run cannot be compared"),
-        (lambda p: [write(p / "u"), str(p / "none")], FormatError, "this is no run"),
+        (lambda p: [write(p / "u"), str(p / "none")], UsageError, "there is no such folder"),
+        (lambda p: [write(p / "u"), str(p)], FormatError, "this is no run"),
         (
             lambda p: [write(p / "u"), write(p / "e", "exact", steps=0)],
             IncompleteError,

@@ -1,6 +1,7 @@
 """What is exported is the trained model, to any reader."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,15 @@ def test_the_tokenizer_comes_along(source, tmp_path, data):
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= names
     one, other = (AutoTokenizer.from_pretrained(path) for path in (source, tmp_path / "out"))
     assert one("Call me Ishmael.").input_ids == other("Call me Ishmael.").input_ids
+
+
+def test_who_may_read_one_file_may_read_all(source, tmp_path):
+    before = os.umask(0o027)
+    try:
+        export_model(build(source, window=128, backend="exact"), source, tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o640}
 
 
 def test_an_export_is_replaced_whole(source, tmp_path):

@@ -148,6 +148,9 @@ def test_a_run(made, tmp_path, capfd):
     assert summary["last"]["step"] == summary["step"] == summary["steps"] == 2
     assert Path(summary["checkpoint"]).is_dir()
     assert "step 2 of 2  loss " in err
+    assert err.endswith("\nstep 2 of 2  finished\n")
+    assert run_command(arguments(made, tmp_path / "run", *FEW)) == 0
+    assert capfd.readouterr().err.endswith("/step-00000002\nstep 2 of 2  finished\n")
 
 
 def test_quiet(made, tmp_path, capfd):
@@ -240,6 +243,8 @@ def test_export_from_another_folder(made, tmp_path, monkeypatch):
 def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
     assert "this is no run" in capfd.readouterr().err
+    assert run_command(["export", str(tmp_path / "none"), "--out", str(tmp_path / "hf")]) == 2
+    assert "there is no such folder" in capfd.readouterr().err
 
 
 def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):

@@ -147,7 +147,11 @@ def train(**flags: Any) -> None:
     from .log import read_log
     from .train import train as run
 
-    outcome = run(config, _speaker(flags["quiet"]))
+    say = _speaker(flags["quiet"])
+    outcome = run(config, say)
+    if outcome.is_first:
+        how = "finished" if outcome.finished else "stopped; the same command goes on"
+        say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
         last = next((r for r in reversed(read_log(Path(config.out))) if r["kind"] == "step"), None)
         summary = {

@@ -98,6 +98,8 @@ def _write(weights: Mapping[str, Any], model: TrainModel, source: Path, out: Pat
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, partial / "model.safetensors", metadata={"format": "pt"})
     (partial / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
+    # safetensors makes its file for the owner alone; who may read the others may read it too.
+    shutil.copymode(partial / "config.json", partial / "model.safetensors")
     for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, partial / name)

@@ -77,8 +77,11 @@ def read_run(folder: Path) -> Record:
     """What `write_run` has written.
 
     Raises:
+        UsageError: there is no such folder.
         FormatError: the folder is no run, or of a newer version, or the file is damaged.
     """
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", where=str(folder), expected="a run")
     try:
         recorded = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):

@@ -99,4 +99,5 @@ def _cells(delta: Delta | None) -> tuple[str, str]:
     if delta is None:
         return "", ""
     interval = "" if delta.interval is None else f" ± {delta.interval:.4f}"
-    return f"{delta.loss:.4f}", f"{delta.delta:+.4f}{interval}"
+    difference = round(delta.delta, 4) + 0.0  # no -0.0000
+    return f"{delta.loss:.4f}", f"{difference:+.4f}{interval}"
