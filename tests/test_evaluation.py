@@ -101,9 +101,9 @@ def test_after_a_step(made, ranks, name):
 
 def test_some_windows_are_the_same_ones_for_every_seed(made, tmp_path):
     numbers = permuted(np.arange(3), WINDOWS["own"][1], 0).tolist()
-    assert numbers != [0, 1, 2]
+    assert {*numbers} != {*permuted(np.arange(3), 5, 2).tolist()}
     expected = plain(made / "model", 64, numbers)
-    for seed in (0, 1):
+    for seed in (0, 2):
         measured(made, tmp_path / str(seed), {"eval_windows": 3, "seed": seed})
         record = evals(tmp_path / str(seed))[0, "own"]
         assert record["windows"] == 3
