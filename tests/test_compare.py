@@ -84,7 +84,7 @@ def test_a_pair(tmp_path):
     assert (pair.seeds, pair.steps, pair.first_difference) == ((0,), STEPS, None)
     books, training = found.losses
     assert (books.name, books.step) == ("books", 20)
-    assert training.name == "training windows of steps 19 to 20"
+    assert training.title == "training windows, steps 19 to 20"
     every, short, tail = books.rows
     assert (every.contexts, short.contexts, tail.contexts) == (None, (0, 7), (16, 31))
     assert (short.in_tail, tail.in_tail) == (False, True)
@@ -273,7 +273,7 @@ def test_sets_that_are_not_the_same_windows(tmp_path, measured, first):
     found = compare([exact, write(tmp_path / "u", **settings[1 - first])])
     assert found.unlike == ["books"]
     assert not found.is_paired
-    assert [losses.name for losses in found.losses] == ["training windows of steps 19 to 20"]
+    assert [losses.title for losses in found.losses] == ["training windows, steps 19 to 20"]
     assert "not paired: the windows of eval books differ" in text_of(found)
 
 
@@ -309,9 +309,9 @@ def test_without_uniform_the_first_is_the_baseline(tmp_path):
 
 def test_runs_of_different_lengths(tmp_path):
     found = compare([write(tmp_path / "e", "exact", steps=13), write(tmp_path / "u")])
-    assert [(losses.name, losses.step) for losses in found.losses] == [
-        ("books", 10),
-        ("training windows of step 13", 13),
+    assert [losses.title for losses in found.losses] == [
+        "books, step 10",
+        "training windows, step 13",
     ]
     assert found.pairs[0].steps == 13
 
@@ -371,4 +371,4 @@ def test_the_command(tmp_path):
     assert (tmp_path / "c.svg").read_text().startswith("<svg")
     assert (tmp_path / "c.html").read_text().startswith("<!DOCTYPE html>")
     plain = CliRunner().invoke(cli.compare, runs)
-    assert "books: unweighted loss after step 20" in plain.stdout
+    assert "books, step 20: unweighted loss" in plain.stdout

@@ -20,7 +20,7 @@ CONTEXTS = [(0, 7), (8, 15), (16, 31), (32, 63)]
 ARMS = ("exact", "matched")
 
 
-def losses(name: str) -> Losses:
+def losses(name: str, first_step: int = STEPS) -> Losses:
     rows = [
         Row(
             contexts=contexts,
@@ -35,7 +35,7 @@ def losses(name: str) -> Losses:
         )
         for i, contexts in enumerate([None, *CONTEXTS])
     ]
-    return Losses(name=name, step=STEPS, rows=rows)
+    return Losses(name=name, first_step=first_step, step=STEPS, rows=rows)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def found() -> Comparison:
         baseline="uniform",
         arms={arm: [f"runs/{arm}"] for arm in arms},
         curves={arm: [(step, 5 - step / 100) for step in range(1, STEPS + 1)] for arm in arms},
-        losses=[losses("books"), losses("training windows of steps 19 to 20")],
+        losses=[losses("books"), losses("training windows", 19)],
         **empty,
     )
 

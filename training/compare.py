@@ -154,13 +154,21 @@ class Losses:
 
     Attributes:
         name: of the set.
-        step: at which it was measured.
+        first_step, step: the first and the last step at which it was measured.
         rows: all together first, then a row a bucket that has targets.
     """
 
     name: str
+    first_step: int
     step: int
     rows: list[Row]
+
+    @property
+    def title(self) -> str:
+        """What was measured, and when."""
+        if self.first_step == self.step:
+            return f"{self.name}, step {self.step:,}"
+        return f"{self.name}, steps {self.first_step:,} to {self.step:,}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,15 +402,13 @@ def _losses(arms: dict[str, dict[Seeds, Run]], name: str, unlike: Sequence[str])
         if steps:
             step = max(steps)
             records = {run.path: run.evals[evaluated][step] for run in everyone}
-            found.append(_table(evaluated, step, records, baseline, others))
+            found.append(_table(evaluated, (step, step), records, baseline, others))
     common = sorted(set.intersection(*(set(run.steps) for run in everyone)))
     # Of windows of other lengths the buckets are others; the shards are named as different.
     if common and len({len(run.buckets) for run in everyone}) == 1:
         last = common[-max(1, len(common) // 10) :]
         records = {run.path: _added(run.steps[step] for step in last) for run in everyone}
-        span = f"step {last[0]}" if len(last) == 1 else f"steps {last[0]} to {last[-1]}"
-        title = f"{TRAINING} of {span}"
-        found.append(_table(title, last[-1], records, baseline, others))
+        found.append(_table(TRAINING, (last[0], last[-1]), records, baseline, others))
     return found
 
 
@@ -425,7 +431,7 @@ def _added(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _table(
     name: str,
-    step: int,
+    steps: tuple[int, int],
     records: dict[str, dict[str, Any]],
     baseline: dict[Seeds, Run],
     others: dict[str, dict[Seeds, Run]],
@@ -455,7 +461,7 @@ def _table(
                 arms=deltas,
             )
         )
-    return Losses(name=name, step=step, rows=rows)
+    return Losses(name=name, first_step=steps[0], step=steps[1], rows=rows)
 
 
 def _targets(record: dict[str, Any], bucket: int | None) -> int:

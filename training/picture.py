@@ -43,8 +43,8 @@ h2 {{ font-size: 1.05rem; margin: 2rem 0 0.5rem; }}
 .vega-embed {{ width: 100%; }}
 </style>
 <h1>{title}</h1>
-<p>Losses are unweighted, in nats a target. Below 0 is better than {baseline}. The tail is shaded,
-and lines are 95 % intervals over seeds.</p>
+<p>Losses are unweighted, in nats a target. Below 0 is better than {baseline}.
+Lines are 95 % intervals over seeds.</p>
 {places}
 <script>{library}</script>
 <script>
@@ -95,7 +95,7 @@ def charts(found: Comparison) -> list[tuple[str, Spec]]:
         ("Unweighted training loss", _curves(found, color)),
         *(
             (
-                f"{losses.name}, step {losses.step:,}: loss minus that of {found.baseline}",
+                f"{losses.title}: loss minus that of {found.baseline}",
                 _differences(losses, color),
             )
             for losses in found.losses
@@ -114,7 +114,12 @@ def _curves(found: Comparison, color: Spec) -> Spec:
         "height": HEIGHT,
         "mark": {"type": "line", "point": len(values) < POINTS},
         "encoding": {
-            "x": {"field": "step", "type": "quantitative", "title": "step"},
+            "x": {
+                "field": "step",
+                "type": "quantitative",
+                "title": "step",
+                "axis": {"tickMinStep": 1, "format": ","},
+            },
             "y": {
                 "field": "loss",
                 "type": "quantitative",
@@ -145,7 +150,7 @@ def _differences(losses: Losses, color: Spec) -> Spec:
         "type": "ordinal",
         "sort": list(dict.fromkeys(value["contexts"] for value in values)),  # also in the shading
         "scale": {"paddingInner": 0.2, "paddingOuter": 0.1},
-        "title": "effective context, tokens",
+        "title": "effective context, tokens (shaded: the tail)",
         "axis": {"labelAngle": -45},
     }
     beside = {"x": x, "xOffset": {"field": "arm", "type": "nominal"}}

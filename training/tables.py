@@ -71,7 +71,7 @@ def _verdict(found: Comparison) -> Text:
 def _losses(losses: Losses, found: Comparison) -> Table:
     others = [arm for arm in found.arms if arm != found.baseline]
     table = Table(
-        title=f"{losses.name}: unweighted loss after step {losses.step:,}",
+        title=f"{losses.title}: unweighted loss",
         title_justify="left",
         caption="* in the tail; differences below 0 are better than the baseline",
         caption_justify="left",
