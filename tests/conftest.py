@@ -1,6 +1,7 @@
 """Fixtures and Hypothesis profiles for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,11 @@ def shared() -> Path:
     if not (folder / "corpora").is_dir():
         pytest.skip("no folder `shared` beside the repository")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def sigterm_as_before():
+    """A training run that was stopped leaves its process deaf to SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

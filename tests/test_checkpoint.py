@@ -133,24 +133,60 @@ def test_the_newest_are_kept_and_older_ones_go(tmp_path, group):
         CheckpointManager(tmp_path, keep=0)
 
 
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_older_ones_stay_until_the_new_one_has_its_name(tmp_path, group, monkeypatch, wait):
     model, optimizer = model_and_optimizer()
     checkpoints = CheckpointManager(tmp_path, keep=1)
     checkpoints.save(1, model, optimizer, {}, wait=True)
-
-    def no_space(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", no_space)
         with pytest.raises(ExactcptError, match=r"on rank 0: .*No space left") as error:
             checkpoints.save(2, model, optimizer, {}, wait=wait)
-            checkpoints.save(3, model, optimizer, {})
+            checkpoints.wait()
     assert error.value.where == str(tmp_path / "checkpoints")
     assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoints" / "step-00000001"]
     checkpoints.save(3, model, optimizer, {}, wait=True)
     assert names(tmp_path) == ["step-00000003"]  # what was left of the other has gone too
+
+
+def test_the_next_one_makes_up_for_one_that_could_not_be_written(tmp_path, group, monkeypatch):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", no_space)
+        assert checkpoints.save(1, model, optimizer, {}) is None
+        checkpoints.close()
+    failure = checkpoints.save(2, model, optimizer, {}, wait=True)
+    assert failure is not None
+    assert "No space left" in failure.found
+    assert names(tmp_path) == ["step-00000002"]
+    assert checkpoints.save(3, model, optimizer, {}, wait=True) is None
+
+
+def test_two_in_a_row_that_could_not_be_written(tmp_path, group, monkeypatch):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    monkeypatch.setattr(Path, "rename", no_space)
+    assert checkpoints.save(1, model, optimizer, {}) is None
+    assert checkpoints.save(2, model, optimizer, {}) is not None
+    with pytest.raises(ExactcptError, match="No space left"):
+        checkpoints.save(3, model, optimizer, {})
+
+
+def test_the_optimizer_keeps_its_settings(tmp_path, group):
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
+    model, optimizer = model_and_optimizer()
+    others = {"lr": 0.5, "weight_decay": 9.0, "betas": (0.1, 0.2), "eps": 1.0}
+    for group_ in optimizer.param_groups:
+        group_.update(others)
+    checkpoints.load(checkpoints.latest(), model, optimizer)
+    for group_ in optimizer.param_groups:
+        assert {name: group_[name] for name in others} == others
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, group):
@@ -243,6 +279,27 @@ def test_a_damaged_meta_is_named(tmp_path, text, reason):
     reason = reason.format(tmp_path / "meta.json")
     assert caught.value.found == f"a checkpoint whose meta.json cannot be read: {reason}"
     assert caught.value.fix == "remove it to go on from the one before"
+
+
+def test_a_meta_of_another_step(tmp_path):
+    path = tmp_path / "step-00000001"
+    path.mkdir()
+    (path / "meta.json").write_text(json.dumps(meta_of(1)))
+    assert read_meta(path) == meta_of(1)
+    for other in (meta_of(7), meta_of(1) | {"windows": -4}):
+        (path / "meta.json").write_text(json.dumps(other))
+        with pytest.raises(FormatError, match=r"it is of step \d and -?\d+ windows"):
+            read_meta(path)
+
+
+@pytest.mark.parametrize("length", [0, 40])
+def test_metadata_that_is_cut_off(tmp_path, group, length):
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
+    os.truncate(checkpoints.latest() / ".metadata", length)
+    with pytest.raises(FormatError, match="a checkpoint that cannot be loaded") as error:
+        checkpoints.load(checkpoints.latest(), *model_and_optimizer())
+    assert error.value.fix == "remove it to go on from the one before"
 
 
 def test_what_has_become_complete(tmp_path, group, monkeypatch):

@@ -150,9 +150,6 @@ def test_an_export_follows_its_checkpoint(made, tmp_path, monkeypatch):
     begun: list[str] = []
 
     def long(*_):
-        deadline = time.monotonic() + 60
-        while not complete_checkpoints(out) and time.monotonic() < deadline:
-            time.sleep(0.01)
         begun.extend(path.name for path in complete_checkpoints(out))
         end_this_process()
 
@@ -180,7 +177,46 @@ def test_an_export_is_not_begun_and_done_later(made, tmp_path, monkeypatch):
     assert len(exported) == 3
 
 
-# What is logged of checkpoints
+# What becomes of checkpoints
+
+
+def late(path: Path, *to: Any) -> Path:
+    time.sleep(0.5)
+    return path.replace(*to)
+
+
+def test_a_checkpoint_that_is_being_written_outlives_an_interruption(made, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    monkeypatch.setattr(Path, "rename", late)
+    forward = TrainModel.forward
+
+    def interrupt(self, *batch):
+        if (out / "checkpoints").exists():
+            raise KeyboardInterrupt
+        return forward(self, *batch)
+
+    monkeypatch.setattr(TrainModel, "forward", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go(made, out, save_every=2)
+    assert [path.name for path in complete_checkpoints(out)] == ["step-00000002"]
+
+
+def test_a_disk_that_is_full_for_a_while(made, tmp_path, monkeypatch):
+    out, told = tmp_path / "run", []
+    rename = Path.rename
+
+    def once(path, to):
+        if path.name == "step-00000002.partial":
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", once)
+    assert go(made, out, told.append, save_every=2, keep=3).finished
+    assert [path.name for path in complete_checkpoints(out)] == ["step-00000004", "step-00000006"]
+    [failure] = records(out, "failure")
+    assert failure["step"] == 4
+    assert "No space left on device" in failure["error"]
+    assert f"warning: {failure['error']}; tried again after step 4" in told
 
 
 def test_a_checkpoint_is_logged_once_complete(made, tmp_path, monkeypatch):

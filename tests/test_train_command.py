@@ -160,11 +160,17 @@ def test_quiet(made, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_sigterm(made, tmp_path, workers):
+def has_worker(pid: int) -> bool:
+    """Whether a process has a worker of its loader, which may be importing still."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return any(b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes() for n in children)
+
+
+@pytest.mark.parametrize(("workers", "begun"), [("0", True), ("1", True), ("1", False)])
+def test_sigterm(made, tmp_path, workers, begun):
     """A process of its own is stopped, checkpoints, and says so by its exit code.
 
-    Its workers get the signal too, as torchrun sends it.
+    Its workers get the signal too, as torchrun sends it, and the process gets it until it ends.
     """
     command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
     command[command.index("--steps") + 1] = "100000"
@@ -174,18 +180,27 @@ def test_sigterm(made, tmp_path, workers):
     )
     log = tmp_path / "run" / "log.jsonl"
     try:
-        while not (log.exists() and '"step", "step": 2' in log.read_text()):
+        while not (
+            log.exists() and '"step", "step": 2' in log.read_text()
+            if begun
+            else has_worker(process.pid)
+        ):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(60) == STOPPED == 75
+        while process.poll() is None:
+            time.sleep(0.02)
+            process.terminate()
+        error = process.stderr.read()
+        assert process.returncode == STOPPED == 75, error.decode()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     last = json.loads(log.read_text().splitlines()[-1])
     assert last["status"] == "stopped"
-    assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
+    newest = tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}"
+    assert newest.is_dir() == (last["step"] > 0) == begun
 
 
 def test_sigterm_under_torchrun(made, tmp_path):

@@ -15,6 +15,7 @@ All ranks must see the same folder.
 
 import json
 import os
+import pickle
 import re
 import shutil
 import warnings
@@ -82,6 +83,7 @@ class CheckpointManager:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._complete: deque[Mapping[str, Any]] = deque()
+        self._has_failed = False
 
     def save(
         self,
@@ -91,8 +93,11 @@ class CheckpointManager:
         meta: Mapping[str, Any],
         *,
         wait: bool = False,
-    ) -> None:
+    ) -> ExactcptError | None:
         """Copies the state and returns; the files are written meanwhile.
+
+        A disk that is full for a while shall not end a run: where the checkpoint before this one
+        could not be written, this one is tried. Two in a row are an error.
 
         Args:
             step: names the checkpoint. One that is there already is left as it is.
@@ -101,10 +106,16 @@ class CheckpointManager:
             meta: JSON; what `read_meta` will return. That of rank 0 counts.
             wait: return when the checkpoint is complete.
 
+        Returns:
+            What went wrong with the one before; None if nothing did.
+
         Raises:
-            ExactcptError: this one (with `wait`) or the one before could not be written.
+            ExactcptError: this one (with `wait`), or the two before could not be written.
         """
-        self.wait()
+        failure = self.settle()
+        if failure is not None and self._has_failed:
+            raise failure
+        self._has_failed = failure is not None
         path = self._folder / _name(step)
         partial = path.with_name(path.name + PARTIAL)
         if self._on_first_rank(lambda: self._begin(path, partial, meta)):
@@ -118,6 +129,7 @@ class CheckpointManager:
             self._pending = self._thread.submit(self._finish, upload, partial, path, meta)
         if wait:
             self.wait()
+        return failure
 
     def wait(self) -> None:
         """Returns when the last checkpoint is complete, on all ranks.
@@ -125,11 +137,22 @@ class CheckpointManager:
         Raises:
             ExactcptError: it could not be written.
         """
+        failure = self.settle()
+        if failure is not None:
+            raise failure
+
+    def settle(self) -> ExactcptError | None:
+        """Waits for the last checkpoint, on all ranks; what went wrong with it, or None."""
         if self._pending is None:
-            return
+            return None
         error = self._pending.exception()
         self._pending = None
-        self._agree(error)
+        return self._agreed(error)
+
+    def close(self) -> None:
+        """Lets what is being written be completed, without asking the other ranks."""
+        if self._pending is not None:
+            self._pending.exception()
 
     def completed(self) -> list[Mapping[str, Any]]:
         """On rank 0, the metas of those that have become complete since the last call."""
@@ -142,9 +165,13 @@ class CheckpointManager:
     def load(self, path: Path, model: nn.Module, optimizer: Optimizer | None) -> None:
         """Puts a checkpoint's state into a model and its optimizer; without one, the weights alone.
 
+        The optimizer keeps its settings: those of the checkpoint may have been others.
+
         Raises:
             FormatError: it cannot be read, or is of another model.
         """
+        groups = [] if optimizer is None else optimizer.param_groups
+        settings = [{name: group[name] for name in group.keys() - {"params"}} for group in groups]
         if optimizer is None:
             state: dict[str, Any] = {"model": get_model_state_dict(model)}
         else:
@@ -160,6 +187,8 @@ class CheckpointManager:
                 model_state_dict=state["model"],
                 optim_state_dict=state["optimizer"],
             )
+            for group, own in zip(optimizer.param_groups, settings, strict=True):
+                group.update(own)
 
     def _begin(self, path: Path, partial: Path, meta: Mapping[str, Any]) -> bool:
         if path.exists():
@@ -195,22 +224,25 @@ class CheckpointManager:
                 result = action()
             except OSError as caught:
                 error = caught
-        self._agree(error)
+        failure = self._agreed(error)
+        if failure is not None:
+            raise failure
         told = [result]
         dist.broadcast_object_list(told, src=0, group=self._group)
         return told[0]
 
-    def _agree(self, error: BaseException | None) -> None:
-        """Waits for all ranks; if one of them failed, all raise."""
+    def _agreed(self, error: BaseException | None) -> ExactcptError | None:
+        """Waits for all ranks; if one of them failed, all get the error."""
         reasons: list[str | None] = [None] * dist.get_world_size()
         dist.all_gather_object(reasons, error and _reason(error), group=self._group)
         for rank, reason in enumerate(reasons):
             if reason:
-                raise ExactcptError(
+                return ExactcptError(
                     f"the checkpoint could not be written on rank {rank}: {reason}",
                     where=str(self._folder),
-                    fix="the ones before are intact; free some space or name another folder",
-                ) from error
+                    fix="those that are there are intact; free some space or name another folder",
+                )
+        return None
 
 
 def complete_checkpoints(run: Path) -> list[Path]:
@@ -241,7 +273,9 @@ def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) ->
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             stored = FileSystemReader(path).read_metadata()
             load(state, checkpoint_id=path, process_group=group, no_dist=group is None)
-    except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+    except (
+        CheckpointException, OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError
+    ) as error:  # fmt: skip
         raise FormatError(
             f"a checkpoint that cannot be loaded: {_reason(error)}", where=str(path), fix=REMOVE
         ) from error
@@ -270,6 +304,8 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads((path / META).read_bytes())
         require(meta, META_FIELDS)
+        if path.name != _name(meta["step"]) or meta["windows"] < 0:
+            raise ValueError(f"it is of step {meta['step']} and {meta['windows']} windows")
     except (OSError, ValueError) as error:
         raise FormatError(
             f"a checkpoint whose {META} cannot be read: {_reason(error)}",

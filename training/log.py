@@ -6,6 +6,7 @@
     step         a step
     eval         an eval set, after the step
     checkpoint   the checkpoint of the step is complete; written when that is noticed
+    failure      the checkpoint before that of the step could not be written
     end          why it ended after the step
 """
 
@@ -247,6 +248,10 @@ class Progress:
             f"  lr {record['learning_rate']:.3g}"
             f"  {record['tokens_per_second']:,.0f} tokens/s{used}"
         )
+
+    def warning(self, text: str) -> None:
+        """A line for what went wrong and can be made up for."""
+        self._say(f"warning: {text}")
 
     def evaluation(self, record: Record) -> None:
         """A line for an evaluation."""

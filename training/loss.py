@@ -151,32 +151,24 @@ def _add_chunk(
 ) -> Tensor:
     """Cross-entropy of a chunk's targets; fills and adds to the gradients that are wanted."""
     logits = _logits(hidden, head)
-    ce = _cross_entropy_(logits, targets)
+    columns = targets.clamp_min(0).unsqueeze(1)
+    # Every pass over the logits costs memory traffic: there are five, all in place.
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    at_target = logits.gather(1, columns).squeeze(1)
+    total = logits.exp_().sum(dim=1)
+    ce = (total.log() - at_target).masked_fill(targets == IGNORE, 0)
     if hidden_gradient is None and head_gradient is None:
         return ce
-    _to_gradient_(logits, targets, weights)
+    # (softmax - onehot) w; w is 0 where nothing is predicted
+    gradient = logits.mul_((weights / total).unsqueeze(1))
+    gradient.scatter_add_(1, columns, -weights.unsqueeze(1))
+    if not _casts(head):
+        gradient = gradient.to(head.dtype)
     if hidden_gradient is not None:
-        hidden_gradient.copy_(_times_head(logits, head))
+        hidden_gradient.copy_(_times_head(gradient, head))
     if head_gradient is not None:
-        _add_outer_(head_gradient, logits, hidden)
+        _add_outer_(head_gradient, gradient, hidden)
     return ce
-
-
-def _cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of every row; leaves the softmax in `logits`."""
-    logits.sub_(logits.amax(dim=1, keepdim=True))
-    at_target = logits.gather(1, targets.clamp_min(0).unsqueeze(1)).squeeze(1)
-    total = logits.exp_().sum(dim=1)
-    logits.div_(total.unsqueeze(1))
-    return (total.log() - at_target).masked_fill(targets == IGNORE, 0)
-
-
-def _to_gradient_(softmax: Tensor, targets: Tensor, weights: Tensor) -> None:
-    """(softmax - onehot) * w, in place; w is 0 where nothing is predicted."""
-    softmax.scatter_add_(
-        1, targets.clamp_min(0).unsqueeze(1), softmax.new_full((len(softmax), 1), -1)
-    )
-    softmax.mul_(weights.unsqueeze(1))
 
 
 # Products of bf16 matrices that stay in fp32. CUDA's multiply so; elsewhere the operands are cast,
@@ -210,11 +202,11 @@ def _times_head(gradient: Tensor, head: Tensor) -> Tensor:
         for block in _blocks(head):
             product.addmm_(gradient[:, block], head[block].float())
         return product
-    return gradient.to(head.dtype) @ head
+    return gradient @ head
 
 
 def _add_outer_(total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
     if hidden.dtype == torch.bfloat16 and hidden.is_cuda:
-        torch.addmm(total, gradient.to(hidden.dtype).T, hidden, out_dtype=torch.float32, out=total)
+        torch.addmm(total, gradient.T, hidden, out_dtype=torch.float32, out=total)
     else:
         total.addmm_(gradient.T, hidden.to(total.dtype))

@@ -113,7 +113,8 @@ def bucket_count(window: int) -> int:
 def _sums_by_bucket(ce: Tensor, targets: Tensor, weights: Tensor, contexts: Tensor) -> Tensor:
     """All [B, L], of the position that predicts; fp64 [4, buckets]."""
     count = bucket_count(ce.shape[1])
-    edges = torch.tensor([8 << b for b in range(count - 1)], device=ce.device)
+    # Made on the device: a copy from the host would wait for all that the device has to do.
+    edges = 8 * 2 ** torch.arange(count - 1, device=ce.device)
     buckets = torch.bucketize(contexts.long(), edges, right=True)
     ce, weights = ce.detach().double(), weights.double()
     rows = torch.stack([ce, torch.ones_like(ce), weights, weights * ce])

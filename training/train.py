@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -77,8 +78,8 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         ExactcptError: a loss or gradient is not finite.
     """
     with (
-        joined(config.device) as world,
         _termination() as terminated,
+        joined(config.device) as world,
         held(Path(config.out), world),
     ):
         if not world.is_first:
@@ -88,7 +89,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         start = world.first(lambda: find_start(config, inputs))
         model = world.together(lambda: build_model(config, inputs, world))
         parallelize(
-            model.to(world.device),
+            model,
             world.mesh(),
             dtype=DTYPES[config.precision],
             checkpointing=config.checkpoint_activations,
@@ -120,6 +121,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         try:
             return loop.run()
         finally:
+            checkpoints.close()
             if log is not None:
                 log.close()
 
@@ -197,14 +199,14 @@ class _Loop:
         config = self.config
         evaluates = at.step in (0, self.steps) or _is_due(at.step, config.eval_every)
         exports = _is_due(at.step, config.export_every)
-        # An export takes long: if it is killed, no step is lost.
+        # An export takes long: if it is killed or fails, no step is lost.
         saves = exports or _is_due(at.step, config.save_every)
         if _is_due(at.step, config.log_every) or evaluates or saves:
             self._look()
         if evaluates and not self._evaluate(at, done):
             return False
         if saves:
-            self._save(at, wait=False)
+            self._save(at, wait=exports)
         if exports and "export" not in done:
             if self._is_over():
                 return False
@@ -250,7 +252,14 @@ class _Loop:
             worker_init_fn=_ignore_termination,
             pin_memory=self.world.device.type == "cuda",
         )
-        return iter(loader)
+        # Workers begin with the blocked signals of this thread: none dies while it still imports.
+        if config.loader_workers:
+            resource_tracker.ensure_running()  # it would unblock them when it starts
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The micro-batches of a step, or a part of them if SIGTERM has come."""
@@ -260,7 +269,7 @@ class _Loop:
     def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep | None:
         """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
         device = self.world.device
-        divisor = torch.tensor(denominator, dtype=torch.float64, device=device)
+        divisor = torch.full((), denominator, dtype=torch.float64, device=device)
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
         for host in micro_batches:
@@ -323,11 +332,12 @@ class _Loop:
 
     def _fail(self, error: ExactcptError) -> NoReturn:
         """Ends the run on all ranks with an error that all have found."""
-        self.checkpoints.wait()
+        self.checkpoints.settle()
         self._log_saved()
         newest = self.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
         error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
+        error.fix += "" if newest else ", see that the model's weights are finite"
         self.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
@@ -364,7 +374,10 @@ class _Loop:
                 "stretches": stretches(self.log.others) if self.log is not None else [],
                 "earlier": self.start.earlier,
             }
-            self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
+            failure = self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
+            if failure is not None:
+                self._write("failure", {"step": at.step, "error": failure.found})
+                self.progress.warning(f"{failure.found}; tried again after step {at.step:,}")
             self.saved = at
             self.looked += time.monotonic() - began
         if wait:
@@ -403,7 +416,10 @@ def _ignore_termination(_: int) -> None:
 
 @contextmanager
 def _termination() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come, instead of being ended by it."""
+    """Whether SIGTERM has come, instead of being ended by it.
+
+    After one, others are ignored to the end: none may cut short what the process still has to do.
+    """
     received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
@@ -413,4 +429,4 @@ def _termination() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if received else before)
