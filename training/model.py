@@ -33,6 +33,9 @@ longest position of the batch: a document would see how long its neighbours are.
 STRETCHED_BY_YARN = ("default", "yarn")
 """Of those, what a YaRN factor may replace."""
 
+SHAPES = 64
+"""Batches of as many shapes can be compiled: of training and of each eval set, its last too."""
+
 WEIGHT_TYPES = (torch.float32, torch.float64)
 
 
@@ -323,7 +326,7 @@ def parallelize(
     step's D already.
 
     Args:
-        model: with all its weights on every rank.
+        model: with all its weights on every rank; its blocks go to the mesh's device one by one.
         mesh: of one dimension.
         dtype: of the computation; the sharded weights and the optimizer's state keep theirs.
         checkpointing: recompute each block's activations in the backward pass.
@@ -336,8 +339,12 @@ def parallelize(
     )
     blocks = model.causal_lm.base_model.get_submodule("layers").children()
     modules = [*blocks, model]
+    if compiled:
+        torch._dynamo.config.recompile_limit = SHAPES
     for block in modules[:-1]:
-        forward = torch.compile(block.forward) if compiled else block.forward
+        # A graph for each shape of batch: one for all of them, as soon as an eval set has another
+        # shape than training, would be slower in every step.
+        forward = torch.compile(block.forward, dynamic=False) if compiled else block.forward
         if checkpointing:
             forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
         block.forward = forward
