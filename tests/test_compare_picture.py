@@ -87,6 +87,7 @@ def test_contexts_rise_in_the_file(found):
     width = re.match(r'<svg[^>]* width="([\d.]+)"', drawn)
     assert width is not None
     assert float(width[1]) < 800
+    assert "e+1<" not in drawn  # 10 and 20 of the steps
 
 
 @pytest.fixture(scope="module")

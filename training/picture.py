@@ -118,7 +118,7 @@ def _curves(found: Comparison, color: Spec) -> Spec:
                 "field": "step",
                 "type": "quantitative",
                 "title": "step",
-                "axis": {"tickMinStep": 1, "format": ","},
+                "axis": {"tickMinStep": 1, "format": ",d"},
             },
             "y": {
                 "field": "loss",
