@@ -277,6 +277,60 @@ def test_sets_that_are_not_the_same_windows(tmp_path, measured, first):
     assert "not paired: the windows of eval books differ" in text_of(found)
 
 
+def test_how_a_measured_set_was_named_is_no_setting(tmp_path):
+    """Two seeds of an arm are one arm, and the arms are pairs."""
+    named = [{"eval": {"books": path}, "eval_every": 5 + n, "eval_windows": 64 + n}
+             for n, path in enumerate(("books", "/abs/books"))]  # fmt: skip
+    found = compare(
+        [
+            write(tmp_path / f"{w}{seed}", w, seed=seed, earlier=stage(w, **named[seed]), **now)
+            for w, now in (("exact", named[0]), ("uniform", named[1]))
+            for seed in (0, 1)
+        ]
+    )
+    assert list(found.arms) == ["exact", "uniform"]
+    assert found.is_paired
+    assert set(found.settings) == {
+        "seed", "weighting", "init_from.weighting", "eval_every", "eval_windows"
+    }  # fmt: skip
+    assert found.unmeasured == []
+
+
+def test_a_set_that_was_measured_anew(tmp_path):
+    """At the last step, in all runs, with more windows than before."""
+    runs = [write(tmp_path / w, w, measured={"windows": 8}) for w in ("exact", "uniform")]
+    more = {"kind": "eval", "step": STEPS, "name": "books", "windows": 9, "window": 32,
+            "bucket_loss": [1.0, None, 2.0], "bucket_targets": COUNTS}  # fmt: skip
+    for n, run in enumerate(runs):
+        with (Path(run) / "log.jsonl").open("a") as file:
+            file.write(json.dumps(more) + "\n")
+        assert compare(runs).unlike == (["books"], [])[n]
+    assert compare(runs).losses[0].rows[0].baseline == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize(
+    "other", [{"evaluated": False}, {"steps": 4}, {"measured": {"name": "poems"}}]
+)
+def test_sets_that_not_all_have_measured(tmp_path, other):
+    found = compare([write(tmp_path / "e", "exact", **other), write(tmp_path / "u")])
+    names = sorted({"books", other.get("measured", {}).get("name", "books")})
+    assert found.unmeasured == names
+    assert found.is_paired
+    assert [losses.name for losses in found.losses] == ["training windows"]
+    assert (
+        f"no table of eval {', '.join(names)}: not measured by all runs after a common step"
+        in text_of(found)
+    )
+
+
+def test_a_log_that_lost_its_beginning(tmp_path):
+    runs = [write(tmp_path / w, w) for w in ("exact", "uniform")]
+    log = tmp_path / "uniform" / "log.jsonl"
+    log.write_text(log.read_text().partition("\n")[2])
+    with pytest.raises(FormatError, match="the log does not say when the run began"):
+        compare(runs)
+
+
 def test_only_seeds_in_common_count(tmp_path):
     runs = [
         *(write(tmp_path / f"e{seed}", "exact", seed=seed, gain=0.4) for seed in (0, 1, 3)),

@@ -41,7 +41,8 @@ def losses(name: str, first_step: int = STEPS) -> Losses:
 @pytest.fixture(scope="module")
 def found() -> Comparison:
     arms = ("exact", "matched", "uniform")
-    empty: dict[str, Any] = {"settings": {}, "unwanted": [], "unlike": [], "pairs": [], "seeds": []}
+    empty: dict[str, Any] = {"settings": {}, "unwanted": [], "unlike": [], "unmeasured": [],
+                             "pairs": [], "seeds": []}  # fmt: skip
     return Comparison(
         baseline="uniform",
         arms={arm: [f"runs/{arm}"] for arm in arms},

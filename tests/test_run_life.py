@@ -274,6 +274,32 @@ def test_settings_that_change_on_the_way(made, tmp_path):
     assert "micro_batch" in found.settings
 
 
+def test_settings_before_the_log_was_lost(made, tmp_path):
+    out = tmp_path / "run"
+    go(made, out, stop_after(2))
+    (out / "log.jsonl").unlink()
+    go(made, out, stop_after(4), learning_rate=2e-2)
+    (out / "log.jsonl").unlink()
+    go(made, out, learning_rate=3e-2)
+    meta = json.loads((complete_checkpoints(out)[-1] / "meta.json").read_text())
+    for held in (meta["stretches"], log.stretches(read_log(out))):
+        assert [(each["after"], each["settings"]["learning_rate"]) for each in held] == [
+            (0, 1e-2), (2, 2e-2), (4, 3e-2)
+        ]  # fmt: skip
+
+
+def test_a_finished_run_measures_what_it_has_not(made, tmp_path):
+    """A set of one name may be another, or have more windows."""
+    out, other = tmp_path / "run", shard_set(tmp_path / "other", times=2)
+    windows = [1, 2, 2, 2]
+    shards = [made / "shards"] * 3 + [other]
+    for count, path in zip(windows, shards, strict=True):
+        go(made, out, steps=1, eval_every=5, eval_windows=count, eval={"v": str(path)})
+    found = [(r["step"], r["windows"], r["shards"]) for r in records(out, "eval")]
+    assert [(step, count) for step, count, _ in found] == [(0, 1), (1, 1), (1, 2), (1, 2)]
+    assert found[-1][2] != found[-2][2]
+
+
 def test_a_finished_run_that_is_started_with_other_settings(made, tmp_path):
     """It takes no step with them."""
     for weighting in ("exact", "uniform"):
@@ -348,6 +374,21 @@ def test_a_folder_without_checkpoint_is_of_its_run(made, tmp_path):
     assert caught.value.fix == "give what it was begun with, or another --out"
     assert (out / "log.jsonl").read_bytes() == before
     assert go(made, out, steps=1).finished
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"format": "exactcpt run"', "this is no run"),
+        ('{"format": "exactcpt run"}', "run.json is damaged: it has no settings"),
+    ],
+)
+def test_a_damaged_run_without_checkpoint(made, tmp_path, text, found):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(FormatError) as caught:
+        go(made, tmp_path)
+    assert caught.value.found == found
+    assert caught.value.fix == ("remove the folder, which has no checkpoint, or name another --out")
 
 
 def test_one_run_at_a_time(made, tmp_path):

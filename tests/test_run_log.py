@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.log import LOG, Progress, RunLog, read_log, stretches, write_whole
 
 
@@ -48,6 +48,52 @@ def test_a_line_that_was_not_finished(tmp_path):
     assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3]
     write_steps(tmp_path, 4, 4, after=3)
     assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"kind": "step", "st', "Unterminated string"),
+        (b'{"kind": "st\xff"}', "'utf-8' codec can't decode byte 0xff"),
+        (b"null", "it is no object"),
+        (b"5", "it is no object"),
+        (b'{"step": 1}', "it has no kind"),
+        (b'{"kind": "step", "step": "1"}', 'step is "1"'),
+        (b"", "Expecting value"),
+    ],
+)
+@pytest.mark.parametrize("after", [b"", b'{"kind": "end", "step": 2}\n'])
+def test_a_damaged_line(tmp_path, line, reason, after):
+    """What follows it is not lost when the run goes on."""
+    write_steps(tmp_path, 1, 1)
+    with (tmp_path / LOG).open("ab") as file:
+        file.write(line + b"\n" + after)
+    text = (tmp_path / LOG).read_bytes()
+    with pytest.raises(FormatError) as caught:
+        RunLog(tmp_path, step=2, tensorboard=False)
+    error = caught.value
+    assert error.found.startswith(f"a line of the log is damaged: {reason}")
+    assert error.where == f"{tmp_path / LOG}, line 2"
+    assert error.expected == "an object with kind and step"
+    assert error.fix == "restore the file, or remove the line"
+    assert (tmp_path / LOG).read_bytes() == text
+    RunLog(tmp_path, step=0, tensorboard=False).close()
+    assert read_log(tmp_path) == []
+
+
+def test_a_character_that_was_not_finished(tmp_path):
+    write_steps(tmp_path, 1, 2)
+    with (tmp_path / LOG).open("ab") as file:
+        file.write('{"kind": "eval", "name": "\xe9'.encode()[:-1])
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
+
+
+def test_names_with_other_ends_of_lines(tmp_path):
+    name = "a\u2028b\u0085c\rd\ne"
+    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records.write("eval", {"step": 1, "name": name})
+    records.close()
+    assert read_log(tmp_path) == [{"kind": "eval", "step": 1, "name": name}]
 
 
 def test_no_log(tmp_path):

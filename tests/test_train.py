@@ -410,7 +410,7 @@ def test_an_earlier_run_that_goes_on(made, tmp_path):
     for out in ("second", "other"):
         run(made, tmp_path / out, steps=1, init_from=str(first))
         run(made, first, steps=2)
-    run(made, tmp_path / "second", steps=2, init_from=str(first))
+    run(made, tmp_path / "second", steps=2, init_from=f"{first}/../first")
     second, other = (
         json.loads((tmp_path / out / "run.json").read_text())["identity"]["init_from"]
         for out in ("second", "other")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tiny import model_folder, shard_set
 
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
+from exactcpt.training.agreement import model_fingerprint
 from exactcpt.training.cli import HELP, STOPPED
 from exactcpt.training.config import CHOICES
 
@@ -255,6 +257,48 @@ def test_export_from_another_folder(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_command(["export", "run", "--out", "hf"]) == 0
     assert (tmp_path / "hf" / "tokenizer.json").is_file()
+
+
+def test_export_of_a_model_that_was_changed(made, tmp_path, capfd):
+    model = shutil.copytree(made / "model", tmp_path / "model")
+    run = ["train", "--shards", str(made / "shards"), "--model", str(model), *FEW]
+    assert run_command([*run, "--steps", "1", "--out", str(tmp_path / "run")]) == 0
+    before = model_fingerprint(model)
+    text = (model / "config.json").read_text()
+    (model / "config.json").write_text(text.replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 0.1'))
+    now = model_fingerprint(model)
+    assert now != before
+    capfd.readouterr()
+    export = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]
+    assert run_command(export) == 1
+    assert capfd.readouterr().err == (
+        f"error: the model's folder has another model than the run has trained: {now}\n"
+        f"  where:    {model}\n"
+        f"  expected: {before}, over config.json and weights\n"
+        "  fix:      restore the folder\n"
+    )
+    assert not (tmp_path / "hf").exists()
+    (model / "config.json").write_text(text)
+    assert run_command(export) == 0
+
+
+def test_export_to_a_full_disk(made, tmp_path):
+    """No file may be longer than 50,000 bytes, and the weights are."""
+    assert run_command([*arguments(made, tmp_path / "run", *FEW), "--steps", "1"]) == 0
+    export = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]
+    code = (
+        "import resource, sys; from exactcpt.pipeline.cli import run_command\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "sys.exit(run_command(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *export], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: reading or writing failed: ")
+    assert "File too large" in done.stderr
+    assert f"where:    {tmp_path / 'hf.partial' / 'model.safetensors'}" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_export_of_what_is_no_run(made, tmp_path, capfd):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..schemas.errors import UsageError
+from ..schemas.errors import FormatError, UsageError
 from ..schemas.sizes import parse_size
 from .config import CHOICES, KINDS, SETTINGS, SIZES, TrainConfig, parse_evals, read_settings
 
@@ -257,13 +257,29 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
         )
     from .export import export_checkpoint
 
+    source = Path(recorded["model_folder"])
+    _check_trained(source, recorded["identity"].get("model"))
     settings = recorded["settings"]
     export_checkpoint(
         saved[max(saved) if step is None else step],
         Path(out),
-        source=Path(recorded["model_folder"]),
+        source=source,
         window=recorded["longest_window"],
         rope_theta=settings["rope_theta"],
         yarn_factor=settings["yarn_factor"],
     )
     click.echo(f"{out} is complete", err=True)
+
+
+def _check_trained(model: Path, trained: str | None) -> None:
+    """That a folder still has the model that a run has trained: an export takes its config."""
+    from .agreement import model_fingerprint
+
+    found = model_fingerprint(model)
+    if found != trained:
+        raise FormatError(
+            f"the model's folder has another model than the run has trained: {found}",
+            where=str(model),
+            expected=f"{trained}, over config.json and weights",
+            fix="restore the folder",
+        )

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..schemas.errors import IncompleteError, UsageError
+from ..schemas.errors import FormatError, IncompleteError, UsageError
 from .config import PATHS
-from .log import read_log, read_run, stretches
+from .log import LOG, read_log, read_run, stretches
 
 __all__ = ["Comparison", "compare"]
 
@@ -36,9 +36,10 @@ PER_RUN = {"seed", "weighting", "weight_table"}
 
 INCIDENTAL = {
     "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
-    "loader_workers", "check_shards", "peak_tflops",
+    "loader_workers", "check_shards", "peak_tflops", "eval_every", "eval_windows",
 }  # fmt: skip
-"""Settings that no figure depends on but for the order of additions; as the number of ranks."""
+"""Settings that no figure depends on but for the order of additions; as the number of ranks.
+What was measured is in the records of it."""
 
 EARLIER = "init_from."
 
@@ -183,6 +184,8 @@ class Comparison:
         unwanted: those of them in which pairs should not differ.
         unlike: names of evaluated sets that are not the same windows in all runs, and have no
             losses therefore.
+        unmeasured: names of evaluated sets that the compared runs have measured at no common
+            step, and have no losses therefore.
         pairs: of runs with the baseline's.
         seeds: that all arms have, but for those that share none with the baseline. All means are
             over these.
@@ -195,6 +198,7 @@ class Comparison:
     settings: dict[str, dict[str, Any]]
     unwanted: list[str]
     unlike: list[str]
+    unmeasured: list[str]
     pairs: list[Pair]
     seeds: list[Seeds]
     losses: list[Losses]
@@ -234,12 +238,15 @@ def compare(paths: Sequence[str]) -> Comparison:
         if by_seed.keys() >= set(seeds)
     }
     unlike = _unlike(runs)
+    losses = _losses(compared, baseline, unlike) if seeds else []
+    shown = {each.name for each in losses}.union(unlike)
     return Comparison(
         baseline=baseline,
         arms={name: [run.path for run in by_seed.values()] for name, by_seed in arms.items()},
         settings=differing,
         unwanted=[name for name in differing if _base(name) not in PER_RUN | INCIDENTAL],
         unlike=unlike,
+        unmeasured=sorted({name for run in runs for name in run.evals} - shown) if seeds else [],
         pairs=[
             _pair(run, arms[baseline][each])
             for by_seed in others.values()
@@ -247,7 +254,7 @@ def compare(paths: Sequence[str]) -> Comparison:
             if each in arms[baseline]
         ],
         seeds=seeds,
-        losses=_losses(compared, baseline, unlike) if seeds else [],
+        losses=losses,
         curves={
             name: _curve((compared[name] if seeds and name in compared else by_seed).values())
             for name, by_seed in arms.items()
@@ -259,7 +266,7 @@ def _read(path: Path) -> Run:
     """A run from its folder.
 
     Raises:
-        FormatError: it is none.
+        FormatError: it is none, or its log is damaged.
         IncompleteError: it has taken no step.
     """
     recorded = read_run(path)
@@ -267,6 +274,9 @@ def _read(path: Path) -> Run:
     steps = {record["step"]: record for record in records if record["kind"] == "step"}
     if not steps:
         raise IncompleteError("the run has taken no step yet", where=str(path))
+    held = stretches(records)
+    if not held:
+        raise FormatError("the log does not say when the run began", where=str(path / LOG))
     evals: dict[str, dict[int, dict[str, Any]]] = {}
     for record in records:
         if record["kind"] == "eval":
@@ -275,7 +285,7 @@ def _read(path: Path) -> Run:
         path=str(path),
         recorded={
             "identity": recorded["identity"],
-            "stretches": stretches(records),
+            "stretches": held,
             "earlier": recorded["earlier"],
         },
         buckets=recorded["buckets"],
@@ -317,7 +327,8 @@ def _arms(runs: Iterable[Run], settings: dict[str, dict[str, Any]]) -> dict[str,
 def _flat(recorded: dict[str, Any], last: int) -> dict[str, Any]:
     """The settings of a run up to a step, and of the runs it came from; inputs by what they are."""
     held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
-    names = {name for stretch in held for name in stretch["settings"]} - set(PATHS)
+    names = {name for stretch in held for name in stretch["settings"]}
+    names -= {*PATHS, "eval"}
     flat = {name: _value(held, name) for name in names}
     flat |= {n: recorded["identity"].get(n) for n in ("shards", "model", "weight_table")}
     earlier = recorded["earlier"]
@@ -375,12 +386,13 @@ def _common_seeds(baseline: dict[Seeds, Run], others: dict[str, dict[Seeds, Run]
 
 
 def _unlike(runs: Iterable[Run]) -> list[str]:
-    """Names of evaluated sets that are not the same windows wherever they occur."""
-    seen: dict[str, set[Any]] = {}
+    """Names of evaluated sets that were not the same windows in all runs after some step."""
+    seen: dict[tuple[str, int], set[Any]] = {}
     for run in runs:
         for name, records in run.evals.items():
-            seen.setdefault(name, set()).update(map(_measured, records.values()))
-    return sorted(name for name, sets in seen.items() if len(sets) > 1)
+            for step, record in records.items():
+                seen.setdefault((name, step), set()).add(_measured(record))
+    return sorted({name for (name, _), sets in seen.items() if len(sets) > 1})
 
 
 def _measured(record: dict[str, Any]) -> tuple[Any, ...]:

@@ -39,6 +39,16 @@ class EvalSet:
     numbers: tuple[int, ...]
     micro_batch: int
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a record of the set says of it, whatever the model."""
+        return {
+            "name": self.name,
+            "shards": self.windows.shards.fingerprint,
+            "window": self.windows.window,
+            "windows": len(self.numbers),
+        }
+
     def batches(self, rank: int, world: int) -> Iterator[Batch]:
         """A rank's micro-batches: the same count on all ranks, as the model's forward needs it."""
         size = self.micro_batch
@@ -115,10 +125,7 @@ def evaluate(
     sums = np.array(flat).reshape(total.shape)
     targets = int(sums[TARGETS].sum())
     return {
-        "name": eval_set.name,
-        "shards": eval_set.windows.shards.fingerprint,
-        "window": eval_set.windows.window,
-        "windows": len(eval_set.numbers),
+        **eval_set.identity,
         "loss": float(sums[CE].sum() / max(targets, 1)),
         "targets": targets,
         "bucket_loss": bucket_losses(sums),

@@ -5,6 +5,7 @@ version 4 and other programs do not know that, and take theta to be 10000 and no
 find `rope_theta` and `rope_scaling`.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedConfig
@@ -91,20 +93,32 @@ def _write(weights: Mapping[str, Any], model: TrainModel, source: Path, out: Pat
     partial = out.with_name(out.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    try:
+        _fill(partial, weights, model, source)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+
+
+def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: Path) -> None:
     config = model.causal_lm.config
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
     if config.tie_word_embeddings:
         tensors.pop(HEAD, None)  # the same numbers as the input embedding
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial / "model.safetensors", metadata={"format": "pt"})
-    (partial / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
+    file = folder / "model.safetensors"
+    try:
+        save_file(contiguous, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # the library's own, also for a full disk
+        raise OSError(errno.EIO, str(error), str(file)) from error
+    (folder / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
     # safetensors makes its file for the owner alone; who may read the others may read it too.
-    shutil.copymode(partial / "config.json", partial / "model.safetensors")
+    shutil.copymode(folder / "config.json", file)
     for name in COPIED:
         if (source / name).is_file():
-            shutil.copyfile(source / name, partial / name)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+            shutil.copyfile(source / name, folder / name)
 
 
 def _config_json(config: PreTrainedConfig, architecture: str) -> str:

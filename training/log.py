@@ -43,6 +43,7 @@ LINE_SECONDS = 1.0
 Record = dict[str, Any]
 Fields = dict[str, type | tuple[type, ...]]
 
+RECORD_FIELDS: Fields = {"kind": str, "step": int}
 RUN_FIELDS: Fields = {
     "settings": dict,
     "identity": dict,
@@ -128,17 +129,30 @@ def require(recorded: Any, fields: Fields) -> None:
 
 
 def read_log(run: Path) -> list[Record]:
-    """The records of a run; a line that a killed run has not finished is left out."""
+    """The records of a run; a last line that a killed run has not finished is left out.
+
+    Raises:
+        FormatError: another line is no record.
+    """
     try:
-        lines = (run / LOG).read_text("utf-8").splitlines()
+        lines = (run / LOG).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     records: list[Record] = []
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
+            record = json.loads(line.decode())
+            require(record, RECORD_FIELDS)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise FormatError(
+                f"a line of the log is damaged: {error}",
+                expected="an object with kind and step",
+                where=f"{run / LOG}, line {number:,}",
+                fix="restore the file, or remove the line",
+            ) from None
+        records.append(record)
     return records
 
 
@@ -175,11 +189,12 @@ class RunLog:
 
     Raises:
         UsageError: TensorBoard is wanted and not installed.
+        FormatError: a line of the log is damaged.
     """
 
     def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
+        kept = [record for record in read_log(run) if record["step"] <= step] if step else []
         self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
-        kept = [record for record in read_log(run) if step and record.get("step", 0) <= step]
         self.others = [record for record in kept if record["kind"] != "step"]
         write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
         self._file = (run / LOG).open("a", encoding="utf-8")

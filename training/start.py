@@ -6,7 +6,7 @@ came from. It only goes on as itself. Other settings may change on the way; the 
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import Any
 
 import xxhash
 
-from ..schemas.errors import UsageError
+from ..schemas.errors import FormatError, UsageError
 from .agreement import model_fingerprint
 from .checkpoint import newest_checkpoint, read_meta
 from .config import PATHS, TrainConfig
 from .data import ShardDataset
 from .folder import is_unused
 from .inputs import Inputs
-from .log import RUN, RunLog, read_run, write_run
+from .log import RUN, RunLog, read_run, stretches, write_run
 from .optim import schedule_cautions
 from .world import World
 
@@ -50,6 +50,7 @@ class Start:
         earlier: of the run that `init_from` names: `step` of its checkpoint, `meta`, the
             fingerprint of the checkpoint's meta.json, and its `identity`, `stretches` and
             `earlier`; None without one.
+        stretches: of settings, as the checkpoint has them.
         note: for a person; None where a run is new.
     """
 
@@ -57,6 +58,7 @@ class Start:
     checkpoint: Path | None = None
     identity: Record
     earlier: Record | None = None
+    stretches: Sequence[Record] = ()
     note: str | None = None
 
 
@@ -75,7 +77,9 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
     before = None if own is None else read_meta(own)
     origin: Path | None = None
     earlier: Record | None = None
-    if before is not None and before["settings"].get("init_from") == config.init_from:
+    if before is not None and _folder(before["settings"].get("init_from")) == _folder(
+        config.init_from
+    ):
         earlier = before["earlier"]
     elif config.init_from is not None:
         origin, earlier = _earlier(config, config.init_from)
@@ -89,11 +93,12 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
             checkpoint=own,
             identity=identity,
             earlier=earlier,
+            stretches=before["stretches"],
             note=_goes_on(own, before, config),
         )
     note = None
     if (folder / RUN).exists():
-        _refuse_other(read_run(folder)["identity"], identity, folder)
+        _refuse_other(_begun(folder)["identity"], identity, folder)
         note = "begins again: the run in this folder has no checkpoint"
     elif not is_unused(folder):
         raise UsageError(
@@ -102,6 +107,20 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
             fix="name an empty or a new folder",
         )
     return Start(checkpoint=origin, identity=identity, earlier=earlier, note=note)
+
+
+def _folder(path: str | None) -> Path | None:
+    """By whatever name it is given."""
+    return None if path is None else Path(path).resolve()
+
+
+def _begun(folder: Path) -> Record:
+    """What is recorded of a run that has no checkpoint."""
+    try:
+        return read_run(folder)
+    except FormatError as error:
+        error.fix = "remove the folder, which has no checkpoint, or name another --out"
+        raise
 
 
 def _earlier(config: TrainConfig, run: str) -> tuple[Path, Record]:
@@ -199,4 +218,8 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
         },
     }
     write_run(Path(config.out), run)
-    return RunLog(Path(config.out), step=start.at.step, tensorboard=config.tensorboard)
+    log = RunLog(Path(config.out), step=start.at.step, tensorboard=config.tensorboard)
+    if not stretches(log.others):  # it was lost
+        for stretch in start.stretches:
+            log.write("start", {"step": stretch["after"], "settings": stretch["settings"]})
+    return log

@@ -20,6 +20,9 @@ def comparison_tables(found: Comparison) -> Iterator[Any]:
     if found.losses:
         shown = (" after ".join(map(str, seeds)) for seeds in found.seeds)
         yield Text(f"means over seeds {', '.join(shown)}")
+    if found.unmeasured:
+        sets = ", ".join(found.unmeasured)
+        yield Text(f"no table of eval {sets}: not measured by all runs after a common step")
     for losses in found.losses:
         yield _losses(losses, found)
 

@@ -216,8 +216,11 @@ class _Loop:
     def _found(self, at: Position) -> set[str]:
         """What was done after a step before the run was ended: "eval NAME", "export"."""
         others = self.log.others if self.log is not None else ()
+        evals = [r for r in others if r["kind"] == "eval" and r["step"] == at.step]
         found = {
-            f"eval {r['name']}" for r in others if r["kind"] == "eval" and r["step"] == at.step
+            f"eval {each.name}"
+            for each in self.inputs.eval_sets
+            if any(each.identity.items() <= record.items() for record in evals)
         }
         return found | ({"export"} if self._export_of(at).exists() else set())
 
