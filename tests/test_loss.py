@@ -59,6 +59,39 @@ def test_loss_and_gradients_are_the_plain_ones(dtype, chunk):
     assert relative(head.grad, 3 * expected[3]) < TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_operands_are_rounded_and_logits_are_not(dtype):
+    """An fp32 head, and states as a model under autocast makes them."""
+    hidden, head, targets, weights = problem(64, 5000, 16, dtype)
+    head = head.detach().float().mul(1.001).requires_grad_()
+    rounded = hidden.detach().bfloat16().requires_grad_(), head.detach().bfloat16().requires_grad_()
+    expected = plain(*rounded, targets, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, ce = weighted_cross_entropy(hidden, head, targets, weights)
+        loss.backward()
+    assert (loss.dtype, ce.dtype) == (torch.float32, torch.float32)
+    assert (hidden.grad.dtype, head.grad.dtype) == (dtype, torch.float32)
+    for found, exact in zip((loss, ce), expected[:2], strict=True):
+        assert relative(found, exact) < 1e-5
+    for found, exact in zip((hidden.grad, head.grad), expected[2:], strict=True):
+        assert relative(found, exact) < TOLERANCE[torch.bfloat16]
+
+
+def test_autocast_leaves_fp64_alone():
+    tensors = problem(64, 50, 16, torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = weighted_cross_entropy(*tensors)
+    assert relative(loss, plain(*tensors)[0]) < TOLERANCE[torch.float64]
+
+
+def test_autocast_in_fp16_is_refused():
+    with (
+        torch.autocast("cpu", torch.float16),
+        pytest.raises(TypeError, match=r"hidden states are torch\.float16"),
+    ):
+        weighted_cross_entropy(*problem(8, 50, 16, torch.float32))
+
+
 @given(
     rows=st.integers(1, 12), ids=st.integers(1, 9), chunk=st.integers(1, 14), seed=st.integers(0, 9)
 )
