@@ -146,6 +146,7 @@ def test_its_evaluation_is_our_loss(tmp_path):
     [
         ({"arguments": {"remove_unused_columns": True}}, "the loss weights would be dropped"),
         ({"arguments": {"label_smoothing_factor": 0.1}}, "label_smoothing_factor"),
+        ({"arguments": {"fp16": True}}, "fp16 is on: w / D would underflow"),
         ({"compute_loss_func": lambda *_: None}, "compute_loss_func is given"),
     ],
 )

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exactcpt.training import loss as module
 from exactcpt.training.loss import IGNORE, next_position, shift, weighted_cross_entropy
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 4e-3}
@@ -75,6 +76,19 @@ def test_under_autocast_operands_are_rounded_and_logits_are_not(dtype):
         assert relative(found, exact) < 1e-5
     for found, exact in zip((hidden.grad, head.grad), expected[2:], strict=True):
         assert relative(found, exact) < TOLERANCE[torch.bfloat16]
+
+
+def test_autocast_is_off_where_products_are_made(monkeypatch):
+    seen = []
+
+    def record(hidden, head):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return hidden.float() @ head.float().T
+
+    monkeypatch.setattr(module, "_logits", record)
+    with torch.autocast("cpu", torch.bfloat16):
+        weighted_cross_entropy(*problem(8, 50, 16, torch.float32))
+    assert seen == [False]
 
 
 def test_autocast_leaves_fp64_alone():
