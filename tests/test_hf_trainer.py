@@ -40,13 +40,13 @@ def windows():
     ]
 
 
-def model():
+def model(**config):
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(tiny_config())
+    return AutoModelForCausalLM.from_config(tiny_config(**config))
 
 
-def trainer(folder, *, micro_batch=1, accumulation=4, kind=WeightedTrainer, **more):
-    causal_lm = model()
+def trainer(folder, *, micro_batch=1, accumulation=4, kind=WeightedTrainer, config=None, **more):
+    causal_lm = model(**(config or {}))
     arguments = {
         "output_dir": str(folder),
         "per_device_train_batch_size": micro_batch,
@@ -146,6 +146,7 @@ def test_its_evaluation_is_our_loss(tmp_path):
     [
         ({"arguments": {"remove_unused_columns": True}}, "the loss weights would be dropped"),
         ({"arguments": {"label_smoothing_factor": 0.1}}, "label_smoothing_factor"),
+        ({"arguments": {"fp16": True}}, "fp16 is on: w / D would underflow"),
         ({"compute_loss_func": lambda *_: None}, "compute_loss_func is given"),
     ],
 )
@@ -187,3 +188,81 @@ def test_logits_are_never_made(tmp_path):
     assert isinstance(found.model.forward, MethodType)
     found.model.lm_head.forward = None
     found.train()
+
+
+def losses_of(logits, batch):
+    """fp64 [B, L - 1]: the plain cross-entropy."""
+    flat = logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+    found = torch.nn.functional.cross_entropy(*flat, ignore_index=IGNORE, reduction="none")
+    return found.double().view(len(batch["labels"]), -1)
+
+
+def logits_under_autocast(ours, batch):
+    """In bf16, as a linear layer under autocast makes them, and of the same operands in fp32."""
+    head = ours.causal_lm.lm_head.weight
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = ours._hidden(batch["input_ids"], batch["position_ids"], batch["cu_seqlens"])
+            rounded = hidden @ head.T
+        return rounded, hidden.bfloat16().float() @ head.bfloat16().float().T
+
+
+def test_its_evaluation_in_bf16_keeps_logits_in_fp32(tmp_path):
+    ours = build(tiny_config(), window=48, backend="exact")
+    ours.causal_lm.load_state_dict(model().state_dict())
+    batch = collate(windows()[:4])
+    weights = batch["loss_weights"][:, 1:].double()
+    rounded, exact = (
+        (losses_of(logits, batch) * weights).sum() / denominator(batch, "targets")
+        for logits in logits_under_autocast(ours, batch)
+    )
+    found = trainer(tmp_path, arguments={"bf16": True}).evaluate()["eval_loss"]
+    assert found == pytest.approx(exact.item(), rel=1e-6)
+    assert abs(rounded - exact) > 1e-5 * exact
+
+
+# gradient_checkpointing by the name that the version has for it.
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if name in TrainingArguments.__dataclass_fields__
+)
+
+
+def gradients_of(folder, accumulation, **arguments):
+    """Of the first step, of every parameter."""
+    found = trainer(
+        folder,
+        config={"initializer_range": 0.02},  # larger weights err more, Hugging Face's own alike
+        micro_batch=4 // accumulation,
+        accumulation=accumulation,
+        arguments={"max_steps": 1, **arguments},
+    )
+    gradients = {}
+
+    def keep(*_, **__):
+        assert getattr(found.model, f"is_{CHECKPOINTING}") == (CHECKPOINTING in arguments)
+        gradients.update((name, p.grad.clone()) for name, p in found.model.named_parameters())
+
+    found.optimizer.register_step_pre_hook(keep)
+    found.train()
+    return gradients
+
+
+@pytest.mark.parametrize("more", [{}, {CHECKPOINTING: True}], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_its_gradients_in_bf16_are_near(tmp_path, accumulation, more):
+    exact = gradients_of(tmp_path, 1)
+    found = gradients_of(tmp_path, accumulation, bf16=True, **more)
+    for name, expected_gradient in exact.items():
+        off = (found[name] - expected_gradient).norm() / expected_gradient.norm()
+        cosine = torch.cosine_similarity(found[name].flatten(), expected_gradient.flatten(), dim=0)
+        assert found[name].dtype == torch.float32
+        assert off <= 2e-2, name
+        assert cosine > 0.999, name
+
+
+def test_checkpointing_changes_nothing_but_memory(tmp_path):
+    one = gradients_of(tmp_path, 4)
+    other = gradients_of(tmp_path, 4, **{CHECKPOINTING: True})
+    assert all(torch.equal(one[name], other[name]) for name in one)

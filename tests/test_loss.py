@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exactcpt.training import loss as module
 from exactcpt.training.loss import IGNORE, next_position, shift, weighted_cross_entropy
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 4e-3}
@@ -57,6 +58,52 @@ def test_loss_and_gradients_are_the_plain_ones(dtype, chunk):
     assert relative(ce, expected[1]) < strict
     assert relative(hidden.grad, 3 * expected[2]) < TOLERANCE[dtype]
     assert relative(head.grad, 3 * expected[3]) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_operands_are_rounded_and_logits_are_not(dtype):
+    """An fp32 head, and states as a model under autocast makes them."""
+    hidden, head, targets, weights = problem(64, 5000, 16, dtype)
+    head = head.detach().float().mul(1.001).requires_grad_()
+    rounded = hidden.detach().bfloat16().requires_grad_(), head.detach().bfloat16().requires_grad_()
+    expected = plain(*rounded, targets, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, ce = weighted_cross_entropy(hidden, head, targets, weights)
+        loss.backward()
+    assert (loss.dtype, ce.dtype) == (torch.float32, torch.float32)
+    assert (hidden.grad.dtype, head.grad.dtype) == (dtype, torch.float32)
+    for found, exact in zip((loss, ce), expected[:2], strict=True):
+        assert relative(found, exact) < 1e-5
+    for found, exact in zip((hidden.grad, head.grad), expected[2:], strict=True):
+        assert relative(found, exact) < TOLERANCE[torch.bfloat16]
+
+
+def test_autocast_is_off_where_products_are_made(monkeypatch):
+    seen = []
+
+    def record(hidden, head):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return hidden.float() @ head.float().T
+
+    monkeypatch.setattr(module, "_logits", record)
+    with torch.autocast("cpu", torch.bfloat16):
+        weighted_cross_entropy(*problem(8, 50, 16, torch.float32))
+    assert seen == [False]
+
+
+def test_autocast_leaves_fp64_alone():
+    tensors = problem(64, 50, 16, torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = weighted_cross_entropy(*tensors)
+    assert relative(loss, plain(*tensors)[0]) < TOLERANCE[torch.float64]
+
+
+def test_autocast_in_fp16_is_refused():
+    with (
+        torch.autocast("cpu", torch.float16),
+        pytest.raises(TypeError, match=r"hidden states are torch\.float16"),
+    ):
+        weighted_cross_entropy(*problem(8, 50, 16, torch.float32))
 
 
 @given(

@@ -30,6 +30,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from ..schemas.errors import UsageError
+from .autocast import operands
 
 __all__ = ["BACKENDS", "default_backend", "flex_mask", "register"]
 
@@ -114,15 +115,18 @@ def _attend(
         raise ValueError(f"a layer has a sliding window of {sliding_window}, expected none")
     if use_cache or key.shape[2] != query.shape[2]:
         raise ValueError("a key-value cache is in use; call the model with use_cache=False")
-    output = function(
-        query,
-        key,
-        value,
-        scaling=scaling,
-        cu_seqlens=cu_seqlens,
-        max_seqlen=max_seqlen,
-        block_mask=block_mask,
-    )
+    # Under autocast the rotation leaves queries and keys in fp32, and values come in bf16.
+    query, key, value = operands(query, key, value)
+    with torch.autocast(query.device.type, enabled=False):
+        output = function(
+            query,
+            key,
+            value,
+            scaling=scaling,
+            cu_seqlens=cu_seqlens,
+            max_seqlen=max_seqlen,
+            block_mask=block_mask,
+        )
     return output, None
 
 

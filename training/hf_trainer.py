@@ -20,7 +20,7 @@ never made. To generate text, load what the Trainer has saved.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, Literal
 
@@ -73,7 +73,7 @@ class WeightedLoss:
         self.model_accepts_loss_kwargs = True  # no division by the number of micro-batches
         self.loss_is_scaled_for_ga = True  # the same, for newer versions
         inner = TrainModel(model, backend or default_backend(self.args.device.type))  # type: ignore[attr-defined]
-        model.forward = MethodType(TrainModel.forward, inner)  # type: ignore[method-assign]
+        model.forward = MethodType(_forward_of(inner), model)  # type: ignore[method-assign]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, *more: Any
@@ -116,6 +116,14 @@ class WeightedLoss:
         return counted.double().mul(supervised).sum()
 
 
+def _forward_of(inner: TrainModel) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def forward(model: PreTrainedModel, **batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # `model` is not asked: accelerate takes the function and binds it to the model anew.
+        return inner(**batch)
+
+    return forward
+
+
 def _check_version(kind: type) -> None:
     """That this version of the Trainer has the methods that are overridden, as they are called."""
     trainer = next((base for base in kind.__mro__ if base.__name__ == "Trainer"), None)
@@ -140,6 +148,7 @@ def _check_settings(trainer: Any) -> None:
         "remove_unused_columns is on: the loss weights would be dropped": (
             arguments.remove_unused_columns
         ),
+        "fp16 is on: w / D would underflow": arguments.fp16,
         "label_smoothing_factor is not 0": arguments.label_smoothing_factor,
         "compute_loss_func is given": trainer.compute_loss_func,
         "one process with several GPUs (DataParallel)": arguments.n_gpu > 1,

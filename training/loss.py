@@ -31,6 +31,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .autocast import operands
+
 __all__ = ["IGNORE", "next_position", "shift", "weighted_cross_entropy"]
 
 IGNORE = -100
@@ -78,13 +80,18 @@ def weighted_cross_entropy(
         The loss, and ce_j [T] without gradient (0 where nothing is predicted). Both are fp32, or
         fp64 with fp64 states.
 
+    Under `torch.autocast` in bf16, states and head are rounded to bf16 as a linear layer's would
+    be; logits stay fp32.
+
     Raises:
         TypeError: types other than these. fp16 is not taken: w / D would underflow.
     """
+    hidden, head = operands(hidden, head)
     _check_types(hidden, head, weights)
-    return _WeightedCrossEntropy.apply(  # type: ignore[no-any-return]
-        hidden, head, targets, weights, chunk, torch.is_grad_enabled()
-    )
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _WeightedCrossEntropy.apply(  # type: ignore[no-any-return]
+            hidden, head, targets, weights, chunk, torch.is_grad_enabled()
+        )
 
 
 def _check_types(hidden: Tensor, head: Tensor, weights: Tensor) -> None:
