@@ -4,13 +4,10 @@ A Chromium that is installed is driven; without one the tests of the page are sk
 """
 
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from exactcpt.training.compare import Comparison, Delta, Losses, Row
 from exactcpt.training.picture import charts, draw_page, draw_svg
@@ -95,17 +92,6 @@ def test_ten_steps_are_counted_in_whole_numbers(found):
     drawn = draw_svg(replace(found, curves=ten, losses=[]))
     steps = [n for n in re.findall(r">([^<>]+)</text>", drawn) if re.fullmatch(r"\d\S*", n)]
     assert steps[:10] == [str(n) for n in range(1, 11)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -6,7 +6,6 @@ A Chromium that is installed is driven; without one these tests are skipped.
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from importlib import resources
 from itertools import product
@@ -26,7 +25,7 @@ from inspections import (
     small_inspection,
     subject_of,
 )
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 from strategies import exacts, histograms
 
 from exactcpt.pipeline import report
@@ -46,17 +45,6 @@ PATIENCE = 120_000  # ms, on a busy machine
 PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 SMALL = {"width": 320, "height": 640}
 HOSTILE = "</script><img src=x onerror=\"document.title='x'\"><b>&amp; {{data}}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 class Opened:
