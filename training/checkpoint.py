@@ -237,11 +237,13 @@ class CheckpointManager:
         dist.all_gather_object(reasons, error and _reason(error), group=self._group)
         for rank, reason in enumerate(reasons):
             if reason:
-                return ExactcptError(
+                failure = ExactcptError(
                     f"the checkpoint could not be written on rank {rank}: {reason}",
                     where=str(self._folder),
                     fix="those that are there are intact; free some space or name another folder",
                 )
+                failure.__cause__ = error  # as `raise ... from` would, for --debug
+                return failure
         return None
 
 

@@ -46,7 +46,7 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
     model = Path(config.model)
     check_agreement(shards, model)
     eval_sets = open_eval_sets(config, shards)
-    others = {r.windows.shards.fingerprint: r.windows.shards for r in eval_sets}
+    others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}
     others.pop(shards.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
