@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from tiny import STEPS, config, model_folder, shard_set, steps_of, stop_after, weights_of
+from tiny import (
+    STEPS,
+    config,
+    shard_set,
+    shards_and_model,
+    steps_of,
+    stop_after,
+    weights_of,
+)
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training import log
@@ -43,10 +51,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("life")
-    shard_set(folder / "shards")
-    model_folder(folder / "model")
-    return folder
+    return shards_and_model(tmp_path_factory.mktemp("life"))
 
 
 def go(made: Path, out: Path, say: Callable[[str], None] | None = None, **settings: Any) -> Outcome:

@@ -13,7 +13,16 @@ import pytest
 import torch
 from handmade import edit_shard
 from safetensors.torch import load_file, save_file
-from tiny import STEPS, config, model_folder, shard_set, steps_of, stop_after, weights_of
+from tiny import (
+    STEPS,
+    config,
+    model_folder,
+    shard_set,
+    shards_and_model,
+    steps_of,
+    stop_after,
+    weights_of,
+)
 from torch._dynamo.testing import CompileCounterWithBackend
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -40,10 +49,8 @@ def every_line(monkeypatch):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("train")
-    shard_set(folder / "shards")
+    folder = shards_and_model(tmp_path_factory.mktemp("train"))
     shard_set(folder / "longer", window=128)
-    model_folder(folder / "model")
     return folder
 
 

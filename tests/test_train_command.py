@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tiny import model_folder, shard_set
+from tiny import shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
@@ -26,10 +26,7 @@ FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device",
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("command")
-    shard_set(folder / "shards")
-    model_folder(folder / "model")
-    return folder
+    return shards_and_model(tmp_path_factory.mktemp("command"))
 
 
 def arguments(made: Path, out: Path, *more: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ranks import on_ranks
-from tiny import config, model_folder, shard_set, steps_of, stop_after, weights_of
+from tiny import config, shard_set, shards_and_model, steps_of, stop_after, weights_of
 
 from exactcpt.schemas.errors import ExactcptError
 from exactcpt.training import log
@@ -57,9 +57,7 @@ def refuse(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Shards, a model, and runs that were stopped on one rank after two of four steps."""
-    folder = tmp_path_factory.mktemp("ranks")
-    shard_set(folder / "shards")
-    model_folder(folder / "model")
+    folder = shards_and_model(tmp_path_factory.mktemp("ranks"))
     altered = shard_set(folder / "altered")
     data = bytearray((altered / SHARD).read_bytes())
     data[len(data) // 2] ^= 1

@@ -56,6 +56,13 @@ def model_folder(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+def shards_and_model(folder: Path) -> Path:
+    """A folder with a shard set and a model for it."""
+    shard_set(folder / "shards")
+    model_folder(folder / "model")
+    return folder
+
+
 def config(made: Path, out: Path, **settings: Any) -> TrainConfig:
     """Of a few small steps with the shards and the model of a folder."""
     chosen = {
