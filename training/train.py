@@ -28,19 +28,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..schemas.errors import ExactcptError
-from .checkpoint import CheckpointManager
 from .config import TrainConfig
-from .data import Batch, MicroBatches, MicroBatchOrder
-from .evaluation import evaluate
-from .export import export_model
-from .folder import held
-from .inputs import Inputs, build_model, open_inputs
-from .log import Progress, RunLog, stretches
-from .metrics import Flops, LocalStep, found_not_finite, step_record
-from .model import TrainModel, parallelize
-from .optim import clip, learning_rate, make_optimizer
-from .start import Position, Start, cautions, find_start, open_log, planned_steps
-from .world import World, joined
+from .models.model import TrainModel, parallelize
+from .models.optim import clip, learning_rate, make_optimizer
+from .run.checkpoint import CheckpointManager
+from .run.evaluation import evaluate
+from .run.export import export_model
+from .run.folder import held
+from .run.inputs import Inputs, build_model, open_inputs
+from .run.log import Progress, RunLog, stretches
+from .run.metrics import Flops, LocalStep, found_not_finite, step_record
+from .run.start import Position, Start, cautions, find_start, open_log, planned_steps
+from .run.world import World, joined
+from .windows.batches import Batch, MicroBatches, MicroBatchOrder
 
 __all__ = ["Outcome", "train"]
 
