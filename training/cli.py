@@ -12,7 +12,7 @@ import click
 
 from ..schemas.errors import FormatError, UsageError
 from ..schemas.sizes import parse_size
-from .config import CHOICES, KINDS, SETTINGS, SIZES, TrainConfig, parse_evals, read_settings
+from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
 
 __all__ = ["STOPPED", "compare", "export", "train"]
 
@@ -85,13 +85,14 @@ def _flag(name: str) -> Callable[[F], F]:
         text = f"{text}  [default: {shown}]"
     flag = "--" + name.replace("_", "-")
     common: dict[str, Any] = {"default": None, "help": text, "metavar": metavar}
-    if name in CHOICES:
-        return click.option(flag, name, type=click.Choice(CHOICES[name]), **common)
-    if KINDS[name] is bool:
+    kind = KINDS[name]
+    if kind.choices:
+        return click.option(flag, name, type=click.Choice(kind.choices), **common)
+    if kind.type is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **common)
-    if name in SIZES:
+    if kind.is_size:
         return click.option(flag, name, callback=_size, **common)
-    return click.option(flag, name, type=KINDS[name], **common)
+    return click.option(flag, name, type=kind.type, **common)
 
 
 def _settings(function: F) -> F:

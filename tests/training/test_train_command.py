@@ -17,7 +17,7 @@ from tiny import shards_and_model
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
 from exactcpt.training.cli import HELP, STOPPED
-from exactcpt.training.config import CHOICES
+from exactcpt.training.config import KINDS
 from exactcpt.training.windows.agreement import model_fingerprint
 
 FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device", "cpu",
@@ -324,5 +324,5 @@ def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
 def test_help_has_every_weighting(capfd):
     assert run_command(["train", "--help"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    for name in CHOICES["weighting"]:
+    for name in KINDS["weighting"].choices:
         assert any(line.split()[:1] == [name] for line in lines), name

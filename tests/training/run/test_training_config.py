@@ -81,7 +81,7 @@ def test_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("learning_rat = 1", "no setting 'learning_rat'"),
+        ("learning_rat = 1", "unknown setting 'learning_rat'"),
         ("weighting = 'heavy'", "weighting is 'heavy'"),
         ("steps = 1.5", "steps is 1.5"),
         ("steps = true", "steps is True"),
@@ -90,7 +90,7 @@ def test_a_file(tmp_path):
         ("max_tokens = '10 bytes'", "max_tokens: '10 bytes' is no size such as"),
         ("eval = { a = 1 }", "eval is {'a': 1}"),
         ("eval = ['a']", "eval is ['a']"),
-        ("steps =", "the configuration is not TOML"),
+        ("steps =", "the configuration is not valid TOML"),
     ],
 )
 def test_a_file_with_mistakes(tmp_path, text, found):
