@@ -8,7 +8,8 @@ import html
 import json
 from typing import Any
 
-from .runs import Comparison, Losses
+from .losses import Losses
+from .runs import Comparison
 
 __all__ = ["charts", "draw_page", "draw_svg"]
 

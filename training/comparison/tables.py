@@ -6,7 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from .runs import Comparison, Delta, Losses
+from .losses import Delta, Losses
+from .runs import Comparison
 
 __all__ = ["comparison_tables"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from exactcpt.training.comparison.losses import Delta, Losses, Row
 from exactcpt.training.comparison.picture import charts, draw_page, draw_svg
-from exactcpt.training.comparison.runs import Comparison, Delta, Losses, Row
+from exactcpt.training.comparison.runs import Comparison
 
 STEPS = 20
 CONTEXTS = [(0, 7), (8, 15), (16, 31), (32, 63)]
