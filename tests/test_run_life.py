@@ -243,9 +243,9 @@ def test_a_checkpoint_is_logged_once_complete(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", late)
     # Saving again would wait for it.
-    saves = module._is_due
+    saves = module.is_due
     monkeypatch.setattr(
-        module, "_is_due", lambda n, every: n == 1 if every == 77 else saves(n, every)
+        module, "is_due", lambda n, every: n == 1 if every == 77 else saves(n, every)
     )
     go(made, tmp_path / "run", tell, save_every=77)
     found = [(r["kind"], r["step"]) for r in read_log(tmp_path / "run") if r["kind"] != "start"]
@@ -404,8 +404,8 @@ def test_one_run_at_a_time(made, tmp_path):
             code = (
                 "import sys; from pathlib import Path\n"
                 "from exactcpt.schemas.errors import ExactcptError\n"
-                "from exactcpt.training.run.folder import _acquired\n"
-                "try: _acquired(Path(sys.argv[1]))\n"
+                "from exactcpt.training.run.folder import acquire\n"
+                "try: acquire(Path(sys.argv[1]))\n"
                 "except ExactcptError as error: print(error); sys.exit(error.exit_code)"
             )
             found.append(

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from common import machine
 
-from exactcpt.training.windows.batches import MicroBatches, MicroBatchOrder, ShardDataset
+from exactcpt.training.windows.batches import ShardDataset
+from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder
 from exactcpt.training.windows.shard_set import ShardSet, open_set
 from exactcpt.training.windows.weighting import make_weighting
 

@@ -9,7 +9,7 @@ import filelock
 from ...schemas.errors import ExactcptError, UsageError
 from .world import World
 
-__all__ = ["held", "is_unused"]
+__all__ = ["acquire", "held", "is_unused"]
 
 LOCK = ".lock"
 
@@ -25,7 +25,7 @@ def held(folder: Path, world: World) -> Iterator[None]:
         ExactcptError: another run is at work in it.
         UsageError: it cannot be made or written to.
     """
-    lock = world.together(lambda: _acquired(folder) if world.is_first else None)
+    lock = world.together(lambda: acquire(folder) if world.is_first else None)
     try:
         yield
     finally:
@@ -43,7 +43,13 @@ def is_unused(folder: Path) -> bool:
     return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
 
 
-def _acquired(folder: Path) -> filelock.BaseFileLock:
+def acquire(folder: Path) -> filelock.BaseFileLock:
+    """Makes a run's folder and locks it for this process.
+
+    Raises:
+        ExactcptError: another process holds it.
+        UsageError: it cannot be made or written to.
+    """
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

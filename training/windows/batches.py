@@ -9,29 +9,25 @@ first token of a window is the first of a segment, so position 0 is never a targ
 """
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import xxhash
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from ...schemas import shard
-from ...schemas.errors import FormatError, UsageError
+from ...schemas.errors import UsageError
 from ..models.loss import IGNORE
-from .order import windows_at
+from .mapped import MappedShard, WindowColumns
 from .shard_set import ShardSet, open_set
 from .weighting import ByBucket, Weighting
 
-__all__ = ["Batch", "MicroBatchOrder", "MicroBatches", "ShardDataset", "collate"]
-
-BLOCK = 1024
-"""Places in the order that are worked out at once, at least."""
+__all__ = ["Batch", "ShardDataset", "collate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +84,6 @@ class Batch:
         return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
 
 
-class _Window(NamedTuple):
-    """Views of a window's columns in the mapped file."""
-
-    ids: NDArray[np.int32]
-    codes: NDArray[np.uint8]
-    lengths: NDArray[np.int32]
-    padded: bool  # whether the last segment is padding
-
-
 class ShardDataset(Dataset[dict[str, torch.Tensor]]):
     """The windows of one split of a shard set, by their numbers.
 
@@ -130,7 +117,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         self._first = [0, *np.cumsum(windows, dtype=np.int64).tolist()]
         if not len(self):
             raise UsageError(f"the shard set has no {split} windows", where=str(self.shards.root))
-        self._mapped: dict[int, _MappedShard] = {}
+        self._mapped: dict[int, MappedShard] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mapped": {}}
@@ -205,83 +192,18 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             raise IndexError(f"window {index} of {len(self)}")
         return bisect.bisect_right(self._first, index) - 1
 
-    def _read(self, index: int) -> _Window:
+    def _read(self, index: int) -> WindowColumns:
         number = self._shard_of(index)
         mapped = self._mapped.get(number)
         if mapped is None:
             entry = self._entries[number]
-            mapped = self._mapped[number] = _MappedShard(
+            mapped = self._mapped[number] = MappedShard(
                 self.shards.root / entry["path"],
                 self._first[number + 1] - self._first[number],
                 self.shards.dictionary(self.split),
                 self.window,
             )
         return mapped.window(index - self._first[number])
-
-
-class _MappedShard:
-    """The columns of one shard as NumPy views of its mapped file; holds no file descriptor."""
-
-    def __init__(
-        self, path: Path, windows: int, dictionary: NDArray[np.float32], window: int
-    ) -> None:
-        self._rows = shard.rows_per_batch(window)
-        try:
-            with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                _check("columns", path, reader.schema, shard.shard_schema(window))
-                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except pa.ArrowInvalid as error:
-            raise FormatError(
-                f"the shard cannot be read: {error}",
-                where=str(path),
-                fix="see `exactcpt verify`, then write the shards again",
-            ) from None
-        rows = [batch.num_rows for batch in batches]
-        whole, rest = divmod(windows, self._rows)
-        _check(
-            "windows of the record batches", path, rows, [self._rows] * whole + [rest] * (rest > 0)
-        )
-        self._columns = [_Columns(batch, window) for batch in batches]
-        for columns in self._columns:
-            _check("weights", path, columns.dictionary.tolist(), dictionary.tolist())
-
-    def window(self, row: int) -> _Window:
-        batch, within = divmod(row, self._rows)
-        return self._columns[batch].window(within)
-
-
-class _Columns:
-    """The columns of one record batch."""
-
-    def __init__(self, batch: Any, window: int) -> None:
-        weights = batch.column("loss_weight").flatten()
-        segments = batch.column("seq_lengths")
-        self.dictionary: NDArray[np.float32] = weights.dictionary.to_numpy()
-        self._ids = batch.column("input_ids").flatten().to_numpy().reshape(-1, window)
-        self._codes = weights.indices.to_numpy().reshape(-1, window)
-        self._bounds = segments.offsets.to_numpy()
-        self._lengths = segments.values.to_numpy()
-        self._documents = batch.column("doc_index").values.to_numpy()
-
-    def window(self, row: int) -> _Window:
-        first, end = self._bounds[row], self._bounds[row + 1]
-        return _Window(
-            ids=self._ids[row],
-            codes=self._codes[row],
-            lengths=self._lengths[first:end],
-            padded=bool(self._documents[end - 1] == shard.PADDING),
-        )
-
-
-def _check(what: str, path: Path, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise FormatError(
-            f"the shard has other {what} than the format and its manifest say: {found}",
-            expected=str(expected),
-            where=str(path),
-            fix="see `exactcpt verify`, then write the shards again",
-        )
 
 
 def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
@@ -297,54 +219,3 @@ def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
     ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
     stacked = {name: torch.stack([sample[name] for sample in samples]) for name in names}
     return {**stacked, "cu_seqlens": ends, "max_seqlen": stacked["input_ids"].shape[1]}
-
-
-class MicroBatches(Dataset[Batch]):
-    """A data set of micro-batches, for a DataLoader with `batch_size=None` and an order."""
-
-    def __init__(self, windows: ShardDataset) -> None:
-        self._windows = windows
-
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        return self._windows.batch(indices)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicroBatchOrder(Sampler[list[int]]):
-    """Which windows each micro-batch of a rank has.
-
-    A step takes the next `global_batch` windows of the order. Each rank has a run of consecutive
-    ones, and takes `micro_batch` of them at a time.
-
-    Attributes:
-        n: windows of the set.
-        seed: of the order.
-        consumed: windows that steps before have taken.
-        steps: to come.
-        global_batch: windows a step; a multiple of world * micro_batch.
-        micro_batch: windows a rank has in memory at once.
-        rank, world: of this process, and how many there are.
-    """
-
-    n: int
-    seed: int
-    consumed: int
-    steps: int
-    global_batch: int
-    micro_batch: int
-    rank: int = 0
-    world: int = 1
-
-    def __len__(self) -> int:
-        return self.steps * (self.global_batch // (self.world * self.micro_batch))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.global_batch // self.world
-        within = self.rank * share + np.arange(share)
-        at_once = -(-BLOCK // share)
-        for first in range(0, self.steps, at_once):
-            steps = np.arange(first, min(first + at_once, self.steps))
-            positions = self.consumed + steps[:, None] * self.global_batch + within
-            windows = windows_at(positions.ravel(), self.n, self.seed)
-            for micro_batch in windows.reshape(-1, self.micro_batch):
-                yield micro_batch.tolist()

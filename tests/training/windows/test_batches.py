@@ -13,7 +13,8 @@ from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.models.loss import IGNORE
-from exactcpt.training.windows.batches import MicroBatches, MicroBatchOrder, ShardDataset, collate
+from exactcpt.training.windows.batches import ShardDataset, collate
+from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder
 from exactcpt.training.windows.order import windows_at
 
 SHARD = "train/shard-00000-of-00002.arrow"
