@@ -32,9 +32,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from ...schemas.errors import UsageError
 from .autocast import operands
 
-__all__ = ["BACKENDS", "default_backend", "flex_mask", "register"]
-
-BACKENDS = ("varlen", "flex", "exact")
+__all__ = ["BACKENDS", "FUNCTIONS", "default_backend", "flex_mask", "register"]
 
 QUERY_BLOCK = 512
 """Queries whose scores exist at the same time in `exact`."""
@@ -56,7 +54,7 @@ def register(backend: str) -> str:
             f"unknown attention backend {backend!r}", expected=f"one of {', '.join(BACKENDS)}"
         )
     name = f"exactcpt_{backend}"
-    AttentionInterface.register(name, partial(_attend, _FUNCTIONS[backend]))
+    AttentionInterface.register(name, partial(_attend, FUNCTIONS[backend]))
     # Without a mask function, transformers drops a mask that was passed in, and says nothing.
     AttentionMaskInterface.register(name, _refuse_mask)
     return name
@@ -341,4 +339,7 @@ def _softmax(queries: Tensor, keys: Tensor, first: int, scaling: float) -> Tenso
     return scores.masked_fill_(later, float("-inf")).softmax(dim=-1)
 
 
-_FUNCTIONS = {"varlen": _varlen, "flex": _flex, "exact": _exact}
+FUNCTIONS = {"varlen": _varlen, "flex": _flex, "exact": _exact}
+"""The attention function of each backend."""
+
+BACKENDS = tuple(FUNCTIONS)

@@ -21,17 +21,11 @@ from transformers.utils import logging
 from ...schemas.errors import FormatError, UsageError
 from . import attention
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
+from .positions import ROPE_TYPES, fit_window, override_rope
 
 __all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
 
 MODEL_TYPES = ("llama", "qwen2", "qwen3")
-
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Rotations of a position that depend on the position alone. `dynamic` and `longrope` depend on the
-longest position of the batch: a document would see how long its neighbours are."""
-
-STRETCHED_BY_YARN = ("default", "yarn")
-"""Of those, what a YaRN factor may replace."""
 
 SHAPES = 64
 """Batches of as many shapes can be compiled: of training and of each eval set, its last too."""
@@ -153,8 +147,8 @@ def build(
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
-    _override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
-    _fit_window(config, window, stretched=rope_theta is not None, where=where)
+    override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
+    fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
     logging.disable_progress_bar()  # a bar for each rank
     if random:
@@ -243,73 +237,6 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
     else:
         return
     raise UsageError(found, where=where, expected=expected)
-
-
-def _override_rope(
-    config: PreTrainedConfig,
-    *,
-    rope_theta: float | None,
-    yarn_factor: float | None,
-    where: str | None,
-) -> None:
-    rope = dict(config.rope_parameters)
-    if rope_theta is not None:
-        rope["rope_theta"] = rope_theta
-    if yarn_factor is not None:
-        rope_type = rope.get("rope_type", "default")
-        if rope_type not in STRETCHED_BY_YARN:
-            raise UsageError(
-                f"--yarn-factor {yarn_factor:g} would drop the model's own scaling of positions, "
-                f"{rope_type}",
-                where=where,
-                expected="a model whose scaling is " + " or ".join(STRETCHED_BY_YARN),
-                fix="leave --yarn-factor away and give --rope-theta",
-            )
-        original = _original_positions(config)
-        longest = int(original * yarn_factor)
-        if longest < config.max_position_embeddings:
-            raise UsageError(
-                f"--yarn-factor {yarn_factor:g} makes {longest:,} positions of {original:,}, and "
-                f"the model has {config.max_position_embeddings:,} already",
-                where=where,
-                fix=f"give at least {config.max_position_embeddings / original:g}",
-            )
-        rope.pop("attention_factor", None)  # it was of the old factor
-        rope = {
-            **(rope if rope_type == "yarn" else {}),
-            "rope_type": "yarn",
-            "rope_theta": rope["rope_theta"],
-            "factor": yarn_factor,
-            "original_max_position_embeddings": original,
-        }
-        config.max_position_embeddings = longest
-    config.rope_parameters = rope
-
-
-def _original_positions(config: PreTrainedConfig) -> int:
-    """Positions before any scaling; what YaRN's factor multiplies."""
-    return config.rope_parameters.get(
-        "original_max_position_embeddings", config.max_position_embeddings
-    )
-
-
-def _fit_window(
-    config: PreTrainedConfig, window: int, *, stretched: bool, where: str | None
-) -> None:
-    longest = config.max_position_embeddings
-    if window <= longest:
-        return
-    if not stretched:
-        rope = config.rope_parameters
-        advice = f"--rope-theta (now {rope['rope_theta']:g}; naming the same value keeps it)"
-        if rope.get("rope_type", "default") in STRETCHED_BY_YARN:
-            advice = f"--yarn-factor {-(-window // _original_positions(config))}, or {advice}"
-        raise UsageError(
-            f"windows of {window} tokens, and a model of {longest} positions",
-            where=where,
-            fix=f"stretch its positions: {advice}",
-        )
-    config.max_position_embeddings = window
 
 
 def parallelize(

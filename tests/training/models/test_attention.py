@@ -94,12 +94,13 @@ def test_exact_operator_keeps_types_and_computes_in_fp32(dtype):
 def test_under_autocast_a_backend_gets_one_type_and_is_let_alone(monkeypatch, kind):
     """Flash attention takes bf16 only, and the rotation makes fp32."""
     seen = []
+    exact = attention.FUNCTIONS["exact"]
 
     def record(query, key, value, **more):
         seen.append((query.dtype, key.dtype, value.dtype, torch.is_autocast_enabled("cpu")))
-        return attention._exact(query, key, value, **more)
+        return exact(query, key, value, **more)
 
-    monkeypatch.setitem(attention._FUNCTIONS, "exact", record)
+    monkeypatch.setitem(attention.FUNCTIONS, "exact", record)
     model = build(tiny_config(kind), window=64, backend="exact")
     with torch.autocast("cpu", torch.bfloat16):
         loss, *_ = model(**packed(WINDOWS), denominator=torch.tensor(126.0))
