@@ -8,6 +8,7 @@ import numpy as np
 from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.shard import PADDING, TRAIN
+from ...schemas.sizes import plural
 from ..core.buckets import context_codes
 from ..files.storage import Folder
 from ..shard_set.documents import DocumentRow, find_ids, ids_near, read_rows
@@ -43,7 +44,7 @@ def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> 
     return View(
         title=title,
         notes=(
-            f"{manifest['settings']['window']:,} tokens, {_plural(count, 'segment')}, "
+            f"{manifest['settings']['window']:,} tokens, {plural(count, 'segment')}, "
             + (f"{padding:,} tokens of padding" if padding else "no padding"),
         ),
         blocks=[_block(s, *_origin(s, rows)) for s in segments],
@@ -81,8 +82,8 @@ def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
         title=f"document {visible(row.id)} of {visible(row.source)}",
         notes=(
             f"doc_index {row.doc_index:,}, {row.n_tokens:,} tokens, "
-            f"{_plural(row.copies, 'copy', 'copies')} in {row.split}, "
-            f"in {_plural(len(windows), 'window')}: {_some(windows)}",
+            f"{plural(row.copies, 'copy', 'copies')} in {row.split}, "
+            f"in {plural(len(windows), 'window')}: {_some(windows)}",
         ),
         blocks=map(block, segments),
         weights=_weights(manifest, row.split),
@@ -98,7 +99,7 @@ def _segments_of(shards: Folder, manifest: Manifest, row: DocumentRow) -> list[S
         raise FormatError(
             f"document {visible(row.id)!r} is in no window",
             where=shards.url,
-            expected=f"{_plural(row.copies, 'copy', 'copies')} in {row.split}",
+            expected=f"{plural(row.copies, 'copy', 'copies')} in {row.split}",
             fix="see what `exactcpt verify` says of the set",
         )
     found = [
@@ -171,7 +172,7 @@ def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) ->
         part = sum(span.extra for span in spans) / total
         notes = [
             "extra weight: the sum of w - 1 over the targets that weigh more than 1",
-            f"{_plural(number, 'segment')} of {split} have some; {len(spans):,} shown, with "
+            f"{plural(number, 'segment')} of {split} have some; {len(spans):,} shown, with "
             f"{part:.1%} of it",
         ]
     if ties > 1 and spans:
@@ -248,10 +249,6 @@ def _weights(manifest: Manifest, split: str) -> tuple[float, ...]:
     """All weights of a split, as its shards have them, rising."""
     table = {float(np.float32(row["weight"])) for row in manifest["weights"]["table"]}
     return tuple(sorted({1.0, *(table if split == TRAIN else ())}))
-
-
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _some(numbers: list[int], most: int = 8) -> str:
