@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import MISSING, asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..schemas.errors import FormatError, UsageError
 from ..schemas.sizes import parse_size
 from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
+
+if TYPE_CHECKING:
+    from .train import Outcome
 
 __all__ = ["STOPPED", "compare", "export", "train"]
 
@@ -22,49 +25,73 @@ STOPPED = 75
 """Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
 
 HELP = {
-    "shards": ("DIR", "The shard set to train on."),
-    "model": ("DIR", "A Hugging Face folder: config, tokenizer, weights."),
-    "out": ("DIR", "The run: log, checkpoints, exports. An unfinished run there goes on."),
-    "init_from": ("RUN", "Take the weights of an earlier run's newest checkpoint."),
-    "weighting": (None, "Which weights the targets have; see above."),
-    "weight_table": ("FILE", "A weight table, for --weighting table."),
-    "denominator": (None, "What the sum of weighted losses is divided by."),
-    "seed": (None, "Seed of the windows' order and of every draw."),
-    "global_batch": ("N", "Windows a step."),
-    "micro_batch": ("N", "Windows a rank has in memory at once."),
+    "shards": ("DIR", "Shard set to train on."),
+    "model": ("DIR", "Hugging Face folder with config, tokenizer and weights."),
+    "out": (
+        "DIR",
+        "Folder of the run, for its log, checkpoints and exports. An unfinished run in it is "
+        "continued.",
+    ),
+    "init_from": ("RUN", "Start with the weights of another run's newest checkpoint."),
+    "weighting": (None, "Weights of the targets; see above."),
+    "weight_table": ("FILE", "Weight table for --weighting table."),
+    "denominator": (
+        None,
+        "Divide the sum of weighted losses by the number of targets or by the sum of their "
+        "weights.",
+    ),
+    "seed": (None, "Seed of the order of the windows and of every random draw."),
+    "global_batch": ("N", "Windows per step, over all ranks."),
+    "micro_batch": ("N", "Windows that a rank processes at a time."),
     "steps": ("N", "Steps of the whole run.  [default: one epoch]"),
-    "max_tokens": ("SIZE", "Tokens of the whole run, instead of --steps: 500M, 10B."),
-    "learning_rate": (None, "The highest learning rate."),
-    "final_learning_rate": (None, "The last step's, as a fraction of the highest."),
-    "warmup_steps": ("N", "Steps until the highest learning rate is reached."),
+    "max_tokens": (
+        "SIZE",
+        "Tokens of the whole run, padding included, such as 500M or 10B; instead of --steps.",
+    ),
+    "learning_rate": (None, "Peak learning rate."),
+    "final_learning_rate": (None, "Learning rate of the last step, as a fraction of the peak."),
+    "warmup_steps": ("N", "Steps of linear warm-up to the peak."),
     "schedule": (
         None,
-        "The learning rate after that: half a cosine, or (wsd) constant and a straight line down.",
+        "Learning rate after the warm-up: half a cosine, or constant with a linear decay at the "
+        "end (wsd).",
     ),
-    "decay_steps": ("N", "Steps of wsd's line down.  [default: a tenth of the run]"),
-    "weight_decay": (None, "AdamW's weight decay, for matrices alone."),
-    "beta1": (None, "AdamW's decay of the mean gradient."),
-    "beta2": (None, "AdamW's decay of the mean squared gradient."),
+    "decay_steps": ("N", "Steps of the linear decay of wsd.  [default: a tenth of the run]"),
+    "weight_decay": (None, "Weight decay of AdamW; applies to matrices only."),
+    "beta1": (None, "AdamW's decay rate of the mean gradient."),
+    "beta2": (None, "AdamW's decay rate of the mean squared gradient."),
     "epsilon": (None, "AdamW's epsilon."),
-    "clip_norm": (None, "The norm that larger gradients are scaled down to; 0 for no clipping."),
-    "precision": (None, "What is computed in; weights and optimizer are fp32, or all is fp64."),
-    "attention": (None, "Backend of attention; auto takes the fastest that the device has."),
-    "checkpoint_activations": (None, "Compute blocks again in the backward pass."),
-    "compile": (None, "Compile blocks with torch.compile."),
-    "rope_theta": (None, "Another base of the rotary embedding, for a longer window."),
-    "yarn_factor": (None, "Stretch the model's positions by YaRN."),
+    "clip_norm": (None, "Scale a gradient of larger norm down to this norm; 0 for no clipping."),
+    "precision": (
+        None,
+        "Precision of the computation. Weights and optimizer are fp32; with fp64, everything is "
+        "fp64.",
+    ),
+    "attention": (None, "Attention backend; auto takes the fastest one for the device."),
+    "checkpoint_activations": (
+        None, "Save memory: compute each block again in the backward pass.",
+    ),
+    "compile": (None, "Compile each block with torch.compile."),
+    "rope_theta": (None, "New base of the rotary embedding, for longer windows."),
+    "yarn_factor": (None, "Factor by which YaRN stretches the model's positions."),
     "eval_every": ("N", "Steps between evaluations; 0 for none."),
-    "eval_windows": ("N", "Windows measured of each set, always the same."),
+    "eval_windows": ("N", "Windows per eval set; always the same ones."),
     "save_every": ("N", "Steps between checkpoints."),
-    "keep": ("N", "How many checkpoints stay, the newest."),
-    "export_every": ("N", "Steps between exports to Hugging Face folders; 0 for none."),
-    "log_every": ("N", "Steps between looks at the device; every step is in the log."),
-    "tensorboard": (None, "Write TensorBoard's files too."),
-    "loader_workers": ("N", "Processes that read windows ahead; 0 reads between steps."),
-    "check_shards": (None, "What is compared of the shards at the start."),
-    "device": (None, "Where to train."),
-    "peak_tflops": (None, "A device's peak, for MFU.  [default: what is known of the device]"),
-}
+    "keep": ("N", "Number of checkpoints to keep; older ones are removed."),
+    "export_every": ("N", "Steps between exports as Hugging Face folders; 0 for none."),
+    "log_every": (
+        "N",
+        "Steps between transfers of figures from the device. Every step is logged in any case.",
+    ),
+    "tensorboard": (None, "Write TensorBoard event files too."),
+    "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
+    "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
+    "device": (None, "Device to train on."),
+    "peak_tflops": (
+        None, "Peak TFLOPS of one device, for MFU.  [default: by the name of the device]",
+    ),
+}  # fmt: skip
+"""Metavariable and help text of each setting's flag."""
 
 
 def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
@@ -77,7 +104,7 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> int
 
 
 def _flag(name: str) -> Callable[[F], F]:
-    """A setting's flag. Its default is the configuration's, so that a file can come between."""
+    """Makes a setting's flag, without a default of its own: a file may set what no flag does."""
     metavar, text = HELP[name]
     default = SETTINGS[name].default
     if default is not MISSING and default is not None and not isinstance(default, bool):
@@ -108,74 +135,91 @@ def _settings(function: F) -> F:
     "eval",
     multiple=True,
     metavar="NAME=SHARDS",
-    help="Measure on the validation split of a shard set, also of longer windows. Repeatable."
-    "  [default: that of --shards]",
+    help="Evaluate on the validation split of a shard set; its windows may be longer. Repeatable."
+    "  [default: the validation split of --shards]",
 )
-@click.option("--config", metavar="FILE", help="TOML with the same settings; flags override it.")
+@click.option("--config", metavar="FILE", help="TOML file with these settings; flags override it.")
 @click.option("--print-config", is_flag=True, help="Print the effective settings as TOML and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def train(**flags: Any) -> None:
-    """Weight-aware training on a shard set, alone or under torchrun.
+    """Train a model on a shard set, with a weight for every target.
 
     \b
     exactcpt train --shards shards/ --model Qwen2.5-0.5B/ --out run/ --max-tokens 1B
     torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
 
-    The same command goes on where a run has stopped, on any number of ranks. Exit codes: 0 the run
-    is finished, 75 SIGTERM has stopped it after a checkpoint (torchrun itself returns 1), 1 it
-    failed, 2 wrong usage.
+    To continue a run that was stopped, give the same command again, on any number of ranks.
+
+    A target is a token that the model is trained to predict, and its effective context is the
+    number of tokens of its own document before it in the window. --weighting gives its loss a
+    weight; windows and their order are the same for all weightings:
 
     \b
-    --weighting, always of the same windows in the same order:
-      exact      the shards' weights
+      exact      the weight in the shards
       uniform    1: standard continued pretraining
-      matched    the mean of exact for every target: its loss scale alone
-      document   the mean of exact over the target's segment
-      shuffled   the weights of exact, drawn at random for every target
-      tail_flat  1 + alpha in the tail, else 1
-      table      those of --weight-table, as `exactcpt reweigh --table-only` writes them
+      matched    the mean of exact over all targets: the same scale of the loss
+      document   the mean of exact over the targets of the same document in the window
+      shuffled   a weight of exact, drawn at random for every target
+      tail_flat  1 + alpha in the tail (effective contexts of at least tau), 1 elsewhere
+      table      the weight in --weight-table, which `exactcpt reweigh --table-only` writes
+
+    \b
+    Exit codes:
+      0   the run is finished
+      1   the run failed
+      2   wrong usage
+      75  SIGTERM stopped the run after a checkpoint (torchrun itself returns 1)
     """
     config = _effective(flags)
     if flags["print_config"]:
-        import tomli_w
-
-        shown = {name: value for name, value in asdict(config).items() if value is not None}
-        click.echo(tomli_w.dumps(shown), nl=False)
+        _print_config(config)
         return
     _check_installed()
-    from .run.log import read_log
     from .train import train as run
 
     say = _speaker(flags["quiet"])
     outcome = run(config, say)
     if outcome.is_first:
-        how = "finished" if outcome.finished else "stopped; the same command goes on"
+        how = "finished" if outcome.finished else "stopped; the same command continues the run"
         say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
-        last = next((r for r in reversed(read_log(Path(config.out))) if r["kind"] == "step"), None)
-        summary = {
-            "status": "finished" if outcome.finished else "stopped",
-            "step": outcome.step,
-            "steps": outcome.steps,
-            "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
-            "last": last,
-        }
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(_summary(outcome, Path(config.out))))
     if not outcome.finished:
         sys.exit(STOPPED)
 
 
+def _print_config(config: TrainConfig) -> None:
+    import tomli_w
+
+    shown = {name: value for name, value in asdict(config).items() if value is not None}
+    click.echo(tomli_w.dumps(shown), nl=False)
+
+
+def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
+    """How a run ended, with the record of its last step, as JSON values."""
+    from .run.log import read_log
+
+    steps = [record for record in read_log(run) if record["kind"] == "step"]
+    return {
+        "status": "finished" if outcome.finished else "stopped",
+        "step": outcome.step,
+        "steps": outcome.steps,
+        "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
+        "last": steps[-1] if steps else None,
+    }
+
+
 def _check_installed() -> None:
-    """That the package was installed with what training needs."""
+    """Checks that the package was installed with what training needs."""
     for name in ("torch", "transformers"):
         if find_spec(name) is None:
             raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
 
 
 def _effective(flags: dict[str, Any]) -> TrainConfig:
-    """The file's settings, overridden by flags."""
+    """The settings of the file, overridden by the flags."""
     file = read_settings(flags["config"]) if flags["config"] else {}
     given = {name: value for name, value in flags.items() if name in HELP and value is not None}
     if flags["eval"]:
@@ -199,17 +243,19 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-@click.option("--svg", metavar="FILE", help="Draw loss curves and differences as SVG.")
-@click.option("--html", metavar="FILE", help="The same as a page for a browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
+@click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")
+@click.option("--html", metavar="FILE", help="Write the same charts as an HTML page.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def compare(
     runs: tuple[str, ...], as_json: bool, svg: str | None, html: str | None, **_: Any
 ) -> None:
-    """Runs side by side: what the weights did to the loss.
+    """Compare runs: what the weighting did to the loss.
 
-    Whether the runs saw the same windows, which settings differ, and the unweighted loss by
-    effective context, over several seeds with intervals.
+    Print whether the runs saw the same windows, which settings differ, and the unweighted loss by
+    effective context: the number of tokens of its own document before a target in the window. Runs
+    that differ only in the seed form one arm; with several seeds, differences between arms
+    have 95 % intervals.
     """
     from .comparison.runs import compare as run
 
@@ -236,13 +282,15 @@ def compare(
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--out", required=True, metavar="DIR", help="The Hugging Face folder to write.")
-@click.option("--step", type=int, metavar="N", help="Which checkpoint.  [default: the newest]")
+@click.option("--out", required=True, metavar="DIR", help="Hugging Face folder to write.")
+@click.option(
+    "--step", type=int, metavar="N", help="Step of the checkpoint.  [default: the newest]"
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def export(run: str, out: str, step: int | None, **_: Any) -> None:
-    """A run's checkpoint to a Hugging Face folder.
+    """Write a run's checkpoint as a Hugging Face folder.
 
-    It has safetensors, config and tokenizer.
+    The folder has the weights as safetensors, the config and the tokenizer.
     """
     _check_installed()
     from .run.checkpoint import complete_checkpoints
@@ -252,7 +300,9 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
     saved = {int(path.name.rpartition("-")[2]): path for path in complete_checkpoints(Path(run))}
     if not saved or (step is not None and step not in saved):
         raise UsageError(
-            "there is no such checkpoint" if saved else "the run has no checkpoint yet",
+            f"the run has no checkpoint of step {step:,}"
+            if saved
+            else "the run has no checkpoint yet",
             where=run,
             expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
         )
@@ -273,14 +323,14 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
 
 
 def _check_trained(model: Path, trained: str | None) -> None:
-    """That a folder still has the model that a run has trained: an export takes its config."""
+    """Checks that a folder still has the model that a run trained: an export copies its config."""
     from .windows.agreement import model_fingerprint
 
     found = model_fingerprint(model)
     if found != trained:
         raise FormatError(
-            f"the model's folder has another model than the run has trained: {found}",
+            f"the folder has another model than the one that the run trained: {found}",
             where=str(model),
-            expected=f"{trained}, over config.json and weights",
+            expected=f"{trained}, the digest of config.json and the weights",
             fix="restore the folder",
         )

@@ -1,6 +1,6 @@
-"""The settings of a run: TOML file and flags, one set of names, checked where they are made.
+"""The settings of a run, from a TOML file and flags, checked when they are made.
 
-A flag overrides the file. A setting's name is its flag's, with underscores.
+A flag overrides the file. In the file, a setting has the name of its flag with underscores.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..schemas.errors import UsageError
 from ..schemas.settings import Size, check_range, kinds, read_toml, typed
+from ..schemas.sizes import plural
 
 __all__ = [
     "KINDS",
@@ -26,7 +27,7 @@ __all__ = [
     "read_settings",
 ]
 
-# The modules that use these names import libraries that `--help` must not wait for.
+# Defined here because the modules that use them import libraries that `--help` must not wait for.
 WeightingName = Literal["exact", "uniform", "matched", "document", "shuffled", "tail_flat", "table"]
 Denominator = Literal["targets", "sum_w"]
 Schedule = Literal["cosine", "wsd"]
@@ -38,49 +39,53 @@ Check = Literal["checksums", "sizes"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A run.
+    """The settings of a run.
 
     Attributes:
-        shards: the shard set.
-        model: a Hugging Face folder: config, tokenizer, weights.
-        out: the run's folder: log, checkpoints, exports.
-        init_from: an earlier run whose newest checkpoint gives the weights instead.
-        weighting: of the targets; see `weighting`.
-        weight_table: a file, for the weighting `table`.
+        shards: folder of the shard set.
+        model: Hugging Face folder with config, tokenizer and weights.
+        out: folder of the run, for its log, checkpoints and exports.
+        init_from: folder of an earlier run whose newest checkpoint gives the weights; None for the
+            weights in `model`.
+        weighting: name of the weighting of the targets; see `windows.weighting`.
+        weight_table: file with the weights, for the weighting `table`.
         denominator: what the sum of weighted losses is divided by: the number of targets, or the
             sum of their weights.
-        seed: of the windows' order and of what is drawn.
-        global_batch: windows a step.
-        micro_batch: windows a rank has in memory at once.
-        steps: of the whole run; None where `max_tokens` says, or for one epoch.
-        max_tokens: of the whole run, padding included; steps are whole.
-        learning_rate: the highest.
-        final_learning_rate: at the last step, as a fraction of the highest.
-        warmup_steps: until the highest is reached, in a straight line.
-        schedule: after that a half cosine, or "wsd": constant, then a straight line down.
-        decay_steps: of the line down; None for a tenth of the run.
-        weight_decay: AdamW's, for matrices; norms and biases have none.
-        beta1, beta2, epsilon: AdamW's.
-        clip_norm: what longer gradients are cut to; 0 for no clipping.
-        precision: of computation. Weights, gradients' sums and the optimizer are fp32, or all is
-            fp64.
-        attention: the backend.
+        seed: of the order of the windows and of every random draw.
+        global_batch: windows per step, over all ranks.
+        micro_batch: windows that a rank processes at a time.
+        steps: number of steps of the whole run; None if `max_tokens` gives it, or for one epoch.
+        max_tokens: tokens of the whole run, padding included, rounded down to whole steps.
+        learning_rate: peak learning rate.
+        final_learning_rate: learning rate of the last step, as a fraction of the peak.
+        warmup_steps: steps of the linear warm-up to the peak.
+        schedule: after the warm-up, "cosine" is half a cosine down, "wsd" is constant with a linear
+            decay at the end.
+        decay_steps: steps of that linear decay; None for a tenth of the run.
+        weight_decay: of AdamW; applies to matrices, not to norms and biases.
+        beta1, beta2, epsilon: of AdamW.
+        clip_norm: norm that longer gradients are scaled down to; 0 for no clipping.
+        precision: of the computation. Weights, sums of gradients and optimizer are fp32, unless
+            everything is fp64.
+        attention: name of the attention backend.
         checkpoint_activations: whether blocks are computed again in the backward pass.
         compile: whether blocks are compiled.
-        rope_theta, yarn_factor: for windows longer than the model knows.
-        eval: name -> shard set whose validation split is evaluated; None for that of `shards`.
+        rope_theta, yarn_factor: for windows that are longer than the model's positions.
+        eval: name of an eval set -> shard set whose validation split it is; None for that of
+            `shards`.
         eval_every: steps between evaluations; 0 for none.
-        eval_windows: of each set, always the same.
-        save_every: steps between checkpoints; there is one at the end in any case.
-        keep: how many checkpoints stay.
-        export_every: steps between exports to Hugging Face folders, with a checkpoint each; 0 for
+        eval_windows: windows per eval set; always the same ones.
+        save_every: steps between checkpoints; the last step has one in any case.
+        keep: number of checkpoints to keep.
+        export_every: steps between exports as Hugging Face folders, each with a checkpoint; 0 for
             none.
-        log_every: steps between looks at the device; every step has its line in the log.
-        tensorboard: whether its event files are written too.
-        loader_workers: processes that read windows ahead; 0 reads between steps.
-        check_shards: whether the shards' checksums are compared at the start, or their sizes alone.
+        log_every: steps between transfers of figures from the device; every step is logged.
+        tensorboard: whether TensorBoard event files are written too.
+        loader_workers: processes that read windows ahead; 0 to read between steps.
+        check_shards: whether the checksums of the shards are checked at the start, or only their
+            sizes.
         device: where to train.
-        peak_tflops: of one device, for MFU; None for what is known of it.
+        peak_tflops: of one device, for MFU; None for what is known of the device.
     """
 
     shards: str
@@ -128,33 +133,36 @@ class TrainConfig:
         for name, (low, high) in RANGES.items():
             check_range(name, getattr(self, name), low, high)
         if self.steps is not None and self.max_tokens is not None:
-            raise UsageError("steps and max_tokens both say how long to train", fix="give one")
+            raise UsageError("both steps and max_tokens are given", fix="give one of them")
         if (self.weight_table is None) == (self.weighting == "table"):
             raise UsageError(
                 f"weighting is {self.weighting!r}, weight_table is {self.weight_table!r}",
-                expected="a weight_table with the weighting `table`, and with no other",
+                expected="a weight_table with the weighting `table`, and only with that",
             )
         if self.global_batch % self.micro_batch:
             raise UsageError(
                 f"global_batch is {self.global_batch}, micro_batch is {self.micro_batch}",
-                expected="a global_batch that micro_batch divides",
+                expected="a global_batch that is a multiple of micro_batch",
             )
 
     def check_world(self, world: int) -> None:
-        """That the global batch can be shared.
+        """Checks that the global batch can be divided among the ranks.
+
+        Args:
+            world: number of ranks.
 
         Raises:
-            UsageError: world * micro_batch does not divide it.
+            UsageError: global_batch is not a multiple of world * micro_batch.
         """
         if self.global_batch % (world * self.micro_batch):
             raise UsageError(
-                f"global_batch is {self.global_batch} windows, on {world} ranks with micro_batch "
-                f"{self.micro_batch}",
+                f"global_batch is {self.global_batch}, with micro_batch {self.micro_batch} on "
+                f"{plural(world, 'rank')}",
                 expected=f"a multiple of {world} x {self.micro_batch} = {world * self.micro_batch}",
             )
 
     def recorded(self) -> dict[str, Any]:
-        """All settings, as JSON has them."""
+        """All settings, as values that JSON can hold."""
         return asdict(self)
 
 
@@ -184,19 +192,24 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "loader_workers": (0, 1024),
     "peak_tflops": (1e-6, 10**9),
 }
+"""Smallest and largest value of each number; None if there is no largest."""
 
 PATHS = ("shards", "model", "out", "init_from", "weight_table")
-"""Settings that say where something is. What it is, is in a run's identity."""
+"""Settings that name a place. What is there is part of the run's identity."""
 
 SETTINGS: dict[str, Any] = dict(TrainConfig.__dataclass_fields__)
-"""Every setting, by name."""
+"""Name of each setting -> its field."""
 
 KINDS = kinds(TrainConfig)
-"""What a value of each setting is, by name."""
+"""Name of each setting -> the kind of its values."""
 
 
 def parse_evals(texts: tuple[str, ...]) -> dict[str, str]:
-    """`eval` from flags of the form NAME=SHARDS."""
+    """The setting `eval` from flags of the form NAME=SHARDS.
+
+    Raises:
+        UsageError: a flag has another form, or two have one name.
+    """
     found: dict[str, str] = {}
     for text in texts:
         name, equals, shards = text.partition("=")

@@ -10,13 +10,13 @@
         denominator="targets",
     )
 
-The Trainer divides every micro-batch's loss by one number that it counts over the micro-batches of
-a step (`num_items_in_batch`): the D of `loss`. What it counts, and what else it divides by, has
-changed from version to version. So D is counted here, and the first step looks whether the Trainer
-has changed the loss after all; if so, training stops.
+The Trainer divides the loss of every micro-batch by one number that it counts over the
+micro-batches of a step (`num_items_in_batch`): the D of `models.loss`. What it counts, and what
+else it divides by, has changed from version to version. So D is counted here, and the first step
+checks whether the Trainer has changed the loss after all; if it has, training stops.
 
-The model gets the attention function of `attention` and a forward that returns the loss: logits are
-never made. To generate text, load what the Trainer has saved.
+The model gets the attention function of `models.attention` and a forward that returns the loss:
+logits are never made. To generate text, load the model that the Trainer has saved.
 """
 
 import inspect
@@ -43,16 +43,18 @@ BATCH = ("input_ids", "position_ids", "cu_seqlens", "labels", "loss_weights")
 
 
 class WeightedLoss:
-    """Mixed into `Trainer`, before it: sum w ce / D over all that a step accumulates, on all ranks.
+    """A mixin for `Trainer`: the loss is sum w ce / D over the whole step, on all ranks.
+
+    It stands before `Trainer` among the base classes.
 
     Args:
-        model: a Llama, Qwen2 or Qwen3; not yet wrapped.
-        denominator: what D is: the supervised targets, or the sum of their weights.
-        backend: of `attention.BACKENDS`; by default the device's.
+        model: a Llama, Qwen2 or Qwen3, not wrapped yet.
+        denominator: D: the number of supervised targets, or the sum of their weights.
+        backend: one of `attention.BACKENDS`; by default the one for the device.
 
     Raises:
-        UsageError: a model that leaks between documents, settings with which the loss would be
-            another one, or a version of transformers that does not have what this builds on.
+        UsageError: the model leaks between documents, the settings would change the loss, or the
+            version of transformers lacks what this class builds on.
     """
 
     def __init__(
@@ -70,15 +72,15 @@ class WeightedLoss:
         self._denominator = denominator
         self._seen: Tensor | None = None
         self._checked = False
-        self.model_accepts_loss_kwargs = True  # no division by the number of micro-batches
-        self.loss_is_scaled_for_ga = True  # the same, for newer versions
+        self.model_accepts_loss_kwargs = True  # do not divide by the number of micro-batches
+        self.loss_is_scaled_for_ga = True  # the same, in newer versions
         inner = TrainModel(model, backend or default_backend(self.args.device.type))  # type: ignore[attr-defined]
         model.forward = MethodType(_forward_of(inner), model)  # type: ignore[method-assign]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, *more: Any
     ) -> tuple[list[Any], Tensor]:
-        """The step's micro-batches, and its D: fp64, over all ranks."""
+        """The micro-batches of a step, and its D over all ranks, in fp64."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, *more)  # type: ignore[misc]
         own = sum((self._count(sample) for sample in samples), torch.zeros((), dtype=torch.float64))
         return samples, self.accelerator.reduce(own.to(self.args.device), "sum")  # type: ignore[attr-defined]
@@ -90,10 +92,10 @@ class WeightedLoss:
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """This micro-batch's share of the step's loss; in evaluation, its own loss."""
+        """The micro-batch's share of the step's loss; in evaluation, its own loss."""
         batch = {name: inputs[name] for name in BATCH}
         if model.training and num_items_in_batch is None:
-            raise RuntimeError("the Trainer has not handed on what get_batch_samples counted")
+            raise RuntimeError("the Trainer did not pass on the count of get_batch_samples")
         denominator = num_items_in_batch if model.training else self._count(inputs)
         loss, _, _ = model(**batch, denominator=denominator)
         self._seen = loss.detach()
@@ -102,7 +104,7 @@ class WeightedLoss:
         return (loss, {}) if return_outputs else loss
 
     def training_step(self, *args: Any, **more: Any) -> Tensor:
-        """One micro-batch; in the first step, sees that the loss was not scaled once more."""
+        """Trains on a micro-batch; in the first step, checks that its loss was not scaled again."""
         reported = super().training_step(*args, **more)  # type: ignore[misc]
         if not self._checked:
             processes = self.accelerator.num_processes  # type: ignore[attr-defined]
@@ -118,18 +120,18 @@ class WeightedLoss:
 
 def _forward_of(inner: TrainModel) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     def forward(model: PreTrainedModel, **batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # `model` is not asked: accelerate takes the function and binds it to the model anew.
+        # `model` is not used: accelerate takes the function and binds it to the model again.
         return inner(**batch)
 
     return forward
 
 
 def _check_version(kind: type) -> None:
-    """That this version of the Trainer has the methods that are overridden, as they are called."""
+    """Checks that this version's Trainer has the overridden methods, with the arguments used."""
     trainer = next((base for base in kind.__mro__ if base.__name__ == "Trainer"), None)
     if trainer is None:
         raise UsageError(
-            "WeightedLoss is mixed into no Trainer", fix="class T(WeightedLoss, Trainer)"
+            "WeightedLoss is used without a Trainer", fix="class T(WeightedLoss, Trainer)"
         )
     needed = {"get_batch_samples": "num_batches", "compute_loss": "num_items_in_batch"}
     for method, argument in needed.items():
@@ -151,8 +153,8 @@ def _check_settings(trainer: Any) -> None:
         "fp16 is on: w / D would underflow": arguments.fp16,
         "label_smoothing_factor is not 0": arguments.label_smoothing_factor,
         "compute_loss_func is given": trainer.compute_loss_func,
-        "one process with several GPUs (DataParallel)": arguments.n_gpu > 1,
-        "DeepSpeed, which divides the loss itself": trainer.is_deepspeed_enabled,
+        "one process has several GPUs (DataParallel)": arguments.n_gpu > 1,
+        "DeepSpeed is on: it divides the loss itself": trainer.is_deepspeed_enabled,
         "accelerate divides the loss once more": (
             trainer.accelerator.gradient_accumulation_steps != 1
         ),
@@ -161,7 +163,7 @@ def _check_settings(trainer: Any) -> None:
         if present:
             raise UsageError(
                 found,
-                expected="the step's loss as sum w ce / D",
+                expected="settings with which the loss of a step is sum w ce / D",
                 fix="change the TrainingArguments",
             )
 

@@ -1,15 +1,15 @@
-"""Continued pretraining on weighted windows, from start or checkpoint to the last step.
+"""Continued pretraining on weighted windows, from a model or a checkpoint to the last step.
 
     world        the ranks
-    inputs       shards, order, weights of targets; all that can be refused is refused here
+    inputs       shards, order, weights of targets; whatever can be refused is refused here
     model        from a Hugging Face folder, sharded over the ranks
-    step         the next global_batch windows: one denominator, micro-batches, clip, AdamW
-    look         now and then: the figures of the last steps come to the host, are checked, logged
-    checkpoint   model, optimizer, and how many windows were taken: all that a run goes on from
+    step         the next global_batch windows: one denominator, micro-batches, clipping, AdamW
+    look         now and then: brings the figures of the last steps to the host, checks, logs them
+    checkpoint   model, optimizer, and the number of windows taken: all that a run continues from
 
-SIGTERM stops a run between two micro-batches, of a step or of an evaluation: the ranks agree on it,
-what is not complete is given up, and what is done is checkpointed. The run that goes on does what
-was given up.
+SIGTERM stops a run between two micro-batches of a step or an evaluation. The ranks agree to stop,
+give up what is not complete, and write a checkpoint of what is. When the run is continued, it does
+again what was given up.
 """
 
 import math
@@ -47,10 +47,10 @@ class Outcome:
 
     Attributes:
         finished: whether it took its last step; otherwise SIGTERM stopped it.
-        step: the last step taken.
-        steps: of the whole run.
-        checkpoint: the newest; None if it was stopped before the first step was done.
-        is_first: whether this is the rank that speaks for all.
+        step: number of the last step taken.
+        steps: number of steps of the whole run.
+        checkpoint: the newest one; None if the run was stopped in its first step.
+        is_first: whether this is the rank that prints for all.
     """
 
     finished: bool
@@ -61,11 +61,11 @@ class Outcome:
 
 
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
-    """Trains to the end, or until SIGTERM; goes on from the newest checkpoint of the run.
+    """Trains from the newest checkpoint of the run, if it has one, to the last step or SIGTERM.
 
     Args:
-        config: the run. On several ranks, torchrun starts this in each.
-        say: takes a line for a person; called on the first rank alone.
+        config: the settings of the run. On several ranks, torchrun calls this in each.
+        say: takes a line for a person; called on the first rank only.
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
@@ -84,10 +84,11 @@ class _Loop:
     """Takes the steps of a run; see the module.
 
     Attributes:
-        run: what the steps are taken with.
+        run: the open run.
+        is_terminated: tells whether SIGTERM has come to this rank.
         pending: steps whose figures are still on the device.
-        saved: the position of the newest checkpoint, once there is one.
-        looked: time of the last look, moved on by what was not training since.
+        saved: position of the newest checkpoint; None before the first one.
+        looked: time of the last look, moved forward by the time spent on anything but training.
     """
 
     def __init__(self, run: Run, is_terminated: Callable[[], bool]) -> None:
@@ -131,16 +132,16 @@ class _Loop:
         run.write("start", begun | {"settings": settings})
 
     def _after(self, at: Position, done: Collection[str] = ()) -> bool:
-        """Does what is due after a step; False if SIGTERM has come before all was done.
+        """Does what is due after a step; False if SIGTERM came before all of it was done.
 
         Args:
-            at: the step.
-            done: what is left out, as `_done` names it.
+            at: the progress of the run.
+            done: what to leave out, as `_done` names it.
         """
         config = self.run.config
         evaluates = at.step in (0, self.run.steps) or is_due(at.step, config.eval_every)
         exports = is_due(at.step, config.export_every)
-        # An export takes long: if it is killed or fails, no step is lost.
+        # An export takes long. With a checkpoint before it, no step is lost if it fails.
         saves = exports or is_due(at.step, config.save_every)
         if is_due(at.step, config.log_every) or evaluates or saves:
             self._look()
@@ -155,7 +156,7 @@ class _Loop:
         return True
 
     def _done(self, at: Position) -> set[str]:
-        """What was done after a step before the run was ended: "eval NAME", "export"."""
+        """What an earlier process did after this step: "eval NAME", "export"."""
         evals = [r for r in self.run.recorded if r["kind"] == "eval" and r["step"] == at.step]
         found = {
             f"eval {each.name}"
@@ -165,7 +166,7 @@ class _Loop:
         return found | ({"export"} if self._export_of(at).exists() else set())
 
     def _is_over(self) -> bool:
-        """Whether SIGTERM has come to any rank; all ask at the same time."""
+        """Whether SIGTERM has come to any rank; all ranks ask at the same time."""
         return bool(self.run.world.sum(self.is_terminated())[0])
 
     def _batches(self, at: Position) -> Iterator[Batch]:
@@ -194,7 +195,7 @@ class _Loop:
         return list(islice(ours, self.run.accumulation))
 
     def _step(self, step: int, micro_batches: list[Batch]) -> LocalStep | None:
-        """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
+        """Takes a step; None if SIGTERM came meanwhile and the weights are unchanged."""
         run = self.run
         targets, sum_w, stop = run.world.sum(
             sum(batch.targets for batch in micro_batches),
@@ -258,7 +259,7 @@ class _Loop:
         return torch.stack(sums).sum(0), torch.cat(per_window)
 
     def _look(self) -> None:
-        """Brings the figures of the steps since the last look to the log; refuses bad ones."""
+        """Logs the figures of the steps since the last look; fails if one is not finite."""
         self._log_saved()
         if not self.pending:
             return
@@ -282,17 +283,17 @@ class _Loop:
                 self.run.progress.step(record)
 
     def _fail(self, error: ExactcptError) -> NoReturn:
-        """Ends the run on all ranks with an error that all have found."""
+        """Ends the run on all ranks with an error that all of them found."""
         self.run.checkpoints.settle()
         self._log_saved()
         newest = self.run.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
         error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
-        error.fix += "" if newest else ", see that the model's weights are finite"
+        error.fix += "" if newest else ", check that the model's weights are finite"
         self.run.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
-        """Measures on all eval sets but those that are done; False if SIGTERM has come."""
+        """Evaluates on all eval sets that are not done yet; False if SIGTERM came."""
         began = time.monotonic()
         for eval_set in self.run.inputs.eval_sets:
             if f"eval {eval_set.name}" in done:
@@ -314,7 +315,7 @@ class _Loop:
         return True
 
     def _save(self, at: Position, *, wait: bool) -> None:
-        # Before the first step the optimizer has no state yet; to begin again is the same.
+        # Before the first step the optimizer has no state, and starting again comes to the same.
         if at.step and self.saved != at:
             began = time.monotonic()
             meta = {
@@ -351,5 +352,5 @@ class _Loop:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether what is done every so many steps is due after this one; 0 for never."""
+    """Whether something that is done every `every` steps is due after a step; 0 for never."""
     return every > 0 and step > 0 and step % every == 0

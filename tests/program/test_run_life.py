@@ -265,7 +265,7 @@ def test_settings_that_change_on_the_way(made, tmp_path):
     faster: dict[str, Any] = {"learning_rate": 2e-2, "global_batch": 2, "micro_batch": 1}
     go(made, out, told.append, **faster)
     assert told[0] == (
-        "goes on after step 2, with global_batch 2 (was 4), learning_rate 0.02 (was 0.01), "
+        "continues after step 2, with global_batch 2 (was 4), learning_rate 0.02 (was 0.01), "
         f"micro_batch 1 (was 2), from {out / 'checkpoints' / 'step-00000002'}"
     )
     starts = records(out, "start")
@@ -330,7 +330,7 @@ train(config(Path(sys.argv[2]), Path(sys.argv[3]), learning_rate=float(sys.argv[
 
 def kill_after(made: Path, out: Path, step: int, *, learning_rate: float = 1e-2) -> None:
     """A process of its own trains and is killed when a step is reported."""
-    given = [str(Path(__file__).parent), str(made), str(out), str(step), str(learning_rate)]
+    given = [str(Path(tiny.__file__).parent), str(made), str(out), str(step), str(learning_rate)]
     done = subprocess.run([sys.executable, "-c", KILLED, *given], check=False)
     assert done.returncode == -signal.SIGKILL
 
@@ -342,11 +342,11 @@ def test_killed_stopped_and_killed_again(made, tmp_path):
     assert complete_checkpoints(out) == []
     told: list[str] = []
     train(config(made, out), lambda line: (told.append(line), stop_after(3)(line))[0])
-    assert told[0] == "begins again: the run in this folder has no checkpoint"
+    assert told[0] == ("starts again from the beginning: the run in this folder has no checkpoint")
     kill_after(made, out, 5, learning_rate=0.5)
     told.clear()
     go(made, out, told.append)
-    assert told[0] == f"goes on after step 3, from {out / 'checkpoints' / 'step-00000003'}"
+    assert told[0] == f"continues after step 3, from {out / 'checkpoints' / 'step-00000003'}"
     assert [(r["kind"], r["step"]) for r in read_log(out)] == [
         ("start", 0), ("step", 1), ("step", 2), ("step", 3), ("checkpoint", 3), ("end", 3),
         ("start", 3), ("start", 3), ("step", 4), ("step", 5), ("step", 6), ("checkpoint", 6),
@@ -373,10 +373,10 @@ def test_a_folder_without_checkpoint_is_of_its_run(made, tmp_path):
     with pytest.raises(UsageError) as caught:
         go(made, out, steps=1, seed=3, weighting="uniform")
     assert caught.value.found == (
-        "the run cannot go on with other inputs:\n    seed: 0 before, 3 now\n"
+        "the run cannot continue with other inputs:\n    seed: 0 before, 3 now\n"
         "    weighting: exact before, uniform now"
     )
-    assert caught.value.fix == "give what it was begun with, or another --out"
+    assert caught.value.fix == "give the inputs it was started with, or another --out"
     assert (out / "log.jsonl").read_bytes() == before
     assert go(made, out, steps=1).finished
 
@@ -384,7 +384,7 @@ def test_a_folder_without_checkpoint_is_of_its_run(made, tmp_path):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('{"format": "exactcpt run"', "this is no run"),
+        ('{"format": "exactcpt run"', "this folder is not a run"),
         ('{"format": "exactcpt run"}', "run.json is damaged: it has no settings"),
     ],
 )
@@ -443,7 +443,7 @@ def test_a_folder_that_is_a_file(made, tmp_path):
         (lambda run: run.pop("identity"), "run.json is damaged: it has no identity"),
         (lambda run: run.update(longest_window="x"), 'run.json is damaged: longest_window is "x"'),
         (lambda run: run.update(format_version=2), "the run has format version 2"),
-        (lambda run: run.update(format="other"), "this is no run"),
+        (lambda run: run.update(format="other"), "this folder is not a run"),
     ],
 )
 def test_a_damaged_run(tmp_path, change, found):
@@ -475,7 +475,7 @@ def told_by(made: Path, out: Path, **settings: Any) -> list[str]:
 def test_nothing_to_evaluate(made, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "VALIDATES", ())
     shards = shard_set(tmp_path / "shards")
-    said = ["nothing is evaluated: the shards have no validation windows, and there is no --eval"]
+    said = ["nothing is evaluated: the shards have no validation windows and no --eval is given"]
     assert told_by(made, tmp_path / "a", shards=str(shards), steps=3, eval_every=5) == said
     assert told_by(made, tmp_path / "b", shards=str(shards), steps=3, eval_every=0) == []
     assert told_by(made, tmp_path / "c", steps=3, eval_every=5) == []
@@ -483,8 +483,8 @@ def test_nothing_to_evaluate(made, tmp_path, monkeypatch):
 
 def test_a_warmup_that_does_not_end(made, tmp_path):
     assert told_by(made, tmp_path / "run", steps=3, warmup_steps=100) == [
-        "the warm-up takes 100 steps and the run 3: the learning rate rises to 0.0003 and does not "
-        "come down"
+        "the warm-up takes 100 steps and the run has 3: the learning rate rises to 0.0003 and does "
+        "not fall"
     ]
 
 

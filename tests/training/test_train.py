@@ -288,7 +288,7 @@ def test_stopped_and_gone_on_is_never_stopped(made, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # the process is about to end
     told: list[str] = []
     train(config(made, tmp_path / "parts"), told.append)
-    assert told[0] == f"goes on after step 2, from {outcome.checkpoint}"
+    assert told[0] == f"continues after step 2, from {outcome.checkpoint}"
     assert steps_of(tmp_path / "parts") == steps_of(tmp_path / "whole")
     assert_equal(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
 
@@ -358,7 +358,7 @@ def test_a_run_does_not_go_on_as_another(made, tmp_path_factory, changed, line):
         run(made, out, steps=1)
     with pytest.raises(UsageError) as caught:
         run(made, out, **changed)
-    assert caught.value.found == f"the run cannot go on with other inputs:\n    {line}"
+    assert caught.value.found == f"the run cannot continue with other inputs:\n    {line}"
 
 
 def test_a_run_does_not_go_on_with_other_shards_or_models(made, tmp_path):
@@ -373,7 +373,7 @@ def test_a_run_does_not_go_on_with_other_shards_or_models(made, tmp_path):
 
 def test_a_folder_with_something_else(made, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="the run's folder has something else in it"):
+    with pytest.raises(UsageError, match="the folder has other files in it"):
         run(made, tmp_path)
 
 
@@ -382,7 +382,7 @@ def test_weights_of_an_earlier_run(made, exact, tmp_path):
     second = run(made, tmp_path / "second", steps=3, init_from=str(tmp_path / "first"), seed=1)
     assert second[0]["unweighted_loss"] < exact[0]["unweighted_loss"] - 0.3
     assert second[0]["learning_rate"] == 5e-3  # its schedule is fresh
-    with pytest.raises(UsageError, match="there is no checkpoint to take weights from"):
+    with pytest.raises(UsageError, match="the earlier run has no checkpoint to take weights from"):
         run(made, tmp_path / "third", init_from=str(tmp_path / "none"))
 
 
@@ -392,7 +392,7 @@ def test_the_positions_of_an_earlier_run_are_not_lost(made, tmp_path):
     with pytest.raises(UsageError) as caught:
         run(made, tmp_path / "second", steps=1, init_from=first)
     assert caught.value.found == (
-        "the earlier run was trained with --rope-theta 2e+06, and this one has none"
+        "the earlier run was trained with --rope-theta 2e+06, this one has no --rope-theta"
     )
     run(made, tmp_path / "second", steps=1, init_from=first, rope_theta=4e6)
 
@@ -408,7 +408,7 @@ def test_an_earlier_run_of_a_larger_model(made, tmp_path):
             init_from=str(tmp_path / "first"),
         )
     assert caught.value.found.startswith(
-        "a checkpoint of another model: it has 9 tensors that this one lacks, "
+        "the checkpoint is of another model: it has 9 tensors that this model lacks, "
         "the first is causal_lm.model.layers.1."
     )
 
@@ -459,7 +459,9 @@ def test_measuring_changes_nothing(made, exact, tmp_path):
 
 def test_ids_that_the_model_lacks(made, tmp_path):
     model_folder(tmp_path / "model", vocab_size=90)
-    with pytest.raises(UsageError, match="the shards have ids up to 99, and the model embeds 90"):
+    with pytest.raises(
+        UsageError, match="the shards have token ids up to 99, but the model embeds only 90 tokens"
+    ):
         run(made, tmp_path / "run", model=str(tmp_path / "model"))
 
 
@@ -468,7 +470,7 @@ def test_an_altered_set(made, tmp_path):
     data = bytearray((folder / SHARD).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / SHARD).write_bytes(data)
-    with pytest.raises(FormatError, match="a file is not the one that was written"):
+    with pytest.raises(FormatError, match="the file was altered"):
         run(made, tmp_path / "run", shards=str(folder))
     assert run(made, tmp_path / "run", shards=str(folder), check_shards="sizes", steps=1)
 

@@ -150,9 +150,9 @@ def test_the_ranks_agree_to_give_an_evaluation_up(made, two):
 
 def test_what_one_rank_finds_ends_all(two):
     first, second = two[3]
-    assert first.startswith("a file is not the one that was written: xxh3-128")
+    assert first.startswith("the file was altered: xxh3-128")
     assert second == 1
 
 
 def test_a_global_batch_that_ranks_cannot_share(two):
-    assert two[4] == ["global_batch is 3 windows, on 2 ranks with micro_batch 1", 2]
+    assert two[4] == ["global_batch is 3, with micro_batch 1 on 2 ranks", 2]

@@ -1,7 +1,7 @@
-"""A comparison as a picture: loss curves, and differences by effective context.
+"""A comparison as charts: loss curves, and differences by effective context.
 
-The charts are Vega-Lite. Vega draws them one below the other into an SVG file; on a page every
-chart is as wide as the page lets it be. The page needs nothing from elsewhere.
+The charts are Vega-Lite. In an SVG file they stand one below the other; on an HTML page each is as
+wide as the page. The page loads nothing from elsewhere.
 """
 
 import html
@@ -18,10 +18,10 @@ Spec = dict[str, Any]
 WIDTH, HEIGHT = 640, 260
 
 COLORS = ("#0072b2", "#d55e00", "#00875f", "#b8578c", "#8a6d00", "#2f8fc9", "#7a5bb0", "#1b1f24")
-"""Okabe and Ito's, some darker: 3 : 1 on white."""
+"""The palette of Okabe and Ito, some of it darker, for a contrast of 3 : 1 on white."""
 
 POINTS = 200
-"""With fewer of them, curves have points."""
+"""Curves with fewer values are drawn with points."""
 
 CONFIG: Spec = {
     "background": "white",
@@ -44,8 +44,8 @@ h2 {{ font-size: 1.05rem; margin: 2rem 0 0.5rem; }}
 .vega-embed {{ width: 100%; }}
 </style>
 <h1>{title}</h1>
-<p>Losses are unweighted, in nats a target. Below 0 is better than {baseline}.
-Lines are 95 % intervals over seeds.</p>
+<p>Losses are unweighted, in nats per target. A difference below 0 is better than {baseline}.
+Vertical lines are 95 % intervals over seeds.</p>
 {places}
 <script>{library}</script>
 <script>
@@ -57,7 +57,7 @@ charts.forEach((chart, i) => vegaEmbed("#chart-" + i, chart, {{ actions: false }
 
 
 def draw_svg(found: Comparison) -> str:
-    """The charts as an SVG file, one below the other."""
+    """Draws the charts as an SVG file, one below the other."""
     import vl_convert  # 90 MB
 
     drawn = [chart | {"title": title, "width": WIDTH} for title, chart in charts(found)]
@@ -66,7 +66,7 @@ def draw_svg(found: Comparison) -> str:
 
 
 def draw_page(found: Comparison) -> str:
-    """The charts as an HTML page, each as wide as there is room."""
+    """Draws the charts as an HTML page, each as wide as the page."""
     import vl_convert
 
     drawn = charts(found)
@@ -80,12 +80,12 @@ def draw_page(found: Comparison) -> str:
         baseline=html.escape(found.baseline),
         places="\n".join(places),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        charts=json.dumps(sized).replace("<", "\\u003c"),  # a name cannot end the script
+        charts=json.dumps(sized).replace("<", "\\u003c"),  # so that no name can end the script
     )
 
 
 def charts(found: Comparison) -> list[tuple[str, Spec]]:
-    """Title and Vega-Lite chart: the curves, then of each set the differences by context."""
+    """Titles and Vega-Lite charts: the loss curves, then the differences on each set of windows."""
     color = {
         "field": "arm",
         "type": "nominal",
@@ -96,7 +96,7 @@ def charts(found: Comparison) -> list[tuple[str, Spec]]:
         ("Unweighted training loss", _curves(found, color)),
         *(
             (
-                f"{losses.title}: loss minus that of {found.baseline}",
+                f"{losses.title}: loss minus the loss of {found.baseline}",
                 _differences(losses, color),
             )
             for losses in found.losses
@@ -124,7 +124,7 @@ def _curves(found: Comparison, color: Spec) -> Spec:
             "y": {
                 "field": "loss",
                 "type": "quantitative",
-                "title": "nats a target",
+                "title": "nats per target",
                 "scale": {"zero": False},
             },
             "color": color,
@@ -149,13 +149,13 @@ def _differences(losses: Losses, color: Spec) -> Spec:
     x = {
         "field": "contexts",
         "type": "ordinal",
-        "sort": list(dict.fromkeys(value["contexts"] for value in values)),  # also in the shading
+        "sort": list(dict.fromkeys(value["contexts"] for value in values)),  # for the shading too
         "scale": {"paddingInner": 0.2, "paddingOuter": 0.1},
-        "title": "effective context, tokens (shaded: the tail)",
+        "title": "effective context in tokens (the tail is shaded)",
         "axis": {"labelAngle": -45},
     }
     beside = {"x": x, "xOffset": {"field": "arm", "type": "nominal"}}
-    nats = {"type": "quantitative", "title": "nats a target"}
+    nats = {"type": "quantitative", "title": "nats per target"}
     return {
         "data": {"values": values},
         "height": HEIGHT,

@@ -1,18 +1,19 @@
-"""Runs side by side: whether they are pairs, and what the weighting did to the loss.
+"""Runs compared: whether they are pairs, and what the weighting did to the loss.
 
-Runs that differ in nothing but the seed are one *arm*. One arm is the baseline (`uniform`, if there
-is one), and every other arm is compared with it seed by seed: same windows in the same order from
-the same weights, so the difference of their losses is the weighting's. With n >= 2 seeds in common
-the mean difference d has the 95 % interval d +- t(n-1) s / sqrt(n) of Student's t over the paired
-differences.
+Runs that differ only in the seed form one *arm*. One arm is the baseline (`uniform`, if there is
+one), and every other arm is compared with it seed by seed. Such a pair of runs has the same windows
+in the same order and starts with the same weights, so the difference of their losses is due to the
+weighting. With n >= 2 common seeds, the mean difference d has the 95 % interval d +- t(n-1) s /
+sqrt(n) of Student's t over the paired differences.
 
-Losses are unweighted, overall and by effective context: of each evaluated set at the last step that
-all runs have evaluated, and of the training windows over the last tenth of the common steps.
+Losses are unweighted, over all targets and by effective context. Those on an eval set are from the
+last step after which all runs were evaluated, those on the training windows from the last tenth of
+the common steps.
 
-Settings are compared as they were, step by step, up to the last common step. So are those of the
-runs from which the weights came (`init_from.NAME`): arms may have parted in an earlier stage, and
-are pairs if they differ in their weighting alone there too. The seeds of a run are its own and
-those of the runs before.
+Settings are compared as they were, step by step, up to the last common step. So are the settings of
+the runs that the weights came from (`init_from.NAME`): arms may have parted in an earlier stage,
+and are pairs if they differ only in the weighting there too. The seeds of a run are its own and
+those of these earlier runs.
 """
 
 import json
@@ -33,13 +34,13 @@ __all__ = ["Comparison", "Pair", "compare"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Whether a run and the baseline of its seeds saw the same.
+    """Whether a run and the baseline's run of the same seeds saw the same windows.
 
     Attributes:
-        run, baseline: their folders.
-        seeds: of both.
-        steps: they have in common.
-        first_difference: the first of those with another digest; None if all are equal.
+        run, baseline: folders of the two runs.
+        seeds: the seeds of both.
+        steps: number of steps that both have taken.
+        first_difference: the first of these steps whose digests differ; None if all are equal.
     """
 
     run: str
@@ -54,20 +55,19 @@ class Comparison:
     """Everything that `compare` shows.
 
     Attributes:
-        baseline: name of the arm that others are compared with.
-        arms: name -> folders of its runs.
-        settings: name of a setting that differs -> the value of each run, by folder; `Changed`
-            where a run had several.
-        unwanted: those of them in which pairs should not differ.
-        unlike: names of evaluated sets that are not the same windows in all runs, and have no
-            losses therefore.
-        unmeasured: names of evaluated sets that the compared runs have measured at no common
-            step, and have no losses therefore.
-        pairs: of runs with the baseline's.
-        seeds: that all arms have, but for those that share none with the baseline. All means are
-            over these.
-        losses: by set.
-        curves: arm -> [step, unweighted training loss], mean over seeds.
+        baseline: name of the arm that the others are compared with.
+        arms: name of an arm -> folders of its runs.
+        settings: name of a setting that differs -> folder of a run -> its value, or a `Changed`
+            with several values.
+        unwanted: names of the settings among them in which pairs must not differ.
+        unlike: names of eval sets that were not the same windows in all runs; they have no losses.
+        unmeasured: names of eval sets on which the compared runs were not evaluated after a common
+            step; they have no losses.
+        pairs: each run of another arm with the baseline's run of the same seeds.
+        seeds: the seeds that all arms have, not counting arms that share none with the baseline.
+            All means are over these.
+        losses: one entry per set of windows.
+        curves: name of an arm -> pairs of a step and the mean unweighted training loss.
     """
 
     baseline: str
@@ -83,12 +83,12 @@ class Comparison:
 
     @property
     def is_paired(self) -> bool:
-        """Whether the arms differ in their weighting alone."""
+        """Whether the arms differ only in their weighting."""
         same = all(pair.first_difference is None for pair in self.pairs)
         return bool(self.pairs) and same and not self.unwanted and not self.unlike
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """All fields and `paired`, as values that JSON can hold."""
         return {**asdict(self), "paired": self.is_paired}
 
 
@@ -99,7 +99,7 @@ def compare(paths: Sequence[str]) -> Comparison:
         paths: their folders.
 
     Raises:
-        UsageError: fewer than two runs, or two of one arm and seed.
+        UsageError: there are fewer than two runs, or two with the same arm and seed.
         IncompleteError, FormatError: a folder is not a run, or the run has taken no step.
     """
     if len(paths) < 2:
@@ -178,7 +178,7 @@ def _common_seeds(arms: dict[str, Arm], baseline: str) -> list[Seeds]:
 
 
 def _with_seeds(arms: dict[str, Arm], seeds: Sequence[Seeds]) -> dict[str, Arm]:
-    """The arms that have all of the seeds, with these alone; none if there are no seeds."""
+    """The arms that have all of the seeds, with only these; no arm if there are no seeds."""
     return {
         name: {each: arm[each] for each in seeds}
         for name, arm in arms.items()
@@ -189,13 +189,13 @@ def _with_seeds(arms: dict[str, Arm], seeds: Sequence[Seeds]) -> dict[str, Arm]:
 def _unmeasured(
     runs: Iterable[RecordedRun], losses: Iterable[Losses], unlike: Iterable[str]
 ) -> list[str]:
-    """Names of eval sets that have no table and are not among the unlike ones."""
+    """Names of eval sets that have no losses, except the unlike ones."""
     told = {each.name for each in losses}.union(unlike)
     return sorted({name for run in runs for name in run.evals} - told)
 
 
 def _pairs(arms: dict[str, Arm], baseline: str) -> list[Pair]:
-    """Every run of another arm with the baseline's run of the same seeds."""
+    """Each run of another arm with the baseline's run of the same seeds, if there is one."""
     return [
         _pair(run, arms[baseline][seeds])
         for name, arm in arms.items()

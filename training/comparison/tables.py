@@ -13,7 +13,7 @@ __all__ = ["comparison_tables"]
 
 
 def comparison_tables(found: Comparison) -> Iterator[Any]:
-    """What is compared, whether it may be, and the losses of each set."""
+    """Yields the runs, the settings that differ, whether they are pairs, and the losses."""
     yield _arms(found)
     if found.settings:
         yield _settings(found)
@@ -23,7 +23,8 @@ def comparison_tables(found: Comparison) -> Iterator[Any]:
         yield Text(f"means over seeds {', '.join(shown)}")
     if found.unmeasured:
         sets = ", ".join(found.unmeasured)
-        yield Text(f"no table of eval {sets}: not measured by all runs after a common step")
+        noun = "eval set" if len(found.unmeasured) == 1 else "eval sets"
+        yield Text(f"no table for the {noun} {sets}: not evaluated in all runs after a common step")
     for losses in found.losses:
         yield _losses(losses, found)
 
@@ -39,7 +40,7 @@ def _arms(found: Comparison) -> Table:
             if arm == found.baseline:
                 table.add_row(arm, path, "", "baseline")
             elif pair is None:
-                table.add_row(arm, path, "", "no run of the baseline has its seed")
+                table.add_row(arm, path, "", "the baseline has no run of this seed")
             else:
                 first = pair.first_difference
                 same = "yes, by every digest" if first is None else f"not from step {first:,} on"
@@ -64,7 +65,7 @@ def _verdict(found: Comparison) -> Text:
     if found.is_paired:
         return Text("paired: same windows, and only the weighting differs", "green")
     reasons = [f"{name} differs" for name in found.unwanted]
-    reasons += [f"the windows of eval {name} differ" for name in found.unlike]
+    reasons += [f"the windows of the eval set {name} differ" for name in found.unlike]
     if any(pair.first_difference is not None for pair in found.pairs):
         reasons.append("the windows differ")
     if not found.pairs:
@@ -77,7 +78,7 @@ def _losses(losses: Losses, found: Comparison) -> Table:
     table = Table(
         title=f"{losses.title}: unweighted loss",
         title_justify="left",
-        caption="* in the tail; differences below 0 are better than the baseline",
+        caption="* in the tail; a difference below 0 is better than the baseline",
         caption_justify="left",
     )
     table.add_column("effective context")

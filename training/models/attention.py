@@ -1,20 +1,20 @@
-"""Causal attention in which a token sees its own segment and nothing else.
+"""Causal attention in which a token sees only its own segment.
 
-Hugging Face models guess where documents end, from `position_ids`, masks or caches, and some of the
-guesses silently let documents see each other. Here nothing is guessed. The boundaries travel with
-the call,
+Hugging Face models guess where documents end from `position_ids`, masks or caches, and some of
+their guesses silently let documents see each other. Here nothing is guessed. The boundaries are
+given with the call,
 
     cu_seqlens    int32 [n + 1]: where each segment begins in the batch flattened to B * L tokens,
                   and B * L
-    max_seqlen    at least the longest segment: the window, always, so that graphs compile once
-    block_mask    what `flex_mask` makes of them, for `flex` alone
+    max_seqlen    at least the longest segment; always the window, so that graphs compile once
+    block_mask    made by `flex_mask` from the boundaries, for `flex` only
 
-as keywords of the model's forward, which hands them on to the attention function. What would change
-who sees whom by another way (a mask, a cache, a sliding window, dropout) is refused.
+as keywords of the model's forward, which passes them to the attention function. Anything else that
+would change which tokens see each other (a mask, a cache, a sliding window, dropout) is refused.
 
     varlen    torch's variable-length flash attention: CUDA, fp16 and bf16
     flex      flex_attention with a block mask: CUDA; on a CPU forward only
-    exact     plain softmax, segment by segment: any device, any type; the others' yardstick
+    exact     plain softmax, segment by segment: any device, any type; the reference for the others
 """
 
 import inspect
@@ -35,19 +35,22 @@ from .autocast import operands
 __all__ = ["BACKENDS", "FUNCTIONS", "default_backend", "flex_mask", "register"]
 
 QUERY_BLOCK = 512
-"""Queries whose scores exist at the same time in `exact`."""
+"""Number of queries whose scores exist at the same time in `exact`."""
 
 
 def default_backend(device: str) -> str:
-    """The backend for a device type: `varlen` for "cuda", else `exact`."""
+    """The backend for a type of device: `varlen` for "cuda", `exact` for any other."""
     return "varlen" if device == "cuda" else "exact"
 
 
 def register(backend: str) -> str:
-    """Makes a backend known to transformers; returns the `attn_implementation` to ask for.
+    """Registers a backend with transformers.
+
+    Returns:
+        The `attn_implementation` to ask for.
 
     Raises:
-        UsageError: an unknown backend.
+        UsageError: the backend is unknown.
     """
     if backend not in BACKENDS:
         raise UsageError(
@@ -55,13 +58,13 @@ def register(backend: str) -> str:
         )
     name = f"exactcpt_{backend}"
     AttentionInterface.register(name, partial(_attend, FUNCTIONS[backend]))
-    # Without a mask function, transformers drops a mask that was passed in, and says nothing.
+    # Without a mask function, transformers silently drops a mask that was passed in.
     AttentionMaskInterface.register(name, _refuse_mask)
     return name
 
 
 def flex_mask(cu_seqlens: Tensor, batch: int, length: int) -> BlockMask:
-    """The block mask of B windows of L tokens from their boundaries [n + 1]."""
+    """Makes the block mask of B windows of L tokens from their boundaries [n + 1]."""
     places = torch.arange(batch * length, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
     segment = torch.bucketize(places, cu_seqlens, right=True).view(batch, length)
 
@@ -75,13 +78,20 @@ def flex_mask(cu_seqlens: Tensor, batch: int, length: int) -> BlockMask:
 
 @cache
 def _mask_maker(device: str) -> Callable[..., BlockMask]:
-    # Uncompiled it makes a dense mask of L x L first.
+    # Uncompiled, it first makes a dense mask of L x L.
     return torch.compile(create_block_mask) if device == "cuda" else create_block_mask
 
 
 def _refuse_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
     if attention_mask is not None:
-        raise ValueError("an attention mask was passed in; documents are kept apart by cu_seqlens")
+        raise ValueError("an attention mask was passed in, but cu_seqlens keep documents apart")
+
+
+def _refuse_settings(dropout: float, sliding_window: int | None) -> None:
+    if dropout:
+        raise ValueError(f"attention dropout is {dropout}, expected 0")
+    if sliding_window is not None:
+        raise ValueError(f"a layer has a sliding window of {sliding_window}, expected none")
 
 
 def _attend(
@@ -103,17 +113,14 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Called by transformers: query [B, H, L, D], key and value [B, H_kv, L, D] to [B, L, H, D]."""
     _refuse_mask(attention_mask=attention_mask)
+    _refuse_settings(dropout, sliding_window)
     if cu_seqlens is None or max_seqlen is None:
         raise ValueError(
             "no cu_seqlens and max_seqlen were passed in: documents would not be kept apart"
         )
-    if dropout:
-        raise ValueError(f"attention dropout is {dropout}, expected 0")
-    if sliding_window is not None:
-        raise ValueError(f"a layer has a sliding window of {sliding_window}, expected none")
     if use_cache or key.shape[2] != query.shape[2]:
         raise ValueError("a key-value cache is in use; call the model with use_cache=False")
-    # Under autocast the rotation leaves queries and keys in fp32, and values come in bf16.
+    # Under autocast, the rotation leaves queries and keys in fp32, while values are in bf16.
     query, key, value = operands(query, key, value)
     with torch.autocast(query.device.type, enabled=False):
         output = function(
@@ -171,7 +178,7 @@ def _varlen(
 
 
 _VARLEN_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
-"""Whether keys may have fewer heads than queries; not in torch 2.11."""
+"""Whether keys may have fewer heads than queries; torch 2.11 does not allow it."""
 
 
 def _flex(
@@ -204,7 +211,7 @@ def _flex_function() -> Callable[..., Any]:
 
 @cache
 def _compiled_flex() -> Callable[..., Any]:
-    # Uncompiled it makes all scores, and does so without its own kernel.
+    # Uncompiled, it makes all scores, without its own kernel.
     return torch.compile(flex_attention)
 
 
@@ -222,12 +229,12 @@ def _exact(
     return _windows(flat, query)
 
 
-# An operator of its own: the loop over segments depends on data, and a compiled graph cannot.
+# A custom operator: the loop over segments depends on data, and a compiled graph must not.
 @torch.library.custom_op("exactcpt::segment_attention", mutates_args=())
 def segment_attention(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
 ) -> Tensor:
-    """Softmax attention of every segment by itself: query [T, H, D], key and value [T, H_kv, D]."""
+    """Softmax attention, segment by segment: query [T, H, D], key and value [T, H_kv, D]."""
     output = torch.empty_like(query)
     for segment, keys, values in _segments(key, value, cu_seqlens):
         for rows, block in _query_blocks(query, segment, keys):
@@ -250,7 +257,7 @@ def segment_attention_backward(
     cu_seqlens: Tensor,
     scaling: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, in their shapes.
+    """The gradients of query, key and value, in their shapes.
 
     With P the attention, O = P V, S = scaling Q K^T and G = dO: dV = P^T G, dP = G V^T,
     dS = P (dP - rowsum(dP P)), dQ = scaling dS K, dK = scaling dS^T Q.
@@ -301,10 +308,12 @@ segment_attention.register_autograd(_backward, setup_context=_save_for_backward)
 def _segments(
     key: Tensor, value: Tensor, cu_seqlens: Tensor
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yields every segment's place, keys and values [H_kv, n, D], in fp32 at least."""
+    """Yields the place of every segment, its keys and values [H_kv, n, D], in fp32 or fp64."""
     edges = cu_seqlens.tolist()
     if edges[0] != 0 or edges[-1] != len(key) or edges != sorted(edges):
-        raise ValueError(f"cu_seqlens does not rise from 0 to the {len(key)} tokens of the batch")
+        raise ValueError(
+            f"cu_seqlens do not rise from 0 to {len(key)}, the number of tokens of the batch"
+        )
     exact = torch.promote_types(key.dtype, torch.float32)
     for start, stop in pairwise(edges):
         segment = slice(start, stop)

@@ -1,4 +1,4 @@
-"""What `torch.autocast` does to a matrix product, for functions it knows nothing of."""
+"""Does for our own functions what `torch.autocast` does for matrix products."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ __all__ = ["operands"]
 
 
 def operands(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in autocast's type where it is on for their device; fp64 stays, as it does there.
+    """The tensors in autocast's type, if autocast is on for their device; fp64 stays fp64.
 
-    What is computed from them belongs under `torch.autocast(..., enabled=False)`: autocast would
-    also round the products that are made in fp32 on purpose.
+    Compute with them under `torch.autocast(..., enabled=False)`: autocast would also round the
+    products that are made in fp32 on purpose.
     """
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):

@@ -1,6 +1,6 @@
-"""The loss of a step: a weighted cross-entropy from hidden states, with no logits kept.
+"""The loss of a step: a weighted cross-entropy from hidden states that keeps no logits.
 
-Over all supervised targets j of the *global* batch (every rank, every micro-batch of the step):
+The sum is over all supervised targets j of the *global* batch: every rank, every micro-batch.
 
     loss = sum_j w_j ce_j / D
 
@@ -8,23 +8,23 @@ Over all supervised targets j of the *global* batch (every rank, every micro-bat
     w_j     the target's weight, fp32
     D       the number of supervised targets (`targets`), or sum_j w_j (`sum_w`)
 
-D is one number for the whole step, known before its first micro-batch. A rank's micro-batch m
+D is one number for the whole step, known before its first micro-batch. Micro-batch m of a rank
 contributes sum_{j in m} w_j ce_j / D, and gradients are linear, so the sum over micro-batches and
 ranks is the gradient of the step's loss, however the batch is divided. The mean of the means of M
 micro-batches is another loss: it multiplies the targets of micro-batch m by D / (M D_m), so that a
-target counts more if it happens to sit among few others. With document masks, padding and weights
+target counts more if it happens to sit among few others. With document masks, padding and weights,
 D_m differs between micro-batches.
 
-Memory: for a chunk of positions at a time, logits are computed, turned into probabilities and into
-the gradient of the loss with respect to the logits, in one buffer of [chunk, vocabulary], and
-multiplied into the two gradients. The head's is added up in fp32, so that of a bf16 head exists in
-both types for a moment. The logits' gradient is known in the forward pass, for it needs nothing but
-the weight,
+Memory: the logits of one chunk of positions at a time are computed, turned into probabilities and
+then into the gradient of the loss with respect to the logits, all in one buffer of [chunk,
+vocabulary], and multiplied into the gradients of the hidden states and of the head. The head's
+gradient is added up in fp32, so that of a bf16 head exists in both types for a moment. The logits'
+gradient is known in the forward pass, since it needs nothing but the weight,
 
     d loss / d logits_j = (softmax(logits_j) - onehot(target_j)) w_j / D
 
-so nothing is computed twice. w_j / D is made in fp32 before that: dividing afterwards rounds the
-gradients of the trunk and of the head differently when they are in bf16.
+so nothing is computed twice. w_j / D is computed in fp32 before that: dividing afterwards would
+round the gradients of the trunk and of the head differently in bf16.
 """
 
 import torch
@@ -36,55 +36,55 @@ from .autocast import operands
 __all__ = ["IGNORE", "next_position", "shift", "weighted_cross_entropy"]
 
 IGNORE = -100
-"""Label of a position that is no supervised target."""
+"""The label of a position that is not a supervised target."""
 
 CHUNK = 512
-"""Positions whose logits exist at the same time: 0.4 GB of logits in fp32 for 200,000 ids."""
+"""Number of positions whose logits exist at the same time: 0.4 GB in fp32 for 200,000 ids."""
 
 VOCABULARY_BLOCK = 4096
-"""Rows of the head that are cast at a time where a device cannot multiply bf16 into fp32."""
+"""Number of rows of the head cast at a time if a device cannot multiply bf16 into fp32."""
 
 
 def shift(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Moves labels and weights together to the positions that predict them.
 
     Args:
-        labels: int64 [B, L]; entry j is token j itself, or -100 where it is no target.
+        labels: int64 [B, L]; entry j is token j itself, or -100 if it is not a target.
         weights: [B, L], aligned with the labels.
 
     Returns:
         Both, [B, L]: entry t belongs to target t + 1. The last position of a window predicts
-        nothing: -100 and 0.
+        nothing and has -100 and 0.
     """
     return next_position(labels, IGNORE), next_position(weights, 0)
 
 
 def next_position(values: Tensor, last: float) -> Tensor:
-    """[B, L] to [B, L]: entry t becomes entry t + 1, and the last entry `last`."""
+    """Shifts [B, L] to the left: entry t becomes entry t + 1, the last entry becomes `last`."""
     return torch.cat([values[:, 1:], values.new_full((len(values), 1), last)], dim=1)
 
 
 def weighted_cross_entropy(
     hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """The sum of w_j ce_j, where the weights have been divided by D.
+    """The sum of w_j ce_j, with weights that are already divided by D.
 
     Args:
         hidden: [T, H] fp32, bf16 or fp64: states of the positions that predict.
         head: [V, H] of the same type: the output embedding, tied or not.
-        targets: int64 [T], -100 where nothing is predicted (whatever the weight there).
+        targets: int64 [T], -100 where nothing is predicted, whatever the weight there.
         weights: [T] fp32 (fp64 with fp64 states): w_j / D.
-        chunk: positions whose logits exist at the same time.
+        chunk: number of positions whose logits exist at the same time.
 
     Returns:
         The loss, and ce_j [T] without gradient (0 where nothing is predicted). Both are fp32, or
         fp64 with fp64 states.
 
-    Under `torch.autocast` in bf16, states and head are rounded to bf16 as a linear layer's would
-    be; logits stay fp32.
+    Under `torch.autocast` in bf16, states and head are rounded to bf16, as those of a linear layer;
+    logits stay fp32.
 
     Raises:
-        TypeError: types other than these. fp16 is not taken: w / D would underflow.
+        TypeError: a tensor has another type. fp16 is refused: w / D would underflow.
     """
     hidden, head = operands(hidden, head)
     _check_types(hidden, head, weights)
@@ -138,7 +138,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, loss_gradient: Tensor, _: Tensor):  # type: ignore[override]
         if ctx.gradients is None:
-            raise RuntimeError("backward a second time: the gradients were handed over and freed")
+            raise RuntimeError("backward was called twice: the gradients have been freed")
         hidden, head = ctx.gradients
         ctx.gradients = None
         if hidden is not None:
@@ -156,10 +156,10 @@ def _add_chunk(
     hidden_gradient: Tensor | None,
     head_gradient: Tensor | None,
 ) -> Tensor:
-    """Cross-entropy of a chunk's targets; fills and adds to the gradients that are wanted."""
+    """The cross-entropies of a chunk; fills or adds to the gradients that are asked for."""
     logits = _logits(hidden, head)
     columns = targets.clamp_min(0).unsqueeze(1)
-    # Every pass over the logits costs memory traffic: there are five, all in place.
+    # Every pass over the logits costs memory traffic; there are five, all in place.
     logits.sub_(logits.amax(dim=1, keepdim=True))
     at_target = logits.gather(1, columns).squeeze(1)
     total = logits.exp_().sum(dim=1)
@@ -178,8 +178,8 @@ def _add_chunk(
     return ce
 
 
-# Products of bf16 matrices that stay in fp32. CUDA's multiply so; elsewhere the operands are cast,
-# the head a block of rows at a time, so that there is never a copy of it.
+# Products of bf16 matrices with results in fp32. CUDA devices have them; elsewhere the operands are
+# cast, the head one block of rows at a time, so that it is never copied whole.
 
 
 def _casts(tensor: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """A Hugging Face causal language model made ready for training on packed windows.
 
-`build` makes it (and refuses what would leak between documents), `TrainModel` is one forward pass
-from a batch to its share of the step's loss, `parallelize` spreads it over ranks.
+`build` loads it and refuses whatever would leak between documents; the forward pass of `TrainModel`
+goes from a batch to its share of the step's loss; `parallelize` spreads the model over the ranks.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ __all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
 MODEL_TYPES = ("llama", "qwen2", "qwen3")
 
 SHAPES = 64
-"""Batches of as many shapes can be compiled: of training and of each eval set, its last too."""
+"""Number of batch shapes that can be compiled: those of training and of each eval set, whose last
+batch may be smaller."""
 
 WEIGHT_TYPES = (torch.float32, torch.float64)
 
@@ -36,12 +37,12 @@ WEIGHT_TYPES = (torch.float32, torch.float64)
 class TrainModel(nn.Module):
     """A causal language model whose forward ends with the loss.
 
-    The loss belongs into the forward of the outermost module: there, and only there,
-    `lm_head.weight` is whole under FSDP2.
+    The loss belongs in the forward of the outermost module: only there is `lm_head.weight` whole
+    under FSDP2.
 
     Attributes:
         causal_lm: the Hugging Face model, with fp32 weights.
-        backend: which of `attention.BACKENDS` it uses.
+        backend: name of its attention backend, one of `attention.BACKENDS`.
     """
 
     def __init__(self, causal_lm: PreTrainedModel, backend: str) -> None:
@@ -59,20 +60,20 @@ class TrainModel(nn.Module):
         loss_weights: Tensor,
         denominator: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One micro-batch of B windows of L tokens.
+        """Computes the loss of a micro-batch of B windows of L tokens.
 
         Args:
             input_ids: integers [B, L].
             position_ids: integers [B, L]: places inside the segment, from 0.
-            cu_seqlens: int32 [n + 1]: where segments begin in the flattened batch, and B * L.
-            labels: int64 [B, L], unshifted, -100 where unsupervised.
+            cu_seqlens: int32 [n + 1]: where each segment begins in the flattened batch, and B * L.
+            labels: int64 [B, L], unshifted, -100 where there is no target.
             loss_weights: fp32 [B, L], unshifted.
             denominator: fp32 or fp64 scalar: D of the whole step (see `loss`).
 
         Returns:
-            The micro-batch's share of the step's loss; fp64 [4, buckets] of sums over the
-            supervised targets of each effective-context bucket: ce, targets, w, w * ce; and [B] the
-            sum of ce of every window. The last two have no gradient.
+            The micro-batch's share of the step's loss; fp64 [4, buckets], the sums of ce, targets,
+            w and w * ce over the supervised targets of each effective-context bucket; and [B], the
+            sum of ce of each window. The last two have no gradient.
         """
         if loss_weights.dtype not in WEIGHT_TYPES:
             raise TypeError(f"loss_weights are {loss_weights.dtype}, expected torch.float32")
@@ -90,8 +91,8 @@ class TrainModel(nn.Module):
         return loss, _sums_by_bucket(ce, targets, weights, contexts), ce.sum(dim=1)
 
     def _hidden(self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
-        # Windows have any number of segments: one graph for all of them. The longest segment is
-        # given as L for the same reason.
+        # Windows have any number of segments, and one graph must do for all of them. For the same
+        # reason the longest segment is given as L.
         torch._dynamo.maybe_mark_dynamic(cu_seqlens, 0)
         boundaries: dict[str, Any] = {"cu_seqlens": cu_seqlens, "max_seqlen": input_ids.shape[1]}
         if self.backend == "flex":
@@ -103,14 +104,14 @@ class TrainModel(nn.Module):
 
 
 def bucket_count(window: int) -> int:
-    """Effective-context buckets of a window: [0, 7], [8, 15], [16, 31], ... up to window - 1."""
+    """Number of effective-context buckets of a window: 0-7, 8-15, 16-31, ... up to window - 1."""
     return max(0, (window - 1).bit_length() - 3) + 1
 
 
 def _sums_by_bucket(ce: Tensor, targets: Tensor, weights: Tensor, contexts: Tensor) -> Tensor:
-    """All [B, L], of the position that predicts; fp64 [4, buckets]."""
+    """Sums over each bucket, fp64 [4, buckets]; all arguments are [B, L], shifted."""
     count = bucket_count(ce.shape[1])
-    # Made on the device: a copy from the host would wait for all that the device has to do.
+    # Made on the device: a copy from the host would wait for all pending work of the device.
     edges = 8 * 2 ** torch.arange(count - 1, device=ce.device)
     buckets = torch.bucketize(contexts.long(), edges, right=True)
     ce, weights = ce.detach().double(), weights.double()
@@ -128,20 +129,19 @@ def build(
     yarn_factor: float | None = None,
     seed: int = 0,
 ) -> TrainModel:
-    """Loads a model (or draws one from a configuration) with fp32 weights.
+    """Loads a model with fp32 weights, or draws random ones for a configuration.
 
     Args:
-        source: a Hugging Face directory, or a configuration for random weights.
-        window: tokens of the longest window it will see.
-        backend: of `attention.BACKENDS`.
-        rope_theta: another base of the rotary embedding.
-        yarn_factor: YaRN: stretches the model's positions by this factor.
-        seed: of random weights.
+        source: a Hugging Face folder, or a configuration for random weights.
+        window: length of the longest window that the model will see, in tokens.
+        backend: one of `attention.BACKENDS`.
+        rope_theta: new base of the rotary embedding; None to keep the model's.
+        yarn_factor: factor by which YaRN stretches the model's positions; None not to stretch them.
+        seed: of the random weights.
 
     Raises:
-        UsageError: the model cannot be trained without documents seeing each other, or not on
-            windows of this length.
-        FormatError: no model there, or its weights are not those that its configuration describes.
+        UsageError: in this model documents would see each other, or the window is too long for it.
+        FormatError: the folder has no model, or its weights do not match its configuration.
     """
     random = isinstance(source, PreTrainedConfig)
     config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
@@ -150,7 +150,7 @@ def build(
     override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
     fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
-    logging.disable_progress_bar()  # a bar for each rank
+    logging.disable_progress_bar()  # there would be one bar per rank
     if random:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
@@ -162,7 +162,7 @@ def build(
 
 
 def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
-    """The model, every weight of it from the directory."""
+    """Loads the model, with every weight from the folder."""
     try:
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             directory,
@@ -170,36 +170,36 @@ def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> Pre
             dtype=torch.float32,
             attn_implementation=attention_name,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are among the findings, and refused below
+            ignore_mismatched_sizes=True,  # reported in `info`, and refused below
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FormatError(
             f"the model's weights cannot be read: {str(error).strip().splitlines()[0]}",
             where=str(directory),
-            expected="model.safetensors, or shards of it with their index",
+            expected="model.safetensors, or several files with an index",
         ) from error
-    # Files of older versions have the rotary embedding's frequencies, which are computed.
+    # Files of older versions contain the frequencies of the rotary embedding, which are computed.
     unexpected = [n for n in info["unexpected_keys"] if not n.endswith("rotary_emb.inv_freq")]
     mismatched = [f"{n} ({list(a)}, not {list(b)})" for n, a, b in info["mismatched_keys"]]
     findings = {
-        "tensors that config.json describes are missing": info["missing_keys"],
-        "tensors have another shape than config.json says": mismatched,
-        "tensors that config.json has no place for": unexpected,
+        "the weights lack tensors that config.json describes": info["missing_keys"],
+        "the weights have tensors of another shape than config.json says": mismatched,
+        "the weights have tensors that config.json does not describe": unexpected,
     }
     for found, names in findings.items():
         if names:
             raise FormatError(
                 f"{found}: {_some(sorted(names))}",
                 where=str(directory),
-                expected="exactly the tensors of the model, each of its shape",
-                fix="take config.json and weights from one model",
+                expected="exactly the tensors of the model, each in its shape",
+                fix="use the config.json and the weights of one model",
             )
     return model
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few of many."""
+    """The first three names, and how many more there are."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -209,18 +209,22 @@ def _read_config(directory: Path) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError) as error:
         raise FormatError(
-            f"no Hugging Face model: {str(error).splitlines()[0]}",
+            f"the folder has no Hugging Face model: {str(error).splitlines()[0]}",
             where=str(directory),
             expected="a folder with config.json and model.safetensors",
         ) from error
 
 
 def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
-    """Refuses what would let documents see each other, or change who sees whom.
+    """Refuses models in which documents would see each other, or tokens not see their own.
+
+    Args:
+        config: of the model.
+        where: the model's folder, for errors.
 
     Raises:
-        UsageError: another architecture, sliding windows, a rotary embedding that depends on the
-            batch's length, or dropout.
+        UsageError: the model has another architecture, sliding windows, a rotary embedding that
+            depends on the length of the batch, or dropout.
     """
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
@@ -230,7 +234,10 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
     elif getattr(config, "use_sliding_window", False) or set(layers) != {"full_attention"}:
         found, expected = "a model with sliding-window layers", "full attention in every layer"
     elif rope_type not in ROPE_TYPES:
-        found = f"rotary embedding of type {rope_type!r}, which depends on other documents' length"
+        found = (
+            f"a rotary embedding of type {rope_type!r}, which depends on the length of other "
+            "documents"
+        )
         expected = ", ".join(ROPE_TYPES)
     elif dropout:
         found, expected = f"attention_dropout {dropout}", "0"
@@ -247,17 +254,18 @@ def parallelize(
     checkpointing: bool = False,
     compiled: bool = False,
 ) -> None:
-    """Shards the model over a mesh of one dimension, in place; one rank will do.
+    """Shards the model over the ranks of a mesh, in place; one rank is enough.
 
-    Gradients are summed over the ranks, in fp32 at least, not averaged: the loss is divided by the
-    step's D already.
+    Gradients are summed over the ranks in fp32 or fp64, and not averaged: the loss is already
+    divided by the step's D.
 
     Args:
-        model: with all its weights on every rank; its blocks go to the mesh's device one by one.
+        model: with all its weights on every rank; its blocks are moved to the mesh's device one by
+            one.
         mesh: of one dimension.
-        dtype: of the computation; the sharded weights and the optimizer's state keep theirs.
-        checkpointing: recompute each block's activations in the backward pass.
-        compiled: compile each block.
+        dtype: type of the computation; the sharded weights and the optimizer keep theirs.
+        checkpointing: whether to compute each block again in the backward pass.
+        compiled: whether to compile each block.
     """
     policy = MixedPrecisionPolicy(
         param_dtype=dtype,
@@ -269,8 +277,8 @@ def parallelize(
     if compiled:
         torch._dynamo.config.recompile_limit = SHAPES
     for block in modules[:-1]:
-        # A graph for each shape of batch: one for all of them, as soon as an eval set has another
-        # shape than training, would be slower in every step.
+        # One graph per batch shape. A dynamic graph for all shapes, needed as soon as an eval set
+        # has another shape than training, would be slower in every step.
         forward = torch.compile(block.forward, dynamic=False) if compiled else block.forward
         if checkpointing:
             forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""The optimizer, the learning rate of a step, and the length of a gradient."""
+"""The optimizer, the learning rate of each step, and gradient clipping."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ...schemas.sizes import plural
 from ..config import TrainConfig
 
 __all__ = ["clip", "learning_rate", "make_optimizer", "schedule_cautions"]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, fused, over the weights as they are now; matrices alone decay."""
+    """Makes a fused AdamW for the weights as they are now; only matrices decay."""
     weights = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -32,14 +33,14 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     """The learning rate of one step.
 
-    A straight line up over `warmup_steps`; then half a cosine down, or a constant and a straight
-    line down over the last `decay_steps`, of which those inside the warm-up are left out. The last
-    step has final_learning_rate x learning_rate, unless it is one of the warm-up.
+    It rises linearly over `warmup_steps`. Then it falls in half a cosine, or it stays constant and
+    falls linearly over the last `decay_steps`, without those inside the warm-up. The last step has
+    final_learning_rate x learning_rate, unless it is in the warm-up.
 
     Args:
-        step: from 1.
-        steps: of the whole run.
-        config: what the schedule is.
+        step: number of the step, from 1.
+        steps: number of steps of the whole run.
+        config: gives the schedule.
     """
     warmup = config.warmup_steps
     if step <= warmup:
@@ -58,26 +59,26 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def schedule_cautions(steps: int, config: TrainConfig) -> Iterator[str]:
-    """Where a run is too short for its schedule, a line for a person each."""
+    """Yields a line for a person if the run is too short for its schedule."""
     warmup, decay = config.warmup_steps, config.decay_steps
     if warmup >= steps:
         highest = learning_rate(steps, steps, config)
         yield (
-            f"the warm-up takes {warmup:,} steps and the run {steps:,}: the learning rate rises to "
-            f"{highest:g} and does not come down"
+            f"the warm-up takes {plural(warmup, 'step')} and the run has {steps:,}: "
+            f"the learning rate rises to {highest:g} and does not fall"
         )
     elif config.schedule == "wsd" and decay is not None and decay > steps - warmup:
         yield (
-            f"the learning rate should come down over {decay:,} steps, and after the warm-up the "
-            f"run has {steps - warmup:,}"
+            f"the learning rate should fall over {plural(decay, 'step')}, "
+            f"but after the warm-up the run has only {steps - warmup:,}"
         )
 
 
 def clip(weights: Iterable[Tensor], longest: float) -> Tensor:
-    """Shortens the gradient of all weights together to a length; 0 leaves it as it is.
+    """Scales the gradient of all weights together down to a norm; 0 leaves it as it is.
 
     Returns:
-        Its Euclidean length before that, a scalar, the same on all ranks.
+        Its norm before that, a scalar, the same on all ranks.
     """
     weights = [w for w in weights if w.grad is not None]
     gradients: list[Any] = [w.grad for w in weights]

@@ -36,39 +36,46 @@ def override_rope(
     rope = dict(config.rope_parameters)
     if rope_theta is not None:
         rope["rope_theta"] = rope_theta
+    config.rope_parameters = rope
     if yarn_factor is not None:
-        rope_type = rope.get("rope_type", "default")
-        if rope_type not in STRETCHED_BY_YARN:
-            raise UsageError(
-                f"--yarn-factor {yarn_factor:g} would drop the model's own scaling of positions, "
-                f"{rope_type}",
-                where=where,
-                expected="a model whose scaling is " + " or ".join(STRETCHED_BY_YARN),
-                fix="leave --yarn-factor away and give --rope-theta",
-            )
-        original = _original_positions(config)
-        longest = int(original * yarn_factor)
-        if longest < config.max_position_embeddings:
-            raise UsageError(
-                f"--yarn-factor {yarn_factor:g} makes {longest:,} positions of {original:,}, and "
-                f"the model has {config.max_position_embeddings:,} already",
-                where=where,
-                fix=f"give at least {config.max_position_embeddings / original:g}",
-            )
-        rope.pop("attention_factor", None)  # it was of the old factor
-        rope = {
-            **(rope if rope_type == "yarn" else {}),
-            "rope_type": "yarn",
-            "rope_theta": rope["rope_theta"],
-            "factor": yarn_factor,
-            "original_max_position_embeddings": original,
-        }
-        config.max_position_embeddings = longest
+        _stretch(config, yarn_factor, where)
+
+
+def _stretch(config: PreTrainedConfig, yarn_factor: float, where: str | None) -> None:
+    """Stretches the positions by YaRN, in place."""
+    rope = dict(config.rope_parameters)
+    rope_type = rope.get("rope_type", "default")
+    if rope_type not in STRETCHED_BY_YARN:
+        raise UsageError(
+            f"--yarn-factor {yarn_factor:g} would replace the model's own scaling of "
+            f"positions, {rope_type}",
+            where=where,
+            expected="a model whose scaling is " + " or ".join(STRETCHED_BY_YARN),
+            fix="use --rope-theta instead of --yarn-factor",
+        )
+    original = _original_positions(config)
+    longest = int(original * yarn_factor)
+    if longest < config.max_position_embeddings:
+        raise UsageError(
+            f"--yarn-factor {yarn_factor:g} makes {longest:,} positions of {original:,}, but "
+            f"the model already has {config.max_position_embeddings:,}",
+            where=where,
+            fix=f"give at least {config.max_position_embeddings / original:g}",
+        )
+    rope.pop("attention_factor", None)  # belonged to the old factor
+    rope = {
+        **(rope if rope_type == "yarn" else {}),
+        "rope_type": "yarn",
+        "rope_theta": rope["rope_theta"],
+        "factor": yarn_factor,
+        "original_max_position_embeddings": original,
+    }
+    config.max_position_embeddings = longest
     config.rope_parameters = rope
 
 
 def _original_positions(config: PreTrainedConfig) -> int:
-    """Positions before any scaling; what YaRN's factor multiplies."""
+    """Number of positions before any scaling, which YaRN's factor multiplies."""
     return config.rope_parameters.get(
         "original_max_position_embeddings", config.max_position_embeddings
     )
@@ -93,12 +100,12 @@ def fit_window(
         return
     if not stretched:
         rope = config.rope_parameters
-        advice = f"--rope-theta (now {rope['rope_theta']:g}; naming the same value keeps it)"
+        advice = f"--rope-theta (now {rope['rope_theta']:g}; the same value keeps it)"
         if rope.get("rope_type", "default") in STRETCHED_BY_YARN:
             advice = f"--yarn-factor {-(-window // _original_positions(config))}, or {advice}"
         raise UsageError(
-            f"windows of {window} tokens, and a model of {longest} positions",
+            f"the windows have {window:,} tokens, the model only {longest:,} positions",
             where=where,
-            fix=f"stretch its positions: {advice}",
+            fix=f"stretch the positions: {advice}",
         )
     config.max_position_embeddings = window

@@ -1,13 +1,13 @@
-"""Checkpoints of a run: whole or absent, written while training goes on.
+"""Checkpoints of a run: complete or absent, written while training continues.
 
     RUN/checkpoints/step-00000100/           a complete checkpoint
-        meta.json                            what the loop wrote down
+        meta.json                            the state of the loop
         .metadata  __0_0.distcp  ...         weights and optimizer, by torch.distributed.checkpoint
-    RUN/checkpoints/step-00000200.partial/   being written, or what was left of one
+    RUN/checkpoints/step-00000200.partial/   one that is being written, or the remains of one
 
-A checkpoint is written by all ranks under a name that nobody reads, and gets its own name from rank
-0 when every rank's files are on disk. Only then are older ones removed. So at every moment, also
-after SIGKILL, the newest complete one is usable. Weights and optimizer are stored as tensors of the
+All ranks write a checkpoint under a name that nobody reads; rank 0 renames it when the files of
+every rank are on disk. Only then are older checkpoints removed. So the newest complete checkpoint
+is usable at every moment, even after SIGKILL. Weights and optimizer are stored as tensors of the
 whole model: any number of ranks can read them.
 
 All ranks must see the same folder.
@@ -20,7 +20,7 @@ import re
 import shutil
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
 from ...schemas.errors import ExactcptError, FormatError
+from ...schemas.sizes import plural
 from .log import Fields, require
 
 __all__ = [
@@ -60,15 +61,17 @@ META_FIELDS: Fields = {
     "earlier": (dict, type(None)),
 }
 PARTIAL = ".partial"
-REMOVE = "remove it to go on from the one before"
+REMOVE = "remove it to continue from the one before"
 
 
 class CheckpointManager:
-    """Saves and loads the checkpoints of one run; the same calls in the same order on every rank.
+    """Saves and loads the checkpoints of one run.
+
+    Every rank makes the same calls in the same order.
 
     Args:
-        run: the folder of the run.
-        keep: complete checkpoints to keep, at least 1.
+        run: folder of the run.
+        keep: number of complete checkpoints to keep, at least 1.
     """
 
     def __init__(self, run: Path, *, keep: int) -> None:
@@ -76,7 +79,7 @@ class CheckpointManager:
             raise ValueError(f"keep is {keep}, expected at least 1")
         self._folder = run / "checkpoints"
         self._keep = keep
-        # Of its own: its calls come from another thread than those of the training step.
+        # A group of its own: its calls come from another thread than those of the training step.
         group = dist.new_group(backend="gloo")
         assert isinstance(group, dist.ProcessGroup)
         self._group = group
@@ -94,23 +97,24 @@ class CheckpointManager:
         *,
         wait: bool = False,
     ) -> ExactcptError | None:
-        """Copies the state and returns; the files are written meanwhile.
+        """Copies the state and returns; the files are written in the background.
 
-        A disk that is full for a while shall not end a run: where the checkpoint before this one
-        could not be written, this one is tried. Two in a row are an error.
+        A disk that is full for a while must not end a run: if the checkpoint before this one could
+        not be written, this one is tried. Two failures in a row are an error.
 
         Args:
-            step: names the checkpoint. One that is there already is left as it is.
+            step: names the checkpoint. One that exists already is left as it is.
             model: sharded or not.
             optimizer: of the model's parameters.
-            meta: JSON; what `read_meta` will return. That of rank 0 counts.
-            wait: return when the checkpoint is complete.
+            meta: what `read_meta` will return, as JSON values; that of rank 0 is written.
+            wait: whether to return only when the checkpoint is complete.
 
         Returns:
-            What went wrong with the one before; None if nothing did.
+            The failure of the checkpoint before, or None.
 
         Raises:
-            ExactcptError: this one (with `wait`), or the two before could not be written.
+            ExactcptError: the two checkpoints before could not be written, or, with `wait`, this
+                one.
         """
         failure = self.settle()
         if failure is not None and self._has_failed:
@@ -132,7 +136,7 @@ class CheckpointManager:
         return failure
 
     def wait(self) -> None:
-        """Returns when the last checkpoint is complete, on all ranks.
+        """Waits until the last checkpoint is complete on all ranks.
 
         Raises:
             ExactcptError: it could not be written.
@@ -142,7 +146,7 @@ class CheckpointManager:
             raise failure
 
     def settle(self) -> ExactcptError | None:
-        """Waits for the last checkpoint, on all ranks; what went wrong with it, or None."""
+        """Waits for the last checkpoint on all ranks; returns its failure, or None."""
         if self._pending is None:
             return None
         error = self._pending.exception()
@@ -150,12 +154,12 @@ class CheckpointManager:
         return self._agreed(error)
 
     def close(self) -> None:
-        """Lets what is being written be completed, without asking the other ranks."""
+        """Completes the checkpoint that is being written, without asking the other ranks."""
         if self._pending is not None:
             self._pending.exception()
 
     def completed(self) -> list[Mapping[str, Any]]:
-        """On rank 0, the metas of those that have become complete since the last call."""
+        """The metas of the checkpoints that were completed since the last call, on rank 0."""
         return [self._complete.popleft() for _ in range(len(self._complete))]
 
     def latest(self) -> Path | None:
@@ -163,12 +167,17 @@ class CheckpointManager:
         return newest_checkpoint(self._folder.parent)
 
     def load(self, path: Path, model: nn.Module, optimizer: Optimizer | None) -> None:
-        """Puts a checkpoint's state into a model and its optimizer; without one, the weights alone.
+        """Loads a checkpoint into a model and its optimizer.
 
-        The optimizer keeps its settings: those of the checkpoint may have been others.
+        The optimizer keeps its settings, from which those of the checkpoint may differ.
+
+        Args:
+            path: the checkpoint.
+            model: sharded or not.
+            optimizer: of the model's parameters; None to load the weights alone.
 
         Raises:
-            FormatError: it cannot be read, or is of another model.
+            FormatError: the checkpoint cannot be read, or is of another model.
         """
         groups = [] if optimizer is None else optimizer.param_groups
         settings = [{name: group[name] for name in group.keys() - {"params"}} for group in groups]
@@ -213,11 +222,11 @@ class CheckpointManager:
         _sync_folder(self._folder)
         self._complete.append(meta)
         for old in complete_checkpoints(self._folder.parent)[: -self._keep]:
-            # It loses its name first: what is half removed must not look complete.
+            # It loses its name first: a half-removed checkpoint must not look complete.
             shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
 
-    def _on_first_rank(self, action: Any) -> bool:
-        """Does something on rank 0 and tells all others what came of it."""
+    def _on_first_rank(self, action: Callable[[], bool]) -> bool:
+        """Calls a function on rank 0 and returns its result, or raises its error, on all ranks."""
         result, error = False, None
         if dist.get_rank() == 0:
             try:
@@ -232,7 +241,7 @@ class CheckpointManager:
         return told[0]
 
     def _agreed(self, error: BaseException | None) -> ExactcptError | None:
-        """Waits for all ranks; if one of them failed, all get the error."""
+        """Waits for all ranks; if one of them failed, returns its error on all."""
         reasons: list[str | None] = [None] * dist.get_world_size()
         dist.all_gather_object(reasons, error and _reason(error), group=self._group)
         for rank, reason in enumerate(reasons):
@@ -240,7 +249,7 @@ class CheckpointManager:
                 failure = ExactcptError(
                     f"the checkpoint could not be written on rank {rank}: {reason}",
                     where=str(self._folder),
-                    fix="those that are there are intact; free some space or name another folder",
+                    fix="earlier checkpoints are intact; free some space or name another folder",
                 )
                 failure.__cause__ = error  # as `raise ... from` would, for --debug
                 return failure
@@ -260,16 +269,16 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Puts a checkpoint's weights into a model that is not sharded; needs no process group.
+    """Loads a checkpoint's weights into a model that is not sharded; needs no process group.
 
     Raises:
-        FormatError: it cannot be read, or is of another model.
+        FormatError: the checkpoint cannot be read, or is of another model.
     """
     _load({"model": model.state_dict()}, path, None)
 
 
 def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) -> None:
-    """Fills the tensors of `state`."""
+    """Fills the tensors of `state` from a checkpoint."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -279,38 +288,40 @@ def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) ->
         CheckpointException, OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError
     ) as error:  # fmt: skip
         raise FormatError(
-            f"a checkpoint that cannot be loaded: {_reason(error)}", where=str(path), fix=REMOVE
+            f"the checkpoint cannot be loaded: {_reason(error)}", where=str(path), fix=REMOVE
         ) from error
-    # What the model lacks is not asked for, so nothing else would notice that it was left out.
+    # Tensors that the model lacks are not asked for, so nothing else would notice them.
     saved = {name for name in stored.state_dict_metadata if name.startswith("model.")}
     left = sorted(saved - {f"model.{name}" for name in state["model"]})
     if left:
         raise FormatError(
-            f"a checkpoint of another model: it has {len(left):,} tensors that this one lacks, "
-            f"the first is {left[0].removeprefix('model.')}",
+            f"the checkpoint is of another model: it has {plural(len(left), 'tensor')} that this "
+            f"model lacks, the first is {left[0].removeprefix('model.')}",
             where=str(path),
-            fix="give the model that the checkpoint is of",
+            fix="give the model that the checkpoint was saved from",
         )
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What the loop wrote into a checkpoint.
+    """Reads the state of the loop from a checkpoint.
 
     Returns:
-        `step` and `windows` that are done, the run's `identity`, `settings` and `stretches`, and of
-        the run it came from, `earlier`.
+        The numbers of the `step` and of the `windows` that are done; the run's `identity`,
+        `settings` and `stretches`; and `earlier`, the record of the run its weights came from.
 
     Raises:
-        FormatError: it is missing or damaged.
+        FormatError: the file is missing or damaged.
     """
     try:
         meta = json.loads((path / META).read_bytes())
         require(meta, META_FIELDS)
         if path.name != _name(meta["step"]) or meta["windows"] < 0:
-            raise ValueError(f"it is of step {meta['step']} and {meta['windows']} windows")
+            raise ValueError(
+                f"it is of step {meta['step']} after {plural(meta['windows'], 'window')}"
+            )
     except (OSError, ValueError) as error:
         raise FormatError(
-            f"a checkpoint whose {META} cannot be read: {_reason(error)}",
+            f"the checkpoint's {META} cannot be read: {_reason(error)}",
             where=str(path),
             fix=REMOVE,
         ) from None
@@ -322,7 +333,7 @@ def _name(step: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of an error, which with torch's is the cause."""
+    """The last line of an error; in the errors of torch it has the cause."""
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 

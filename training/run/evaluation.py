@@ -20,18 +20,18 @@ from .world import World
 __all__ = ["EvalSet", "evaluate", "open_eval_sets"]
 
 ORDER_SEED = 0
-"""Of the windows that are taken: another seed of the run measures with the same ones."""
+"""Seed of the choice of windows: runs with other seeds are evaluated on the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSet:
-    """A fixed set of windows.
+    """A fixed set of windows to evaluate on.
 
     Attributes:
-        name: what the log calls it.
-        windows: the validation split they are from.
-        numbers: which of them, in order.
-        micro_batch: windows at a time.
+        name: its name in the log.
+        windows: the validation split that the windows are from.
+        numbers: numbers of the windows, in order.
+        micro_batch: windows that a rank processes at a time.
     """
 
     name: str
@@ -41,7 +41,7 @@ class EvalSet:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a record of the set says of it, whatever the model."""
+        """The fields of a record that depend on the set and not on the model."""
         return {
             "name": self.name,
             "shards": self.windows.shards.fingerprint,
@@ -50,7 +50,7 @@ class EvalSet:
         }
 
     def batches(self, rank: int, world: int) -> Iterator[Batch]:
-        """A rank's micro-batches: the same count on all ranks, as the model's forward needs it."""
+        """Yields a rank's micro-batches; as many on every rank, as the model's forward needs."""
         size = self.micro_batch
         groups = [self.numbers[i : i + size] for i in range(0, len(self.numbers), size)]
         for first in range(0, len(groups), world):
@@ -61,7 +61,7 @@ class EvalSet:
 
 
 def open_eval_sets(config: TrainConfig, shards: ShardSet) -> list[EvalSet]:
-    """The sets of `eval`, or the training set's own validation split if it has one.
+    """Opens the sets of `eval`, or the validation split of the training set if it has one.
 
     Raises:
         UsageError, IncompleteError, FormatError: as `ShardDataset`.
@@ -92,23 +92,41 @@ def _eval_set(name: str, shards: ShardSet, config: TrainConfig, trained: int) ->
 def evaluate(
     model: nn.Module, eval_set: EvalSet, world: World, is_over: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    """The log's record of an eval set, without the step.
+    """Evaluates a model on a set of windows.
 
     Args:
         model: its forward is called equally often on all ranks.
-        eval_set: what is measured.
+        eval_set: the windows.
         world: the ranks.
-        is_over: asked before each batch, on all ranks, whether to give up; all get one answer.
+        is_over: tells all ranks the same, before each batch: whether to give up.
 
     Returns:
-        None if it was given up.
+        The log's record of the evaluation, without the step; None if it was given up.
     """
     model.eval()
+    own = _sums(model, eval_set, world, is_over)
+    model.train()
+    if own is None:
+        return None
+    sums = np.array(world.sum(*own.flatten().tolist())).reshape(own.shape)
+    targets = int(sums[TARGETS].sum())
+    return {
+        **eval_set.identity,
+        "loss": float(sums[CE].sum() / max(targets, 1)),
+        "targets": targets,
+        "bucket_loss": bucket_losses(sums),
+        "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
+    }
+
+
+def _sums(
+    model: nn.Module, eval_set: EvalSet, world: World, is_over: Callable[[], bool]
+) -> Any | None:
+    """This rank's sums by bucket, fp64 [4, buckets]; None if it was given up."""
     one = torch.ones((), dtype=torch.float64, device=world.device)
     total: Any = 0
     for host in eval_set.batches(world.rank, world.size):
         if is_over():
-            model.train()
             return None
         batch = host.to(world.device)
         _, sums, _ = model(
@@ -120,14 +138,4 @@ def evaluate(
             one,
         )
         total = total + sums
-    model.train()
-    flat = world.sum(*total.flatten().tolist())
-    sums = np.array(flat).reshape(total.shape)
-    targets = int(sums[TARGETS].sum())
-    return {
-        **eval_set.identity,
-        "loss": float(sums[CE].sum() / max(targets, 1)),
-        "targets": targets,
-        "bucket_loss": bucket_losses(sums),
-        "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
-    }
+    return total

@@ -1,8 +1,8 @@
-"""Trained weights as a Hugging Face directory: safetensors in fp32, configuration, tokenizer.
+"""Trained weights as a Hugging Face folder: safetensors in fp32, configuration, tokenizer.
 
-The configuration has the rotary embedding twice. transformers 5 writes `rope_parameters` alone;
-version 4 and other programs do not know that, and take theta to be 10000 and no scaling unless they
-find `rope_theta` and `rope_scaling`.
+The configuration states the rotary embedding twice. transformers 5 writes `rope_parameters` only;
+version 4 and other programs do not know that name, and assume a theta of 10000 and no scaling
+unless they find `rope_theta` and `rope_scaling`.
 """
 
 import errno
@@ -38,16 +38,16 @@ COPIED = (
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Files of the model that training leaves as they are, where there are any."""
+"""Files of the model that training does not change; those that exist are copied."""
 
 
 def export_model(model: TrainModel, source: Path, out: Path) -> None:
-    """Writes a model in training; every rank calls it, rank 0 writes. What is there is replaced.
+    """Writes a model in training; every rank calls this, rank 0 writes.
 
     Args:
         model: sharded or not.
-        source: the directory it came from: its tokenizer is copied.
-        out: the directory to write.
+        source: the folder that the model came from; its tokenizer is copied.
+        out: the folder to write; replaced if it exists.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
@@ -70,17 +70,17 @@ def export_checkpoint(
 
     Args:
         checkpoint: a complete one.
-        out: the directory to write; must not exist.
-        source: the directory of the model that was trained.
-        window, rope_theta, yarn_factor: as the model was built with.
+        out: the folder to write; must not exist.
+        source: the folder of the model that was trained.
+        window, rope_theta, yarn_factor: the values that the model was built with.
 
     Raises:
-        UsageError: `out` is there already, or `source` is no model to train.
+        UsageError: `out` exists, or `source` is not a model that can be trained.
         FormatError: the checkpoint cannot be read, or is of another model.
     """
     if out.exists():
         raise UsageError(
-            "the directory to write exists", where=str(out), fix="remove it or name another one"
+            "the folder to write exists", where=str(out), fix="remove it or name another one"
         )
     model = build(
         source, window=window, backend="exact", rope_theta=rope_theta, yarn_factor=yarn_factor
@@ -114,7 +114,7 @@ def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: P
     except SafetensorError as error:  # the library's own, also for a full disk
         raise OSError(errno.EIO, str(error), str(file)) from error
     (folder / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
-    # safetensors makes its file for the owner alone; who may read the others may read it too.
+    # Only the owner may read the file that safetensors makes; whoever may read the others may too.
     shutil.copymode(folder / "config.json", file)
     for name in COPIED:
         if (source / name).is_file():

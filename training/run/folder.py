@@ -1,4 +1,4 @@
-"""A run's folder, held by one run at a time."""
+"""The folder of a run, held by one process at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,14 +16,14 @@ LOCK = ".lock"
 
 @contextmanager
 def held(folder: Path, world: World) -> Iterator[None]:
-    """Holds a run's folder against other runs, on the first rank for all.
+    """Keeps other runs out of a run's folder; the first rank holds it for all.
 
-    The system lets go of it when the process ends, however it ends. A folder in which nothing was
-    written is removed again.
+    The system releases the folder when the process ends, however it ends. A folder to which nothing
+    was written is removed again.
 
     Raises:
-        ExactcptError: another run is at work in it.
-        UsageError: it cannot be made or written to.
+        ExactcptError: another run is at work in the folder.
+        UsageError: the folder cannot be made or written to.
     """
     lock = world.together(lambda: acquire(folder) if world.is_first else None)
     try:
@@ -31,10 +31,10 @@ def held(folder: Path, world: World) -> Iterator[None]:
     finally:
         if lock is not None:
             if is_unused(folder):
-                # While it is held: nobody else can come to hold it.
+                # Still held, so that nobody else can take it in between.
                 (folder / LOCK).unlink(missing_ok=True)
             lock.release()
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # the folder is not empty
                 folder.rmdir()
 
 
@@ -47,8 +47,8 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
     """Makes a run's folder and locks it for this process.
 
     Raises:
-        ExactcptError: another process holds it.
-        UsageError: it cannot be made or written to.
+        ExactcptError: another process holds the folder.
+        UsageError: the folder cannot be made or written to.
     """
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:

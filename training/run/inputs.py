@@ -1,4 +1,4 @@
-"""What a run reads: shards, eval sets, weights of targets, the model; all is checked here."""
+"""The inputs of a run: shards, eval sets, weights of targets, the model; all checked here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,14 @@ __all__ = ["Inputs", "attention_for", "build_model", "open_inputs"]
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a run trains and measures with; `identity` has what identifies the run by it."""
+    """The inputs of a run, opened and checked.
+
+    Attributes:
+        shards: the shard set to train on.
+        windows: its training windows, with the weights of the run.
+        eval_sets: the sets to evaluate on.
+        identity: the part of the run's identity that its inputs determine.
+    """
 
     shards: ShardSet
     windows: ShardDataset
@@ -30,17 +37,22 @@ class Inputs:
 
     @property
     def tail(self) -> list[bool]:
-        """Of each bucket, whether it is in the tail."""
+        """Whether each bucket is in the tail."""
         return [row["in_tail"] for row in self.shards.buckets]
 
     @property
     def longest_window(self) -> int:
-        """Of training and measuring, in tokens."""
+        """Length of the longest window, in training or evaluation, in tokens."""
         return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
 
 
 def open_inputs(config: TrainConfig, world: World) -> Inputs:
-    """Opens and checks everything a run reads."""
+    """Opens and checks everything a run reads, except the model's weights.
+
+    Raises:
+        UsageError, IncompleteError, FormatError: something is missing, altered, or does not fit
+            together.
+    """
     config.check_world(world.size)
     shards = open_set(config.shards)
     model = Path(config.model)
@@ -84,7 +96,7 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
 
 
 def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
-    """The model in the precision of the run, on the host.
+    """Builds the model in the precision of the run, on the host.
 
     Raises:
         UsageError, FormatError: as `attention_for` and `model.build`.
@@ -100,7 +112,11 @@ def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel
 
 
 def attention_for(config: TrainConfig, device: str) -> str:
-    """The backend that is asked for, if it can train here, or the best one that can."""
+    """The attention backend of a run: the one that is asked for, or the fastest one.
+
+    Raises:
+        UsageError: the one that is asked for cannot train on this device in this precision.
+    """
     can = ["exact"]
     if device == "cuda" and config.precision != "fp64":
         can.append("flex")
@@ -110,8 +126,8 @@ def attention_for(config: TrainConfig, device: str) -> str:
         return can[-1]
     if config.attention not in can:
         raise UsageError(
-            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
+            f"attention {config.attention!r} cannot train on {device} in {config.precision}",
             expected=" or ".join(can),
-            fix="leave --attention away",
+            fix="leave --attention out",
         )
     return config.attention

@@ -1,13 +1,13 @@
-"""What a run tells: lines of JSON for programs, a line now and then for a person.
+"""What a run reports: JSON lines for programs, a line of text now and then for a person.
 
-`log.jsonl` has an object a line, each with a `kind` and a `step`:
+`log.jsonl` has one object per line, each with a `kind` and a `step`:
 
-    start        a run begins or goes on after the step, with these settings from there on
-    step         a step
-    eval         an eval set, after the step
+    start        the run starts or continues after the step, with these settings from there on
+    step         the figures of the step
+    eval         the losses on an eval set after the step
     checkpoint   the checkpoint of the step is complete; written when that is noticed
     failure      the checkpoint before that of the step could not be written
-    end          why it ended after the step
+    end          the run ended after the step: finished or stopped
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.sizes import plural
 
 __all__ = [
     "LOG",
@@ -55,7 +56,7 @@ RUN_FIELDS: Fields = {
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under its name whole or not at all."""
+    """Writes a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
@@ -70,17 +71,17 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_run(folder: Path, recorded: Record) -> None:
-    """Writes what there is to know of a run beside its log."""
+    """Writes `run.json`, the record of a run, beside its log."""
     run = {"format": RUN_FORMAT, "format_version": RUN_VERSION, **recorded}
     write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_run(folder: Path) -> Record:
-    """What `write_run` has written.
+    """Reads the record that `write_run` wrote.
 
     Raises:
         UsageError: there is no such folder.
-        FormatError: the folder is no run, or of a newer version, or the file is damaged.
+        FormatError: the folder is not a run, its format is newer, or the file is damaged.
     """
     if not folder.is_dir():
         raise UsageError("there is no such folder", where=str(folder), expected="a run")
@@ -90,9 +91,9 @@ def read_run(folder: Path) -> Record:
         recorded = None
     if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(
-            "this is no run",
+            "this folder is not a run",
             where=str(folder),
-            expected=f"a folder with {RUN}, as exactcpt train makes it",
+            expected=f"a folder with {RUN}, as exactcpt train writes it",
         )
     found = recorded.get("format_version")
     if isinstance(found, int) and found > RUN_VERSION:
@@ -108,19 +109,19 @@ def read_run(folder: Path) -> Record:
         raise FormatError(
             f"{RUN} is damaged: {error}",
             where=str(folder / RUN),
-            fix="restore it; a run that goes on writes it anew",
+            fix="restore it; continuing the run writes it again",
         ) from None
     return recorded
 
 
 def require(recorded: Any, fields: Fields) -> None:
-    """Checks that a record has fields of some types.
+    """Checks that a record has all fields, each of its type.
 
     Raises:
-        ValueError: it has not; says which.
+        ValueError: a field is missing or of another type; the message names it.
     """
     if not isinstance(recorded, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     for name, kind in fields.items():
         if name not in recorded:
             raise ValueError(f"it has no {name}")
@@ -129,10 +130,10 @@ def require(recorded: Any, fields: Fields) -> None:
 
 
 def read_log(run: Path) -> list[Record]:
-    """The records of a run; a last line that a killed run has not finished is left out.
+    """Reads the records of a run, without a last line that a killed run left unfinished.
 
     Raises:
-        FormatError: another line is no record.
+        FormatError: another line is not a record.
     """
     try:
         lines = (run / LOG).read_bytes().split(b"\n")
@@ -157,14 +158,14 @@ def read_log(run: Path) -> list[Record]:
 
 
 def stretches(records: Iterable[Record]) -> list[Record]:
-    """The settings of a run by the steps they held for.
+    """The settings of a run, and the step after which each of them held.
 
     Args:
-        records: of its log; `start` records count.
+        records: of the run's log; those of the kind `start` count.
 
     Returns:
-        For each time it was started and did not start again at the same step or before: the
-        `settings`, and the step `after` which they held.
+        One entry for each start that no later start went back behind: its `settings`, and the step
+        `after` which they held.
     """
     found: list[Record] = []
     for record in records:
@@ -175,20 +176,20 @@ def stretches(records: Iterable[Record]) -> list[Record]:
 
 
 class RunLog:
-    """Writes the log, and TensorBoard's files if they are wanted.
+    """Writes the log, and TensorBoard event files if asked to.
 
-    A run that goes on from a checkpoint repeats the steps after it: their old lines are removed.
+    A run that continues from a checkpoint repeats the steps after it: their old lines are removed.
 
     Args:
         run: the run's folder.
-        step: the last step that counts.
-        tensorboard: whether to write its files too.
+        step: the step of the checkpoint; later records are removed.
+        tensorboard: whether to write event files too.
 
     Attributes:
-        others: all records but those of steps, old and new.
+        others: all records except those of steps, old and new.
 
     Raises:
-        UsageError: TensorBoard is wanted and not installed.
+        UsageError: event files are asked for, and TensorBoard is not installed.
         FormatError: a line of the log is damaged.
     """
 
@@ -200,7 +201,7 @@ class RunLog:
         self._file = (run / LOG).open("a", encoding="utf-8")
 
     def write(self, kind: str, record: Record) -> None:
-        """Adds a line."""
+        """Appends a record."""
         record = {"kind": kind, **record}
         self._file.write(_line(record))
         self._file.flush()
@@ -219,7 +220,7 @@ class RunLog:
 
 
 def _scalars(record: Record) -> Iterator[tuple[str, float]]:
-    """A record's numbers by name; those that it has of each bucket as NAME/BUCKET."""
+    """Yields the numbers of a record by name; those by bucket are named NAME/BUCKET."""
     for name, value in record.items():
         values = enumerate(value) if isinstance(value, list) else [(None, value)]
         for bucket, number in values:
@@ -242,14 +243,14 @@ def _summary_writer(folder: Path, step: int) -> Any:
 
 
 class Progress:
-    """Says how training goes, at most once a second."""
+    """Tells a person how training goes, at most once per second."""
 
     def __init__(self, say: Callable[[str], None], steps: int) -> None:
         self._say, self._steps = say, steps
         self._said = 0.0
 
     def step(self, record: Record) -> None:
-        """A line for a step."""
+        """Reports a step."""
         now = time.monotonic()
         if now - self._said < LINE_SECONDS and record["step"] != self._steps:
             return
@@ -265,12 +266,12 @@ class Progress:
         )
 
     def warning(self, text: str) -> None:
-        """A line for what went wrong and can be made up for."""
+        """Reports a failure that the run can recover from."""
         self._say(f"warning: {text}")
 
     def evaluation(self, record: Record) -> None:
-        """A line for an evaluation."""
+        """Reports an evaluation."""
         self._say(
             f"step {record['step']:,}  {record['name']}: loss {record['loss']:.4f}"
-            f" over {record['targets']:,} targets"
+            f" over {plural(record['targets'], 'target')}"
         )

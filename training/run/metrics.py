@@ -1,7 +1,8 @@
-"""What the log says of a step, from what its ranks know.
+"""The log's record of a step, from the figures of all ranks.
 
-While a step runs, its figures stay on the device (`LocalStep`). Now and then those of some steps
-come to the host at once (`Share`), are exchanged once among all ranks, and become a record each.
+While a step runs, its figures stay on the device (`LocalStep`). Now and then, those of several
+steps are brought to the host together (`Share`), exchanged among all ranks in one call, and turned
+into one record per step.
 """
 
 import math
@@ -44,25 +45,25 @@ PEAK_TFLOPS = {
     r"H100( \d+GB)? HBM3\b": 989.4,
     r"A100\b": 312.0,
 }
-"""Dense bf16 by the name that CUDA gives a device, from NVIDIA's data sheets, whose figures with
-sparsity are twice as high. SXM modules and PCIe cards of one name have others. What is not here is
-unknown, and so is a part of a device (MIG)."""
+"""Peak TFLOPS in dense bf16, by the name that CUDA gives a device. From NVIDIA's data sheets, whose
+figures with sparsity are twice as high. SXM modules and PCIe cards of one name differ. The peak of
+any other device is unknown, and so is that of a part of a device (MIG)."""
 
 Sums = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStep:
-    """A rank's part of a step; tensors are still on the device.
+    """A rank's figures of a step; tensors are still on the device.
 
     Attributes:
-        step: from 1.
+        step: number of the step, from 1.
         sums: float64 [4, buckets], over the rank's micro-batches.
         per_window: sum of cross-entropies of each of the rank's windows.
-        gradient_norm: of all weights, before clipping.
-        windows, digests: of the rank's windows, in order.
-        tokens: without padding.
-        visible: what they see of their segments, summed.
+        gradient_norm: norm of the gradient of all weights, before clipping.
+        windows, digests: number and digest of each of the rank's windows, in order.
+        tokens: number of tokens, without padding.
+        visible: how many tokens each token attends to, itself included, summed over all tokens.
         denominator: D of the step.
         learning_rate: of the step.
     """
@@ -79,7 +80,7 @@ class LocalStep:
     learning_rate: float
 
     def share(self) -> "Share":
-        """The same on the host; waits for the device."""
+        """The same figures on the host; waits for the device."""
         finite = torch.isfinite(self.per_window).tolist()
         return Share(
             step=self.step,
@@ -97,10 +98,10 @@ class LocalStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """As `LocalStep`, on the host.
+    """A rank's figures of a step on the host; see `LocalStep`.
 
     Attributes:
-        not_finite: the windows whose loss is not finite.
+        not_finite: numbers of the windows whose loss is not finite.
     """
 
     step: int
@@ -117,24 +118,25 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Flops:
-    """Floating-point operations of training, for the share of a device's peak that is used (MFU).
+    """Floating-point operations of training, for model FLOPs utilization (MFU).
 
-    A weight matrix of n entries costs a token 2n operations forward (a multiplication and an
-    addition an entry) and twice that backward, for the gradients of its input and of itself: 6n.
-    The embedding is a look-up and counts nothing; the output head counts, tied or not.
+    MFU is the share of the devices' peak that is used. A weight matrix of n entries costs 2n
+    operations per token in the forward pass (one multiplication and one addition per entry) and
+    twice that in the backward pass, for the gradients of its input and of itself: 6n. The embedding
+    is a look-up and counts nothing; the output head counts, tied or not.
 
     Attention: the query of a token that sees v tokens of its own segment, itself included, is
     multiplied with v keys, and v values are added up: 2 * 2 v d operations in a layer with d =
-    heads x head size, and twice that backward: 12 v d. So a step's work is
+    heads x head size, and twice that in the backward pass: 12 v d. So the work of a step is
 
         6 N * tokens + 12 * layers * d * (sum of v over its tokens)
 
-    with nothing for padding, for what masks hide, for norms, or for what is computed twice.
+    Padding, masked positions, norms and recomputation count nothing.
 
     Attributes:
-        weights: N, the entries of all weights but the embedding, the head included.
+        weights: N, the entries of all weights except the embedding; includes the head.
         attention: 12 * layers * d.
-        peak: operations a second of all devices together; None where it is unknown.
+        peak: operations per second of all devices together; None if unknown.
     """
 
     weights: int
@@ -143,7 +145,14 @@ class Flops:
 
     @classmethod
     def of(cls, model: nn.Module, device: torch.device, world: int, config: TrainConfig) -> "Flops":
-        """Of a `TrainModel`, on devices of one kind."""
+        """Counts the work of a model.
+
+        Args:
+            model: a `TrainModel`.
+            device: of this rank; all ranks have devices of one kind.
+            world: number of ranks.
+            config: gives the peak, if it is set.
+        """
         causal_lm: Any = getattr(model, "causal_lm")  # noqa: B009
         embedding = causal_lm.get_input_embeddings().weight
         head = causal_lm.get_output_embeddings().weight
@@ -160,14 +169,14 @@ class Flops:
         )
 
     def used(self, tokens: int, visible: int, seconds: float) -> float | None:
-        """MFU of some work in some time."""
+        """MFU of the work on some tokens in some seconds; None if the peak is unknown."""
         if self.peak is None or seconds <= 0:
             return None
         return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
 
 
 def known_peak(name: str) -> float | None:
-    """Dense bf16 teraflops of a device by its name, or None."""
+    """Peak TFLOPS of a device in dense bf16, by its name; None if unknown."""
     if " MIG " in name:
         return None
     found = (peak for pattern, peak in PEAK_TFLOPS.items() if re.search(rf"\b{pattern}", name))
@@ -175,23 +184,27 @@ def known_peak(name: str) -> float | None:
 
 
 def digest(shares: Sequence[Sequence[int]]) -> str:
-    """Of a step's windows in global order, from the digests that each rank has, in rank order."""
+    """The digest of a step's windows in global order.
+
+    Args:
+        shares: digests of the windows of each rank, in rank order.
+    """
     together = np.array([d for share in shares for d in share], "<u8")
     return xxhash.xxh3_128_hexdigest(together.tobytes())
 
 
 def bucket_losses(sums: Sums) -> list[float | None]:
-    """Unweighted loss a bucket; None for one without targets."""
+    """The unweighted loss of each bucket; None for one without targets."""
     return [ce / n if n else None for ce, n in zip(*sums[[CE, TARGETS]].tolist(), strict=True)]
 
 
 def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float) -> dict[str, Any]:
-    """The log's line for a step, without what depends on time.
+    """The log's record of a step, without the figures that depend on time.
 
     Args:
-        shares: of every rank, in rank order.
-        tail: of each bucket, whether it is in the tail.
-        clip_norm: 0 for none.
+        shares: one per rank, in rank order.
+        tail: whether each bucket is in the tail.
+        clip_norm: norm that gradients are clipped to; 0 for no clipping.
     """
     first = shares[0]
     sums: Sums = np.sum([share.sums for share in shares], axis=0)
@@ -216,11 +229,11 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
 
 
 def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
-    """What is wrong with a step whose loss or gradient is not finite.
+    """The error of a step whose loss or gradient is not finite; None if both are finite.
 
     Args:
-        shares: of every rank, in rank order.
-        where: says of a window which shard and row it is.
+        shares: one per rank, in rank order.
+        where: names the shard of a window and its place there.
     """
     step = shares[0].step
     for rank, share in enumerate(shares):

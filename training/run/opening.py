@@ -1,4 +1,4 @@
-"""A run, opened: everything is read, checked and in place for the next step."""
+"""A run that is open: everything is read and checked, and ready for the next step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run takes its steps with.
+    """Everything that the steps of a run need.
 
     Attributes:
         config: its settings.
@@ -32,11 +32,11 @@ class Run:
         inputs: what it trains on and what it is evaluated on.
         start: where it starts.
         steps: number of steps of the whole run.
-        model: sharded over the ranks, with the weights it starts with.
-        optimizer: of the model, with the state it starts with.
+        model: sharded over the ranks, with the weights that the run starts with.
+        optimizer: of the model, with the state that the run starts with.
         checkpoints: saves the model and the optimizer.
         flops: counts the work of training the model.
-        log: its log, on the first rank; None on the others.
+        log: on the first rank; None on the others.
         progress: tells a person how training goes.
     """
 
@@ -75,12 +75,12 @@ class Run:
 
 
 def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> Run:
-    """Opens a new run, or one that goes on.
+    """Opens a run, new or to be continued.
 
     Args:
         config: its settings.
         world: the ranks; all call this.
-        say: takes a line for a person; called on the first rank alone.
+        say: takes a line for a person; called on the first rank only.
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
@@ -88,7 +88,7 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     if not world.is_first:
         say = _silent
     inputs = world.together(lambda: open_inputs(config, world))
-    # One rank looks and tells: folders may change meanwhile, and a model takes long to read.
+    # One rank looks for all: folders may change meanwhile, and a model takes long to read.
     start = world.first(lambda: find_start(config, inputs))
     model = _sharded_model(config, inputs, world)
     optimizer = make_optimizer(model, config)

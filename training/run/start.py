@@ -1,7 +1,8 @@
 """Where a run starts: at its own newest checkpoint, with an earlier run's weights, or anew.
 
-A run has an identity: its shards, seed, weighting, denominator, model, positions, and the run it
-came from. It only goes on as itself. Other settings may change on the way; the log says since when.
+The identity of a run is its shards, seed, weighting, denominator, model and positions, and the run
+that its weights came from. A run only continues with the same identity. Other settings may change
+on the way; the log says from which step on.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import xxhash
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
 from ..windows.agreement import model_fingerprint
@@ -32,7 +34,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is: `step` optimizer steps and `windows` windows of its order are done."""
+    """The progress of a run: the numbers of optimizer steps and of windows that are done."""
 
     step: int = 0
     windows: int = 0
@@ -43,15 +45,15 @@ class Start:
     """Where a run starts.
 
     Attributes:
-        at: steps and windows that are done.
-        checkpoint: what is loaded: all of the run's own, the weights of an earlier run's; None for
-            the model's weights.
-        identity: of the run.
-        earlier: of the run that `init_from` names: `step` of its checkpoint, `meta`, the
-            fingerprint of the checkpoint's meta.json, and its `identity`, `stretches` and
-            `earlier`; None without one.
-        stretches: of settings, as the checkpoint has them.
-        note: for a person; None where a run is new.
+        at: the steps and windows that are done.
+        checkpoint: the checkpoint to load: all of it if it is the run's own, its weights if it is
+            an earlier run's; None to start with the model's weights.
+        identity: the identity of the run.
+        earlier: the run that `init_from` names: the `step` of its checkpoint, `meta`, the
+            fingerprint of that checkpoint's meta.json, and its own `identity`, `stretches` and
+            `earlier`; None without `init_from`.
+        stretches: the settings so far, as the checkpoint has them; see `log.stretches`.
+        note: a line for a person; None for a new run.
     """
 
     at: Position = Position()
@@ -63,26 +65,20 @@ class Start:
 
 
 def find_start(config: TrainConfig, inputs: Inputs) -> Start:
-    """Where the run starts.
+    """Finds out where the run starts.
 
-    A run that goes on keeps the checkpoint it began with: the earlier run may have newer ones now.
+    A run that is continued keeps the earlier run's checkpoint that it began with: by now the
+    earlier run may have newer ones.
 
     Raises:
-        UsageError: the folder is of another run, or of none; there is no checkpoint to take weights
-            from, or it is of other positions than this run would have.
-        FormatError: a checkpoint, or what else is recorded of a run, cannot be read.
+        UsageError: the folder has another run or other files in it; the earlier run has no
+            checkpoint, or was trained with other positions than this run would have.
+        FormatError: a checkpoint or the record of a run cannot be read.
     """
     folder = Path(config.out)
     own = newest_checkpoint(folder)
     before = None if own is None else read_meta(own)
-    origin: Path | None = None
-    earlier: Record | None = None
-    if before is not None and _folder(before["settings"].get("init_from")) == _folder(
-        config.init_from
-    ):
-        earlier = before["earlier"]
-    elif config.init_from is not None:
-        origin, earlier = _earlier(config, config.init_from)
+    origin, earlier = _origin(config, before)
     init_from = earlier and {name: earlier[name] for name in ("step", "meta")}
     model = model_fingerprint(Path(config.model))
     identity = inputs.identity | {"model": model, "init_from": init_from}
@@ -96,26 +92,45 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
             stretches=before["stretches"],
             note=_goes_on(own, before, config),
         )
-    note = None
-    if (folder / RUN).exists():
-        _refuse_other(_begun(folder)["identity"], identity, folder)
-        note = "begins again: the run in this folder has no checkpoint"
-    elif not is_unused(folder):
-        raise UsageError(
-            "the run's folder has something else in it",
-            where=config.out,
-            fix="name an empty or a new folder",
-        )
+    note = _anew(folder, identity)
     return Start(checkpoint=origin, identity=identity, earlier=earlier, note=note)
 
 
+def _anew(folder: Path, identity: Record) -> str | None:
+    """Checks that a run without a checkpoint may start in a folder; returns a line about it."""
+    if (folder / RUN).exists():
+        _refuse_other(_begun(folder)["identity"], identity, folder)
+        return "starts again from the beginning: the run in this folder has no checkpoint"
+    if not is_unused(folder):
+        raise UsageError(
+            "the folder has other files in it",
+            where=str(folder),
+            fix="name an empty folder or a new one",
+        )
+    return None
+
+
+def _origin(config: TrainConfig, before: Record | None) -> tuple[Path | None, Record | None]:
+    """The checkpoint to take the first weights from, and the record of the earlier run.
+
+    A run that continues from the earlier run it began with needs no weights of it any more.
+    """
+    if config.init_from is None:
+        return None, None
+    if before is not None and _folder(before["settings"].get("init_from")) == _folder(
+        config.init_from
+    ):
+        return None, before["earlier"]
+    return _earlier(config, config.init_from)
+
+
 def _folder(path: str | None) -> Path | None:
-    """By whatever name it is given."""
+    """The same for every name that a folder can be given by."""
     return None if path is None else Path(path).resolve()
 
 
 def _begun(folder: Path) -> Record:
-    """What is recorded of a run that has no checkpoint."""
+    """The record of a run that has no checkpoint."""
     try:
         return read_run(folder)
     except FormatError as error:
@@ -124,13 +139,13 @@ def _begun(folder: Path) -> Record:
 
 
 def _earlier(config: TrainConfig, run: str) -> tuple[Path, Record]:
-    """The newest checkpoint of an earlier run, and what is known of that run."""
+    """The newest checkpoint of an earlier run, and the record of that run."""
     path = newest_checkpoint(Path(run))
     if path is None:
         raise UsageError(
-            "there is no checkpoint to take weights from",
+            "the earlier run has no checkpoint to take weights from",
             where=run,
-            expected="the folder of an earlier run; a Hugging Face folder goes to --model",
+            expected="the folder of an earlier run; for a Hugging Face folder, use --model",
         )
     meta = read_meta(path)
     for name in ("rope_theta", "yarn_factor"):
@@ -138,9 +153,9 @@ def _earlier(config: TrainConfig, run: str) -> tuple[Path, Record]:
         if trained is not None and getattr(config, name) is None:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"the earlier run was trained with {flag} {trained:g}, and this one has none",
+                f"the earlier run was trained with {flag} {trained:g}, this one has no {flag}",
                 where=str(path),
-                fix=f"give {flag} {trained:g}, or another value if that is what you want",
+                fix=f"give {flag} {trained:g}, or another value on purpose",
             )
     text = json.dumps(meta, sort_keys=True).encode()
     kept = {name: meta[name] for name in ("step", "identity", "stretches", "earlier")}
@@ -152,9 +167,9 @@ def _refuse_other(before: Record, now: Record, where: Path) -> None:
     if changed:
         lines = [f"{name}: {old} before, {new} now" for name, old, new in changed]
         raise UsageError(
-            "the run cannot go on with other inputs:\n    " + "\n    ".join(lines),
+            "the run cannot continue with other inputs:\n    " + "\n    ".join(lines),
             where=str(where),
-            fix="give what it was begun with, or another --out",
+            fix="give the inputs it was started with, or another --out",
         )
 
 
@@ -165,7 +180,7 @@ def _goes_on(own: Path, before: Record, config: TrainConfig) -> str:
         if name not in PATHS
     ]
     with_other = f", with {', '.join(changed)}" if changed else ""
-    return f"goes on after step {before['step']:,}{with_other}, from {own}"
+    return f"continues after step {before['step']:,}{with_other}, from {own}"
 
 
 def _differences(before: Record, now: Record) -> list[tuple[str, Any, Any]]:
@@ -175,28 +190,32 @@ def _differences(before: Record, now: Record) -> list[tuple[str, Any, Any]]:
 
 
 def planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
-    """Steps of the whole run."""
+    """The number of steps of the whole run.
+
+    Raises:
+        UsageError: there are too few windows for one step.
+    """
     if config.steps is not None:
         return config.steps
     in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
     steps = at.step + max(0, in_all - at.windows) // config.global_batch
     if not steps:
         raise UsageError(
-            f"the run has {in_all:,} windows, and a step takes {config.global_batch:,}",
-            fix="give --steps or a smaller --global-batch; epochs follow each other by themselves",
+            f"the run has {plural(in_all, 'window')}, and a step takes {config.global_batch:,}",
+            fix="give --steps, for more than one epoch, or a smaller --global-batch",
         )
     return steps
 
 
 def cautions(config: TrainConfig, inputs: Inputs, steps: int) -> Iterator[str]:
-    """What a person may not expect of a run, a line each."""
+    """Yields one line for each thing that a person may not expect of the run."""
     if config.eval_every and not inputs.eval_sets:
-        yield "nothing is evaluated: the shards have no validation windows, and there is no --eval"
+        yield "nothing is evaluated: the shards have no validation windows and no --eval is given"
     yield from schedule_cautions(steps, config)
 
 
 def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) -> RunLog | None:
-    """Writes what there is to know of a run and opens its log, on the first rank alone."""
+    """Writes the record of the run and opens its log; None on all ranks but the first."""
     if not world.is_first:
         return None
     run = {

@@ -1,4 +1,4 @@
-"""SIGTERM asks a run to stop in good order; it does not end the process."""
+"""SIGTERM: asks a run to stop in good order instead of ending the process."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ __all__ = ["termination"]
 
 @contextmanager
 def termination() -> Iterator[Callable[[], bool]]:
-    """Notes SIGTERM instead of being ended by it, and yields a function that tells if it has come.
+    """Yields a function that tells whether SIGTERM has come.
 
-    After the first one, SIGTERM is ignored for good: none may cut short what the process still has
-    to do.
+    Once it has, further ones are ignored for the rest of the process: they must not interrupt what
+    is still to be done.
     """
     received: list[int] = []
 

@@ -1,8 +1,7 @@
 """The ranks of a run: how they start, add up, exchange, and fail together.
 
-A process alone is a world of one rank: the same code runs there. What ranks tell each other here
-are small facts on the host, over gloo; gradients and weights travel by themselves, over the
-device's own backend.
+A single process is a world of one rank and runs the same code. Ranks exchange small facts here, on
+the host, over gloo; gradients and weights travel separately, over the backend of the device.
 """
 
 import os
@@ -16,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.sizes import plural
 
 __all__ = ["World", "joined"]
 
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """This process among the others.
+    """This process among all processes of the run.
 
     Attributes:
-        rank: its number, from 0.
-        size: how many there are.
-        device: what it computes on.
+        rank: number of this process, from 0.
+        size: number of processes.
+        device: where this process computes.
     """
 
     rank: int
@@ -38,11 +38,11 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank speaks and writes for all."""
+        """Whether this rank prints and writes for all."""
         return self.rank == 0
 
     def mesh(self) -> DeviceMesh:
-        """All ranks in one dimension."""
+        """All ranks as a mesh of one dimension."""
         return init_device_mesh(self.device.type, (self.size,))
 
     def sum(self, *values: float) -> list[float]:
@@ -62,7 +62,7 @@ class World:
         return values
 
     def together(self, work: Callable[[], T]) -> T:
-        """Does something on every rank; an error of one is raised on all, so that none waits."""
+        """Calls a function on every rank; an error of one is raised on all, so that none waits."""
         outcome: T | None = None
         error: ExactcptError | None = None
         try:
@@ -75,12 +75,12 @@ class World:
         return outcome  # type: ignore[return-value]
 
     def first(self, work: Callable[[], T]) -> T:
-        """Does something on the first rank and tells the others what came of it, or raises."""
+        """Calls a function on the first rank; returns its result, or raises its error, on all."""
         mine = self.together(lambda: work() if self.is_first else None)
         return self.gather(mine)[0]  # type: ignore[return-value]
 
     def fail(self, error: ExactcptError) -> NoReturn:
-        """Ends all ranks with an error they share: the first raises it, the others say nothing."""
+        """Ends all ranks with an error they share: the first raises it, the others only exit."""
         if self.is_first:
             raise error
         raise SystemExit(error.exit_code)
@@ -88,7 +88,7 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Joins the ranks that torchrun has started, or makes a world of one.
+    """Joins the ranks that torchrun started, or makes a world of one.
 
     Args:
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
@@ -102,7 +102,7 @@ def joined(device: str) -> Iterator[World]:
         if local >= torch.cuda.device_count():
             raise UsageError(
                 f"there is no CUDA device for local rank {local}",
-                expected=f"at most {torch.cuda.device_count()} ranks on this machine",
+                expected=f"at most {plural(torch.cuda.device_count(), 'rank')} on this machine",
                 fix="start fewer processes, or train with --device cpu",
             )
         torch.cuda.set_device(local)

@@ -1,6 +1,7 @@
-"""Whether shards and model are made for each other: one vocabulary, ids the model has."""
+"""Whether shards and model belong together: one vocabulary, and ids that the model embeds."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import xxhash
 from tokenizers import Tokenizer
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.sizes import plural
 from .shard_set import ShardSet
 
 __all__ = ["check_agreement", "model_fingerprint"]
@@ -19,7 +21,7 @@ PROBE = (
     "\u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0627\u0644\u0639\u0631\u0628\u064a\u0629 "
     "\U0001f642 e\u0301"
 )
-"""Letters, digits, white space, code, and scripts that tokenizers treat in ways of their own."""
+"""Letters, digits, white space, code, and scripts that tokenizers treat differently."""
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 
@@ -27,23 +29,32 @@ BLOCK = 1 << 24
 
 
 def check_agreement(shards: ShardSet, model: Path) -> None:
-    """Compares the tokenizer of the shards with the model's, and their ids with its embedding.
+    """Checks that the model has the tokenizer of the shards and embeds all of their ids.
 
     Vocabularies are compared, not files: saving a tokenizer again changes its JSON.
 
     Raises:
-        UsageError: no such folder, other vocabularies, another encoding of the probe, or ids that
-            the model lacks.
+        UsageError: there is no such folder, the vocabularies differ, the tokenizers encode `PROBE`
+            differently, or the shards have ids that the model lacks.
         FormatError: the model has no readable config.json or tokenizer.json.
     """
+    _check_ids(shards, model)
+    theirs = model / "tokenizer.json"
+    _check_tokenizers(_read(shards.tokenizer), _read(theirs), f"{shards.tokenizer}, {theirs}")
+
+
+def _check_ids(shards: ShardSet, model: Path) -> None:
     rows = _config(model).get("vocab_size", 0)
     if shards.largest_id >= rows:
         raise UsageError(
-            f"the shards have ids up to {shards.largest_id:,}, and the model embeds {rows:,}",
+            f"the shards have token ids up to {shards.largest_id:,}, but the model embeds only "
+            f"{plural(rows, 'token')}",
             where=f"{shards.root}, {model}",
-            fix="take the model that the tokenizer belongs to",
+            fix="use the model that the tokenizer belongs to",
         )
-    ours, theirs = _read(shards.tokenizer), _read(model / "tokenizer.json")
+
+
+def _check_tokenizers(ours: Tokenizer, theirs: Tokenizer, where: str) -> None:
     one, other = ours.get_vocab(True), theirs.get_vocab(True)
     if one != other:
         different = sorted(
@@ -52,23 +63,28 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
         )
         token = different[0]
         raise UsageError(
-            f"the vocabularies differ in {len(different):,} tokens: {token!r} is id "
-            f"{one.get(token)} in the shards and {other.get(token)} in the model",
-            where=f"{shards.tokenizer}, {model / 'tokenizer.json'}",
-            fix="tokenize again with the model's tokenizer, or take the model it belongs to",
+            f"the vocabularies differ in {plural(len(different), 'token')}: {token!r} has "
+            f"{_id(one, token)} in the shards and {_id(other, token)} in the model",
+            where=where,
+            fix="tokenize again with the model's tokenizer, or use the model that the tokenizer "
+            "belongs to",
         )
     if ours.encode(PROBE, add_special_tokens=False).ids != (
         theirs.encode(PROBE, add_special_tokens=False).ids
     ):
         raise UsageError(
-            "the tokenizers have one vocabulary and encode text differently",
-            where=f"{shards.tokenizer}, {model / 'tokenizer.json'}",
+            "the tokenizers have the same vocabulary but encode text differently",
+            where=where,
             fix="tokenize again with the model's tokenizer",
         )
 
 
+def _id(vocabulary: Mapping[str, int], token: str) -> str:
+    return f"id {vocabulary[token]}" if token in vocabulary else "no id"
+
+
 def model_fingerprint(model: Path) -> str:
-    """xxh3-128 over config.json and the name and every byte of each file of weights.
+    """The xxh3-128 digest of config.json and of the names and contents of all weight files.
 
     Raises:
         FormatError: the model has no config.json.
@@ -93,7 +109,7 @@ def _config(model: Path) -> dict[str, Any]:
             "there is no such folder",
             where=str(model),
             expected="a Hugging Face folder with config.json, tokenizer.json and weights",
-            fix="of a model of the hub: hf download NAME --local-dir FOLDER",
+            fix="to get a model from the hub: hf download NAME --local-dir FOLDER",
         )
     try:
         return json.loads((model / "config.json").read_bytes())

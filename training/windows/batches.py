@@ -1,10 +1,10 @@
-"""Windows of memory-mapped shards, as a step of training needs them.
+"""Windows of memory-mapped shards, as tensors for training.
 
     dataset = ShardDataset("shards")
     loader = torch.utils.data.DataLoader(dataset, batch_size=4, collate_fn=collate)
 
-Labels and weights are unshifted: `labels[j]` and `loss_weights[j]` belong to the token at j as a
-target, to be predicted from the position before. Whoever computes the loss shifts both by one. The
+Labels and weights are unshifted: `labels[j]` and `loss_weights[j]` belong to token j as a target,
+which is predicted from position j - 1. The computation of the loss has to shift both by one. The
 first token of a window is the first of a segment, so position 0 is never a target.
 """
 
@@ -39,14 +39,14 @@ class Batch:
         labels: int64 [B, L]; `IGNORE` where there is no target.
         loss_weights: float32 [B, L]; 0 where there is no target.
         position_ids: int32 [B, L], from 0 in every segment, runs of padding included.
-        cu_seqlens: int32 [segments + 1], where segments begin in the B * L positions one after the
-            other, and their end.
-        windows: the windows' numbers in the shard set, [B].
+        cu_seqlens: int32 [segments + 1]: where each segment begins in the flattened B * L
+            positions, and B * L.
+        windows: number of each window in its split of the shard set, [B].
         digests: xxh3-64 of each window's number and input_ids, [B].
-        tokens: without padding.
-        targets: supervised targets.
-        sum_w: their weights, added in float64.
-        visible: what the tokens see of their own segments, themselves included, summed.
+        tokens: number of tokens, without padding.
+        targets: number of supervised targets.
+        sum_w: sum of their weights, in float64.
+        visible: how many tokens each token attends to, itself included, summed over all tokens.
     """
 
     input_ids: torch.Tensor
@@ -66,11 +66,11 @@ class Batch:
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, as a DataLoader asks for it."""
+        """The same batch in page-locked memory; called by a DataLoader."""
         return self._with_tensors(torch.Tensor.pin_memory)
 
     def ignored(self) -> "Batch":
-        """The same windows without a target: computed with the others, and counted for nothing."""
+        """The same windows without targets: they are computed like others, but count nothing."""
         return replace(
             self,
             labels=torch.full_like(self.labels, IGNORE),
@@ -87,18 +87,18 @@ class Batch:
 class ShardDataset(Dataset[dict[str, torch.Tensor]]):
     """The windows of one split of a shard set, by their numbers.
 
-    Shards are mapped when they are first looked into, and every process that gets a copy of the
-    data set maps them anew. A window is a function of its number alone.
+    A shard is mapped when it is first read, and again in every process that gets a copy of the data
+    set. A window is a function of its number alone.
 
     Args:
-        shards: the set, or its folder.
+        shards: the shard set, or its folder.
         split: "train" or "validation".
-        weighting: of the targets; None for the weights that the shards have.
+        weighting: gives the weights of the targets; None for the weights in the shards.
 
     Raises:
         UsageError: the split has no windows.
-        IncompleteError, FormatError: as `open_set`; when reading, a shard that is not as the
-            manifest says.
+        IncompleteError, FormatError: as `open_set`; when reading, also if a shard differs from its
+            manifest.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         return self._first[-1]
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """A window.
+        """One window.
 
         Returns:
             input_ids int32 [L], labels int64 [L], loss_weights float32 [L], position_ids int32
@@ -142,12 +142,12 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         }
 
     def where(self, index: int) -> str:
-        """Where a window is: its shard and its row there."""
+        """The shard of a window and its place there, for errors."""
         number = self._shard_of(index)
         return f"{self._entries[number]['path']}, window {index - self._first[number]:,}"
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Some windows as a micro-batch."""
+        """The windows of some numbers, as a micro-batch."""
         shape = (len(indices), self.window)
         input_ids = np.empty(shape, np.int32)
         labels = np.empty(shape, np.int64)
@@ -164,13 +164,12 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             labels[row] = window.ids
             labels[row, unsupervised] = IGNORE
             self._weighting.fill(weights[row], window.codes, window.lengths, index)
-            starts = np.cumsum(window.lengths, dtype=np.int32) - window.lengths
-            np.subtract(places, np.repeat(starts, window.lengths), out=position_ids[row])
+            _fill_positions(position_ids[row], places, window.lengths)
             lengths.append(window.lengths)
             digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
-            real = window.lengths[: len(window.lengths) - window.padded].astype(np.int64)
-            tokens += int(real.sum())
-            visible += int((real * (real + 1) // 2).sum())
+            own_tokens, own_visible = _count_tokens(window)
+            tokens += own_tokens
+            visible += own_visible
             targets += self.window - len(unsupervised)
         ends = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int32)
         return Batch(
@@ -206,13 +205,27 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         return mapped.window(index - self._first[number])
 
 
+def _fill_positions(
+    out: NDArray[np.int32], places: NDArray[np.int32], lengths: NDArray[np.int32]
+) -> None:
+    """Writes 0, 1, 2, ... for each segment; `places` are those in the window."""
+    starts = np.cumsum(lengths, dtype=np.int32) - lengths
+    np.subtract(places, np.repeat(starts, lengths), out=out)
+
+
+def _count_tokens(window: WindowColumns) -> tuple[int, int]:
+    """The tokens without padding, and how many tokens each attends to, summed."""
+    lengths = window.lengths[: len(window.lengths) - window.padded].astype(np.int64)
+    return int(lengths.sum()), int((lengths * (lengths + 1) // 2).sum())
+
+
 def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
-    """Windows of a `ShardDataset` as one batch, for a loop of one's own.
+    """Makes a batch of windows of a `ShardDataset`, for a training loop of your own.
 
     Returns:
         input_ids, labels, loss_weights and position_ids, each [B, L]; cu_seqlens int32 [segments +
-        1] over all B * L positions; max_seqlen, which is L whatever the segments are, so that
-        nothing is compiled anew for them.
+        1] over all B * L positions; max_seqlen, which is always L, so that nothing is compiled
+        again for other segments.
     """
     names = ("input_ids", "labels", "loss_weights", "position_ids")
     lengths = torch.cat([sample["seq_lengths"] for sample in samples])

@@ -1,4 +1,4 @@
-"""Micro-batches of a rank, in the order of the run, read ahead by other processes."""
+"""The micro-batches of a rank in the order of the run, read ahead by other processes."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ from .order import windows_at
 __all__ = ["MicroBatchOrder", "MicroBatches", "load_batches"]
 
 BLOCK = 1024
-"""Places in the order that are worked out at once, at least."""
+"""Number of places in the order that are computed at once, at least."""
 
 
 class MicroBatches(Dataset[Batch]):
-    """A data set of micro-batches, for a DataLoader with `batch_size=None` and an order."""
+    """Micro-batches as a data set, for a DataLoader with `batch_size=None` and an order."""
 
     def __init__(self, windows: ShardDataset) -> None:
         self._windows = windows
@@ -29,19 +29,19 @@ class MicroBatches(Dataset[Batch]):
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatchOrder(Sampler[list[int]]):
-    """Which windows each micro-batch of a rank has.
+    """The numbers of the windows in each micro-batch of a rank.
 
-    A step takes the next `global_batch` windows of the order. Each rank has a run of consecutive
-    ones, and takes `micro_batch` of them at a time.
+    A step takes the next `global_batch` windows of the order. Each rank has consecutive ones of
+    them, and takes `micro_batch` at a time.
 
     Attributes:
-        n: windows of the set.
+        n: number of windows of the set.
         seed: of the order.
-        consumed: windows that steps before have taken.
-        steps: to come.
-        global_batch: windows a step; a multiple of world * micro_batch.
-        micro_batch: windows a rank has in memory at once.
-        rank, world: of this process, and how many there are.
+        consumed: number of windows that earlier steps have taken.
+        steps: number of steps to come.
+        global_batch: windows per step; a multiple of world * micro_batch.
+        micro_batch: windows that a rank processes at a time.
+        rank, world: number of this process, and number of processes.
     """
 
     n: int
@@ -71,12 +71,12 @@ class MicroBatchOrder(Sampler[list[int]]):
 def load_batches(
     windows: ShardDataset, order: MicroBatchOrder, *, workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Reads the micro-batches of an order.
+    """Reads micro-batches in an order.
 
     Args:
-        windows: what is read.
-        order: which windows each micro-batch has.
-        workers: processes that read ahead; 0 reads when a batch is asked for.
+        windows: the data set to read.
+        order: the windows of each micro-batch.
+        workers: processes that read ahead; 0 to read a batch when it is asked for.
         pin_memory: whether batches are put into page-locked memory.
     """
     loader = DataLoader(
@@ -101,5 +101,5 @@ def load_batches(
 
 
 def _ignore_termination(_: int) -> None:
-    """A worker ends with its rank, which still needs it to stop in good order."""
+    """A worker ends with its rank, which needs it until it has stopped in good order."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -14,7 +14,7 @@ __all__ = ["MappedShard", "WindowColumns"]
 
 
 class WindowColumns(NamedTuple):
-    """Views of a window's columns in the mapped file."""
+    """The columns of a window, as views of the mapped file."""
 
     ids: NDArray[np.int32]
     codes: NDArray[np.uint8]
@@ -23,7 +23,7 @@ class WindowColumns(NamedTuple):
 
 
 class MappedShard:
-    """The columns of one shard as NumPy views of its mapped file; holds no file descriptor."""
+    """The columns of one shard, as NumPy views of its mapped file; holds no file descriptor."""
 
     def __init__(
         self, path: Path, windows: int, dictionary: NDArray[np.float32], window: int
@@ -50,7 +50,7 @@ class MappedShard:
             _check("weights", path, columns.dictionary.tolist(), dictionary.tolist())
 
     def window(self, row: int) -> WindowColumns:
-        """The columns of the window in a row of the shard."""
+        """The window in a row of the shard."""
         batch, within = divmod(row, self._rows)
         return self._columns[batch].window(within)
 
@@ -82,7 +82,7 @@ class _Columns:
 def _check(what: str, path: Path, found: Any, expected: Any) -> None:
     if found != expected:
         raise FormatError(
-            f"the shard has other {what} than the format and its manifest say: {found}",
+            f"the shard has other {what} than its format and manifest say: {found}",
             expected=str(expected),
             where=str(path),
             fix="see `exactcpt verify`, then write the shards again",

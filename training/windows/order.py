@@ -1,15 +1,15 @@
-"""The order of windows: a pure function of the seed and of how many windows came before.
+"""The order of windows: a pure function of the seed and the number of windows before.
 
 Window number c of a run, counted from 0, belongs to epoch e = c // n of a set of n windows and is
 
     window(c) = permutation(seed, e)[c % n]
 
-so each epoch has every window once, batches cross epochs, and a run is resumed by its count alone,
-whatever the number of ranks and the size of the batches were and will be.
+so each epoch has every window once, batches may cross epochs, and that count is all that a run
+needs to be continued, with any number of ranks and any batch size.
 
 The permutation is the swap-or-not shuffle (Hoang, Morris, Rogaway, "An enciphering scheme based on
-a card shuffle", 2012). In each round x and its partner (k - x) mod n change places or do not, as
-one bit says that is drawn for the pair. Any entry is computed alone, so no permutation is stored.
+a card shuffle", 2012). In each round, x and its partner (k - x) mod n are swapped or not, by one
+bit that is drawn for the pair. Any entry is computed by itself, so no permutation is stored.
 The k and the bits come from SeedSequence(seed, spawn_key=(epoch,)), whose stream NumPy keeps fixed,
 and the finaliser of SplitMix64 (Steele, Lea, Flood, 2014).
 """
@@ -30,8 +30,8 @@ def windows_at(positions: NDArray[np.integer], n: int, seed: int) -> NDArray[np.
     """The windows at some positions of a run, shape [count].
 
     Args:
-        positions: how many windows come before each, shape [count].
-        n: windows of the set.
+        positions: the number of windows before each, shape [count].
+        n: number of windows of the set.
         seed: of the order.
     """
     epochs, within = np.divmod(np.asarray(positions), n)
@@ -43,12 +43,12 @@ def windows_at(positions: NDArray[np.integer], n: int, seed: int) -> NDArray[np.
 
 
 def permuted(indices: NDArray[np.integer], n: int, seed: int, epoch: int = 0) -> NDArray[np.int64]:
-    """Where a permutation of range(n) takes each index; any shape.
+    """The images of some indices under a permutation of range(n); any shape.
 
     Args:
         indices: each in range(n).
         n: at most 2^62.
-        seed, epoch: at least 0; every pair has a permutation of its own.
+        seed, epoch: at least 0; each pair of them has its own permutation.
     """
     partners, keys = _round_keys(n, seed, epoch)
     size = np.uint64(n)

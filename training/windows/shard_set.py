@@ -1,4 +1,4 @@
-"""A shard set as training opens it: finished, unaltered, of a format this version reads."""
+"""A shard set opened for training: finished, unaltered, in a format that this version reads."""
 
 import hashlib
 import mmap
@@ -25,7 +25,7 @@ class ShardSet:
     Attributes:
         root: its folder.
         manifest: checked against its JSON schema.
-        fingerprint: xxh3-128 of the manifest's bytes, which has the checksum of every shard.
+        fingerprint: xxh3-128 of the manifest's bytes, which contain the checksum of every shard.
     """
 
     root: Path
@@ -39,7 +39,7 @@ class ShardSet:
 
     @property
     def buckets(self) -> list[Bucket]:
-        """The weight table, a row a bucket."""
+        """The weight table, one row per bucket."""
         return self.manifest["weights"]["table"]
 
     @property
@@ -49,7 +49,7 @@ class ShardSet:
 
     @property
     def largest_id(self) -> int:
-        """The largest token id there may be."""
+        """The largest token id that the tokenizer can give."""
         return self.manifest["tokenizer"]["largest_id"]
 
     def shards(self, split: str) -> list[ShardFile]:
@@ -57,19 +57,19 @@ class ShardSet:
         return self.manifest["shards"][split]
 
     def histogram(self, split: str) -> NDArray[np.int64]:
-        """Supervised targets a bucket."""
+        """Number of supervised targets in each bucket."""
         return np.array(self.manifest["splits"][split]["histogram"], np.int64)
 
     def dictionary(self, split: str) -> NDArray[np.float32]:
-        """The weight of each code as the shards of a split have it: 0, then a weight a bucket."""
+        """The weight of each code in the shards of a split: 0, then one weight per bucket."""
         weights = [row["weight"] if split == shard.TRAIN else 1.0 for row in self.buckets]
         return np.array([0.0, *weights], np.float32)
 
     def check_contents(self, rank: int = 0, world: int = 1) -> None:
-        """Compares checksums of the files training reads; each of `world` ranks takes some shards.
+        """Compares the checksums of the files that training reads; each rank takes some shards.
 
         Raises:
-            FormatError: a file is not the one that was written.
+            FormatError: a file was altered.
         """
         found = hashlib.sha256(self.tokenizer.read_bytes()).hexdigest()
         if found != self.manifest["tokenizer"]["sha256"]:
@@ -83,12 +83,12 @@ class ShardSet:
 
 
 def open_set(path: str | Path) -> ShardSet:
-    """Opens a shard set and compares the sizes of its shards with the manifest.
+    """Opens a shard set and compares the sizes of its shards with those in the manifest.
 
     Raises:
-        UsageError: it is not on a local disk, or is no folder.
-        IncompleteError: it is unfinished, or a file is missing.
-        FormatError: another format, a newer version, or a file of another size.
+        UsageError: the set is not a folder on a local disk.
+        IncompleteError: the set is unfinished, or a file is missing.
+        FormatError: the set has another format or a newer version, or a file has another size.
     """
     if "://" in str(path):
         raise UsageError(
@@ -134,7 +134,7 @@ def _check_sizes(opened: ShardSet) -> None:
 
 def _altered(path: Path, found: str, expected: str) -> ExactcptError:
     return FormatError(
-        f"a file is not the one that was written: {found}",
+        f"the file was altered: {found}",
         expected=f"{expected}, as the manifest says",
         where=str(path),
         fix=_restore(),

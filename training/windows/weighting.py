@@ -1,16 +1,16 @@
-"""The weights a run trains with, all from the same shards: see `WEIGHTINGS`.
+"""The weightings that a run can train with, all from the same shards: see `WEIGHTINGS`.
 
-The shards have codes: 0 is no target, b + 1 is a target in bucket b. Most weightings only put other
-weights in the place of the dictionary's. Two look further: `document` gives every target of a
-segment the segment's mean, `shuffled` draws each target's weight from what the corpus has.
+The shards have one code per position: 0 for no target, b + 1 for a target in bucket b. Most
+weightings replace the weights in the shards' dictionary. Two do more: `document` gives every target
+of a segment the segment's mean, `shuffled` draws each target's weight from those of the corpus.
 
-With c_b the supervised targets of bucket b in the corpus' train split and w_b its weight there,
+With c_b the number of supervised targets of bucket b in the train split and w_b their weight,
 
     exact      w_b
     uniform    1
     matched    sum_b c_b w_b / sum_b c_b
     tail_flat  1 + alpha in the tail, else 1
-    table      the weight that a file gives to the bucket
+    table      the weight of the bucket in a file
     document   mean of w over contexts 1 .. n-1, for a segment of n tokens
     shuffled   w_B with P(B = b) = c_b / sum c, drawn with the key (seed, number of the window)
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.sizes import plural
 from ..config import WeightingName
 from .shard_set import ShardSet
 
@@ -48,62 +49,62 @@ Weights = NDArray[np.float32]
 
 
 class Weighting(Protocol):
-    """Gives a window its weights."""
+    """Gives the targets of a window their weights."""
 
     def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
         """Writes the weight of every target, 0 where the code is 0.
 
         Args:
-            out: shape [L].
-            codes: of the window's positions, shape [L].
-            lengths: of its segments, a run of padding included; they sum to L.
-            window: its number in the shard set.
+            out: the weights to write, shape [L].
+            codes: codes of the window's positions, shape [L].
+            lengths: lengths of its segments, a run of padding included; they sum to L.
+            window: number of the window in its split of the shard set.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ByBucket:
-    """A weight a bucket.
+    """One weight per bucket.
 
     Attributes:
-        by_code: shape [1 + buckets]; the first is 0.
+        by_code: weight of each code, shape [1 + buckets]; the first is 0.
     """
 
     by_code: Weights
 
     def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Looks every code up."""
+        """Looks up the weight of every code."""
         np.take(self.by_code, codes, out=out, mode="clip")
 
 
 @dataclass(frozen=True)
 class BySegment:
-    """A weight a segment.
+    """One weight per segment.
 
     Attributes:
-        by_length: of a segment of n tokens, shape [L + 1].
+        by_length: weight of a segment of n tokens at index n, shape [L + 1].
     """
 
     by_length: Weights
 
     def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Repeats each segment's weight over its targets."""
+        """Gives every target the weight of its segment."""
         out[:] = np.repeat(self.by_length[lengths], lengths)
         out[codes == shard.UNSUPERVISED] = 0
 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """A weight drawn for every target.
+    """One weight per target, drawn at random.
 
     Attributes:
-        weights: of the buckets that have targets, shape [k].
-        bounds: draws below bounds[i] and not below bounds[i-1] get weights[i], shape [k - 1]; of
-            2^32 in all.
-        by_prefix: the i of every draw with the same upper half, shape [2^16]; `UNDECIDED` where
-            the lower half decides.
-        seed: the draws of a window are a function of it and of the window's number.
+        weights: weights of the buckets that have targets, shape [k].
+        bounds: a uint32 draw below bounds[i] and not below bounds[i-1] gets weights[i], shape
+            [k - 1].
+        by_prefix: the i of all draws with the same upper half, shape [2^16]; `UNDECIDED` where the
+            lower half decides.
+        seed: the draws of a window are a function of the seed and the window's number.
     """
 
     weights: Weights
@@ -112,7 +113,7 @@ class Shuffled:
     seed: int
 
     def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Draws for all positions, so that a target's draw does not depend on the others."""
+        """Draws for every position, so that the draw of a target does not depend on the others."""
         key = np.array([self.seed, window], np.uint64)
         raw = np.random.Philox(key=key).random_raw((len(codes) + 1) // 2)
         draws = raw.astype("<u8", copy=False).view("<u4")[: len(codes)]
@@ -130,16 +131,16 @@ def make_weighting(
     seed: int = 0,
     table: Sequence[float] | None = None,
 ) -> Weighting:
-    """The weighting of a run's train split.
+    """Makes the weighting for the train split of a run.
 
     Args:
         name: one of `WEIGHTINGS`.
-        shards: the set; its manifest has the counts and weights of the corpus.
-        seed: of `shuffled`.
-        table: a weight a bucket, for `table` alone.
+        shards: the shard set; its manifest has the counts and weights of the corpus.
+        seed: of the draws of `shuffled`.
+        table: one weight per bucket, for `table` only.
 
     Raises:
-        UsageError: there are no weights for `table`, too many or too few.
+        UsageError: `table` has no weights, too many or too few, or `tail_flat` finds no alpha.
     """
     stored = shards.dictionary(shard.TRAIN)[1:]
     counts = shards.histogram(shard.TRAIN)
@@ -168,9 +169,9 @@ def _tail_flat(shards: ShardSet) -> NDArray[np.float64]:
     alpha = shards.manifest["weights"]["alpha"]
     if alpha is None:
         raise UsageError(
-            "the weighting `tail_flat` needs alpha, and the weights of these shards were given",
+            "the weighting `tail_flat` needs alpha, but these shards have weights from a table",
             where=str(shards.root),
-            fix="take shards with weights by EXACT, or give a table: --weighting table",
+            fix="use shards with weights by EXACT, or give a table: --weighting table",
         )
     return np.array([1.0 + alpha if row["in_tail"] else 1.0 for row in shards.buckets])
 
@@ -182,15 +183,15 @@ def _checked_table(table: Sequence[float] | None, buckets: int) -> NDArray[np.fl
         )
     if len(table) != buckets:
         raise UsageError(
-            f"the weight table has {len(table)} buckets",
-            expected=f"{buckets}, as the window has",
-            fix="make the table for the window of these shards",
+            f"the weight table has {plural(len(table), 'bucket')}",
+            expected=f"{buckets}, as for the window of these shards",
+            fix="make a table for the window of these shards",
         )
     return np.array(table, np.float64)
 
 
 def _means_by_length(weights: Weights, shards: ShardSet) -> Weights:
-    """Mean weight of the targets of a segment of n tokens: its contexts are 1 .. n-1."""
+    """Mean weight of the targets of a segment of n tokens, whose contexts are 1 .. n-1."""
     widths = [row["high"] - row["low"] + 1 for row in shards.buckets]
     by_context = np.repeat(weights.astype(np.float64), widths)
     means = np.zeros(shards.window + 1, np.float32)

@@ -254,7 +254,7 @@ def test_a_seed_that_the_baseline_lacks(tmp_path):
     assert found.pairs == []
     assert not found.is_paired
     text = text_of(found)
-    assert "no run of the baseline has its seed" in text
+    assert "the baseline has no run of this seed" in text
     assert "not paired: no two runs share a seed" in text
 
 
@@ -274,7 +274,7 @@ def test_sets_that_are_not_the_same_windows(tmp_path, measured, first):
     assert found.unlike == ["books"]
     assert not found.is_paired
     assert [losses.title for losses in found.losses] == ["training windows, steps 19 to 20"]
-    assert "not paired: the windows of eval books differ" in text_of(found)
+    assert "not paired: the windows of the eval set books differ" in text_of(found)
 
 
 def test_how_a_measured_set_was_named_is_no_setting(tmp_path):
@@ -317,8 +317,9 @@ def test_sets_that_not_all_have_measured(tmp_path, other):
     assert found.unmeasured == names
     assert found.is_paired
     assert [losses.name for losses in found.losses] == ["training windows"]
+    noun = "eval set" if len(names) == 1 else "eval sets"
     assert (
-        f"no table of eval {', '.join(names)}: not measured by all runs after a common step"
+        f"no table for the {noun} {', '.join(names)}: not evaluated in all runs after a common step"
         in text_of(found)
     )
 
@@ -395,7 +396,7 @@ def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
     [
         (lambda p: [write(p / "u")], UsageError, "one run cannot be compared"),
         (lambda p: [write(p / "u"), str(p / "none")], UsageError, "there is no such folder"),
-        (lambda p: [write(p / "u"), str(p)], FormatError, "this is no run"),
+        (lambda p: [write(p / "u"), str(p)], FormatError, "this folder is not a run"),
         (
             lambda p: [write(p / "u"), write(p / "e", "exact", steps=0)],
             IncompleteError,

@@ -53,7 +53,7 @@ def found() -> Comparison:
 def test_it_has_every_figure(found):
     (_, curves), (title, books), _ = charts(found)
     assert len(curves["data"]["values"]) == 3 * STEPS
-    assert title == "books, step 20: loss minus that of uniform"
+    assert title == "books, step 20: loss minus the loss of uniform"
     shown = {(v["contexts"], v["arm"]): v for v in books["data"]["values"]}
     for row in found.losses[0].rows[1:]:
         for arm, delta in row.arms.items():

@@ -116,7 +116,9 @@ def test_exact_operator_is_one():
 
 @pytest.mark.parametrize("wrong", [[0, 5], [1, 8], [0, 6, 5, 8]])
 def test_boundaries_that_are_not_the_batch_are_refused(wrong):
-    with pytest.raises(ValueError, match="does not rise from 0 to the 8 tokens"):
+    with pytest.raises(
+        ValueError, match="do not rise from 0 to 8, the number of tokens of the batch"
+    ):
         segment_attention(*heads([8], torch.float32), torch.tensor(wrong).int(), 0.3)
 
 

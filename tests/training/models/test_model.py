@@ -217,7 +217,7 @@ LONGROPE = {"short_factor": [1.0] * 4, "long_factor": [1.0] * 4, "factor": 2.0}
         (
             "llama",
             {"rope_parameters": {**ROPE, "rope_type": "dynamic", "factor": 2.0}},
-            "rotary embedding of type 'dynamic', which depends on other documents' length",
+            "a rotary embedding of type 'dynamic', which depends on the length of other documents",
         ),
         (
             "llama",
@@ -229,7 +229,7 @@ LONGROPE = {"short_factor": [1.0] * 4, "long_factor": [1.0] * 4, "factor": 2.0}
                     **LONGROPE,
                 }
             },
-            "rotary embedding of type 'longrope', which depends on other documents' length",
+            "a rotary embedding of type 'longrope', which depends on the length of other documents",
         ),
         (
             "qwen2",
@@ -263,17 +263,19 @@ def test_other_architectures_are_refused(tmp_path):
     [
         (
             lambda w: w.pop("lm_head.weight"),
-            "tensors that config.json describes are missing: lm_head.weight",
+            "the weights lack tensors that config.json describes: lm_head.weight",
         ),
         (
             lambda w: w.update({"model.norm.weight": torch.ones(31)}),
-            "tensors have another shape than config.json says: model.norm.weight ([31], not [32])",
+            "the weights have tensors of another shape than config.json says: "
+            "model.norm.weight ([31], not [32])",
         ),
         (
             lambda w: w.update({f"model.layers.{n}.mlp.up_proj.weight": w["model.norm.weight"] * 1
                                 for n in range(2, 6)}),
-            "tensors that config.json has no place for: model.layers.2.mlp.up_proj.weight, "
-            "model.layers.3.mlp.up_proj.weight, model.layers.4.mlp.up_proj.weight and 1 more",
+            "the weights have tensors that config.json does not describe: "
+            "model.layers.2.mlp.up_proj.weight, model.layers.3.mlp.up_proj.weight, "
+            "model.layers.4.mlp.up_proj.weight and 1 more",
         ),
     ],
 )  # fmt: skip
@@ -343,9 +345,9 @@ def test_windows_longer_than_the_model_need_a_word(tmp_path):
     with pytest.raises(UsageError) as error:
         build(config, window=160, backend="exact")
     assert str(error.value) == (
-        "windows of 160 tokens, and a model of 64 positions\n"
-        "  fix:      stretch its positions: --yarn-factor 3, or --rope-theta"
-        " (now 10000; naming the same value keeps it)"
+        "the windows have 160 tokens, the model only 64 positions\n"
+        "  fix:      stretch the positions: --yarn-factor 3, or --rope-theta"
+        " (now 10000; the same value keeps it)"
     )
     theta, rope = saved_rope(build(config, window=160, backend="exact", rope_theta=5e5))
     assert (theta.max_position_embeddings, rope["rope_theta"]) == (160, 5e5)
@@ -367,7 +369,9 @@ def test_rope_changes_reach_the_rotation(changes):
     )
     frequencies = [model.causal_lm.model.rotary_emb.inv_freq for model in (plain, changed)]
     assert not torch.equal(*frequencies)
-    with pytest.raises(UsageError, match="windows of 512 tokens, and a model of 256 positions"):
+    with pytest.raises(
+        UsageError, match="the windows have 512 tokens, the model only 256 positions"
+    ):
         build(tiny_config(max_position_embeddings=64), window=512, backend="exact", yarn_factor=4)
 
 
@@ -391,7 +395,7 @@ def test_the_advised_factor_is_enough(more):
     )
     with pytest.raises(UsageError) as error:
         build(config, window=1000, backend="exact", **more)
-    assert (error.value.fix or "").startswith("stretch its positions: --yarn-factor 16, or ")
+    assert (error.value.fix or "").startswith("stretch the positions: --yarn-factor 16, or ")
     found, rope = saved_rope(build(config, window=1000, backend="exact", yarn_factor=16))
     assert found.max_position_embeddings == 1024
     assert rope == {**YARN, "factor": 16, "beta_fast": 16.0}
@@ -402,7 +406,7 @@ def test_a_factor_that_shrinks_is_refused():
     with pytest.raises(UsageError) as error:
         build(config, window=64, backend="exact", yarn_factor=4)
     assert error.value.found == (
-        "--yarn-factor 4 makes 256 positions of 64, and the model has 512 already"
+        "--yarn-factor 4 makes 256 positions of 64, but the model already has 512"
     )
     assert error.value.fix == "give at least 8"
 
@@ -412,10 +416,10 @@ def test_a_models_own_scaling_is_not_dropped():
     with pytest.raises(UsageError) as error:
         build(config, window=64, backend="exact", yarn_factor=16)
     assert error.value.found == (
-        "--yarn-factor 16 would drop the model's own scaling of positions, llama3"
+        "--yarn-factor 16 would replace the model's own scaling of positions, llama3"
     )
     with pytest.raises(UsageError) as error:
         build(config, window=1000, backend="exact")
-    assert (error.value.fix or "").startswith("stretch its positions: --rope-theta (now 500000")
+    assert (error.value.fix or "").startswith("stretch the positions: --rope-theta (now 500000")
     _, rope = saved_rope(build(config, window=1000, backend="exact", rope_theta=1e6))
     assert rope == {**LLAMA3, "rope_theta": 1e6}

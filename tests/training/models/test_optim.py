@@ -49,18 +49,18 @@ def test_no_warmup_and_no_decay():
     [
         (
             {"warmup_steps": 20},
-            "the warm-up takes 20 steps and the run 10: the learning rate rises to 0.5 and does "
-            "not come down",
+            "the warm-up takes 20 steps and the run has 10: the learning rate rises to 0.5 and "
+            "does not fall",
         ),
         (
             {"warmup_steps": 10},
-            "the warm-up takes 10 steps and the run 10: the learning rate rises to 1 and does not "
-            "come down",
+            "the warm-up takes 10 steps and the run has 10: the learning rate rises to 1 and does "
+            "not fall",
         ),
         ({"warmup_steps": 9}, None),
         (
             {"schedule": "wsd", "warmup_steps": 2, "decay_steps": 9},
-            "the learning rate should come down over 9 steps, and after the warm-up the run has 8",
+            "the learning rate should fall over 9 steps, but after the warm-up the run has only 8",
         ),
         ({"schedule": "wsd", "warmup_steps": 2, "decay_steps": 8}, None),
         ({"schedule": "wsd", "warmup_steps": 2}, None),

@@ -201,7 +201,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, group, changes):
     checkpoints = CheckpointManager(tmp_path, keep=1)
     checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
     path = checkpoints.latest()
-    with pytest.raises(FormatError, match="a checkpoint that cannot be loaded") as error:
+    with pytest.raises(FormatError, match="the checkpoint cannot be loaded") as error:
         checkpoints.load(path, *model_and_optimizer(**changes))
     assert error.value.where == str(path)
 
@@ -261,7 +261,7 @@ def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, 
     ("text", "reason"),
     [
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("[]", "it is no object"),
+        ("[]", "it is not an object"),
         (None, "[Errno 2] No such file or directory: '{}'"),
         *(
             (json.dumps({n: v for n, v in meta_of(1).items() if n != name}), f"it has no {name}")
@@ -277,7 +277,7 @@ def test_a_damaged_meta_is_named(tmp_path, text, reason):
     with pytest.raises(FormatError) as caught:
         read_meta(tmp_path)
     reason = reason.format(tmp_path / "meta.json")
-    assert caught.value.found == f"a checkpoint whose meta.json cannot be read: {reason}"
+    assert caught.value.found == f"the checkpoint's meta.json cannot be read: {reason}"
     assert caught.value.fix == "remove it to go on from the one before"
 
 
@@ -288,7 +288,7 @@ def test_a_meta_of_another_step(tmp_path):
     assert read_meta(path) == meta_of(1)
     for other in (meta_of(7), meta_of(1) | {"windows": -4}):
         (path / "meta.json").write_text(json.dumps(other))
-        with pytest.raises(FormatError, match=r"it is of step \d and -?\d+ windows"):
+        with pytest.raises(FormatError, match=r"it is of step \d after -?\d+ windows"):
             read_meta(path)
 
 
@@ -297,7 +297,7 @@ def test_metadata_that_is_cut_off(tmp_path, group, length):
     checkpoints = CheckpointManager(tmp_path, keep=1)
     checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
     os.truncate(checkpoints.latest() / ".metadata", length)
-    with pytest.raises(FormatError, match="a checkpoint that cannot be loaded") as error:
+    with pytest.raises(FormatError, match="the checkpoint cannot be loaded") as error:
         checkpoints.load(checkpoints.latest(), *model_and_optimizer())
     assert error.value.fix == "remove it to go on from the one before"
 

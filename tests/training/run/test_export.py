@@ -131,12 +131,12 @@ def test_an_export_is_replaced_whole(source, tmp_path):
 
 def test_a_folder_that_exists_is_not_overwritten(source, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="the directory to write exists"):
+    with pytest.raises(UsageError, match="the folder to write exists"):
         export_checkpoint(tmp_path, tmp_path / "out", source=source, window=128)
 
 
 def test_what_is_no_checkpoint_is_refused(source, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FormatError, match="a checkpoint that cannot be loaded"):
+    with pytest.raises(FormatError, match="the checkpoint cannot be loaded"):
         export_checkpoint(tmp_path / "empty", tmp_path / "out", source=source, window=128)
     assert not (tmp_path / "out").exists()

@@ -55,8 +55,8 @@ def test_a_line_that_was_not_finished(tmp_path):
     [
         (b'{"kind": "step", "st', "Unterminated string"),
         (b'{"kind": "st\xff"}', "'utf-8' codec can't decode byte 0xff"),
-        (b"null", "it is no object"),
-        (b"5", "it is no object"),
+        (b"null", "it is not an object"),
+        (b"5", "it is not an object"),
         (b'{"step": 1}', "it has no kind"),
         (b'{"kind": "step", "step": "1"}', 'step is "1"'),
         (b"", "Expecting value"),

@@ -30,7 +30,7 @@ def test_every_setting_has_a_flag():
         ({"seed": 1 << 64}, "seed is 18,446,744,073,709,551,616"),
         ({"beta2": 1.0}, "beta2 is 1.0"),
         ({"keep": 0}, "keep is 0"),
-        ({"steps": 3, "max_tokens": 4}, "steps and max_tokens both say how long to train"),
+        ({"steps": 3, "max_tokens": 4}, "both steps and max_tokens are given"),
         ({"weighting": "table"}, "weighting is 'table', weight_table is None"),
         ({"weight_table": "t.json"}, "weighting is 'exact', weight_table is 't.json'"),
         ({"global_batch": 6, "micro_batch": 4}, "global_batch is 6, micro_batch is 4"),
@@ -48,8 +48,7 @@ def test_a_global_batch_that_ranks_cannot_share():
     with pytest.raises(UsageError) as caught:
         config(global_batch=12, micro_batch=2).check_world(4)
     assert str(caught.value) == (
-        "global_batch is 12 windows, on 4 ranks with micro_batch 2\n"
-        "  expected: a multiple of 4 x 2 = 8"
+        "global_batch is 12, with micro_batch 2 on 4 ranks\n  expected: a multiple of 4 x 2 = 8"
     )
 
 

@@ -47,7 +47,7 @@ def test_another_vocabulary(shards, tmp_path):
     vocabulary = json.loads((DATA / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     a, b = vocabulary["A"], vocabulary["B"]
     assert caught.value.found == (
-        f"the vocabularies differ in 2 tokens: 'A' is id {a} in the shards and {b} in the model"
+        f"the vocabularies differ in 2 tokens: 'A' has id {a} in the shards and id {b} in the model"
     )
 
 
@@ -57,7 +57,7 @@ def test_an_added_token(shards, tmp_path):
                  "lstrip": False, "rstrip": False, "normalized": False}  # fmt: skip
         tokenizer["added_tokens"].append(token)
 
-    with pytest.raises(UsageError, match="differ in 1 tokens: '<more>' is id None in the shards"):
+    with pytest.raises(UsageError, match="differ in 1 token: '<more>' has no id in the shards"):
         check_agreement(shards, model(tmp_path, add))
 
 
@@ -65,7 +65,7 @@ def test_another_encoding_with_one_vocabulary(shards, tmp_path):
     def no_merges(tokenizer):
         tokenizer["model"]["merges"] = []
 
-    with pytest.raises(UsageError, match="one vocabulary and encode text differently"):
+    with pytest.raises(UsageError, match="the same vocabulary but encode text differently"):
         check_agreement(shards, model(tmp_path, no_merges))
 
 
