@@ -1,7 +1,6 @@
 """A comparison as tables for a person."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -12,15 +11,16 @@ from .runs import Comparison
 __all__ = ["comparison_tables"]
 
 
-def comparison_tables(found: Comparison) -> Iterator[Any]:
+def comparison_tables(found: Comparison) -> Iterator[Table | Text]:
     """Yields the runs, the settings that differ, whether they are pairs, and the losses."""
     yield _arms(found)
     if found.settings:
         yield _settings(found)
     yield _verdict(found)
     if found.losses:
-        shown = (" after ".join(map(str, seeds)) for seeds in found.seeds)
-        yield Text(f"means over seeds {', '.join(shown)}")
+        shown = [" after ".join(map(str, seeds)) for seeds in found.seeds]
+        over = "means over seeds" if len(shown) > 1 else "losses of seed"
+        yield Text(f"{over} {', '.join(shown)}")
     if found.unmeasured:
         sets = ", ".join(found.unmeasured)
         noun = "eval set" if len(found.unmeasured) == 1 else "eval sets"
@@ -43,7 +43,7 @@ def _arms(found: Comparison) -> Table:
                 table.add_row(arm, path, "", "the baseline has no run of this seed")
             else:
                 first = pair.first_difference
-                same = "yes, by every digest" if first is None else f"not from step {first:,} on"
+                same = "yes, all digests agree" if first is None else f"not from step {first:,} on"
                 table.add_row(arm, path, f"{pair.steps:,}", same)
     return table
 

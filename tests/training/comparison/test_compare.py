@@ -379,7 +379,7 @@ def test_runs_that_were_not_evaluated(tmp_path):
 def test_what_a_person_sees(tmp_path):
     text = text_of(compare([write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]))
     assert "paired: same windows, and only the weighting differs" in text
-    assert "yes, by every digest" in text
+    assert "yes, all digests agree" in text
     rows = {tuple(cell.strip() for cell in line.split("│")) for line in text.splitlines()}
     assert ("", "16-31 *", "30", "3.8000", "3.4000", "-0.4000", "") in rows
     assert ("", "all", "40", "4.0500", "3.7500", "-0.3000", "") in rows

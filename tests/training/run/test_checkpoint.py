@@ -278,7 +278,7 @@ def test_a_damaged_meta_is_named(tmp_path, text, reason):
         read_meta(tmp_path)
     reason = reason.format(tmp_path / "meta.json")
     assert caught.value.found == f"the checkpoint's meta.json cannot be read: {reason}"
-    assert caught.value.fix == "remove it to go on from the one before"
+    assert caught.value.fix == "remove it to continue from the one before"
 
 
 def test_a_meta_of_another_step(tmp_path):
@@ -299,7 +299,7 @@ def test_metadata_that_is_cut_off(tmp_path, group, length):
     os.truncate(checkpoints.latest() / ".metadata", length)
     with pytest.raises(FormatError, match="the checkpoint cannot be loaded") as error:
         checkpoints.load(checkpoints.latest(), *model_and_optimizer())
-    assert error.value.fix == "remove it to go on from the one before"
+    assert error.value.fix == "remove it to continue from the one before"
 
 
 def test_what_has_become_complete(tmp_path, group, monkeypatch):

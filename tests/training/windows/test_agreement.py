@@ -71,7 +71,7 @@ def test_another_encoding_with_one_vocabulary(shards, tmp_path):
 
 def test_ids_that_the_model_lacks(shards, tmp_path):
     check_agreement(shards, model(tmp_path, vocab_size=5000))
-    with pytest.raises(UsageError, match="ids up to 99, and the model embeds 99"):
+    with pytest.raises(UsageError, match="ids up to 99, but the model embeds only 99 tokens"):
         check_agreement(shards, model(tmp_path, vocab_size=99))
 
 
