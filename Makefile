@@ -12,7 +12,7 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pytest bench lock clean
+.PHONY: help setup demo test check lint format pytest bench lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -50,6 +50,9 @@ demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogra
 		'      what is in the shards, for your trainer'
 
 test: lint pytest ## run every check: ruff, pyright, pytest
+
+check: lint ## the fast lane: ruff, pyright, and the tests that are not slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
 
 lint: $(INSTALLED) ## ruff and pyright
 	$(BIN)/ruff check

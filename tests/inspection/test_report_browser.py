@@ -33,6 +33,8 @@ from exactcpt.pipeline.core.exact import Exact, weight_table
 from exactcpt.pipeline.core.whatif import Exposure, Weighting, weigh
 from exactcpt.pipeline.inspection import report
 
+pytestmark = pytest.mark.slow
+
 
 def near(expected: Any) -> Any:
     """Equal to 1e-6; what is None stays None."""

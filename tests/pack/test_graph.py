@@ -35,6 +35,8 @@ from exactcpt.pipeline.tokens.graph import tokenize_graph
 from exactcpt.pipeline.tokens.units import scan_tasks
 from exactcpt.schemas.errors import ExactcptError
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 32
 SEED = 5
 SPLIT_BYTES = 4000

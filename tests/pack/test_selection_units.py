@@ -171,6 +171,7 @@ epochs = st.sampled_from(["0", "0.5", "1", "2.5", "3"]).map(lambda e: Epochs(Fra
 shares = st.sampled_from(["0.1", "0.3"]).map(lambda s: Share(Fraction(s)))
 
 
+@pytest.mark.slow
 @given(
     stores,
     st.booleans(),

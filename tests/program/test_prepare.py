@@ -26,6 +26,8 @@ from tokenizers import Tokenizer
 from exactcpt.pipeline.core.exact import Exact
 from exactcpt.schemas.shard import rows_per_batch
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 512
 PLAIN = ["--window", WINDOW, "--split-bytes", "60k", "--shard-bytes", "300k"]
 PLAIN += ["--group-tokens", "100k"]

@@ -18,6 +18,8 @@ from transformers import AutoModelForCausalLM
 from exactcpt.schemas.manifest import SHARD_SET, parse
 from exactcpt.training.log import read_run
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 

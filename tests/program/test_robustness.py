@@ -27,6 +27,8 @@ from exactcpt.pipeline.files import storage
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.verify import verify
 
+pytestmark = pytest.mark.slow
+
 # Small parts and shards, so that a job has many writes to be interrupted between.
 FLAGS = [*bundled(), "--window", 256, "--split-bytes", "40k", "--shard-bytes", "200k"]
 FLAGS += ["--group-tokens", "60k", "--workers", 2, "--dedup", "exact", "--token-budget", "300k"]

@@ -35,6 +35,8 @@ from exactcpt.training.log import read_log
 from exactcpt.training.model import TrainModel
 from exactcpt.training.train import Outcome, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def every_line(monkeypatch):

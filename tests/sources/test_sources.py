@@ -246,7 +246,7 @@ class TestSplits:
     def test_there_are_no_more_than_their_names_can_say(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sources, "MAX_SPLITS", 5)
+        monkeypatch.setattr("exactcpt.pipeline.sources.splits.MAX_SPLITS", 5)
         (tmp_path / "a.jsonl").write_bytes(b"\n" * 60)
         assert len(make_splits(find(tmp_path), 12)) == 5
         with pytest.raises(UsageError) as caught:
