@@ -12,7 +12,7 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pytest reference bench lock clean
+.PHONY: help setup demo test check lint format pytest reference bench lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -51,6 +51,9 @@ demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogra
 
 test: lint pytest ## run every check: ruff, pyright, pytest
 
+check: lint ## the fast lane: ruff, pyright, and the tests that are not slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
+
 lint: $(INSTALLED) ## ruff and pyright
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -64,7 +67,7 @@ pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 reference: $(INSTALLED) ## write docs/commands.md from the help of the commands
-	$(BIN)/python tests/command_reference.py
+	$(BIN)/python tests/helpers/command_reference.py
 
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py

@@ -15,7 +15,7 @@ import click
 from ..schemas.errors import ExactcptError
 from ..schemas.sizes import parse_size
 from .config import CHOICES, MAX_WORKERS, SETTINGS
-from .interruption import end_on_signals
+from .job.interruption import end_on_signals
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -134,7 +134,6 @@ TOKENIZE_OPTIONS = options(
     setting("on_bad_file", "Truncated or corrupt files end the job, or are left out."),
     setting("max_rejected", "Fraction of records that may be rejected.", float),
 )
-
 PACK_OPTIONS = options(
     setting("window", "Window length in tokens.", SIZE),
     setting("packing", "How documents are packed into windows."),
@@ -152,7 +151,6 @@ PACK_OPTIONS = options(
     setting("dedup", "Whether documents of equal content are dropped."),
     setting("seed", "Of every shuffle and draw.", int),
 )
-
 MIXING_OPTIONS = options(
     click.option(
         "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
@@ -164,7 +162,6 @@ MIXING_OPTIONS = options(
         help="A source's part of the token budget. Repeatable.",
     ),
 )
-
 RUN_OPTIONS = options(
     click.option(
         "--workers",
@@ -187,7 +184,6 @@ RUN_OPTIONS = options(
         "store of the same settings and inputs.",
     ),
 )
-
 OUTPUT_OPTIONS = options(
     click.option(
         "--config", metavar="FILE", help="TOML with the same settings; flags override it."
@@ -199,7 +195,6 @@ OUTPUT_OPTIONS = options(
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("--debug", is_flag=True, help="Show tracebacks and the runner's log."),
 )
-
 BEAM_ARGS = click.argument(
     "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
 )
@@ -249,7 +244,7 @@ def prepare(**flags: Any) -> None:
     exactcpt prepare --source books=books.jsonl.zst --source web='web/*.parquet',epochs=0.5 \\
         --tokenizer qwen2_5/tokenizer.json --window 8192 --out shards/
     """
-    from .commands import run_prepare
+    from .commands.prepare import run_prepare
 
     run_prepare(flags)
 
@@ -263,7 +258,7 @@ def prepare(**flags: Any) -> None:
 @BEAM_ARGS
 def tokenize(**flags: Any) -> None:
     """Corpora to a token store, from which any window and packing can be made."""
-    from .commands import run_tokenize
+    from .commands.tokenize_ import run_tokenize
 
     run_tokenize(flags)
 
@@ -278,7 +273,7 @@ def tokenize(**flags: Any) -> None:
 @BEAM_ARGS
 def pack(**flags: Any) -> None:
     """A token store to weighted shards."""
-    from .commands import run_pack
+    from .commands.pack import run_pack
 
     run_pack(flags)
 
@@ -300,7 +295,7 @@ def verify(**flags: Any) -> None:
     time. Not checked: the order of windows, and which of them are in one shard (group_tokens,
     shard_bytes); without the store, that tokens and content hashes are those of the documents.
     """
-    from .commands import run_verify
+    from .commands.verify import run_verify
 
     run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
 
@@ -324,7 +319,7 @@ def reweigh(**flags: Any) -> None:
 
     What is not given stays as it is in SHARDS. The result is what `pack` would write.
     """
-    from .reweigh import run_reweigh
+    from .commands.reweigh import run_reweigh
 
     run_reweigh(flags)
 
@@ -370,7 +365,7 @@ def inspect(**flags: Any) -> None:
     exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
     exactcpt inspect --source web='web/*.parquet' --tokenizer tokenizer.json --sample 1%
     """
-    from .inspect_command import run_inspect
+    from .commands.inspect_ import run_inspect
 
     run_inspect(flags)
 
@@ -398,7 +393,7 @@ def show(**flags: Any) -> None:
     Without colour (in a pager, a file, or with NO_COLOR) the margin has the weights;
     FORCE_COLOR=1 keeps the shades for `less -R`.
     """
-    from .show import run_show
+    from .commands.show import run_show
 
     run_show(flags)
 
@@ -422,7 +417,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to go on", 1, debug=False)
     except OSError as error:
-        from .halt import disk_error
+        from .job.halt import disk_error
 
         return _fail(str(disk_error(error)), 1, debug)
     except Exception as error:

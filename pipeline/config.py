@@ -16,8 +16,15 @@ from typing import Any, Literal, get_args
 from ..schemas.errors import UsageError
 from ..schemas.settings import read_toml, suggestion
 from ..schemas.sizes import parse_size
-from .choices import EXACT_RANGES, PACKINGS, BackendChoice, PackingName, WorkerType
-from .formats import FORMATS, Format
+from .core.choices import (
+    EXACT_RANGES,
+    FORMATS,
+    PACKINGS,
+    BackendChoice,
+    Format,
+    PackingName,
+    WorkerType,
+)
 
 __all__ = [
     "CHOICES",
@@ -34,14 +41,11 @@ __all__ = [
 
 Dedup = Literal["none", "exact"]
 DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
-
 MAX_WORKERS = 1024
 MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
-
 MIN_SPLIT_BYTES = 1000
 """Each split becomes files of its own; see also `sources.MAX_SPLITS`."""
-
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 
 
@@ -230,10 +234,8 @@ SETTINGS: dict[str, Any] = {
     **{name: f for name, f in PackConfig.__dataclass_fields__.items() if name != "mixing"},
 }
 """Every setting of the two configurations, by name."""
-
 RUN_SETTINGS = ("out", "store", "epochs", "share", "workers", "worker_type", "runner", "beam_args")
 """What a configuration file may say beside them."""
-
 SIZES = (
     "min_tokens",
     "split_bytes",

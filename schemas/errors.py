@@ -1,12 +1,20 @@
-"""The errors a person can do something about.
+"""The errors a person can do something about, and one that a job handles itself.
 
 ExactcptError            the job failed: exit code 1
 ├── FormatError          a file is not what it should be
 ├── IncompleteError      a store or shard set that is not finished
 └── UsageError           asked for something impossible: exit code 2
+
+BackendDifferenceError   the job encodes everything again with the other tokenizer backend
 """
 
-__all__ = ["ExactcptError", "FormatError", "IncompleteError", "UsageError"]
+__all__ = [
+    "BackendDifferenceError",
+    "ExactcptError",
+    "FormatError",
+    "IncompleteError",
+    "UsageError",
+]
 
 
 class ExactcptError(Exception):
@@ -61,3 +69,7 @@ def _rebuild(
     kind: type[ExactcptError], found: str, details: dict[str, str | None]
 ) -> ExactcptError:
     return kind(found, **details)
+
+
+class BackendDifferenceError(Exception):
+    """gigatoken encodes a text differently from the reference, or fails on one."""

@@ -23,9 +23,10 @@ import numpy as np
 from common import cpu_model
 from numpy.typing import NDArray
 
-from exactcpt.pipeline.buckets import histogram
-from exactcpt.pipeline.packing import PACKINGS, PackingName, pack, reorder_windows
-from exactcpt.pipeline.shuffle import Purpose, permutation
+from exactcpt.pipeline.core.buckets import histogram
+from exactcpt.pipeline.core.choices import PACKINGS, PackingName
+from exactcpt.pipeline.core.packing import pack, reorder_windows
+from exactcpt.pipeline.core.shuffle import Purpose, permutation
 
 GROUP_TOKENS = 256_000_000
 LIMITS = {"concat": 5.0, "best_fit": 10.0}  # seconds for ten million documents

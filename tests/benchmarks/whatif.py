@@ -28,8 +28,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from exactcpt.pipeline.ipc import write_batches
-from exactcpt.pipeline.storage import Folder
+from exactcpt.pipeline.files.arrow import write_batches
+from exactcpt.pipeline.files.storage import Folder
 from exactcpt.schemas.manifest import MANIFEST, TOKEN_STORE, dump
 from exactcpt.schemas.store import index_name, index_schema, part_name
 

@@ -1,0 +1,1 @@
+"""The Beam shell: transforms, and what runs a graph."""

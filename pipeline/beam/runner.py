@@ -1,0 +1,185 @@
+"""Running a Beam graph: embedded on this machine's cores, or on whatever runner Beam knows.
+
+The embedded runner is Beam's FnApiRunner, named explicitly: the default DirectRunner would look for
+a server binary to download. Workers are threads, which suit work that is done in Rust, numpy and
+Arrow, or processes, which many cores need.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ...schemas.errors import ExactcptError, UsageError
+from ..core.choices import WorkerType
+from ..files.storage import Folder, is_local_url
+from ..job.halt import HaltWatch, read_halt
+from ..job.interruption import raise_if_interrupted
+from .processes import WorkerProcesses
+
+__all__ = ["EMBEDDED", "RunSettings", "run"]
+
+EMBEDDED = "embedded"
+LOCAL_RUNNERS = {"directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
+WRONG_RUNNERS = {"daskrunner": "it recomputes side inputs and merges tagged outputs"}
+NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
+"""Without it an http_proxy would be asked for the way to local workers."""
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 5.0
+Build = Callable[[Any, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Where and how wide a graph runs; nothing of it changes what is written.
+
+    Attributes:
+        runner: "embedded" or a runner's name as Beam knows it.
+        workers: how many, for the embedded runner.
+        worker_type: threads or processes, for the embedded runner.
+        beam_args: Beam's own options.
+    """
+
+    runner: str = EMBEDDED
+    workers: int = 1
+    worker_type: WorkerType = "threads"
+    beam_args: tuple[str, ...] = ()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the work is done by this machine's embedded runner."""
+        return self.runner == EMBEDDED
+
+    def refuse_unreachable(self, urls: Sequence[str]) -> None:
+        """Checks that the runner is sound and that its workers can reach the given places.
+
+        Raises:
+            UsageError: a local path with a remote runner, or a runner known to give wrong results.
+        """
+        name = self.runner.lower().rpartition(".")[2]
+        if name in WRONG_RUNNERS:
+            raise UsageError(
+                f"{self.runner} gives wrong results for these graphs: {WRONG_RUNNERS[name]}",
+                fix="use --runner embedded, or another one",
+            )
+        here = "--environment_type=LOOPBACK" in self.beam_args
+        if self.is_embedded or here or name in LOCAL_RUNNERS:
+            return
+        local = [url for url in urls if is_local_url(url) and not url.startswith("file://")]
+        if local:
+            raise UsageError(
+                f"the workers of {self.runner} cannot read or write a path of this machine",
+                where=", ".join(local),
+                expected="URLs that every worker reaches, such as s3:// or gs://",
+                fix="put the files there; for a network disk all workers have mounted write file:///path",
+            )
+
+
+def run(
+    build: Build, settings: RunSettings, folder: Folder, poll: Callable[[], None] | None = None
+) -> None:
+    """Builds a graph, runs it, and waits for it.
+
+    Args:
+        build: adds the graph to a pipeline, given the number of lanes.
+        settings: where it runs.
+        folder: what the job writes; a unit that ends the job says so there.
+        poll: called several times a second meanwhile.
+
+    Raises:
+        ExactcptError: the graph failed, or a unit has ended the job.
+    """
+    look_for_halt = HaltWatch(folder)
+    execution = _Execution(build, settings)
+    execution.start()
+    try:
+        while execution.is_alive():
+            execution.join(POLL_SECONDS)
+            if poll is not None:
+                poll()
+            look_for_halt()
+            raise_if_interrupted()
+            execution.workers.raise_if_one_died()
+    except BaseException:
+        execution.stop()
+        raise
+    if execution.error is not None:
+        read_halt(folder)  # a unit's own report says more than the runner's
+        raise _explain(execution.error) from execution.error
+
+
+class _Execution(threading.Thread):
+    """Runs the pipeline, so that the main thread can watch it and be interrupted."""
+
+    def __init__(self, build: Build, settings: RunSettings) -> None:
+        super().__init__(name="exactcpt-pipeline", daemon=True)
+        self._build, self._settings = build, settings
+        self._result: Any = None
+        self.workers = WorkerProcesses()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            pipeline = _pipeline(self._settings, self.workers)
+            self._build(pipeline, self._settings.workers if self._settings.is_embedded else None)
+            self._result = pipeline.run()
+            self._result.wait_until_finish()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.workers.stop()
+
+    def stop(self) -> None:
+        """Ends worker processes and remote jobs; threads get a moment to finish their units."""
+        self.workers.stop()
+        if self._result is not None and not self._settings.is_embedded:
+            with suppress(Exception):
+                self._result.cancel()
+        if self._settings.worker_type == "threads":
+            self.join(GRACE_SECONDS)
+
+
+def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    if not settings.is_embedded:
+        options = PipelineOptions(list(settings.beam_args))
+        return beam.Pipeline(runner=settings.runner, options=options)
+    os.environ.update(NO_PROXY_FOR_WORKERS)
+    mode = "multi_processing" if settings.worker_type == "processes" else "multi_threading"
+    if settings.workers == 1 and settings.worker_type == "threads":
+        mode = "in_memory"
+    options = PipelineOptions(
+        [
+            *settings.beam_args,
+            f"--direct_num_workers={settings.workers}",
+            f"--direct_running_mode={mode}",
+        ]
+    )
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+    workers.register()
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        _silence_beam()
+    return beam.Pipeline(runner=FnApiRunner(), options=options)
+
+
+def _silence_beam() -> None:
+    """Beam logs and prints the traceback of every failed unit; `_explain` tells the cause."""
+    from apache_beam.runners.worker import sdk_worker
+
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    sdk_worker.__dict__["print"] = lambda *_, **__: None
+
+
+def _explain(error: BaseException) -> ExactcptError:
+    """The cause out of Beam's long traceback: its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ExactcptError(
+        f"the pipeline failed: {lines[-1] if lines else type(error).__name__}",
+        fix="run the same command again to go on where it stopped; --debug shows the traceback",
+    )

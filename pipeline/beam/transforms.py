@@ -1,0 +1,93 @@
+"""Beam transforms that the graphs are made of. What they apply to elements is in the units."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.buckets import bucket_count
+from ..job.halt import Guard
+
+__all__ = ["Spread", "SumHistograms", "Work", "assign_lanes"]
+
+T = TypeVar("T")
+
+
+class SumHistograms(beam.CombineFn):
+    """Adds int64 histograms: exact, in any order and any grouping."""
+
+    def __init__(self, window: int) -> None:
+        self._buckets = bucket_count(window)
+
+    def create_accumulator(self) -> NDArray[np.int64]:
+        """No targets."""
+        return np.zeros(self._buckets, np.int64)
+
+    def add_input(
+        self, mutable_accumulator: NDArray[np.int64], element: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Adds one histogram."""
+        return mutable_accumulator + element
+
+    def merge_accumulators(self, accumulators: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Adds partial sums."""
+        return sum(accumulators, self.create_accumulator())
+
+    def extract_output(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sum."""
+        return accumulator
+
+
+class Work(beam.DoFn):
+    """Applies a unit of work to each element, guarded; `many` for those that return several.
+
+    Side inputs are passed on as further arguments.
+    """
+
+    def __init__(self, unit: Callable[..., Any], folder: str, *, many: bool = False) -> None:
+        self._unit, self._many = Guard(unit, folder), many
+
+    def process(self, element: Any, *sides: Any) -> Iterable[Any]:
+        """Calls the unit."""
+        result = self._unit(element, *sides)
+        return result if self._many else [result]
+
+
+class Spread(beam.PTransform):
+    """(lane, unit) -> unit: units of one lane are worked on together, lanes apart from each other.
+
+    The embedded runner gives every worker one bundle a stage, whatever it costs. With a lane a
+    worker the caller decides who does what. Elsewhere every unit has a lane of its own, and this is
+    a reshuffle: the runner may move units between workers.
+    """
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """See the class."""
+        return (
+            input_or_inputs
+            | "Group by lane" >> beam.GroupByKey()
+            | "Units" >> beam.FlatMap(lambda lane: lane[1])
+        )
+
+
+def assign_lanes(
+    units: Sequence[T], work: Callable[[T], int], lanes: int | None
+) -> list[tuple[int, T]]:
+    """Units with the lane of each: the largest first, each to the lane that has least to do.
+
+    Args:
+        units: what is to be done.
+        work: how much a unit is, in any unit of measure.
+        lanes: how many there are; None for one a unit.
+    """
+    if lanes is None:
+        return list(enumerate(units))
+    load = [0] * lanes
+    assigned: list[tuple[int, T]] = []
+    for unit in sorted(units, key=work, reverse=True):
+        lane = min(range(lanes), key=lambda i: load[i])
+        load[lane] += max(1, work(unit))
+        assigned.append((lane, unit))
+    return assigned

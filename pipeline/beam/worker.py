@@ -1,0 +1,37 @@
+"""What a worker process runs: Beam's SDK worker, which ends when the job's process does.
+
+python -m exactcpt.pipeline.beam.worker [--debug]
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+
+__all__ = ["PARENT", "main"]
+
+PARENT = "EXACTCPT_RUNNER_PID"
+"""The environment variable that names the process of the job."""
+
+
+def main() -> None:
+    """Runs the worker until the runner tells it to stop or is gone."""
+    if "--debug" not in sys.argv:
+        logging.getLogger().addHandler(logging.NullHandler())  # else Beam logs to stderr
+    parent = int(os.environ[PARENT])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+def _end_with(parent: int) -> None:
+    """A killed runner cannot say goodbye, and the worker's connections may wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

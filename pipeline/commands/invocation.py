@@ -1,0 +1,144 @@
+"""What the commands that run a job have in common: settings, console, summary."""
+
+import importlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ...schemas.errors import UsageError
+from ...schemas.manifest import SHARD_SET, Manifest
+from ..beam.runner import RunSettings
+from ..config import (
+    RUN_SETTINGS,
+    SETTINGS,
+    PackConfig,
+    SourceConfig,
+    TokenizeConfig,
+    parse_mixing,
+    parse_source,
+    read_settings,
+)
+from ..files.storage import Folder
+from ..terminal import Console
+from ..tokens.job import estimate_job
+from ..tokens.plan import TokenizePlan
+from ..tokens.probe import Estimate
+from .summary import estimate_table, shard_tables, store_tables, summary_of
+
+__all__ = ["Invocation", "import_beam_meanwhile", "show_estimate"]
+
+
+class Invocation:
+    """The settings of one call: the file's, overridden by flags."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        self.flags = flags
+        file = read_settings(flags["config"]) if flags["config"] else {}
+        given = {name: value for name, value in flags.items() if value not in (None, ())}
+        self.values: dict[str, Any] = {**file, **given}
+        self.sources = [parse_source(text) for text in flags.get("sources") or ()] or [
+            SourceConfig(**table) for table in file.get("source", [])
+        ]
+        self.console = Console(quiet=flags["quiet"])
+        self.began = time.monotonic()
+
+    def folder(self, name: str) -> Folder:
+        """A folder that must have been named."""
+        if not self.values.get(name):
+            raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
+        return Folder(str(self.values[name]).rstrip("/"))
+
+    def tokenize_config(self) -> TokenizeConfig:
+        """The configuration of tokenization."""
+        if not self.values.get("tokenizer"):
+            raise UsageError(
+                "--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json"
+            )
+        return TokenizeConfig(sources=tuple(self.sources), **self._chosen(TokenizeConfig))
+
+    def pack_config(self) -> PackConfig:
+        """The configuration of packing."""
+        mixing = {s.name: s.mixing for s in self.sources if s.is_mixed}
+        mixing |= parse_mixing(self.values.get("epochs", ()), self.values.get("share", ()))
+        return PackConfig(mixing=mixing, **self._chosen(PackConfig))
+
+    def run_settings(self) -> RunSettings:
+        """Where graphs run."""
+        beam_args = tuple(self.values.get("beam_args", ()))
+        if beam_args and not beam_args[0].startswith("-"):
+            raise UsageError(
+                f"unexpected argument {beam_args[0]!r}", fix="Beam's own options come after --"
+            )
+        return RunSettings(
+            runner=self.values.get("runner", "embedded"),
+            workers=self.values.get("workers") or len(os.sched_getaffinity(0)),
+            worker_type=self.values.get("worker_type", "threads"),
+            beam_args=beam_args,
+        )
+
+    def _chosen(self, config: type) -> dict[str, Any]:
+        fields = config.__dataclass_fields__
+        return {n: v for n, v in self.values.items() if n in SETTINGS and n in fields}
+
+    def print_config(self, *configs: Any) -> bool:
+        """Prints the effective configuration, if that is what was asked for."""
+        if not self.flags["print_config"]:
+            return False
+        import tomli_w
+
+        settings: dict[str, Any] = {
+            name: self.values[name] for name in RUN_SETTINGS if self.values.get(name) is not None
+        }
+        for config in configs:
+            settings |= {n: v for n, v in asdict(config).items() if n in SETTINGS and v is not None}
+        tables = [{k: v for k, v in asdict(s).items() if v is not None} for s in self.sources]
+        click.echo(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}), nl=False)
+        return True
+
+    def report(self, manifest: Manifest, out: Folder, *, already: bool) -> None:
+        """The summary, on stderr for a person or on stdout for a program."""
+        if already:
+            self.console.say(f"{out.url} was finished before, with the same settings and inputs")
+        tables = (
+            shard_tables(manifest) if manifest["format"] == SHARD_SET else store_tables(manifest)
+        )
+        self.console.show(tables)
+        for warning in manifest.get("warnings", []):
+            self.console.warn(warning)
+        seconds = time.monotonic() - self.began
+        if not already:
+            self.console.say(f"{out.url} is complete, after {seconds:.1f} s")
+        if self.flags["as_json"]:
+            found = summary_of(manifest, out=out.url, already=already, seconds=seconds)
+            click.echo(json.dumps(found, ensure_ascii=False))
+
+
+def import_beam_meanwhile() -> None:
+    """Importing Beam takes longer than looking at the inputs: both at once."""
+    threading.Thread(
+        name="exactcpt-import", target=importlib.import_module, args=("apache_beam",), daemon=True
+    ).start()
+
+
+def show_estimate(
+    call: Invocation, plan: TokenizePlan, packing: PackConfig | None
+) -> tuple[Estimate, Any]:
+    """Reads the beginning of every source, and prints what the job will take; returns both."""
+    found, probes = estimate_job(plan, packing)
+    say = call.console.say
+    say(
+        f"documents end with {plan.eos_token!r} (id {plan.eos_id})"
+        + ("" if plan.bos_id is None else f" and begin with id {plan.bos_id}")
+    )
+    for warning in plan.warnings:
+        call.console.warn(warning)
+    call.console.show([estimate_table(found)])
+    if call.flags["dry_run"] and call.flags["as_json"]:
+        click.echo(json.dumps({"status": "estimated", **asdict(found)}))
+    return found, probes

@@ -1,0 +1,28 @@
+"""The command `pack`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..files.storage import Folder
+from ..job.folder import locked
+from ..job.places import refuse_one_inside_another
+from ..pack.job import pack
+from .invocation import Invocation
+
+__all__ = ["run_pack"]
+
+
+def run_pack(flags: Mapping[str, Any]) -> None:
+    """Packs."""
+    call = Invocation(flags)
+    config, settings = call.pack_config(), call.run_settings()
+    if call.print_config(config):
+        return
+    store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
+    settings.refuse_unreachable([store.url, out.url])
+    refuse_one_inside_another(store=store, out=out)
+    with locked(out):
+        manifest, already = pack(
+            config, store, out, settings, call.console, overwrite=flags["overwrite"]
+        )
+    call.report(manifest, out, already=already)

@@ -1,0 +1,144 @@
+"""The job `prepare`: corpora in, a shard set out, with a token store between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
+from ..beam.runner import RunSettings
+from ..config import PackConfig
+from ..files.storage import Folder
+from ..job.folder import JOB, State, discard, is_of, locked, refuse_other_inputs, require_available
+from ..job.places import refuse_inside_sources, refuse_one_inside_another, require_space
+from ..pack import job as pack_job
+from ..pack.job import pack
+from ..pack.settings import pack_settings
+from ..terminal import Console
+from ..tokens import job as tokenize_job
+from ..tokens.job import tokenize
+from ..tokens.manifest import refuse_left_out
+from ..tokens.plan import TokenizePlan, plan_tokenize
+from ..tokens.probe import Probe
+from .invocation import Invocation, import_beam_meanwhile, show_estimate
+from .summary import store_tables
+
+__all__ = ["PrepareJob", "run_prepare"]
+
+PREPARED = f"{JOB}/prepared.json"
+"""Settings and raw inputs of a finished shard set: its token store may be gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJob:
+    """What to do.
+
+    Attributes:
+        plan: of tokenization.
+        packing: how the store is packed.
+        store: where the token store is written.
+        out: where the shard set is written.
+    """
+
+    plan: TokenizePlan
+    packing: PackConfig
+    store: Folder
+    out: Folder
+
+    @property
+    def _state(self) -> State:
+        """What the shard set follows from."""
+        return State(
+            settings={
+                **pack_settings(self.packing, list(self.plan.files)),
+                "tokenize": self.plan.settings,
+            },
+            inputs=self.plan.state.inputs,
+        )
+
+    def finished(self) -> Manifest | None:
+        """The shard set's manifest if an equal job has finished; its store may be gone.
+
+        Raises:
+            ExactcptError: it has left out more of the inputs than is allowed now.
+        """
+        out = self.out
+        if not (out.exists(MANIFEST) and out.exists(PREPARED)):
+            return None
+        if out.read(PREPARED) != self._state.to_json():
+            return None
+        manifest = parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET)
+        refuse_left_out(manifest, self.plan.config, out)
+        return manifest
+
+    def run(
+        self,
+        settings: RunSettings,
+        console: Console,
+        *,
+        overwrite: bool,
+        probes: Mapping[str, Probe],
+    ) -> tuple[Manifest, bool]:
+        """Runs the job. The output folder is held, and known to be free, before the long part.
+
+        Args:
+            settings: where the graphs run.
+            console: for messages and progress.
+            overwrite: whether output of other settings is replaced. A token store that only needs
+                to be packed anew stays.
+            probes: the beginnings of the sources.
+
+        Returns:
+            The shard set's manifest, and whether an equal job had finished before.
+        """
+        with locked(self.out):
+            self._require_out(overwrite=overwrite)
+            stale = overwrite and not is_of(self.store, self.plan.state)
+            stored, kept = tokenize(
+                self.plan, self.store, settings, console, overwrite=stale, probes=probes
+            )
+            if not kept:
+                console.show(store_tables(stored))
+            manifest, already = pack(
+                self.packing, self.store, self.out, settings, console, overwrite=overwrite
+            )
+            self.out.write(PREPARED, self._state.to_json())
+        return manifest, already
+
+    def _require_out(self, *, overwrite: bool) -> None:
+        out, state = self.out, self._state
+        require_available(out, state.settings, pack_job.OWNED, overwrite=overwrite)
+        if not overwrite and out.exists(PREPARED):
+            refuse_other_inputs(out, State.of_json(out.read(PREPARED)).inputs, state.inputs)
+
+    def discard_store(self) -> None:
+        """Removes the token store, if it is the one of this job."""
+        if is_of(self.store, self.plan.state):
+            discard(self.store, tokenize_job.OWNED)
+
+
+def run_prepare(flags: Mapping[str, Any]) -> None:
+    """Tokenizes and packs."""
+    call = Invocation(flags)
+    config, packing, settings = call.tokenize_config(), call.pack_config(), call.run_settings()
+    if call.print_config(config, packing):
+        return
+    out = call.folder("out")
+    store = Folder(call.values.get("store") or f"{out.url}.store")
+    settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
+    refuse_one_inside_another(store=store, out=out)
+    refuse_inside_sources(config.sources, [store, out])
+    import_beam_meanwhile()
+    job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
+    manifest = None if flags["overwrite"] else job.finished()
+    already = manifest is not None
+    if manifest is None:
+        found, probes = show_estimate(call, job.plan, packing)
+        if flags["dry_run"]:
+            return
+        require_space({store: found.store_bytes, out: found.shard_bytes})
+        manifest, already = job.run(
+            settings, call.console, overwrite=flags["overwrite"], probes=probes
+        )
+    if flags["discard_store"]:
+        job.discard_store()
+    call.report(manifest, out, already=already)

@@ -1,0 +1,138 @@
+"""What a job prints when it is done: tables for a person, a dictionary for a program."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...schemas.manifest import Manifest
+from ..terminal import bar, plain_table, size
+from ..tokens.probe import Estimate
+
+__all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
+
+
+def summary_of(manifest: Manifest, *, out: str, already: bool, seconds: float) -> dict[str, Any]:
+    """What `--json` prints."""
+    keys = ("format", "sources", "splits", "weights", "warnings", "tokenizer")
+    return {
+        "status": "finished before" if already else "done",
+        "out": out,
+        "seconds": round(seconds, 3),
+        **{key: manifest[key] for key in keys if key in manifest},
+        **(
+            {"shards": {s: len(f) for s, f in manifest["shards"].items()}}
+            if "shards" in manifest
+            else {}
+        ),
+    }
+
+
+def store_tables(manifest: Manifest) -> list[Any]:
+    """A token store: what was read of each source."""
+    table = plain_table(
+        "source", "documents", "tokens", "text", "tokens/byte", "rejected", "dropped"
+    )
+    for source in manifest["sources"]:
+        read = source["read"]
+        ratio = read["tokens"] / read["text_bytes"] if read["text_bytes"] else 0
+        table.add_row(
+            source["name"],
+            f"{read['documents']:,}",
+            f"{read['tokens']:,}",
+            size(read["text_bytes"]),
+            f"{ratio:.3f}",
+            f"{sum(read['rejected'].values()):,}",
+            f"{sum(read['dropped'].values()):,}",
+        )
+    return [table, *_unused_records(manifest)]
+
+
+def _unused_records(manifest: Manifest) -> list[Any]:
+    """Why records are not in the store; no table where all of them are."""
+    table = plain_table("source", "records not used", "count")
+    for source in manifest["sources"]:
+        for kind in ("rejected", "dropped"):
+            for reason, count in source["read"][kind].items():
+                table.add_row(source["name"], f"{kind}: {reason}", f"{count:,}")
+    table.columns[1].justify = "left"
+    return [table] if table.row_count else []
+
+
+def shard_tables(manifest: Manifest) -> list[Any]:
+    """A shard set: sources, splits, and the histogram with its weights."""
+    return [_sources(manifest), _splits(manifest), weight_table(manifest["weights"])]
+
+
+def _sources(manifest: Manifest) -> Any:
+    table = plain_table("source", "documents", "tokens", "copies", "trained on", "share", "dropped")
+    total = max(1, manifest["splits"]["train"]["tokens"])
+    for source in manifest["sources"]:
+        train = source["splits"]["train"]["tokens"]
+        table.add_row(
+            source["name"],
+            f"{source['read']['documents']:,}",
+            f"{source['read']['tokens']:,}",
+            f"{source['copies']:.3g}",
+            f"{train:,}",
+            f"{train / total:.1%}",
+            _reasons(source["dropped"]),
+        )
+    return table
+
+
+def _splits(manifest: Manifest) -> Any:
+    table = plain_table(
+        "split", "shards", "windows", "tokens", "padding", "cut documents", "targets"
+    )
+    window = manifest["settings"]["window"]
+    for name, split in manifest["splits"].items():
+        table.add_row(
+            name,
+            f"{len(manifest['shards'][name]):,}",
+            f"{split['windows']:,}",
+            f"{split['tokens']:,}",
+            f"{split['padding'] / max(1, split['windows'] * window):.2%}",
+            f"{split['cut_documents']:,}",
+            f"{split['targets']:,}",
+        )
+    return table
+
+
+def weight_table(weights: Mapping[str, Any]) -> Any:
+    """The histogram of effective contexts, with the weight of each bucket; `*` marks the tail."""
+    table = plain_table("effective context", "targets", "share", "", "weight", "loss mass")
+    rows = weights["table"]
+    targets = sum(row["targets"] for row in rows)
+    mass = sum(row["targets"] * row["weight"] for row in rows)
+    largest = max((row["targets"] for row in rows), default=0)
+    for row in rows:
+        table.add_row(
+            f"{row['low']}-{row['high']}{' *' if row['in_tail'] else '  '}",
+            f"{row['targets']:,}",
+            f"{row['targets'] / max(1, targets):.2%}",
+            bar(row["targets"], largest),
+            f"{row['weight']:.4f}",
+            f"{row['targets'] * row['weight'] / mass if mass else 0:.2%}",
+            style="cyan" if row["in_tail"] else None,
+        )
+    table.columns[3].justify = "left"
+    budget, alpha = weights["budget"], weights["alpha"]
+    asked = "as given" if alpha is None else f"alpha {alpha:g}"
+    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, {asked}"
+    return table
+
+
+def estimate_table(found: Estimate) -> Any:
+    """What a job will come to, by source."""
+    table = plain_table("source", "tokens (estimated)")
+    for name, tokens in found.tokens.items():
+        table.add_row(name, "unknown before it is read" if tokens is None else f"{tokens:,}")
+    caption = [f"token store {size(found.store_bytes)}"]
+    if found.windows:
+        caption += [f"shards {size(found.shard_bytes)}", f"{found.windows:,} windows"]
+    table.caption = ", ".join(caption)
+    return table
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    parts: Sequence[str] = [f"{count:,} {reason}" for reason, count in counts.items() if count]
+    return ", ".join(parts) or "-"

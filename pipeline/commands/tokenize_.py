@@ -1,0 +1,34 @@
+"""What the commands do: a configuration out of flags and file, then the jobs, then a summary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..job.places import refuse_inside_sources, require_space
+from ..tokens.job import tokenize
+from ..tokens.plan import plan_tokenize
+from .invocation import Invocation, import_beam_meanwhile, show_estimate
+
+__all__ = ["run_tokenize"]
+
+
+def run_tokenize(flags: Mapping[str, Any]) -> None:
+    """Tokenizes."""
+    call = Invocation(flags)
+    config, settings = call.tokenize_config(), call.run_settings()
+    if call.print_config(config):
+        return
+    store = call.folder("out")
+    settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url])
+    refuse_inside_sources(config.sources, [store])
+    if any(s.is_mixed for s in config.sources):
+        call.console.say("epochs and shares count when packing: exactcpt pack --epochs NAME=X")
+    import_beam_meanwhile()
+    plan = plan_tokenize(config)
+    found, probes = show_estimate(call, plan, None)
+    if flags["dry_run"]:
+        return
+    require_space({store: found.store_bytes})
+    manifest, already = tokenize(
+        plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
+    )
+    call.report(manifest, store, already=already)

@@ -1,0 +1,346 @@
+"""Folders of files, on a local disk or on any filesystem fsspec has a driver for.
+
+A file appears under its name whole or not at all. Locally it is written beside its place, synced,
+renamed, and the folder synced. On an object store, where a rename is a copy, it is written to local
+scratch first, uploaded under a temporary name, and moved.
+"""
+
+import errno
+import io
+import mmap
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import xxhash
+
+from ...schemas.errors import ExactcptError
+from ...schemas.manifest import PartFile
+
+__all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
+
+TEMPORARY = ".tmp"
+COPY_BYTES = 16 << 20
+"""Asked for at a time where a remote file is copied."""
+TRIES = 3
+
+
+def resolve(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a path or URL, and the path inside it.
+
+    Raises:
+        ExactcptError: no driver is installed for the URL's protocol.
+    """
+    # A relative path is another file after a change of the working directory: it is not remembered.
+    return _resolve(url) if is_local_url(url) else _resolve_once(url)
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ExactcptError(
+            f"no filesystem for {url}: {error}", fix="install the fsspec driver it names"
+        ) from None
+
+
+_resolve_once = lru_cache(maxsize=1 << 12)(_resolve)
+
+
+def is_local_url(url: str) -> bool:
+    """Whether a path or URL is on this machine's disk."""
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def open_input(url: str) -> Any:
+    """An input file, opened for reading bytes."""
+    fs, path = resolve(url)
+    if is_local_url(url):
+        return Path(path).open("rb")
+    if "memory" in fs.protocol:
+        # Its `open` gives everybody the same object, with one position for all threads.
+        return io.BytesIO(fs.cat_file(path))
+    return _RemoteStream(fs.open(path, "rb"), url)
+
+
+class RemoteReadError(OSError):
+    """A driver failed to read a remote file; it says nothing about what is in the file."""
+
+
+class _RemoteStream:
+    """A file of a driver, whose errors are told from those of a library that reads the file.
+
+    Drivers raise errors of many kinds for a server that is busy, plain OSErrors among them, as
+    Arrow does for damaged files.
+    """
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file, self._url = file, url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "_RemoteStream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def read(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.read(*size)
+
+    def readline(self, *size: int) -> bytes:
+        with self._telling():
+            return self._file.readline(*size)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RemoteReadError(errno.EIO, what, self._url) from error
+
+
+def checksum(path: Path) -> str:
+    """xxh3-128 of a local file, 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return xxhash.xxh3_128_hexdigest(b"")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return xxhash.xxh3_128_hexdigest(view)
+
+
+def _resolve_fresh(url: str) -> tuple[Any, str]:
+    """As `resolve`, for reading what others write: drivers remember listings."""
+    fs, path = resolve(url)
+    fs.invalidate_cache()
+    return fs, path
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its path or URL. Names of files are relative to it, with forward slashes."""
+
+    url: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's disk."""
+        return is_local_url(self.url)
+
+    def url_of(self, name: str) -> str:
+        """Path or URL of a file."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file or subfolder."""
+        fs, path = _resolve_fresh(self.url_of(name))
+        return fs.exists(path)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file."""
+        fs, path = _resolve_fresh(self.url_of(name))
+        return fs.cat_file(path)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, or None where there is none."""
+        fs, path = _resolve_fresh(self.url_of(name))
+        try:
+            return int(fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
+
+    def names(self, below: str = "") -> list[str]:
+        """All whole files below a subfolder, sorted, as names relative to this folder."""
+        return [name for name in self._all_names(below) if not _is_temporary(name)]
+
+    def _all_names(self, below: str = "") -> list[str]:
+        _, root = resolve(self.url.rstrip("/"))
+        fs, path = _resolve_fresh(self.url_of(below).rstrip("/"))
+        if self.is_local:
+            found = [f"{at}/{file}" for at, _, files in os.walk(path) for file in files]
+        else:
+            found = fs.find(path)
+        return sorted(str(PurePosixPath(file).relative_to(root)) for file in found)
+
+    def remove(self, name: str) -> None:
+        """Removes a file if it is there."""
+        fs, path = resolve(self.url_of(name))
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+    def remove_tree(self, name: str = "") -> None:
+        """Removes a subfolder, or the folder itself, with all it holds."""
+        fs, path = resolve(self.url_of(name).rstrip("/"))
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+
+    def remove_if_empty(self, name: str = "") -> None:
+        """Removes a subfolder, or the folder itself, if it holds nothing; only disks have such."""
+        _, path = resolve(self.url_of(name).rstrip("/"))
+        if self.is_local:
+            with suppress(OSError):
+                Path(path).rmdir()
+
+    def write(self, name: str, data: bytes) -> PartFile:
+        """Writes a file whole."""
+        with self.create(name) as scratch:
+            scratch.write_bytes(data)
+        return {"path": name, "bytes": len(data), "xxh3_128": xxhash.xxh3_128_hexdigest(data)}
+
+    def describe(self, name: str, scratch: Path) -> PartFile:
+        """Name, size and checksum of a file that is still at its local scratch path."""
+        return {"path": name, "bytes": scratch.stat().st_size, "xxh3_128": checksum(scratch)}
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[Path]:
+        """A local path to write to; the file gets its name when the block ends without an error."""
+        if self.is_local:
+            _, target = resolve(self.url_of(name))
+            with _beside(Path(target)) as scratch:
+                yield scratch
+        else:
+            with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
+                scratch = Path(directory) / "file"
+                yield scratch
+                self._upload(scratch, name)
+
+    def _upload(self, scratch: Path, name: str) -> None:
+        fs, target = resolve(self.url_of(name))
+        parent, _, base = target.rpartition("/")
+        temporary = f"{parent}/.{base}.{uuid.uuid4().hex}{TEMPORARY}"
+        fs.makedirs(parent, exist_ok=True)
+        try:
+            fs.put_file(str(scratch), temporary)
+            fs.mv(temporary, target)
+        except BaseException:
+            with suppress(Exception):
+                fs.rm_file(temporary)
+            raise
+
+    def remove_temporaries(self) -> None:
+        """Removes what writers that were killed have left. No other job may be running here."""
+        for name in self._all_names():
+            if _is_temporary(name):
+                self.remove(name)
+
+    def disk(self) -> tuple[int, int] | None:
+        """Which disk the folder is, or will be, on, and its free bytes; None if it is remote."""
+        if not self.is_local:
+            return None
+        _, path = resolve(self.url)
+        existing = Path(path).absolute()
+        while not existing.exists():
+            existing = existing.parent
+        return existing.stat().st_dev, shutil.disk_usage(existing).free
+
+    @contextmanager
+    def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:
+        """Local paths of the named files: the files themselves, or downloads removed at the end."""
+        if self.is_local:
+            _, root = resolve(self.url)
+            yield {name: Path(root) / name for name in names}
+            return
+        with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
+            paths = {name: Path(directory) / f"{i}" for i, name in enumerate(names)}
+            for name, path in paths.items():
+                self._download(name, path)
+            yield paths
+
+    def _download(self, name: str, path: Path) -> None:
+        remote = _RemoteFile(self.url_of(name))
+        with path.open("wb") as copy:
+            while data := remote.read(COPY_BYTES):
+                copy.write(data)
+
+    def open_ranges(self, name: str) -> Any:
+        """A file opened for reading some ranges of it, and no more than these."""
+        if self.is_local:
+            return Path(resolve(self.url_of(name))[1]).open("rb")
+        return _RemoteFile(self.url_of(name))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file of which exactly the ranges that are read are asked for.
+
+    Drivers return fewer bytes where a connection breaks and they do not notice. Such an answer is
+    asked for again.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fs, self._path = _resolve_fresh(url)
+        self._size = int(self._fs.info(self._path)["size"])
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        start = min(self._position, self._size)
+        stop = self._size if size < 0 else min(start + size, self._size)
+        self._position = stop
+        return self._range(start, stop) if stop > start else b""
+
+    def _range(self, start: int, stop: int) -> bytes:
+        found = 0
+        for _ in range(TRIES):
+            data = self._fs.cat_file(self._path, start=start, end=stop)
+            if len(data) == stop - start:
+                return data
+            found = len(data)
+        raise ExactcptError(
+            f"a remote file was not read whole: {found:,} of {stop - start:,} bytes from {start:,}",
+            where=self._url,
+            expected=f"{self._size:,} bytes in all, as it is listed",
+            fix="run the same command again: it goes on where it stopped",
+        )
+
+
+def _is_temporary(name: str) -> bool:
+    base = PurePosixPath(name).name
+    return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.parent / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
+    try:
+        yield scratch
+        _sync(scratch)
+        scratch.replace(target)
+        _sync(target.parent)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What packing and weighting do to a corpus: counted, estimated, and shown."""

@@ -1,0 +1,206 @@
+"""The inspection of a token store or shard set: what packing and weighting come to.
+
+A token store answers for any settings, from its index. A shard set has been packed: it answers for
+any weights, from its manifest and the segment lengths of its windows.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ...schemas.errors import FormatError
+from ...schemas.manifest import Manifest
+from ...schemas.shard import PADDING, TRAIN
+from ..config import PackConfig
+from ..core.whatif import Counter, Exposure, SourceExposure, weigh_by, windows_by_largest_context
+from ..files.storage import Folder
+from ..pack.settings import Settings, pack_settings, settings_with, table_for
+from ..pack.task import PackTask, pack_task, store_parts
+from ..shard_set.manifest import SEE_VERIFY, reading
+from ..shard_set.windows import Segments, read_segments
+from .command_lines import pack_command, reweigh_command
+from .occurrences import index_reader, longest_document, training_groups
+from .subject import Row, Subject
+
+__all__ = ["inspect_shards", "inspect_store"]
+
+
+def inspect_store(
+    store: Folder, path: str, manifest: Manifest, configs: Sequence[PackConfig]
+) -> Subject:
+    """What packing a token store with each configuration would come to.
+
+    Args:
+        store: the token store.
+        path: how commands call it.
+        manifest: its manifest.
+        configs: alike but for window, packing, and the parameters of the weights.
+
+    Raises:
+        UsageError: a source that is mixed does not exist.
+        ExactcptError: an index is missing or damaged.
+    """
+    names = [source["name"] for source in manifest["sources"]]
+    settings = [pack_settings(config, names) for config in configs]
+    parts = store_parts(manifest, store, kinds=("index",))
+    task = pack_task(configs[0], manifest, parts, store, store)
+    packings = list(dict.fromkeys((config.window, config.packing) for config in configs))
+    exposures, longest = _expose(task, packings, store, names)
+    return Subject(
+        path=path,
+        kind="token store",
+        manifest=manifest,
+        longest_document=longest,
+        rows=tuple(
+            _row(one, exposures[one["window"], one["packing"]], pack_command(path, one))
+            for one in settings
+        ),
+    )
+
+
+def _expose(
+    task: PackTask,
+    packings: Sequence[tuple[int, Any]],
+    store: Folder,
+    names: Sequence[str],
+) -> tuple[dict[tuple[int, Any], Exposure], int]:
+    """The exposure of each window and packing, and tokens of the longest document."""
+    with index_reader(store, task) as read:
+        longest = longest_document(task, read)
+        counters = {
+            (window, packing): Counter(window, packing, task.sources, longest)
+            for window, packing in packings
+        }
+        for group in training_groups(task, read):
+            for counter in counters.values():
+                counter.add(group)
+    return {key: _with(counter.exposure(), names) for key, counter in counters.items()}, longest
+
+
+def _with(exposure: Exposure, names: Sequence[str]) -> Exposure:
+    """The same, with sources that have no stored document, in the order of the manifest."""
+    none = SourceExposure(documents=0, tokens=0, histogram=np.zeros_like(exposure.histogram))
+    return replace(exposure, sources={name: exposure.sources.get(name, none) for name in names})
+
+
+def inspect_shards(
+    shards: Folder,
+    path: str,
+    manifest: Manifest,
+    weighings: Sequence[Mapping[str, Any]],
+    store: str | None,
+) -> Subject:
+    """What a shard set has, with each weighing.
+
+    Args:
+        shards: the shard set.
+        path: how commands call it.
+        manifest: its manifest.
+        weighings: settings of `WEIGHING` that replace the set's own.
+        store: path of its token store, if it is known.
+
+    Raises:
+        ExactcptError: a file is missing or damaged.
+    """
+    own = {name: value for name, value in manifest["settings"].items() if name != "tokenize"}
+    longest = _longest_row(shards, manifest)
+    exposure = _packed_exposure(shards, manifest, longest)
+
+    def row(weighing: Mapping[str, Any]) -> Row:
+        settings = settings_with(own, weighing)
+        if "table" in settings:
+            command = shlex.join(["exactcpt", "reweigh", path, "--table", "FILE", "--out", "OUT"])
+        elif settings == own:
+            command = pack_command(store or "STORE", settings)
+        else:
+            command = reweigh_command(path, settings)
+        return _row(settings, exposure, command)
+
+    return Subject(
+        path=path,
+        kind="shard set",
+        manifest=manifest,
+        longest_document=longest,
+        rows=tuple(row(weighing) for weighing in weighings),
+    )
+
+
+def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) -> Exposure:
+    window, split = manifest["settings"]["window"], manifest["splits"][TRAIN]
+    longest = np.zeros(min(window, longest_document) + 1, np.int64)
+    segments = 0
+    for some in read_segments(shards, manifest, TRAIN):
+        segments += _add_longest_segments(some, longest, shards.url)
+    found = int(longest.sum()), segments
+    if found != (split["windows"], split["segments"]):
+        raise FormatError(
+            f"the shards have {found[0]:,} windows with {found[1]:,} segments",
+            where=shards.url,
+            expected=f"{split['windows']:,} with {split['segments']:,}, as the manifest says",
+            fix=SEE_VERIFY,
+        )
+    used = np.flatnonzero(longest)
+    return Exposure(
+        window=window,
+        windows=split["windows"],
+        segments=split["segments"],
+        cut_documents=split["cut_documents"],
+        largest_context=int(used[-1]) - 1 if len(used) else 0,
+        windows_by_largest=windows_by_largest_context(longest, window),
+        sources={
+            source["name"]: SourceExposure(
+                documents=source["splits"][TRAIN]["documents"],
+                tokens=source["splits"][TRAIN]["tokens"],
+                histogram=np.array(source["splits"][TRAIN]["histogram"], np.int64),
+            )
+            for source in manifest["sources"]
+        },
+    )
+
+
+def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> int:
+    """Counts windows by the length of their longest segment; returns how many segments they have.
+
+    Args:
+        found: segments of whole windows.
+        windows: where they are counted, by lengths up to that of the longest document.
+        where: what errors call the shard set.
+    """
+    is_padding = found.document == PADDING
+    lengths = np.where(is_padding, 0, found.length)
+    if (longest := int(lengths.max(initial=0))) >= len(windows):
+        raise FormatError(
+            f"the shards have a segment of {longest:,} tokens",
+            where=where,
+            expected=f"at most {len(windows) - 1:,}, as the longest document has",
+            fix=SEE_VERIFY,
+        )
+    first = np.flatnonzero(np.diff(found.window, prepend=-1))
+    np.add.at(windows, np.maximum.reduceat(lengths, first), 1)
+    return int((~is_padding).sum())
+
+
+def _longest_row(shards: Folder, manifest: Manifest) -> int:
+    """Tokens of the longest document of the documents table."""
+    longest = 0
+    for file in manifest["documents"]:
+        with reading(shards, file), shards.open_ranges(file["path"]) as source:
+            table = pq.ParquetFile(source).read(columns=["n_tokens"])
+            longest = max(longest, int(np.max(table["n_tokens"].to_numpy(), initial=0)))
+    return longest
+
+
+def _row(settings: Settings, exposure: Exposure, command: str) -> Row:
+    return Row(
+        settings=settings,
+        exposure=exposure,
+        weighting=weigh_by(
+            table_for(exposure.histogram.tolist(), settings), exposure, settings["tau"]
+        ),
+        command=command,
+    )

@@ -1,0 +1,140 @@
+"""A seeded sample of the documents of raw corpora, tokenized.
+
+What can be read in pieces (ranges of plain JSON lines, row groups, many small files) is divided
+into blocks, and a fraction of them, at least one of a source, is read. A compressed file or another
+one that has to be read from its beginning is read as a whole, but only a fraction of its documents,
+chosen by their content, is tokenized. Each document is in the sample with about the same chance.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.choices import Backend
+from ..core.shuffle import Purpose, mix, permutation
+from ..sources.reading import read_member
+from ..sources.records import Batch
+from ..sources.splits import Split, make_splits
+from ..tokens.encoders import Encoder, assemble, borrow_encoder
+from ..tokens.plan import TokenizePlan
+from ..tokens.store import content_hashes, hash_prefixes
+
+__all__ = ["Sampled", "draw"]
+
+SMALLEST_BLOCK, LARGEST_BLOCK = 64 << 10, 4 << 20
+BLOCKS = 200
+"""About how many blocks of a source are to be in the sample, where it has so much text; and into
+how many the documents of files that are read as a whole are put."""
+READ = 0
+"""Tells the draw of blocks from other draws."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The documents of a source that were drawn; shapes [documents].
+
+    Attributes:
+        lengths: in tokens, BOS and EOS included.
+        prefixes: the first 8 bytes of their content hashes.
+        weight: how many documents of the source each stands for.
+        block: which of the blocks it was read with, 0 .. BLOCKS - 1.
+    """
+
+    lengths: NDArray[np.int32]
+    prefixes: NDArray[np.uint64]
+    weight: NDArray[np.float64]
+    block: NDArray[np.int64]
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> "Sampled":
+        return Sampled(
+            self.lengths[chosen], self.prefixes[chosen], self.weight[chosen], self.block[chosen]
+        )
+
+
+def draw(plan: TokenizePlan, backend: Backend, fraction: float, seed: int) -> dict[str, Sampled]:
+    """Draws from each source, and tokenizes what was drawn.
+
+    Args:
+        plan: sources and tokenizer.
+        backend: that encodes.
+        fraction: of the documents, above 0 and at most 1.
+        seed: of the draws.
+
+    Raises:
+        BadFileError: a file cannot be read.
+    """
+    spec = plan.spec(plan.tokenizer.where, backend)
+    with borrow_encoder(spec) as encoder:
+        return {
+            name: _Drawing(plan, name, encoder, fraction, seed).run(number)
+            for number, name in enumerate(plan.files)
+        }
+
+
+class _Drawing:
+    """Draws from one source."""
+
+    def __init__(
+        self, plan: TokenizePlan, name: str, encoder: Encoder, fraction: float, seed: int
+    ) -> None:
+        self._plan, self._name, self._encoder = plan, name, encoder
+        self._fraction, self._seed = fraction, seed
+        self._found: list[Sampled] = []
+
+    def run(self, number: int) -> Sampled:
+        """All that is drawn of the source, which is the one of that number."""
+        files = self._plan.files[self._name]
+        text = sum(file.work for file in files)
+        block = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, int(text * self._fraction / BLOCKS)))
+        splits = make_splits(files, block)
+        whole = [split for split in splits if split.work > 2 * block]
+        pieces = [split for split in splits if split.work <= 2 * block]
+        wanted = min(len(pieces), max(1, round(self._fraction * len(pieces))))
+        order = permutation(len(pieces), self._seed, Purpose.SAMPLE, READ, number)
+        for i, at in enumerate(np.sort(order[:wanted]).tolist()):
+            self._read(pieces[at], len(pieces) / wanted, i % BLOCKS)
+        for split in whole:
+            self._read(split, 1 / self._fraction, None)
+        empty = np.empty(0)
+        found = [Sampled(empty.astype(np.int32), empty.astype(np.uint64), empty, empty.astype(int))]
+        found += self._found
+        return Sampled(
+            *(
+                np.concatenate([getattr(one, name) for one in found])
+                for name in ("lengths", "prefixes", "weight", "block")
+            )
+        )
+
+    def _read(self, split: Split, weight: float, block: int | None) -> None:
+        for member in split.members:
+            for batch in read_member(member, self._plan.fields[self._name]):
+                self._add(batch, weight, block)
+
+    def _add(self, batch: Batch, weight: float, block: int | None) -> None:
+        content = batch.content
+        prefixes = hash_prefixes(content_hashes(content))
+        mixed = mix(prefixes, self._seed, Purpose.SAMPLE)
+        if block is None:
+            limit = max(1, int(Fraction(self._fraction) * (1 << 64)))
+            chosen = mixed <= np.uint64(limit - 1)
+            content, prefixes, mixed = content.select(chosen), prefixes[chosen], mixed[chosen]
+        if not len(content):
+            return
+        is_text = self._plan.fields[self._name].tokens is None
+        bos_id = self._plan.bos_id
+        ids = self._encoder.encode(content) if is_text else content
+        lengths = assemble(ids, bos_id, self._plan.eos_id).lengths
+        bare = lengths - 1 - (bos_id is not None)
+        kept = (bare > 0) & (bare >= self._plan.config.min_tokens)
+        # The low bits: the high ones have decided what is in the sample.
+        blocks = (mixed % np.uint64(BLOCKS)).astype(np.int64)
+        self._found.append(
+            Sampled(
+                lengths.astype(np.int32),
+                prefixes,
+                np.full(len(lengths), weight),
+                blocks if block is None else np.full(len(lengths), block),
+            )[kept]
+        )

@@ -1,0 +1,326 @@
+"""A job's folder: one job at a time, resumed only with the settings and inputs it was begun with.
+
+.job/lock         held while a job runs
+.job/state.json   settings and inputs of the job that writes this folder
+.job/removing     there while a job's files are removed
+.job/...          what the job needs to go on after it was killed
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
+from ..files.storage import Folder, resolve
+from .halt import clear_halt
+
+__all__ = [
+    "JOB",
+    "State",
+    "begin",
+    "differences",
+    "discard",
+    "is_of",
+    "locked",
+    "refuse_other_inputs",
+    "require_available",
+]
+
+JOB = ".job"
+STATE = f"{JOB}/state.json"
+LOCK = f"{JOB}/lock"
+REMOVING = f"{JOB}/removing"
+STALE_SECONDS = 120
+"""A lock on an object store counts as left behind when it has not been renewed for this long."""
+RENEW_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the content of a job's folder follows from.
+
+    Attributes:
+        settings: every setting that changes content.
+        inputs: by path or URL, what tells whether an input has changed.
+    """
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+
+    def to_json(self) -> bytes:
+        """The state as it is kept."""
+        state = {"settings": self.settings, "inputs": self.inputs}
+        return json.dumps(state, indent=1, ensure_ascii=False).encode()
+
+    @classmethod
+    def of_json(cls, data: bytes) -> "State":
+        """Reads a kept state."""
+        return cls(**json.loads(data))
+
+
+@contextmanager
+def locked(folder: Folder) -> Iterator[None]:
+    """Holds a folder against other jobs; on object stores as well as that can be done.
+
+    A folder in which nothing was written is removed again.
+
+    Raises:
+        ExactcptError: another job is at work in it.
+    """
+    if folder.is_local:
+        yield from _locked_on_disk(folder)
+    else:
+        yield from _locked_remotely(folder)
+
+
+def _locked_on_disk(folder: Folder) -> Iterator[None]:
+    import filelock
+
+    path = Path(resolve(folder.url_of(LOCK))[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise _busy(folder) from None
+    try:
+        yield
+    finally:
+        if folder.names(JOB) == [LOCK]:
+            path.unlink()  # while it is held: nobody else can come to hold it
+        lock.release()
+        folder.remove_if_empty(JOB)
+        folder.remove_if_empty()
+
+
+def _locked_remotely(folder: Folder) -> Iterator[None]:
+    """A file that says who and when. Two that begin in the same instant may both get it."""
+    mine = f"{socket.gethostname()}:{os.getpid()}"
+    if folder.exists(LOCK):
+        held = json.loads(folder.read(LOCK))
+        if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
+            raise _busy(folder)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            with suppress(Exception):  # of whatever class the driver's are; the next may succeed
+                _write_lock(folder, mine)
+
+    _write_lock(folder, mine)
+    renewal = threading.Thread(name="exactcpt-lock", target=renew, daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewal.join()
+        folder.remove(LOCK)
+
+
+def _write_lock(folder: Folder, mine: str) -> None:
+    folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
+
+
+def _busy(folder: Folder) -> ExactcptError:
+    return ExactcptError(
+        "another job is at work in this folder",
+        where=folder.url,
+        fix="wait for it to end, or write to another folder",
+    )
+
+
+def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bool) -> bool:
+    """Makes a folder ready for a job: new, to be continued, or finished.
+
+    Args:
+        folder: what the job writes; must be locked.
+        state: settings and inputs of the job.
+        owned: names of files and subfolders that such a job writes.
+        overwrite: whether to remove what another job has written.
+
+    Returns:
+        Whether an equal job has finished already.
+
+    Raises:
+        UsageError: the folder is of another job, or holds other files.
+    """
+    if overwrite or folder.exists(REMOVING):
+        _remove_owned(folder, owned)
+    if folder.exists(STATE):
+        kept = State.of_json(folder.read(STATE))
+        _refuse_other_settings(folder, kept.settings, state.settings)
+        refuse_other_inputs(folder, kept.inputs, state.inputs)
+    else:
+        _refuse_without_state(folder)
+    folder.remove_temporaries()
+    if folder.exists(MANIFEST):
+        return True
+    clear_halt(folder)
+    folder.write(STATE, state.to_json())
+    return False
+
+
+def require_available(
+    folder: Folder, settings: Mapping[str, Any], owned: tuple[str, ...], *, overwrite: bool
+) -> None:
+    """Refuses what `begin` will refuse once the inputs are known; changes nothing.
+
+    Args:
+        folder: what the job will write; must be locked.
+        settings: of the job.
+        owned: names of files and subfolders that such a job writes.
+        overwrite: whether what another job has written will be removed.
+
+    Raises:
+        UsageError: the folder is of another job, or holds other files.
+    """
+    if (overwrite or folder.exists(REMOVING)) and _is_ours(folder):
+        _refuse_foreign_files(folder, (MANIFEST, *owned))
+    elif folder.exists(STATE):
+        _refuse_other_settings(folder, State.of_json(folder.read(STATE)).settings, settings)
+    else:
+        _refuse_without_state(folder)
+
+
+def is_of(folder: Folder, state: State) -> bool:
+    """Whether a folder was begun by an equal job."""
+    return folder.exists(STATE) and folder.read(STATE) == state.to_json()
+
+
+def discard(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Removes what a job has written, and the folder unless it holds anything else.
+
+    Raises:
+        ExactcptError: another job is at work in it.
+    """
+    with locked(folder):
+        if not _is_ours(folder):
+            return
+        _remove_written(folder, owned)
+
+
+def _is_ours(folder: Folder) -> bool:
+    """Whether a job of this program has written the folder."""
+    if folder.exists(STATE) or folder.exists(REMOVING):
+        return True
+    try:
+        manifest = json.loads(folder.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") in (TOKEN_STORE, SHARD_SET)
+
+
+def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Removes what a job has written, if one has and nothing else is there."""
+    if not _is_ours(folder):
+        return
+    folder.remove_temporaries()
+    _refuse_foreign_files(folder, (MANIFEST, *owned))
+    _remove_written(folder, owned)
+
+
+def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Removes a job's files.
+
+    The manifest goes first, so that the rest never counts as complete. REMOVING comes right after
+    and goes last: whoever finds it removes the rest.
+    """
+    folder.remove(MANIFEST)
+    folder.write(REMOVING, b"")
+    for name in owned:
+        folder.remove_tree(name)
+    for name in folder.names(JOB):
+        if name not in (LOCK, REMOVING):
+            folder.remove(name)
+    folder.remove(REMOVING)
+
+
+def _refuse_without_state(folder: Folder) -> None:
+    """Nobody knows what a folder without a state was begun with: it must be empty."""
+    if _is_ours(folder):
+        raise UsageError(
+            "this folder holds finished output, but not what it was made with (.job)",
+            where=folder.url,
+            fix="write to another folder, or replace it with --overwrite",
+        )
+    _refuse_foreign_files(folder, ())
+
+
+def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
+    """Refuses files that are neither owned nor of the job's own folder."""
+    ours = (f"{JOB}/", *(f"{name}/" for name in owned))
+    foreign = [n for n in folder.names() if n not in owned and not n.startswith(ours)]
+    if foreign:
+        raise UsageError(
+            f"this folder holds files of something else: {', '.join(foreign[:3])}",
+            where=folder.url,
+            expected="a new or empty folder",
+        )
+
+
+def _refuse_other_settings(folder: Folder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    found = differences(old, _as_kept(new))
+    if found:
+        raise UsageError(
+            "this folder was begun with other settings:\n" + "\n".join(f"    {d}" for d in found),
+            where=folder.url,
+            fix="use the same settings to go on, another folder, or --overwrite",
+        )
+
+
+def refuse_other_inputs(folder: Folder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuses inputs that are not those a folder was begun with.
+
+    Args:
+        folder: what a job writes.
+        old: a kept state's inputs.
+        new: those of now.
+
+    Raises:
+        UsageError: they differ.
+    """
+    new = _as_kept(new)
+    found = _input_differences(old, new)
+    if found:
+        shown = found[:5] + ([f"and {len(found) - 5} more"] if len(found) > 5 else [])
+        raise UsageError(
+            "inputs have changed since this folder was begun:\n"
+            + "\n".join(f"    {d}" for d in shown),
+            where=folder.url,
+            fix="write to another folder, or start again with --overwrite",
+        )
+    if list(old) != list(new):
+        raise UsageError(
+            "this folder was begun with its sources in another order",
+            where=folder.url,
+            fix="name them in the same order to go on, use another folder, or --overwrite",
+        )
+
+
+def _as_kept(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As JSON gives it back: tuples are lists then."""
+    return json.loads(json.dumps(value))
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """What differs between two settings, a line each: `name: old -> new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = list(dict.fromkeys([*old, *new]))
+        below = (differences(old.get(k), new.get(k), f"{name}.{k}" if name else k) for k in keys)
+        return [line for lines in below for line in lines]
+    return [] if old == new else [f"{name}: {json.dumps(old)} -> {json.dumps(new)}"]
+
+
+def _input_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    lines = [f"gone: {path}" for path in old if path not in new]
+    lines += [f"new: {path}" for path in new if path not in old]
+    return lines + [f"changed: {path}" for path in new if path in old and old[path] != new[path]]

@@ -1,0 +1,124 @@
+"""Where a job may write: never among what it reads."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ...schemas.errors import ExactcptError, UsageError
+from ..config import SourceConfig
+from ..files.storage import Folder, is_local_url, resolve
+
+__all__ = ["file_to_write", "refuse_inside_sources", "refuse_one_inside_another", "require_space"]
+
+MAGIC = frozenset("*?[")
+
+
+def refuse_one_inside_another(**folders: Folder) -> None:
+    """What a job reads and what it writes are folders beside each other.
+
+    Args:
+        folders: two, by what the command line calls them.
+
+    Raises:
+        UsageError: they are one folder, or one is inside the other.
+    """
+    one, other = (folder.url for folder in folders.values())
+    if _is_inside(one, other) or _is_inside(other, one):
+        names = " and ".join(folders)
+        raise UsageError(
+            f"{names} are one folder, or one is inside the other",
+            where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
+            expected="two folders beside each other",
+        )
+
+
+def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Folder]) -> None:
+    """What a job writes must not be among the files that its sources name the next time.
+
+    Raises:
+        UsageError: an output is inside a folder that a source reads whole.
+    """
+    for source in sources:
+        if source.format == "hub" or (root := _whole_folder(source.pattern)) is None:
+            continue
+        for output in outputs:
+            if _is_inside(output.url, root):
+                raise UsageError(
+                    f"the output would lie inside source {source.name!r}, which reads all of "
+                    "its folder",
+                    where=f"{output.url} is inside {root}",
+                    fix="write beside that folder, or narrow the source with a glob: DIR/*.jsonl",
+                )
+
+
+def _whole_folder(pattern: str) -> str | None:
+    """The folder that a pattern reads with all its subfolders; None if it is no such pattern."""
+    if "**" in pattern:
+        before = pattern[: pattern.index("**")]
+        return None if MAGIC & set(before) else before.rstrip("/") or "."
+    return None if MAGIC & set(pattern) else pattern
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    """Whether a folder is another one or below it, whatever their spelling."""
+    return f"{_canonical(inner)}/".startswith(f"{_canonical(outer)}/")
+
+
+def _canonical(url: str) -> str:
+    fs, path = resolve(url)
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if is_local_url(url):
+        path = os.path.realpath(path)
+    return f"{protocol}:{path.rstrip('/')}"
+
+
+def file_to_write(flag: str, path: str, *, apart_from: Iterable[Folder] = ()) -> tuple[Folder, str]:
+    """The folder of a file that a flag names, and the file's name in it.
+
+    Args:
+        flag: as the command line has it.
+        path: of the file.
+        apart_from: folders that the command reads.
+
+    Raises:
+        UsageError: it is a folder, a device, or inside one of the folders.
+    """
+    parent, slash, name = path.rpartition("/")
+    folder = Folder(parent or slash or ".")
+    fs, target = resolve(path)
+    if not name or fs.isdir(target):
+        raise UsageError(f"{flag} is a folder", where=path, expected="the name of a file")
+    if is_local_url(path) and Path(target).exists() and not Path(target).is_file():
+        raise UsageError(f"{flag} is no regular file", where=path, expected="the name of a file")
+    for other in apart_from:
+        if _is_inside(path, other.url):
+            raise UsageError(f"{flag} is inside {other.url}", where=path, fix="write beside it")
+    return folder, name
+
+
+def require_space(needed: Mapping[Folder, int]) -> None:
+    """Checks that local disks have room, before the work; what an earlier run wrote counts.
+
+    Args:
+        needed: bytes of each folder when it is complete.
+
+    Raises:
+        ExactcptError: a disk has too little room.
+    """
+    missing: dict[int, int] = {}
+    room: dict[int, int] = {}
+    for folder, size in needed.items():
+        disk = folder.disk()
+        if disk is not None:
+            device, room[disk[0]] = disk
+            there = sum(folder.size(name) or 0 for name in folder.names())
+            missing[device] = missing.get(device, 0) + max(0, size - there)
+    for device, size in missing.items():
+        free = room[device]
+        if free < size:
+            raise ExactcptError(
+                f"the disk has too little room: {free / 1e6:,.1f} MB free",
+                where=", ".join(folder.url for folder in needed),
+                expected=f"about {size / 1e6:,.1f} MB",
+                fix="make room, or write to another disk",
+            )

@@ -1,0 +1,162 @@
+"""Copies of a shard set's files, the dictionary of weights swapped on the way.
+
+The dictionary of a shard is a few float32 in one place of the file. Nothing else depends on the
+weights, so the copy with other values there is, byte for byte, what packing anew would write.
+"""
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from ...schemas.errors import FormatError
+from ...schemas.manifest import MANIFEST, ShardFile
+from ...schemas.shard import weight_dictionary
+from ..files.storage import Folder, resolve
+
+__all__ = ["Swap", "can_clone", "copy_file", "dictionary_swap"]
+
+CHUNK = 8 << 20
+FICLONE = 0x40049409
+"""Linux's ioctl: a file that shares another's blocks until one of them is written to."""
+NO_CLONES = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Bytes to write instead of those at an offset of a file."""
+
+    offset: int
+    data: bytes
+
+    def apply(self, chunk: memoryview, at: int) -> None:
+        """Swaps what lies in a chunk that is at offset `at`."""
+        start, stop = max(at, self.offset), min(at + len(chunk), self.offset + len(self.data))
+        if start < stop:
+            chunk[start - at : stop - at] = self.data[start - self.offset : stop - self.offset]
+
+
+def dictionary_swap(path: Path, where: str, old: Sequence[float], new: Sequence[float]) -> Swap:
+    """Where a shard's dictionary is, and what to write there.
+
+    Args:
+        path: the local file.
+        where: what errors call it.
+        old: the weights it must have, one a bucket.
+        new: the weights it is to have.
+
+    Raises:
+        FormatError: it is no shard, or has another dictionary.
+    """
+    found: Any = weight_dictionary(list(old))
+    wanted: Any = weight_dictionary(list(new))
+    try:
+        with pa.memory_map(str(path)) as view:
+            offset, dictionary = _dictionary(view)
+            if not dictionary.equals(found):
+                raise FormatError(
+                    f"the shard's dictionary is {dictionary.to_pylist()}",
+                    where=where,
+                    expected=f"{found.to_pylist()}, as the manifest's weights say",
+                    fix="see what `exactcpt verify` says of it",
+                )
+    except (pa.ArrowException, ValueError) as error:
+        raise FormatError(f"the shard cannot be read: {error}", where=where) from None
+    return Swap(offset, wanted.buffers()[1].to_pybytes())
+
+
+def _dictionary(view: Any) -> tuple[int, Any]:
+    """A shard's only dictionary, and where in the file its values begin."""
+    start = view.read_buffer(1).address
+    reader = pa.ipc.open_file(view)
+    weights: Any = reader.get_batch(0).column("loss_weight")
+    values = weights.flatten().dictionary
+    if reader.stats.num_dictionary_batches != 1 or values.offset or values.null_count:
+        raise ValueError("it has not exactly one dictionary without nulls")
+    offset = values.buffers()[1].address - start
+    if not 0 < offset <= view.size() - 4 * len(values):
+        raise ValueError("its dictionary is compressed")
+    return offset, values
+
+
+def copy_file(
+    entry: ShardFile, source: Folder, out: Folder, old: Sequence[float], new: Sequence[float]
+) -> ShardFile:
+    """Copies a file of a shard set; `old` and `new` are weights, both empty for what has none.
+
+    Returns:
+        What the new manifest says of it.
+
+    Raises:
+        FormatError: the file is not the one that the manifest names.
+    """
+    name, where = entry["path"], source.url_of(entry["path"])
+    with source.local_copies([name]) as local:
+        swap = dictionary_swap(local[name], where, old, new) if old else None
+        with out.create(name) as scratch:
+            found, written = _copy(local[name], scratch, swap)
+            if found != entry["xxh3_128"]:
+                raise FormatError(
+                    "a file of the shard set is damaged",
+                    where=where,
+                    expected=f"xxh3-128 {entry['xxh3_128']}, not {found}",
+                    fix="write the set again with `exactcpt pack --overwrite`",
+                )
+    return {**entry, "xxh3_128": written}
+
+
+def _copy(source: Path, target: Path, swap: Swap | None) -> tuple[str, str]:
+    """Checksums of the source and of the copy."""
+    before, after = xxhash.xxh3_128(), xxhash.xxh3_128()
+    chunk = memoryview(bytearray(CHUNK))
+    with source.open("rb", buffering=0) as reads, target.open("w+b", buffering=0) as writes:
+        cloned = _clone(reads.fileno(), writes.fileno())
+        at = 0
+        while n := (writes if cloned else reads).readinto(chunk):
+            part = chunk[:n]
+            before.update(part)
+            if swap is not None:
+                swap.apply(part, at)
+                after.update(part)
+            if not cloned:
+                _write_all(writes, part)
+            at += n
+        if cloned and swap is not None:
+            os.pwrite(writes.fileno(), swap.data, swap.offset)
+    return before.hexdigest(), (before if swap is None else after).hexdigest()
+
+
+def can_clone(source: Folder, out: Folder) -> bool:
+    """Whether copies take no room: both folders are on one filesystem that clones files."""
+    if not (source.is_local and out.is_local):
+        return False
+    manifest, folder = resolve(source.url_of(MANIFEST))[1], resolve(out.url)[1]
+    with Path(manifest).open("rb") as reads, tempfile.TemporaryFile(dir=folder) as writes:
+        return _clone(reads.fileno(), writes.fileno())
+
+
+def _write_all(file: Any, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
+def _clone(source: int, target: int) -> bool:
+    """Makes one open file a clone of another where the filesystem can."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno in NO_CLONES:
+            return False
+        raise
+    return True

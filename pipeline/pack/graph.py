@@ -1,0 +1,124 @@
+"""The two Beam graphs.
+
+    files ──> facts ─┐
+    splits ──────────┴──> parts                                              tokenize_graph
+
+    quotas ──> groups ──> plans ──> histogram ──> weights ─┐
+                            └─────> numbered shards ───────┴──> shards       pack_graph
+
+Elements are small: names, ranges, histograms. Bulk data goes through files, which the units of work
+read and write.
+"""
+
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton
+
+from ..beam.transforms import Spread, SumHistograms, Work, assign_lanes
+from . import selection_units as select
+from . import units as pack
+from .task import PackTask
+
+__all__ = ["pack_graph"]
+
+
+def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
+    """Plans groups, weighs the corpus, writes shards and the documents table.
+
+    Args:
+        p: the pipeline.
+        task: what to pack, and how.
+        lanes: see `transforms.assign_lanes`.
+    """
+    window = task.settings.window
+    repeated = AsDict(_find_repeated(p, task, lanes))
+    quotas = AsSingleton(_quotas(p, task, repeated, lanes))
+    plans = (
+        p
+        | "Start" >> beam.Create([None])
+        | "Group" >> beam.ParDo(Work(pack.group, task.out), task, quotas)
+        | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, lanes)
+        | "Spread groups" >> Spread()
+        | "Plan" >> beam.ParDo(Work(pack.plan, task.out), task, repeated, quotas)
+    )
+    weights = (
+        plans
+        | "Histograms" >> beam.Map(pack.train_histogram, window)
+        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
+        | "Weigh" >> beam.ParDo(Work(pack.weigh, task.out), task)
+    )
+    _ = (
+        plans
+        | "All plans" >> beam.combiners.ToList()
+        | "Number shards" >> beam.FlatMap(pack.number_shards, task, lanes)
+        | "Spread shards" >> Spread()
+        | "Write shards" >> beam.ParDo(Work(pack.fill_shard, task.out), task, AsSingleton(weights))
+    )
+    _ = (
+        p
+        | "Documents"
+        >> beam.Create(assign_lanes(pack.documents_tasks(task.parts), lambda d: d.rows, lanes))
+        | "Spread documents" >> Spread()
+        | "Write documents"
+        >> beam.ParDo(Work(pack.fill_documents, task.out), task, repeated, quotas)
+    )
+
+
+def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
+    """The file that lists the repeated documents of each part; none where they are kept."""
+    runs = select.part_runs(task.parts) if task.dedup else []
+    ranges = range(select.hash_ranges(task.parts)) if task.dedup else ()
+    part_runs = (
+        p
+        | "Part runs" >> beam.Create(assign_lanes(runs, lambda run: run.documents, lanes))
+        | "Spread part runs" >> Spread()
+    )
+    spread = part_runs | "Spread hashes" >> beam.ParDo(Work(select.spread_hashes, task.out), task)
+    found = (
+        p
+        | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
+        | "Spread hash ranges" >> Spread()
+        | "Find repeated" >> beam.ParDo(Work(select.find_repeated, task.out), task, AsIter(spread))
+    )
+    return part_runs | "Merge repeated" >> beam.ParDo(
+        Work(select.merge_repeated, task.out, many=True), task, AsIter(found)
+    )
+
+
+def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) -> Any:
+    """How many copies the documents of each source have, as one element."""
+    if not task.mixes:
+        return p | "Plain quotas" >> beam.Create([select.plain_quotas(task)])
+    parts = (
+        p
+        | "Parts" >> beam.Create(assign_lanes(task.parts, lambda part: part.documents, lanes))
+        | "Spread parts" >> Spread()
+    )
+    measures = (
+        parts
+        | "Measure" >> beam.ParDo(Work(select.measure, task.out), task, repeated)
+        | "Sum measures" >> beam.CombinePerKey(select.Measure.total)
+    )
+    targets = (
+        p
+        | "Set targets" >> beam.Create([None])
+        | "Targets" >> beam.ParDo(Work(select.targets, task.out), task, AsDict(measures))
+    )
+    candidates = (
+        parts
+        | "Candidates"
+        >> beam.ParDo(
+            Work(select.candidates, task.out, many=True),
+            task,
+            repeated,
+            AsSingleton(targets),
+        )
+        | "Candidates of a source" >> beam.GroupByKey()
+    )
+    return (
+        p
+        | "Set quotas" >> beam.Create([None])
+        | "Quotas"
+        >> beam.ParDo(Work(select.quotas, task.out), task, AsSingleton(targets), AsDict(candidates))
+    )

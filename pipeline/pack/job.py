@@ -1,0 +1,92 @@
+"""The job `pack`: a token store in, a shard set out."""
+
+import json
+
+from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
+from ...schemas.shard import SPLITS
+from ..beam.runner import RunSettings, run
+from ..config import PackConfig
+from ..core.selection import Epochs
+from ..files.storage import Folder
+from ..job.folder import JOB, State, begin
+from ..job.places import require_space
+from ..job.progress import Count, Progress
+from ..terminal import Console
+from ..tokens.probe import SHARD_BYTES_PER_TOKEN
+from .manifest import OWNED, read_summaries, write_manifest
+from .settings import settings_of
+from .task import PackTask, pack_task, read_store, store_parts
+from .units import GROUPS, number_shards
+
+__all__ = ["pack"]
+
+
+def pack(
+    config: PackConfig,
+    store: Folder,
+    out: Folder,
+    settings: RunSettings,
+    console: Console,
+    *,
+    overwrite: bool,
+) -> tuple[Manifest, bool]:
+    """Runs the job.
+
+    Args:
+        config: what to pack, and how.
+        store: a finished token store.
+        out: where the shard set is written; must be locked.
+        settings: where the graph runs.
+        console: for messages and progress.
+        overwrite: whether a shard set of other settings is replaced.
+
+    Returns:
+        The shard set's manifest, and whether an equal job had finished before.
+    """
+    manifest, digest = read_store(store)
+    state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
+    if begin(out, state, OWNED, overwrite=overwrite):
+        return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+    parts = store_parts(manifest, store)
+    task = pack_task(config, manifest, parts, store, out)
+    require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
+    _run(task, settings, console)
+    out.write("tokenizer.json", store.read("tokenizer.json"))
+    return write_manifest(task, state, manifest, digest, out), False
+
+
+def _packed_tokens(task: PackTask) -> int:
+    """About how many tokens the shards will have."""
+    if task.token_budget is not None:
+        return task.token_budget
+    epochs = {name: m.epochs for name, m in task.mixing.items() if isinstance(m, Epochs)}
+    return int(sum(part.tokens * epochs.get(part.source, 1) for part in task.parts))
+
+
+def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
+    from .graph import pack_graph
+
+    out = Folder(task.out)
+    with Progress(console, "pack", _Look(out, task)) as progress:
+        run(lambda p, lanes: pack_graph(p, task, lanes), settings, out, progress.poll)
+
+
+class _Look:
+    """Counts shards, once all groups are planned and it is known how many there will be."""
+
+    def __init__(self, out: Folder, task: PackTask) -> None:
+        self._out, self._task = out, task
+        self._total: int | None = None
+        self._windows: dict[str, int] = {}
+
+    def __call__(self) -> Count:
+        if self._total is None and self._out.exists(GROUPS):
+            planned = read_summaries(self._out, "plans")
+            if len(planned) == json.loads(self._out.read(GROUPS))["groups"]:
+                self._total = len(number_shards(planned, self._task, None))
+        for split in SPLITS:
+            for name in self._out.names(f"{JOB}/{split}"):
+                if name not in self._windows and "/.shard" not in name:
+                    self._windows[name] = json.loads(self._out.read(name))["windows"]
+        tokens = sum(self._windows.values()) * self._task.settings.window
+        return Count("shards", len(self._windows), self._total, tokens)

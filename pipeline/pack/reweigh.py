@@ -1,0 +1,169 @@
+"""The job `reweigh`: a shard set in, the same windows with other weights out.
+
+Weights are a few bytes of each shard, its dictionary. So files are copied, no token is decoded, and
+every file of the result, the manifest included, is what `pack` would write with those settings.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import PurePosixPath
+
+from ...schemas.errors import FormatError
+from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump, parse
+from ...schemas.shard import SPLITS, TRAIN
+from ..files.storage import Folder
+from ..job.folder import JOB, State, begin, locked
+from ..job.places import refuse_one_inside_another, require_space
+from ..job.progress import Count, Progress
+from ..shard_set.manifest import check_size
+from ..shard_set.recognize import open_shard_set
+from ..terminal import Console
+from .copying import can_clone, copy_file
+from .manifest import OWNED, warnings_of
+from .settings import Change, settings_with, table_for
+
+__all__ = ["reweigh", "reweighed"]
+
+TOKENIZER = "tokenizer.json"
+
+
+def reweighed(manifest: Manifest, change: Change) -> Manifest:
+    """The manifest with other weights; the checksums of training shards are still the old ones.
+
+    Raises:
+        UsageError: a parameter is out of its range.
+    """
+    settings = settings_with(manifest["settings"], change)
+    counts: list[int] = manifest["splits"][TRAIN]["histogram"]
+    table = table_for(counts, settings)
+    ours = set(warnings_of(manifest))
+    new: Manifest = {
+        **manifest,
+        "versions": {**manifest["versions"], "exactcpt": version("exactcpt")},
+        "settings": settings,
+        "weights": {
+            "alpha": settings["alpha"],
+            "budget": table.budget,
+            "table": [asdict(row) for row in table.rows],
+        },
+    }
+    kept = [warning for warning in manifest["warnings"] if warning not in ours]
+    return {**new, "warnings": [*kept, *warnings_of(new)]}
+
+
+def reweigh(
+    change: Change, shards: Folder, out: Folder, console: Console, *, overwrite: bool
+) -> tuple[Manifest, bool]:
+    """Runs the job.
+
+    Args:
+        change: what the weights are to be.
+        shards: a finished shard set.
+        out: where the other one is written.
+        console: for messages and progress.
+        overwrite: whether a shard set of other settings is replaced.
+
+    Returns:
+        The new set's manifest, and whether an equal job had finished before.
+
+    Raises:
+        UsageError: one folder is in the other; a parameter is out of its range; `out` holds
+            something else; `shards` is no shard set.
+        IncompleteError: `shards` is not finished.
+        FormatError: a file of `shards` is damaged.
+    """
+    refuse_one_inside_another(shards=shards, out=out)
+    old = open_shard_set(shards)
+    new = reweighed(old, change)
+    _check_files(old, shards)
+    state = State(
+        settings=new["settings"], inputs={"token store": old["store"]["manifest_xxh3_128"]}
+    )
+    with locked(out):
+        if begin(out, state, OWNED, overwrite=overwrite):
+            return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+        if not can_clone(shards, out):
+            require_space({out: sum(entry["bytes"] for entry in _files(old))})
+        _write_tokenizer(old, shards, out)
+        shards_of, documents = _copy_all(old, new, shards, out, console)
+        finished = {**new, "shards": shards_of, "documents": documents}
+        out.write(MANIFEST, dump(finished))
+        for name in out.names(JOB):
+            if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
+                out.remove(name)
+    return finished, False
+
+
+def _files(manifest: Manifest) -> list[ShardFile]:
+    return [f for split in SPLITS for f in manifest["shards"][split]] + manifest["documents"]
+
+
+def _check_files(manifest: Manifest, shards: Folder) -> None:
+    """That every file is inside the set and has its size; checksums are taken while copying."""
+    for entry in _files(manifest):
+        path = PurePosixPath(entry["path"])
+        if path.parts[0] not in OWNED or ".." in path.parts:
+            raise FormatError(
+                f"the manifest names a file {entry['path']}",
+                where=shards.url_of(MANIFEST),
+                expected=f"a path below {', '.join(OWNED[1:])}",
+            )
+        check_size(shards, entry)
+
+
+def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
+    data = shards.read(TOKENIZER)
+    found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
+    if found != expected:
+        raise FormatError(
+            "the shard set's tokenizer is another one",
+            where=shards.url_of(TOKENIZER),
+            expected=f"sha256 {expected}, not {found}",
+        )
+    out.write(TOKENIZER, data)
+
+
+def _copy_all(
+    old: Manifest, new: Manifest, shards: Folder, out: Folder, console: Console
+) -> tuple[dict[str, list[ShardFile]], list[ShardFile]]:
+    """Copies what is not there yet; returns the new manifest's `shards` and `documents`."""
+    weights = [[row["weight"] for row in m["weights"]["table"]] for m in (old, new)]
+    files = _files(old)
+    done = tokens = 0
+
+    def look() -> Count:
+        return Count("files", done, len(files), tokens)
+
+    with Progress(console, "reweigh", look) as progress:
+
+        def copy(entry: ShardFile, before: Sequence[float], after: Sequence[float]) -> ShardFile:
+            nonlocal done, tokens
+            written = _copy_once(entry, shards, out, before, after)
+            done += 1
+            tokens += entry.get("windows", 0) * old["settings"]["window"]
+            progress.poll()
+            return written
+
+        copied = {
+            split: [
+                copy(entry, *(weights if split == TRAIN else ((), ())))
+                for entry in old["shards"][split]
+            ]
+            for split in SPLITS
+        }
+        return copied, [copy(entry, (), ()) for entry in old["documents"]]
+
+
+def _copy_once(
+    entry: ShardFile, shards: Folder, out: Folder, before: Sequence[float], after: Sequence[float]
+) -> ShardFile:
+    """Copies a file unless a job that was killed has; what pack left to go on counts as well."""
+    summary = f"{JOB}/{entry['path']}.json"
+    if out.exists(summary):
+        return json.loads(out.read(summary))
+    written = copy_file(entry, shards, out, before, after)
+    out.write(summary, json.dumps(written).encode())
+    return written

@@ -1,0 +1,202 @@
+"""The units of work of packing: plans, the weight table, shards, and the documents table.
+
+Each reads files, calls `plan` or `shards`, and writes files; what is there already is not written
+again. So a unit may run twice, and a job that was killed goes on.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...schemas import store as names
+from ...schemas.shard import SPLITS, TRAIN, shard_name
+from ..core.buckets import bucket_count
+from ..core.exact import WeightTable, weight_table
+from ..core.runs import runs
+from ..core.selection import Quota
+from ..files.arrow import map_table, write_batches
+from ..files.storage import Folder
+from ..job.folder import JOB
+from ..tokens.store import read_ids, read_index
+from .plan import Group, PartRef, make_groups, plan_group, plan_table
+from .selection_units import selected
+from .shards import ShardTask, documents_table, windows_per_shard, write_documents, write_shard
+from .task import PackTask
+
+__all__ = [
+    "DocumentsTask",
+    "documents_tasks",
+    "fill_documents",
+    "fill_shard",
+    "group",
+    "number_shards",
+    "plan",
+    "train_histogram",
+    "weigh",
+]
+
+DOCUMENTS_PER_FILE = 1 << 20
+GROUPS = f"{JOB}/groups.json"
+
+
+def group(_: None, task: PackTask, quotas: Mapping[str, Quota]) -> list[Group]:
+    """All groups; how many, and the copies asked for, are written for the manifest."""
+    groups = make_groups(task.parts, quotas, task.group_tokens, task.settings.seed)
+    copies = {name: float(quota.copies) for name, quota in quotas.items()}
+    Folder(task.out).write(GROUPS, json.dumps({"groups": len(groups), "copies": copies}).encode())
+    return groups
+
+
+def plan(
+    group: Group, task: PackTask, repeated: Mapping[str, str], quotas: Mapping[str, Quota]
+) -> dict[str, Any]:
+    """Plans a group and writes its plan tables; returns its summary.
+
+    Args:
+        group: which.
+        task: the job.
+        repeated: for each part, the file that lists its repeated documents.
+        quotas: of each source.
+    """
+    out = Folder(task.out)
+    summary_name = f"{JOB}/plans/{group.ordinal:05d}.json"
+    if out.exists(summary_name):
+        return json.loads(out.read(summary_name))
+    planned = plan_group(
+        group, lambda part: selected(part, task, repeated, quotas[part.source]), task.settings
+    )
+    for split, one in planned.splits.items():
+        table = plan_table(one)
+        write_batches(out, plan_name(group.ordinal, split), table.schema, table.to_batches())
+    summary = {
+        "group": group.ordinal,
+        "dropped": planned.dropped,
+        "splits": {
+            split: {
+                "windows": one.packing.windows,
+                "tokens": int(one.packing.length.sum(dtype=np.int64)),
+                "padding": one.packing.padding,
+                "segments": len(one.packing.length),
+                "cut_documents": one.cut_documents,
+                "sources": one.by_source,
+            }
+            for split, one in planned.splits.items()
+        },
+    }
+    out.write(summary_name, json.dumps(summary).encode())
+    return summary
+
+
+def plan_name(group: int, split: str) -> str:
+    """Where the plan of a group's split is."""
+    return f"{JOB}/plans/{group:05d}.{split}.arrow"
+
+
+def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64]:
+    """A group's histogram of supervised training targets."""
+    sources = summary["splits"][TRAIN]["sources"].values()
+    return (
+        np.array([s["histogram"] for s in sources], np.int64)
+        .reshape(-1, bucket_count(window))
+        .sum(0)
+    )
+
+
+def weigh(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
+    """The weight table of the corpus; written, because the manifest wants it."""
+    table = weight_table(histogram.tolist(), task.settings.window, task.exact)
+    rows = [asdict(row) for row in table.rows]
+    Folder(task.out).write(
+        f"{JOB}/weights.json", json.dumps({"budget": table.budget, "table": rows}).encode()
+    )
+    return table
+
+
+def number_shards(
+    summaries: Sequence[Mapping[str, Any]], task: PackTask, lanes: int | None
+) -> list[tuple[int, ShardTask]]:
+    """Every shard of the set with its lane: the groups' windows in runs, numbered in order."""
+    size = windows_per_shard(task.shard_bytes, task.settings.window)
+    shards: list[ShardTask] = []
+    for split in SPLITS:
+        runs = [
+            (summary["group"], start, min(start + size, summary["splits"][split]["windows"]))
+            for summary in sorted(summaries, key=lambda summary: summary["group"])
+            for start in range(0, summary["splits"][split]["windows"], size)
+        ]
+        shards += [
+            ShardTask(name=shard_name(split, i, len(runs)), split=split, group=g, start=a, stop=b)
+            for i, (g, a, b) in enumerate(runs)
+        ]
+    return [(i if lanes is None else i % lanes, shard) for i, shard in enumerate(shards)]
+
+
+def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
+    """Writes a shard and then its summary."""
+    out = Folder(task.out)
+    summary_name = f"{JOB}/{shard.name}.json"
+    if out.exists(summary_name):
+        return
+    weights = table.weights if shard.split == TRAIN else [1.0] * len(table.rows)
+    with out.local_copies([plan_name(shard.group, shard.split)]) as local:
+        (path,) = local.values()
+        written = write_shard(
+            shard,
+            map_table(path),
+            out=out,
+            store=Folder(task.store),
+            parts=task.parts,
+            weights=weights,
+            window=task.settings.window,
+            pad_id=task.pad_id,
+        )
+    out.write(summary_name, json.dumps(written).encode())
+
+
+@dataclass(frozen=True)
+class DocumentsTask:
+    """One file of the documents table."""
+
+    name: str
+    parts: tuple[PartRef, ...]
+
+    @property
+    def rows(self) -> int:
+        """Documents of its parts."""
+        return sum(part.documents for part in self.parts)
+
+
+def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
+    """Runs of consecutive parts with about a million documents each."""
+    files = runs(parts, lambda part: part.documents, DOCUMENTS_PER_FILE)
+    return [
+        DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(files)
+    ]
+
+
+def fill_documents(
+    documents: DocumentsTask,
+    task: PackTask,
+    repeated: Mapping[str, str],
+    quotas: Mapping[str, Quota],
+) -> None:
+    """Writes a file of the documents table and then its summary; arguments are those of `plan`."""
+    out, store = Folder(task.out), Folder(task.store)
+    summary_name = f"{JOB}/{documents.name}.json"
+    if out.exists(summary_name):
+        return
+
+    def tables() -> Iterator[Any]:
+        for part in documents.parts:
+            name = names.index_name(part.part)
+            with store.local_copies([name]) as local:
+                chosen = selected(part, task, repeated, quotas[part.source])
+                ids, hashes = read_ids(store, part.part), read_index(local[name]).hashes
+                yield documents_table(part, ids, hashes, chosen)
+
+    written = write_documents(out, documents.name, tables())
+    out.write(summary_name, json.dumps(written).encode())

@@ -1,0 +1,1 @@
+"""A finished shard set, read again: manifest, windows, documents."""

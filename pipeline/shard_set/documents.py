@@ -1,0 +1,121 @@
+"""Rows of the documents table, a few of many: the table is never in memory as a whole."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...schemas.errors import FormatError
+from ...schemas.manifest import Manifest
+from ..files.storage import Folder
+
+__all__ = ["DocumentRow", "find_ids", "ids_near", "read_rows"]
+
+COLUMNS = ["doc_index", "id", "source", "n_tokens", "split", "copies", "drop_reason"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRow:
+    """A document, as the table has it: see the format's README."""
+
+    doc_index: int
+    id: str
+    source: str
+    n_tokens: int
+    split: str
+    copies: int
+    drop_reason: str | None
+
+
+def read_rows(shards: Folder, manifest: Manifest, wanted: Iterable[int]) -> dict[int, DocumentRow]:
+    """The rows of some documents by their `doc_index`; what is not in the table is left out.
+
+    The table has every document in the order of `doc_index`, so a number says where its row is.
+
+    Raises:
+        FormatError: a file of the table is missing, cannot be read, or is not in that order.
+    """
+    total = sum(entry["rows"] for entry in manifest["documents"])
+    left = np.unique(np.array([i for i in wanted if 0 <= i < total], np.int64))
+    found: dict[int, DocumentRow] = {}
+    first = 0
+    for entry in manifest["documents"]:
+        mine = left[(left >= first) & (left < first + entry["rows"])] - first
+        if len(mine):
+            with _open(shards, entry) as file:
+                for row in _rows_at(file, mine):
+                    found[row["doc_index"]] = DocumentRow(**row)
+            if not {first + i for i in mine.tolist()} <= found.keys():
+                raise FormatError(
+                    "the documents table is not in the order of doc_index",
+                    where=shards.url_of(entry["path"]),
+                    fix="see what `exactcpt verify` says of the set",
+                )
+        first += entry["rows"]
+    return found
+
+
+def _rows_at(file: Any, wanted: Any) -> Iterator[dict[str, Any]]:
+    begin = 0
+    for group in range(file.num_row_groups):
+        end = begin + file.metadata.row_group(group).num_rows
+        mine = wanted[(wanted >= begin) & (wanted < end)] - begin
+        if len(mine):
+            yield from file.read_row_group(group, columns=COLUMNS).take(mine).to_pylist()
+        begin = end
+
+
+def find_ids(shards: Folder, manifest: Manifest, wanted: str, most: int) -> list[int]:
+    """`doc_index` of the first documents with an id, at most so many."""
+    found: list[int] = []
+    same: Any = pa.scalar(wanted, pa.string())
+    for table in _id_groups(shards, manifest):
+        found += table.filter(pc.equal(table["id"], same))["doc_index"].to_pylist()
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+def ids_near(shards: Folder, manifest: Manifest, wanted: str) -> list[str]:
+    """Ids that may have been meant: one that contains it, and its neighbours in order."""
+    containing = before = after = None
+    same: Any = pa.scalar(wanted, pa.string())
+    for table in _id_groups(shards, manifest):
+        ids = table["id"]
+        if containing is None:
+            inside = ids.filter(pc.match_substring(ids, wanted, ignore_case=True))
+            containing = inside[0].as_py() if len(inside) else None
+        low = pc.max(ids.filter(pc.less(ids, same))).as_py()
+        high = pc.min(ids.filter(pc.greater(ids, same))).as_py()
+        before = max((x for x in (before, low) if x is not None), default=None)
+        after = min((x for x in (after, high) if x is not None), default=None)
+    return list(dict.fromkeys(x for x in (containing, before, after) if x is not None))
+
+
+def _id_groups(shards: Folder, manifest: Manifest) -> Iterator[Any]:
+    for entry in manifest["documents"]:
+        with _open(shards, entry) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=["doc_index", "id"])
+
+
+@contextmanager
+def _open(shards: Folder, entry: Any) -> Iterator[Any]:
+    where = shards.url_of(entry["path"])
+    if shards.size(entry["path"]) is None:
+        raise FormatError("a file of the documents table is missing", where=where)
+    with shards.local_copies([entry["path"]]) as local:
+        try:
+            with pq.ParquetFile(local[entry["path"]]) as file:
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise FormatError(
+                f"the documents table cannot be read: {error}",
+                where=where,
+                fix="see what `exactcpt verify` says of the set",
+            ) from None

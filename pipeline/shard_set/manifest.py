@@ -1,0 +1,107 @@
+"""A finished shard set's manifest and files, as those read them who do not verify the set."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from ...schemas.errors import FormatError, UsageError
+from ...schemas.manifest import Manifest, ShardFile
+from ...schemas.shard import SPLITS
+from ..config import PackConfig
+from ..core.buckets import bucket_count
+from ..files.storage import Folder
+
+__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
+
+SEE_VERIFY = "see what is wrong: exactcpt verify"
+REQUIRED = ("tau", "alpha", "gamma", "epsilon")
+
+
+def check_manifest(manifest: Manifest, where: str) -> None:
+    """What the JSON schema of a shard set's manifest cannot say: ranges and shapes by its window.
+
+    Raises:
+        FormatError: its settings could not have been asked for, or its buckets are not those of
+            its window.
+    """
+    settings = manifest["settings"]
+    window = settings["window"]
+    try:
+        PackConfig(window=window, **_of_weights(settings))
+    except UsageError as error:
+        raise FormatError(
+            f"the manifest has settings that cannot be: {error.found}",
+            where=where,
+            expected=error.expected,
+            fix=SEE_VERIFY,
+        ) from None
+    buckets = bucket_count(window)
+    for what, found in _by_bucket(manifest):
+        if found != buckets:
+            raise FormatError(
+                f"the manifest has {what} of {found} buckets",
+                where=where,
+                expected=f"{buckets}, for windows of {window:,} tokens",
+                fix=SEE_VERIFY,
+            )
+
+
+def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of weights that the formula has; of given weights there is only tau."""
+    if "table" in settings:
+        return {"tau": settings["tau"]}
+    for name in REQUIRED:
+        if settings[name] is None:
+            raise UsageError(f"{name} is null", expected="a number, or given weights")
+    return {name: settings[name] for name in (*REQUIRED, "max_weight")}
+
+
+def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """What has an entry a bucket, and how many it has."""
+    yield "a weight table", len(manifest["weights"]["table"])
+    if "table" in manifest["settings"]:
+        yield "given weights", len(manifest["settings"]["table"])
+    for split in SPLITS:
+        yield f"a histogram of {split}", len(manifest["splits"][split]["histogram"])
+        for source in manifest["sources"]:
+            counts = source["splits"][split]["histogram"]
+            yield f"a histogram of {split} in source {source['name']!r}", len(counts)
+
+
+def check_size(shards: Folder, entry: ShardFile) -> None:
+    """That a file which the manifest lists is there, with its size.
+
+    Raises:
+        FormatError: it is missing or has another size.
+    """
+    found, expected = shards.size(entry["path"]), f"{entry['bytes']:,} bytes"
+    if found != entry["bytes"]:
+        raise FormatError(
+            "a file of the shard set is " + ("missing" if found is None else "damaged"),
+            where=shards.url_of(entry["path"]),
+            expected=expected if found is None else f"{expected}, not {found:,}",
+            fix=SEE_VERIFY,
+        )
+
+
+@contextmanager
+def reading(shards: Folder, entry: ShardFile) -> Iterator[None]:
+    """Around the reading of a file which the manifest lists: what is wrong with it is told.
+
+    Raises:
+        FormatError: it is missing, has another size, or cannot be read; a ValueError from inside
+            says why.
+    """
+    check_size(shards, entry)
+    try:
+        yield
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; Arrow's own, for bytes that are not there, has no number
+        raise FormatError(
+            f"a file of the shard set cannot be read: {error}",
+            where=shards.url_of(entry["path"]),
+            fix=SEE_VERIFY,
+        ) from None

@@ -1,0 +1,144 @@
+"""What a path is: a token store, a shard set, or something that was meant to become one."""
+
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from ..files.storage import Folder, resolve
+from ..job.folder import JOB, State
+from ..sources.formats import format_of
+from .manifest import check_manifest
+
+__all__ = ["open_finished", "open_shard_set"]
+
+EITHER = "the folder of a token store or shard set"
+SHARDS = "the folder of a shard set"
+LEVELS_LOOKED_AT = 3
+
+
+def open_finished(folder: Folder) -> tuple[str, Manifest]:
+    """The kind and the manifest of a token store or shard set.
+
+    Raises:
+        UsageError: there is nothing, or something else: what it seems to be, and what would help.
+        IncompleteError: its job has not finished.
+        FormatError: its manifest is corrupt, of another format, of a newer version, or has what
+            cannot be.
+    """
+    return _open(folder, EITHER)
+
+
+def open_shard_set(folder: Folder) -> Manifest:
+    """The manifest of a shard set.
+
+    Raises:
+        UsageError, IncompleteError, FormatError: as of `open_finished`; a token store is something
+            else here.
+    """
+    kind, manifest = _open(folder, SHARDS)
+    if kind != SHARD_SET:
+        raise UsageError(
+            "this is a token store",
+            where=folder.url,
+            expected=SHARDS,
+            fix=f"make one of it: exactcpt pack {folder.url} --out DIR",
+        )
+    return manifest
+
+
+def _open(folder: Folder, wanted: str) -> tuple[str, Manifest]:
+    fs, path = resolve(folder.url)
+    if not folder.url or not fs.exists(path):
+        raise UsageError("there is nothing at this path", where=folder.url, expected=wanted)
+    if not fs.isdir(path):
+        raise _a_file(folder.url, wanted)
+    if not folder.exists(MANIFEST):
+        raise _a_folder(folder, fs, path, wanted)
+    return _read(folder)
+
+
+def _read(folder: Folder) -> tuple[str, Manifest]:
+    data, where = folder.read(MANIFEST), folder.url_of(MANIFEST)
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = {"format": TOKEN_STORE}  # it is for `parse` to say what is wrong
+    kind = found.get("format") if isinstance(found, dict) else None
+    if kind not in (TOKEN_STORE, SHARD_SET):
+        raise FormatError(
+            "this is no token store and no shard set",
+            expected=f'"format": "{TOKEN_STORE}" or "{SHARD_SET}"',
+            where=f'{where} says "format": {json.dumps(kind)[:80]}',
+        )
+    manifest = parse(data, where, kind)
+    if kind == SHARD_SET:
+        check_manifest(manifest, where)
+    return kind, manifest
+
+
+def _a_file(url: str, wanted: str) -> UsageError:
+    parent = Folder(url.rpartition("/")[0] or ".")
+    if PurePosixPath(url).name == MANIFEST:
+        return UsageError("this is a file", where=url, expected=wanted, fix=f"name {parent.url}")
+    file_format = format_of(url)[0]
+    if file_format is None:
+        return UsageError("this is a file", where=url, expected=wanted)
+    return UsageError(
+        f"this is a file of records ({file_format}), as a corpus has",
+        where=url,
+        expected=wanted,
+        fix=_of_corpus(url, wanted),
+    )
+
+
+def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
+    if folder.exists(f"{JOB}/state.json"):
+        return _unfinished(folder)
+    above = Folder(folder.url.rpartition("/")[0] or ".")
+    if above.exists(MANIFEST):
+        return UsageError(
+            "this folder is a part of a token store or shard set",
+            where=folder.url,
+            expected=wanted,
+            fix=f"name {above.url}",
+        )
+    names = [str(name) for name in fs.find(path, maxdepth=LEVELS_LOOKED_AT)]
+    formats = [found for found in (format_of(name)[0] for name in names) if found]
+    if not formats:
+        what = "this folder is empty" if not names else "this is no token store and no shard set"
+        return UsageError(what, where=folder.url, expected=wanted)
+    kind = max(set(formats), key=formats.count)
+    return UsageError(
+        f"this is a folder with {formats.count(kind):,} files of records ({kind}), as a corpus has",
+        where=folder.url,
+        expected=wanted,
+        fix=_of_corpus(folder.url, wanted),
+    )
+
+
+def _unfinished(folder: Folder) -> IncompleteError:
+    try:
+        is_shards = "token store" in State.of_json(folder.read(f"{JOB}/state.json")).inputs
+    except (TypeError, ValueError):
+        return IncompleteError(
+            "this token store or shard set is not finished, and which job began it cannot be read",
+            where=folder.url_of(f"{JOB}/state.json"),
+            expected="a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed",
+            fix="remove the folder, and run the job again",
+        )
+    command = "pack" if is_shards else "tokenize"
+    return IncompleteError(
+        f"this {'shard set' if is_shards else 'token store'} is not finished",
+        where=folder.url,
+        expected=f"a folder that `exactcpt {command}` has completed",
+        fix=f"run `exactcpt {command}` (or `prepare`) again; it goes on where it stopped",
+    )
+
+
+def _of_corpus(pattern: str, wanted: str) -> str:
+    source = f"--source NAME={pattern} --tokenizer PATH"
+    if wanted == EITHER:
+        return f"inspect a sample of it: exactcpt inspect {source}"
+    return f"make shards of it: exactcpt prepare {source} --out DIR"

@@ -1,0 +1,1 @@
+"""Windows of a shard set, laid out for a person."""

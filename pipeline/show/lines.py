@@ -1,0 +1,180 @@
+"""Tokens laid out as lines, each of one weight, for a terminal or a page.
+
+    context  weight
+          0       1 │ It was a bright cold day in April, and
+          9       1 │ the clocks were striking thirteen.↵
+         16   1.166 │ Winston Smith
+
+A line begins where the text's own line does, where the weight changes, or where there is no more
+room. Its margin has the effective context and the weight of its first target.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decoding import Piece, visible_character
+
+__all__ = ["INK", "Block", "Line", "View", "lay_out", "shade"]
+
+NEWLINE = "↵"
+TAB = "    "
+LIGHTEST = {"more": (254, 237, 211), "less": (232, 233, 244)}
+STRONGEST = {"more": (237, 149, 53), "less": (146, 131, 194)}
+"""Orange and purple can be told apart by the colour-blind, and black can be read on all of them."""
+INK = "#000000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Tokens of one segment, under a heading.
+
+    Attributes:
+        heading: where they come from, in phrases.
+        ids: int32[n].
+        weights: float32[n].
+        supervised: bool[n].
+        first: effective context of the first of them.
+    """
+
+    heading: tuple[str, ...]
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    supervised: NDArray[np.bool_]
+    first: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What is shown: a title, what there is to say of it, and blocks.
+
+    Attributes:
+        title: one line.
+        notes: further lines.
+        blocks: read when they are needed.
+        weights: all that the set has, rising.
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    blocks: Iterable[Block]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line.
+
+    Attributes:
+        context: effective context of its first token.
+        weight: of its targets; None where it has none.
+        parts: text, with the number of the token it belongs to.
+    """
+
+    context: int
+    weight: float | None
+    parts: list[tuple[str, int]]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(text for text, _ in self.parts)
+
+
+class _Character(NamedTuple):
+    """What is shown of a character, and the piece it is from."""
+
+    text: str
+    width: int
+    piece: Piece
+    weight: float | None
+
+    @property
+    def token(self) -> int:
+        return self.piece.stop - 1
+
+
+class _Open:
+    """A line that is being filled."""
+
+    def __init__(self, characters: Iterable[_Character] = ()) -> None:
+        self.characters: list[_Character] = []
+        self.weight: float | None = None
+        self.width = 0
+        for character in characters:
+            self.add(character)
+
+    def add(self, character: _Character) -> None:
+        self.characters.append(character)
+        self.width += character.width
+        self.weight = character.weight if self.weight is None else self.weight
+
+    def split(self) -> tuple["_Open", "_Open"]:
+        """What is up to the last space, if that is in the line's second half, and the rest."""
+        n = len(self.characters)
+        spaces = (i for i in range(n - 1, n // 2, -1) if self.characters[i].text == " ")
+        cut = next(spaces, n - 1) + 1
+        return _Open(self.characters[:cut]), _Open(self.characters[cut:])
+
+    def close(self, first: int) -> Line:
+        parts = [
+            ("".join(character.text for character in characters), token)
+            for token, characters in groupby(self.characters, lambda c: c.token)
+        ]
+        context = first + self.characters[0].piece.start
+        return Line(context=context, weight=self.weight, parts=parts)
+
+
+def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterator[Line]:
+    """The lines of a block.
+
+    Args:
+        block: the tokens.
+        pieces: their text.
+        width: cells of a terminal's line, or None for no limit.
+    """
+    from rich.cells import get_character_cell_size
+
+    line = _Open()
+    for piece in pieces:
+        token = piece.stop - 1
+        weight = float(block.weights[token]) if block.supervised[token] else None
+        if None not in (weight, line.weight) and weight != line.weight:
+            yield line.close(block.first)
+            line = _Open()
+        for character in piece.text:
+            if character == "\n":
+                line.add(_Character(NEWLINE, 1, piece, weight))
+                yield line.close(block.first)
+                line = _Open()
+                continue
+            shown = TAB if character == "\t" else visible_character(character)
+            size = sum(map(get_character_cell_size, shown))
+            if width is not None and line.characters and line.width + size > width:
+                full, line = line.split()
+                yield full.close(block.first)
+            line.add(_Character(shown, size, piece, weight))
+    if line.characters:
+        yield line.close(block.first)
+
+
+def shade(weight: float, largest: float, smallest: float) -> str | None:
+    """Background of a weight, for text in INK, as #rrggbb; None for weight 1.
+
+    Args:
+        weight: above 0.
+        largest, smallest: of all weights of the set.
+    """
+    weight = min(max(weight, smallest), largest)
+    if weight == 1:
+        return None
+    kind, end = ("more", largest) if weight > 1 else ("less", smallest)
+    part = math.log(weight) / math.log(end)
+    low, high = LIGHTEST[kind], STRONGEST[kind]
+    back = [round(a + part * (b - a)) for a, b in zip(low, high, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*back)

@@ -1,0 +1,1 @@
+"""Corpora: which files they have, their splits, their records."""

@@ -1,0 +1,139 @@
+"""Records out of Arrow columns: Parquet, Arrow files and data sets of `datasets`."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.errors import ExactcptError
+from .records import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_number
+
+__all__ = ["batch_of_columns"]
+
+
+def batch_of_columns(rows: Any, file: str, fields: Fields, first_row: int) -> Batch:
+    """The documents of a record batch or table; rows with null or with invalid UTF-8 are rejected.
+
+    Args:
+        rows: a RecordBatch or Table.
+        file: the file's name, for ids and rejected records.
+        fields: what to read.
+        first_row: number of the first row in the file, from 1.
+
+    Raises:
+        ExactcptError: the column is missing or of a type that cannot be a document.
+        ArrowInvalid: the columns are corrupt.
+    """
+    content = _content(rows, file, fields)
+    ids = _ids(rows, file, fields)
+    reasons = _reasons(content, ids, fields)
+    ids = pc.coalesce(ids, ids_by_number(file, first_row, rows.num_rows))
+    if reasons:
+        accepted = pa.array([reason is None for reason in reasons])
+        ids, content = ids.filter(accepted), content.filter(accepted)
+    return Batch(
+        ids=ids,
+        content=Strings.of_arrow(content),
+        rejected=[
+            Rejected(file, "row", first_row + i, reason)
+            for i, reason in enumerate(reasons)
+            if reason is not None
+        ],
+    )
+
+
+def _content(rows: Any, file: str, fields: Fields) -> Any:
+    """The column of documents, as strings or as lists of int64."""
+    name = fields.content
+    if name not in rows.schema.names:
+        raise ExactcptError(
+            f"no column {name!r}",
+            where=file,
+            expected=f"one of its columns: {', '.join(rows.schema.names)}",
+            fix="name the column with ,text=FIELD (or ,tokens=FIELD) in the source",
+        )
+    column = _plain(rows[name])
+    if fields.tokens is None and _is_text(column.type):
+        return column.cast(pa.large_string()) if column.type != pa.string() else column
+    if fields.tokens is not None and _is_list_of_integers(column.type):
+        return column.cast(pa.large_list(pa.int64()), safe=False)
+    raise ExactcptError(
+        f"column {name!r} holds {column.type}",
+        where=file,
+        expected="strings" if fields.tokens is None else "lists of integers",
+        fix="name another column with ,text=FIELD (or ,tokens=FIELD) in the source",
+    )
+
+
+def _ids(rows: Any, file: str, fields: Fields) -> Any:
+    """The column of ids as strings, null where a row has none."""
+    if fields.id not in rows.schema.names:
+        return pa.nulls(rows.num_rows, pa.string())
+    column = _plain(rows[fields.id])
+    if not (pa.types.is_integer(column.type) or _is_text(column.type)):
+        raise ExactcptError(
+            f"column {fields.id!r} holds {column.type}",
+            where=file,
+            expected="strings or integers",
+            fix="name another column with ,id=FIELD in the source",
+        )
+    return column.cast(pa.string())
+
+
+def _plain(column: Any) -> Any:
+    """One array without dictionary encoding."""
+    _is_valid(column)  # casts and filters trust what they read
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: Any) -> bool:
+    tests = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_null,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _is_list_of_integers(kind: Any) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests) and pa.types.is_integer(kind.value_type)
+
+
+def _reasons(content: Any, ids: Any, fields: Fields) -> list[str | None]:
+    """Why each row is rejected, None for those that are not; empty where all rows are fine."""
+    if _reason(content, ids, fields) is None:
+        return []
+    return [_reason(content.slice(i, 1), ids.slice(i, 1), fields) for i in range(len(content))]
+
+
+def _reason(content: Any, ids: Any, fields: Fields) -> str | None:
+    """What is wrong with some of the rows."""
+    if content.null_count:
+        return f"field {fields.content!r} is null"
+    if not (_is_valid(content) and _is_valid(ids)):
+        return "invalid UTF-8"
+    if fields.tokens is None:
+        return None
+    tokens = content.flatten()
+    if tokens.null_count:
+        return f"field {fields.content!r} is not a list of integers"
+    return fields.unknown_id if has_unknown_id(tokens.to_numpy(), fields) else None
+
+
+def _is_valid(column: Any) -> bool:
+    """Whether all strings are UTF-8.
+
+    Raises:
+        ArrowInvalid: the column has another fault: it is corrupt.
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        return False
+    return True

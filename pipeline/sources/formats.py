@@ -1,0 +1,108 @@
+"""Which files of a folder are the documents of a source, told by their names.
+
+A source has one format. Of what a folder has, or a glob matches:
+
+    without format=    the files whose names say a format; two formats are refused
+    with format=F      the files whose names say F; if none do, those whose names say no format
+                       (as `part-00000`); if none again, all
+    companions         what lies beside data: README*, LICENSE*, *.md, and the JSON files that
+                       libraries write there. No documents, unless there is nothing else; those that
+                       are text belong to a source of text
+
+What is left out is told. Hidden files are no part of a corpus, and not told.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from ..core.choices import Format
+
+__all__ = ["SUFFIXES", "Choice", "Compression", "choose", "format_of"]
+
+Compression = Literal["gzip", "zstd"]
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPANION_TEXTS = ("readme", "license", "licence", "notice", "citation", "changelog")
+COMPANION_FILES = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+
+
+def format_of(path: str) -> tuple[Format | None, Compression | None]:
+    """Format and compression by the name; Parquet and Arrow files compress what is in them."""
+    name = PurePosixPath(path)
+    compression = COMPRESSIONS.get(name.suffix.lower())
+    if compression:
+        name = name.with_suffix("")
+    by_name = SUFFIXES.get(name.suffix.lower())
+    return (None if compression and by_name in ("parquet", "arrow") else by_name), compression
+
+
+def _is_companion(path: str) -> bool:
+    name = PurePosixPath(path).name.lower()
+    if format_of(path)[0] == "text":
+        return name.partition(".")[0] in COMPANION_TEXTS or ".md" in PurePosixPath(name).suffixes
+    return name in COMPANION_FILES
+
+
+def _grouped(paths: Sequence[str], *, companions: bool) -> dict[Format | None, list[str]]:
+    """The companions, or all others, by format."""
+    groups: dict[Format | None, list[str]] = {}
+    for path in paths:
+        if _is_companion(path) == companions:
+            groups.setdefault(format_of(path)[0], []).append(path)
+    return groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is read of some files.
+
+    Attributes:
+        formats: every format that could be meant, and its files. Only where it is one is it read.
+        left_out: the files that are of none of them.
+    """
+
+    formats: Mapping[Format, Sequence[str]]
+    left_out: Sequence[str]
+
+
+def choose(paths: Sequence[str], wanted: Format | None) -> Choice:
+    """Chooses among files by their names; see the module.
+
+    Args:
+        paths: of the files.
+        wanted: the format they have, or None to go by their names.
+    """
+    data, companions = _grouped(paths, companions=False), _grouped(paths, companions=True)
+    if wanted is not None:
+        mine = data.get(wanted) or data.get(None) or companions.get(wanted) or list(paths)
+        formats: dict[Format, list[str]] = {wanted: mine}
+    else:
+        formats = _named(data) or _named(companions)
+    if "text" in formats:
+        formats["text"] = sorted({*formats["text"], *companions.get("text", [])})
+    read = {path for some in formats.values() for path in some}
+    return Choice(formats=formats, left_out=[path for path in paths if path not in read])
+
+
+def _named(groups: Mapping[Format | None, list[str]]) -> dict[Format, list[str]]:
+    return {of: paths for of, paths in groups.items() if of is not None}

@@ -1,0 +1,100 @@
+"""Data sets by their Hugging Face name, streamed: NAME[@REVISION][:CONFIG[:SPLIT]]."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...schemas.errors import ExactcptError
+
+__all__ = ["Pinned", "pin", "read_shard", "shard_count"]
+
+ROWS_PER_TABLE = 1000
+
+
+class Pinned(NamedTuple):
+    """A data set as it is now.
+
+    Attributes:
+        pattern: names exactly this version, from any working directory.
+        label: the pattern without paths of this machine.
+        stamp: what changes when the data set does.
+    """
+
+    pattern: str
+    label: str
+    stamp: str
+
+
+class _Name(NamedTuple):
+    name: str
+    revision: str | None
+    config: str | None
+    split: str
+
+    def pattern(self, name: str) -> str:
+        return f"{name}:{self.config or ''}:{self.split}"
+
+
+def pin(pattern: str) -> Pinned:
+    """Resolves the revision to a commit; of a folder on this machine takes the state of its files.
+
+    Raises:
+        ExactcptError: there is no such data set.
+    """
+    parsed = _parse(pattern)
+    folder = Path(parsed.name).absolute()
+    if folder.exists():
+        files = [file.stat() for file in [folder, *folder.rglob("*")] if file.is_file()]
+        stamp = f"{sum(f.st_size for f in files)} {max((f.st_mtime for f in files), default=0)}"
+        return Pinned(parsed.pattern(str(folder)), parsed.pattern(folder.name), stamp)
+    import huggingface_hub
+
+    try:
+        info = huggingface_hub.HfApi().dataset_info(parsed.name, revision=parsed.revision)
+    except Exception as error:
+        raise _failed("cannot open the data set", pattern, error) from error
+    pinned = parsed.pattern(f"{parsed.name}@{info.sha}")
+    return Pinned(pinned, pinned, str(info.sha))
+
+
+def shard_count(pattern: str) -> int:
+    """How many shards can be streamed apart."""
+    return int(_open(pattern).num_shards)
+
+
+def read_shard(pattern: str, index: int) -> Iterator[Any]:
+    """The rows of one shard as Arrow tables, in order."""
+    data = _open(pattern)
+    shard = data.shard(num_shards=data.num_shards, index=index).with_format("arrow")
+    try:
+        yield from shard.iter(batch_size=ROWS_PER_TABLE)
+    except Exception as error:
+        raise _failed("cannot read the data set to its end", pattern, error) from error
+
+
+def _parse(pattern: str) -> _Name:
+    head, *rest = pattern.split(":")
+    name, _, revision = (head, "", "") if Path(head).exists() else head.partition("@")
+    config = rest[0] if rest else ""
+    return _Name(name, revision or None, config or None, rest[1] if len(rest) > 1 else "train")
+
+
+@lru_cache(maxsize=8)
+def _open(pattern: str) -> Any:
+    import datasets
+
+    name, revision, config, split = _parse(pattern)
+    try:
+        return datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
+    except Exception as error:
+        raise _failed("cannot open the data set", pattern, error) from error
+
+
+def _failed(what: str, pattern: str, error: Exception) -> ExactcptError:
+    """datasets and the hub's client raise errors of many kinds, from many libraries."""
+    return ExactcptError(
+        f"{what}: {' '.join(str(error).split())[:300]}",
+        where=pattern,
+        expected="NAME[@REVISION][:CONFIG[:SPLIT]] of a data set that datasets can stream",
+    )

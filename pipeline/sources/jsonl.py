@@ -1,0 +1,264 @@
+"""JSON Lines: a parser of lines defines what is accepted, and a fast path agrees with it.
+
+`parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader,
+which is much faster but differs in known ways: it fails on a whole block for one bad line, accepts
+two objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for blocks for
+which none of that can be the case; every other block is parsed line by line.
+"""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from numpy.typing import NDArray
+
+from .records import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_number
+
+__all__ = ["Record", "parse_block", "parse_line"]
+
+
+class Record(NamedTuple):
+    """An accepted record; `id` is None where it has none of its own."""
+
+    id: str | None
+    content: bytes | list[int]
+
+
+class _Reject(Exception):  # noqa: N818
+    """Carries the reason out of the depths of a line."""
+
+
+def parse_line(line: bytes, fields: Fields) -> Record | str:
+    """One line of a JSONL file: the record, or the reason it is rejected.
+
+    A line is accepted if it is UTF-8, one JSON object, and the object has the field: a string
+    that can be written as UTF-8, or a list of integers. Its id is a string or an integer; without
+    one, or with null, the record has no id of its own. Of repeated keys the last one counts.
+    """
+    try:
+        value = _load(line, fields)
+        if not isinstance(value, dict):
+            raise _Reject("not a JSON object")
+        return Record(_id_of(value, fields), _content_of(value, fields))
+    except _Reject as rejected:
+        return str(rejected)
+
+
+def _load(line: bytes, fields: Fields) -> Any:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _Reject("invalid UTF-8") from None
+    for decoder in (_DECODER, _LONG_INTEGERS_DECODER):
+        try:
+            return decoder.decode(text)
+        except json.JSONDecodeError as error:
+            if error.msg == "Extra data":
+                raise _Reject("more than one JSON value on the line") from None
+            raise _Reject("malformed JSON") from None
+        except RecursionError:
+            return _load_deep(line, fields)
+        except ValueError:  # an integer with more digits than Python converts
+            continue
+    raise AssertionError("floats have no limit of digits")
+
+
+def _no_constant(name: str) -> None:
+    raise _Reject(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_LONG_INTEGERS_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits),
+)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+
+
+def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
+    """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates.
+
+    In JSON that Arrow accepts, a capital N or I outside strings is from NaN or infinity.
+    """
+    rows = _read_rows(line, fields)
+    if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
+        raise _Reject("malformed JSON")
+    found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _id_of(value: dict[str, Any], fields: Fields) -> str | None:
+    found = value.get(fields.id)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise _Reject(f"field {fields.id!r} is neither a string nor an integer")
+    _utf8(found, fields.id)
+    return found
+
+
+def _content_of(value: dict[str, Any], fields: Fields) -> bytes | list[int]:
+    name = fields.content
+    if name not in value:
+        raise _Reject(f"no field {name!r}")
+    found = value[name]
+    if found is None:
+        raise _Reject(f"field {name!r} is null")
+    if fields.tokens is None:
+        if not isinstance(found, str):
+            raise _Reject(f"field {name!r} is not a string")
+        return _utf8(found, name)
+    if not isinstance(found, list) or any(type(i) is not int for i in found):
+        raise _Reject(f"field {name!r} is not a list of integers")
+    if found and not 0 <= min(found) <= max(found) <= fields.largest_id:
+        raise _Reject(fields.unknown_id)
+    return found
+
+
+def _utf8(text: str, name: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Reject(f"field {name!r} has a lone surrogate") from None
+
+
+def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
+    """Parses whole lines; the last one may lack its newline.
+
+    Args:
+        block: the lines' bytes.
+        first_line: number of the block's first line in the file, from 1.
+        file: the file's name, for ids and rejected records.
+        fields: what to read.
+    """
+    batch = _parse_with_arrow(block, first_line, file, fields)
+    return batch if batch is not None else _parse_line_by_line(block, first_line, file, fields)
+
+
+def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
+    ids: list[str] = []
+    contents: list[Any] = []
+    rejected: list[Rejected] = []
+    for number, line in enumerate(block.split(b"\n"), first_line):
+        if not line.strip(b" \t\r"):
+            continue
+        record = parse_line(line, fields)
+        if isinstance(record, str):
+            rejected.append(Rejected(file, "line", number, record))
+            continue
+        ids.append(record.id if record.id is not None else f"{file}:{number}")
+        contents.append(record.content)
+    joined = Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents)
+    return Batch(ids=pa.array(ids, pa.string()), content=joined, rejected=rejected)
+
+
+def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
+    """The fast path; None where it might differ from the line parser."""
+    starts = _plain_lines(block)
+    if starts is None or _misread_numbers(block, starts, fields):
+        return None
+    row = _read_rows(block, fields)
+    if row is None or len(row.content) != len(starts) or row.content.null_count:
+        return None
+    content = Strings.of_arrow(row.content)
+    if fields.tokens is not None and has_unknown_id(content.data, fields):
+        return None
+    ids = row.ids
+    if ids.null_count:
+        ids = pc.coalesce(ids, ids_by_number(file, first_line, len(starts)))
+    return Batch(ids=ids, content=content)
+
+
+class _Rows(NamedTuple):
+    ids: Any
+    content: Any
+
+
+def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
+    """Arrow's reading of the block, or None where it fails: ids as strings, content as it is.
+
+    The block's first value must not be null: Arrow ends the process there.
+    """
+    content_type = pa.string() if fields.tokens is None else pa.list_(pa.int32())
+    for id_type in (pa.string(), pa.int64()):
+        schema = pa.schema({fields.id: id_type, fields.content: content_type})
+        try:
+            reader: Any = pa.BufferReader(block)
+            table = pj.read_json(
+                reader,
+                read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+                parse_options=pj.ParseOptions(
+                    explicit_schema=schema, unexpected_field_behavior="ignore"
+                ),
+            )
+            ids = _one_chunk(table[fields.id]).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+        content = _one_chunk(table[fields.content])
+        has_null_id = fields.tokens is not None and content.values.null_count
+        return None if has_null_id else _Rows(ids, content)
+    return None
+
+
+def _one_chunk(column: Any) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
+    """Where the lines begin, if each begins with a brace and ends with one and all is UTF-8.
+
+    Such a line holds at least one object, so as many rows as lines means one object a line.
+    """
+    if not block or len(block) >= 1 << 31 or not _is_utf8(block):
+        return None
+    data = np.frombuffer(block, np.uint8)
+    newlines = np.flatnonzero(data == ord("\n"))
+    starts = np.concatenate(([0], newlines + 1))
+    last = np.concatenate((newlines - 1, [len(data) - 1]))
+    if starts[-1] == len(data):
+        starts, last = starts[:-1], last[:-1]
+    last = np.where(data[last] == ord("\r"), last - 1, last)
+    braces = (data[starts] == ord("{")) & (data[last] == ord("}"))
+    return starts if braces.all() else None
+
+
+def _is_utf8(block: bytes) -> bool:
+    whole = np.array([0, len(block)], np.int64)
+    buffers = [None, pa.py_buffer(whole.tobytes()), pa.py_buffer(block)]
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+_BEFORE_NUMBER = np.isin(np.arange(256), np.frombuffer(b":,[- \t\r\n", np.uint8))
+_AFTER_NUMBER = np.isin(np.arange(256), np.frombuffer(b",]} \t\r\n", np.uint8))
+
+
+def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) -> bool:
+    """Whether a line has a NaN or infinity as a value, which Arrow accepts and JSON does not.
+
+    The words also occur in texts. So lines in which one stands where a number could are parsed.
+    """
+    data = np.frombuffer(block, np.uint8)
+    found = [_number_words(data, word) for word in (b"NaN", b"Inf", b"Infinity")]
+    suspects = np.unique(np.searchsorted(starts, np.concatenate(found), side="right") - 1)
+    ends = np.append(starts[1:], len(block))
+    return any(
+        isinstance(parse_line(block[starts[i] : ends[i]], fields), str) for i in suspects.tolist()
+    )
+
+
+def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
+    """Where a word stands between characters that can surround a JSON number."""
+    at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
+    for i, letter in enumerate(word[1:], 1):
+        at = at[data[at + i] == letter]
+    return at[_BEFORE_NUMBER[data[at - 1]] & _AFTER_NUMBER[data[at + len(word)]]]

@@ -1,0 +1,285 @@
+"""Sources: the files a corpus is made of, how they are split into work, and their records.
+
+    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
+
+    files       what the pattern matches, in the order of their paths
+    split       a unit of work: byte ranges of plain JSONL, row groups of Parquet, a whole
+                compressed file, or several small files
+    batch       records read together, a few MiB
+
+Files and splits depend on the inputs and `split_bytes` alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from ...schemas.errors import ExactcptError
+from ..files.storage import open_input
+from . import hub
+from .columns import batch_of_columns
+from .jsonl import parse_block
+from .listing import InputFile, is_unchanged
+from .records import Batch, Fields, Rejected, Strings
+from .splits import Member
+
+__all__ = [
+    "BLOCK_BYTES",
+    "BadFileError",
+    "FileFacts",
+    "join_small",
+    "open_decompressed",
+    "read_member",
+    "record_batches",
+    "scan",
+]
+
+BLOCK_BYTES = 8 << 20
+"""Read at a time. A line or row that is longer is held whole."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class BadFileError(ExactcptError):
+    """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one pass over a file's bytes tells.
+
+    Attributes:
+        xxh3_128: its content digest.
+        newlines: how many newlines precede each of the byte offsets asked for.
+    """
+
+    xxh3_128: str
+    newlines: dict[int, int]
+
+
+def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
+    """Reads a file's bytes once: its digest, and the newlines before each offset (rising)."""
+    digest = xxhash.xxh3_128()
+    newlines: dict[int, int] = {}
+    wanted = sorted(set(offsets))
+    position = count = 0
+    with open_input(file.url) as stream:
+        for target in [*wanted, None]:
+            while target is None or position < target:
+                size = BLOCK_BYTES if target is None else min(BLOCK_BYTES, target - position)
+                block = stream.read(size)
+                if not block:
+                    break
+                digest.update(block)
+                position += len(block)
+                if target is not None:
+                    count += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+            if target is not None:
+                newlines[target] = count
+    return FileFacts(digest.hexdigest(), newlines)
+
+
+def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Iterator[Batch]:
+    """The records of a member, in order.
+
+    Args:
+        member: the file, or the range of it.
+        fields: what to read of a record.
+        newlines_before: how many newlines of the file precede a byte range.
+
+    Raises:
+        BadFileError: the file is truncated, corrupt, or not of its format.
+    """
+    file = member.file
+    try:
+        yield from _READERS[file.format](member, fields, newlines_before)
+    except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
+        _refuse_changed(file)
+        raise _bad_file(file, error) from None
+    except OSError as error:
+        # Arrow's own errors are plain ones; all others are about the disk or the network.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        _refuse_changed(file)
+        raise _bad_file(file, error) from None
+    _refuse_changed(file)
+
+
+def _refuse_changed(file: InputFile) -> None:
+    if not is_unchanged(file):
+        raise ExactcptError(
+            "an input file changed while it was read",
+            where=file.url,
+            fix="run the job again when it rests",
+        )
+
+
+def _bad_file(file: InputFile, error: Exception) -> BadFileError:
+    what = " ".join(str(error).split())[:200]
+    kind = f"{file.compression} " if file.compression else ""
+    return BadFileError(
+        f"a file cannot be read to its end: {what}",
+        where=file.url,
+        expected=f"{kind}{file.format}",
+        fix="restore the file, or leave such files out with --on-bad-file skip",
+    )
+
+
+def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same records in fewer batches: those of many small files come together."""
+    waiting: list[Batch] = []
+    filled = 0
+    for batch in batches:
+        if waiting and filled + batch.content.data.nbytes > BLOCK_BYTES:
+            yield Batch.join(waiting)
+            waiting, filled = [], 0
+        waiting.append(batch)
+        filled += batch.content.data.nbytes
+    if waiting:
+        yield waiting[0] if len(waiting) == 1 else Batch.join(waiting)
+
+
+def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
+    with open_decompressed(member.file) as stream:
+        line = 1
+        if member.start:
+            line += newlines_before + _skip_begun_line(stream, member.start)
+        remaining = None if member.stop is None else member.stop - stream.tell()
+        for i, block in enumerate(_blocks_of_lines(stream, remaining)):
+            data = block.removeprefix(BYTE_ORDER_MARK) if i == member.start == 0 else block
+            yield parse_block(data, line, member.file.path, fields)
+            line += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+
+
+def _skip_begun_line(stream: Any, start: int) -> int:
+    """Goes to the first line that begins at `start` or later; how many newlines lie between."""
+    stream.seek(start - 1)
+    return int(len(stream.readline()) > 1)
+
+
+def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
+    """Blocks of whole lines, until `remaining` bytes are read and the last line is complete."""
+    pending: list[bytes] = []
+    while remaining is None or remaining > 0:
+        chunk = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
+        if not chunk:
+            break
+        remaining = None if remaining is None else remaining - len(chunk)
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*pending, chunk[:cut]])
+            pending = []
+        pending.append(chunk[cut:])
+    rest = b"".join(pending)
+    if rest:
+        yield rest if remaining is None else rest + stream.readline()
+
+
+@contextmanager
+def open_decompressed(file: InputFile) -> Iterator[Any]:
+    """A file's bytes as they were before compression."""
+    with open_input(file.url) as raw:
+        if file.compression is None:
+            yield raw
+        elif file.bytes == 0:
+            raise EOFError("it has no bytes, not even a header")
+        else:
+            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream:
+                yield stream
+
+
+def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_input(member.file.url) as stream:
+        parquet = pq.ParquetFile(stream)
+        metadata = parquet.metadata
+        groups = range(
+            member.start, metadata.num_row_groups if member.stop is None else member.stop
+        )
+        first_row = 1 + sum(metadata.row_group(i).num_rows for i in range(member.start))
+        rows = sum(metadata.row_group(i).num_rows for i in groups)
+        size = sum(metadata.row_group(i).total_byte_size for i in groups)
+        names = set(parquet.schema_arrow.names)
+        batches = parquet.iter_batches(
+            batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
+            row_groups=list(groups),
+            columns=[name for name in (fields.id, fields.content) if name in names]
+            if fields.content in names
+            else None,
+            use_threads=False,
+        )
+        yield from _column_batches(batches, member.file, fields, first_row)
+
+
+def _read_arrow(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_input(member.file.url) as stream:
+        yield from _column_batches(record_batches(stream), member.file, fields, 1)
+
+
+def record_batches(stream: Any) -> Iterable[Any]:
+    """The record batches of an Arrow IPC file or stream."""
+    try:
+        reader = pa.ipc.open_file(stream)
+    except pa.ArrowInvalid:
+        stream.seek(0)
+        return pa.ipc.open_stream(stream)
+    return (reader.get_batch(i) for i in range(reader.num_record_batches))
+
+
+def _column_batches(
+    batches: Iterable[Any], file: InputFile, fields: Fields, first_row: int
+) -> Iterator[Batch]:
+    for whole in batches:
+        step = max(1, whole.num_rows * BLOCK_BYTES // max(1, whole.nbytes))
+        for start in range(0, whole.num_rows, step):
+            rows = whole.slice(start, step)
+            try:
+                batch = batch_of_columns(rows, file.path, fields, first_row)
+            except ExactcptError as error:
+                raise ExactcptError(
+                    f"source {file.source!r}: {error.found}",
+                    where=file.url,
+                    expected=error.expected,
+                    fix=error.fix,
+                ) from None
+            yield batch
+            first_row += rows.num_rows
+
+
+def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_decompressed(member.file) as stream:
+        data = stream.read()
+    path = member.file.path
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        yield Batch(
+            ids=pa.array([], pa.string()),
+            content=Strings.of_texts([]),
+            rejected=[Rejected(path, "line", line, "invalid UTF-8")],
+        )
+        return
+    yield Batch(
+        ids=pa.array([path]), content=Strings.of_texts([data.removeprefix(BYTE_ORDER_MARK)])
+    )
+
+
+def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    tables = hub.read_shard(member.file.url, member.start)
+    # Rows are counted from 1 in each shard; ids must differ between them.
+    shard = replace(member.file, path=f"{member.file.path}#{member.start}")
+    yield from _column_batches(tables, shard, fields, 1)
+
+
+_READERS = {
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "text": _read_text,
+    "hub": _read_hub,
+}

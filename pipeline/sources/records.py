@@ -1,0 +1,154 @@
+"""Records on their way from a file into the store: fields, batches, rejected records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+__all__ = ["Batch", "Fields", "Rejected", "Strings", "has_unknown_id", "ids_by_number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Which fields of a record are read.
+
+    Attributes:
+        text: the document, as a string.
+        id: its id, a string or an integer.
+        tokens: the document, as a list of token ids, instead of `text`.
+        largest_id: token ids above it are no tokens.
+    """
+
+    text: str = "text"
+    id: str = "id"
+    tokens: str | None = None
+    largest_id: int = (1 << 31) - 1
+
+    @property
+    def content(self) -> str:
+        """The field that holds the document."""
+        return self.tokens if self.tokens is not None else self.text
+
+    @property
+    def unknown_id(self) -> str:
+        """Why a document with an id outside the vocabulary is rejected."""
+        return f"field {self.tokens!r} has an id outside 0..{self.largest_id}"
+
+
+class Rejected(NamedTuple):
+    """A record that could not be used. `at` is its line or row in the file, from 1."""
+
+    file: str
+    unit: Literal["line", "row"]
+    at: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Strings:
+    """Values of varying length over one buffer, as Arrow lays them out.
+
+    Attributes:
+        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1], from 0 to
+            len(data).
+        data: uint8 for UTF-8 text, int32 for token ids.
+    """
+
+    offsets: NDArray[np.int64]
+    data: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Length of each value, shape [n]."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[bytes]) -> "Strings":
+        """Joins UTF-8 texts."""
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        return cls(ends, np.frombuffer(b"".join(texts), np.uint8))
+
+    @classmethod
+    def of_ids(cls, documents: Sequence[Sequence[int]]) -> "Strings":
+        """Joins lists of token ids."""
+        ends = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        return cls(ends, np.array([i for document in documents for i in document], np.int32))
+
+    @classmethod
+    def of_arrow(cls, array: Any) -> "Strings":
+        """Views an Arrow array of strings or lists of integers, without a copy where possible."""
+        if not len(array):
+            is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+            return cls(np.zeros(1, np.int64), np.empty(0, np.int32 if is_list else np.uint8))
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            wide = np.int64 if pa.types.is_large_string(array.type) else np.int32
+            _, offsets, data = array.buffers()
+            ends = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1]
+            values = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+        else:
+            ends, values = np.asarray(array.offsets), np.asarray(array.values)
+        # A slice of an array has the buffers of all of it.
+        data = values[ends[0] : ends[-1]]
+        return cls(
+            ends.astype(np.int64) - ends[0],
+            data if data.dtype == np.uint8 else data.astype(np.int32, copy=False),
+        )
+
+    @classmethod
+    def join(cls, several: Sequence["Strings"]) -> "Strings":
+        """The values of all, one after the other; at least one, all of one kind."""
+        ends = np.cumsum(np.concatenate([each.lengths for each in several]))
+        return cls(
+            np.concatenate(([0], ends)),
+            np.concatenate([each.data[each.offsets[0] : each.offsets[-1]] for each in several]),
+        )
+
+    def select(self, keep: NDArray[np.bool_]) -> "Strings":
+        """Only the values where `keep` is true."""
+        if keep.all():
+            return self
+        lengths = self.lengths
+        return Strings(
+            np.concatenate(([0], np.cumsum(lengths[keep]))),
+            self.data[self.offsets[0] : self.offsets[-1]][np.repeat(keep, lengths)],
+        )
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        return self.data[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Records read together: the documents that were accepted, and what was rejected."""
+
+    ids: Any  # pa.StringArray, as long as content
+    content: Strings
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @classmethod
+    def join(cls, several: Sequence["Batch"]) -> "Batch":
+        """The records of all, one batch after the other; at least one."""
+        return cls(
+            ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
+            content=Strings.join([each.content for each in several]),
+            rejected=[record for each in several for record in each.rejected],
+        )
+
+
+def ids_by_number(file: str, first: int, count: int) -> Any:
+    """The ids of records that have none of their own: file:line or file:row."""
+    numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
+    pieces: tuple[Any, ...] = (file, numbers, ":")
+    return pc.binary_join_element_wise(*pieces)
+
+
+def has_unknown_id(ids: NDArray[np.integer], fields: Fields) -> bool:
+    """Whether any token id is outside the vocabulary."""
+    return len(ids) > 0 and not 0 <= ids.min() <= ids.max() <= fields.largest_id

@@ -1,0 +1,118 @@
+"""Splits: the files of all sources, cut or joined into work units of similar size."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...schemas.errors import UsageError
+from ..files.storage import open_input
+from . import hub
+from .listing import InputFile
+
+__all__ = ["Member", "Split", "make_splits"]
+
+MAX_SPLITS = 1_000_000
+"""Names of parts have six digits for the split, and their order is that of the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """Bytes of plain JSONL, row groups of Parquet, a shard of the hub, or else a whole file."""
+
+    file: InputFile
+    start: int = 0
+    stop: int | None = None
+    work: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A unit of work; its parts are named after its ordinal."""
+
+    ordinal: int
+    source: str
+    members: tuple[Member, ...]
+
+    @property
+    def work(self) -> int:
+        """Roughly how many bytes of text it holds."""
+        return sum(member.work for member in self.members)
+
+
+def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
+    """Divides files into units of work of about `split_bytes` bytes of text.
+
+    Raises:
+        UsageError: there would be more than MAX_SPLITS.
+    """
+    members = _members(files, split_bytes)
+    groups: list[list[Member]] = []
+    filled = 0
+    for member in members:
+        fits = groups and groups[-1][-1].file.source == member.file.source
+        if fits and filled + member.work <= split_bytes and _is_whole(member, groups[-1][-1]):
+            groups[-1].append(member)
+            filled += member.work
+        else:
+            groups.append([member])
+            filled = member.work
+    if len(groups) > MAX_SPLITS:
+        raise UsageError(
+            f"the input would be divided into {len(groups):,} splits",
+            expected=f"at most {MAX_SPLITS:,}",
+            fix="give a larger --split-bytes",
+        )
+    return [
+        Split(ordinal=i, source=group[0].file.source, members=tuple(group))
+        for i, group in enumerate(groups)
+    ]
+
+
+def _is_whole(*members: Member) -> bool:
+    """Whether the members are whole files, not ranges of one."""
+    return all(member.start == 0 and member.stop is None for member in members)
+
+
+def _members(files: Iterable[InputFile], split_bytes: int) -> Iterator[Member]:
+    with ThreadPoolExecutor(16) as pool:  # footers of many remote files
+        for ranges in pool.map(lambda file: _ranges(file, split_bytes), files):
+            yield from ranges
+
+
+def _ranges(file: InputFile, split_bytes: int) -> list[Member]:
+    if file.format == "jsonl" and file.compression is None and file.work > split_bytes:
+        starts = range(0, file.work, split_bytes)
+        stops = [*starts[1:], file.work]
+        return [
+            Member(file=file, start=a, stop=b, work=b - a)
+            for a, b in zip(starts, stops, strict=True)
+        ]
+    if file.format == "parquet" and file.work > split_bytes:
+        return _row_group_ranges(file, split_bytes)
+    if file.format == "hub":
+        shards = hub.shard_count(file.url)
+        return [Member(file=file, start=i, stop=i + 1, work=split_bytes) for i in range(shards)]
+    return [Member(file=file, work=file.work)]
+
+
+def _row_group_ranges(file: InputFile, split_bytes: int) -> list[Member]:
+    """Consecutive row groups of together about split_bytes; the whole file if its footer is broken.
+
+    Whoever reads the file then meets the same error, and knows what to do about bad files.
+    """
+    try:
+        with open_input(file.url) as stream:
+            metadata = pq.ParquetFile(stream).metadata
+            sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    except (pa.ArrowException, OSError):
+        return [Member(file=file, work=file.work)]
+    ranges: list[Member] = []
+    for i, size in enumerate(sizes):
+        if ranges and ranges[-1].work + size <= split_bytes:
+            ranges[-1] = replace(ranges[-1], stop=i + 1, work=ranges[-1].work + size)
+        else:
+            ranges.append(Member(file=file, start=i, stop=i + 1, work=size))
+    return ranges or [Member(file=file, work=file.work)]

@@ -1,0 +1,60 @@
+"""What people see on a terminal: messages, tables, bars, sizes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["Console", "bar", "plain_table", "size"]
+
+
+class Console:
+    """Where messages go: stderr, unless told to be quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from rich.console import Console as RichConsole
+
+        self.rich: Any = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.rich.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Prints a warning."""
+        self.rich.print(f"warning: {text}", style="yellow", markup=False)
+
+    def show(self, tables: Iterable[Any]) -> None:
+        """Prints tables."""
+        for table in tables:
+            self.rich.print(table)
+
+
+BAR_WIDTH = 16
+
+
+def bar(value: float, largest: float, width: int = BAR_WIDTH, *, ascii_only: bool = False) -> str:
+    """A bar of up to `width` characters, in eighths of one where there are characters for that."""
+    eighths = round(width * 8 * value / largest) if largest else 0
+    if ascii_only:
+        return "#" * round(eighths / 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def plain_table(*columns: str) -> Any:
+    """An empty table: the first column left-aligned, the others right-aligned."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    return table

@@ -1,0 +1,44 @@
+"""The Beam graph of tokenization."""
+
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict
+
+from ..beam.transforms import Spread, Work, assign_lanes
+from ..sources.splits import Split
+from . import units as tokenize
+from .parts import TokenizeTask
+from .units import ScanTask
+
+__all__ = ["tokenize_graph"]
+
+
+def tokenize_graph(
+    p: beam.Pipeline,
+    task: TokenizeTask,
+    scans: Sequence[ScanTask],
+    splits: Sequence[Split],
+    lanes: int | None,
+) -> None:
+    """Scans files, then tokenizes splits of them into parts.
+
+    Args:
+        p: the pipeline.
+        task: how to tokenize.
+        scans: what to scan.
+        splits: what to tokenize.
+        lanes: see `transforms.assign_lanes`.
+    """
+    facts = (
+        p
+        | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
+        | "Spread files" >> Spread()
+        | "Scan files" >> beam.ParDo(Work(tokenize.scan_files, task.store, many=True), task)
+    )
+    _ = (
+        p
+        | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
+        | "Spread splits" >> Spread()
+        | "Tokenize" >> beam.ParDo(Work(tokenize.tokenize, task.store), task, AsDict(facts))
+    )

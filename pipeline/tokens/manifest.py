@@ -1,0 +1,167 @@
+"""The manifest of a token store, from the summaries of its parts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from ...schemas.errors import ExactcptError
+from ...schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from ..config import TokenizeConfig
+from ..core.choices import Backend
+from ..files.storage import Folder
+from ..job.folder import JOB
+from .plan import TokenizePlan
+
+__all__ = ["bad_files", "refuse_left_out", "write_manifest"]
+
+
+def bad_files(store: Folder) -> dict[str, str]:
+    """Files found unreadable, and why."""
+    bad = [json.loads(store.read(name)) for name in store.names(f"{JOB}/bad")]
+    return {each["url"]: each["reason"] for each in bad}
+
+
+def write_manifest(
+    plan: TokenizePlan, store: Folder, backend: Backend, fallback: str | None
+) -> Manifest:
+    """Writes the manifest, last of all files, and clears the job's folder; returns the manifest."""
+    summaries = [
+        json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
+    ]
+    _refuse_too_many_rejected(plan, summaries, store)
+    inputs = _inputs(plan, store)
+    manifest: Manifest = {
+        "format": TOKEN_STORE,
+        "format_version": 1,
+        "versions": _versions(),
+        "settings": plan.settings,
+        "tokenizer": plan.tokenizer_manifest(backend, fallback),
+        "inputs": inputs,
+        "sources": [
+            {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}
+            for name in plan.files
+        ],
+        "parts": [_part(s) for s in summaries if s["documents"]],
+        "warnings": [
+            *plan.warnings,
+            *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
+            *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+            *_equal_inputs(inputs),
+        ],
+    }
+    store.write(MANIFEST, dump(manifest))
+    store.remove_tree(f"{JOB}/files")
+    store.remove_tree(f"{JOB}/bad")
+    return manifest
+
+
+def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
+    """A warning where files have equal content: most likely one was given twice."""
+    first: dict[str, str] = {}
+    pairs: list[str] = []
+    for file in inputs:
+        if file["xxh3_128"] is not None and file["bytes"]:
+            name = f"{file['source']}: {file['path']}"
+            original = first.setdefault(file["xxh3_128"], name)
+            pairs += [f"{original} = {name}"] if original != name else []
+    if not pairs:
+        return []
+    more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
+    return [f"input files with the same content: {', '.join(pairs[:3])}{more}"]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("exactcpt", "pyarrow", "tokenizers", "gigatoken")}
+
+
+def _part(summary: Mapping[str, Any]) -> Part:
+    return {
+        "part": summary["part"],
+        "source": summary["source"],
+        "documents": summary["documents"],
+        "tokens": summary["tokens"],
+        "file": summary["file"],
+        "index": summary["index"],
+    }
+
+
+def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
+    def total(key: str) -> dict[str, int]:
+        reasons = sorted({reason for s in summaries for reason in s[key]})
+        return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
+
+    return {
+        "documents": sum(s["documents"] for s in summaries),
+        "tokens": sum(s["tokens"] for s in summaries),
+        "text_bytes": sum(s["text_bytes"] for s in summaries),
+        "rejected": total("rejected"),
+        "dropped": total("dropped"),
+    }
+
+
+def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
+    facts: dict[str, Any] = {}
+    for name in store.names(f"{JOB}/files"):
+        facts |= json.loads(store.read(name))
+    bad = bad_files(store)
+    return [
+        {
+            "source": source,
+            "path": file.path,
+            "bytes": file.bytes,
+            "xxh3_128": facts.get(file.url, {}).get("xxh3_128"),
+            "skipped": bad.get(file.url),
+        }
+        for source, files in plan.files.items()
+        for file in files
+    ]
+
+
+def _rejected_of(read: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Records that were rejected, and all records, of parts or of sources."""
+    rejected = sum(sum(one["rejected"].values()) for one in read)
+    return rejected, rejected + sum(one["documents"] + sum(one["dropped"].values()) for one in read)
+
+
+def _refuse_too_many_rejected(
+    plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]], store: Folder
+) -> None:
+    rejected, records = _rejected_of(summaries)
+    if rejected <= plan.config.max_rejected * records:
+        return
+    first = [r for s in summaries for r in s["first_rejected"]][:3]
+    examples = "\n".join(f"    {r['file']}:{r['at']} ({r['unit']}): {r['reason']}" for r in first)
+    raise ExactcptError(
+        f"{rejected:,} of {records:,} records were rejected:\n{examples}",
+        where=f"all of them are listed in {store.url_of('rejected')}",
+        expected=f"at most {plan.config.max_rejected:.2%}",
+        fix="mend the input, or allow more with --max-rejected and run again",
+    )
+
+
+def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) -> None:
+    """Refuses finished output that has left out more than is allowed now.
+
+    Args:
+        manifest: of a token store, or of shards made from one.
+        config: what is allowed now.
+        folder: where the output is.
+
+    Raises:
+        ExactcptError: it lacks bad files, or too many records.
+    """
+    skipped = [i for i in manifest["inputs"] if i["skipped"]]
+    if skipped and config.on_bad_file == "fail":
+        raise ExactcptError(
+            f"{folder.url} is finished, but without {len(skipped):,} bad files, such as "
+            f"{skipped[0]['path']} ({skipped[0]['skipped']})",
+            fix="accept that with --on-bad-file skip, or mend them and use --overwrite",
+        )
+    rejected, records = _rejected_of([source["read"] for source in manifest["sources"]])
+    if rejected > config.max_rejected * records:
+        raise ExactcptError(
+            f"{folder.url} is finished, but {rejected:,} of {records:,} records were rejected",
+            expected=f"at most {config.max_rejected:.2%}",
+            fix="mend the input and use --overwrite, or allow more with --max-rejected",
+        )

@@ -1,0 +1,84 @@
+"""Whether two tokenizer backends give the same ids."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...schemas.errors import BackendDifferenceError
+from ..sources.records import Strings
+from .encoders import Encoder
+
+__all__ = ["SAMPLE_BYTES", "TORTURE_TEXTS", "compare_backends", "sample"]
+
+SAMPLE_BYTES = 64 << 10
+"""How much text of a part both backends encode."""
+SAMPLE_DOCUMENT_BYTES = 4 << 10
+SAMPLE_LEAST_BYTES = 1 << 8
+"""Shorter documents count as that long, so that a sample has a bounded number of them."""
+TORTURE_TEXTS: tuple[str, ...] = (
+    "Café Å \u1e9b\u0323 ﬁ",  # NFC and compatibility characters
+    "Cafe\u0301 A\u030a \u1112\u1161\u11ab",  # the same decomposed
+    "👩‍👩‍👧‍👦 👍🏽 🏴󠁧󠁢󠁥󠁮󠁧󠁿 ❤️‍🔥",  # joined, modified and tagged emoji
+    "a\x00b\x01\x07\x1b[0m\x7f\x80\x85\u200b\u2028\u2029\ufeff\ufffd",
+    "1234567890" * 40,
+    "3.14159, 1,000,000 0x7fFF 1e-10 ١٢٣ 一二三 Ⅻ ½",
+    " " * 300 + "x" + "\t" * 50 + "\n" * 40 + " \n \n\r\n\r\r " + "\u00a0\u3000" * 20,
+    "def f(x):\n    return x['a']\t# don't I'LL we've\n\n\n",
+    "漢字かなカナ한국어，。「」讀永叔集古錄目",
+    "שלום עולם مرحبا بالعالم \u202eabc\u202c",
+    "नमस्ते ไทยไม่เว้นวรรค မြန်မာ",
+    "ÀÉÎõü ǅ ß ẞ İı ſ",
+    "https://example.org/a?b=c&d=%20#e <b>bold</b> user@example.org",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" * 20,
+    "",
+    " ",
+    "\n",
+)
+
+
+def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> None:
+    """Encodes texts with both.
+
+    Raises:
+        BackendDifferenceError: naming the first text they differ on.
+    """
+    a, b = one.encode(texts), other.encode(texts)
+    if np.array_equal(a.offsets, b.offsets) and np.array_equal(a.data, b.data):
+        return
+    at = next(i for i in range(len(texts)) if not np.array_equal(a[i], b[i]))
+    text = texts[at].tobytes().decode(errors="replace")
+    raise BackendDifferenceError(repr(text if len(text) <= 80 else text[:80] + "..."))
+
+
+def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES) -> Strings:
+    """Documents for both backends: those of the smallest hashes, long ones truncated.
+
+    Args:
+        texts: UTF-8 texts.
+        hashes: a content hash of each, shape [len(texts)].
+        size: how many bytes at most.
+    """
+    chosen: list[bytes] = []
+    left = size
+    most = size // SAMPLE_LEAST_BYTES
+    for i in np.argsort(hashes, kind="stable")[:most].tolist():
+        piece = _truncate(texts[i], min(left, SAMPLE_DOCUMENT_BYTES))
+        left -= len(piece)
+        chosen.append(piece)
+        if left < 4:
+            break
+    return Strings.of_texts(chosen)
+
+
+def _truncate(text: NDArray[np.uint8], size: int) -> bytes:
+    """The longest prefix of whole characters of at most `size` bytes."""
+    if len(text) <= size:
+        return text.tobytes()
+    return text[:size].tobytes().decode(errors="ignore").encode()
+
+
+def torture_set(special_tokens: Sequence[str]) -> Strings:
+    """The torture texts, and texts with special tokens in them."""
+    specials = [f"x{token}y {token}\n{token}{token}" for token in special_tokens]
+    return Strings.of_texts([text.encode() for text in (*TORTURE_TEXTS, *specials)])

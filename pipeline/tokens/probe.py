@@ -1,0 +1,220 @@
+"""A first look at every source, before any work is paid for.
+
+It reads the beginning of a file or two of each source: enough to see whether the field is there at
+all, to compare the tokenizer backends on its documents, and to estimate tokens and disk space.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...schemas.errors import ExactcptError
+from ..files.storage import open_input
+from ..sources.listing import InputFile
+from ..sources.reading import (
+    BLOCK_BYTES,
+    BadFileError,
+    open_decompressed,
+    read_member,
+    record_batches,
+)
+from ..sources.records import Batch, Fields, Strings
+from ..sources.splits import Member
+from .encoders import Encoder
+from .parity import sample
+
+__all__ = ["Estimate", "Probe", "estimate", "look_at"]
+
+FILES_TRIED = 3
+SHARD_BYTES_PER_TOKEN = 5.1
+STORE_BYTES_PER_TOKEN = 4.2
+TOKENS_PER_BYTE = 0.25
+"""Of text nobody has seen."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The beginning of a source.
+
+    Attributes:
+        documents: some of its documents, together at most 64 KiB; texts, or token ids.
+        density: bytes of text, or token ids, that a byte of its files holds.
+    """
+
+    documents: Strings
+    density: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will come to, roughly.
+
+    Attributes:
+        tokens: by source; None where a source's size is unknown before it is read.
+        windows: of training and validation together.
+        store_bytes, shard_bytes: on disk.
+    """
+
+    tokens: Mapping[str, int | None]
+    windows: int
+    store_bytes: int
+    shard_bytes: int
+
+
+def look_at(
+    source: str, files: Sequence[InputFile], fields: Fields, *, skip_bad_files: bool = False
+) -> Probe:
+    """Reads the beginning of a source.
+
+    Args:
+        source: its name.
+        files: all its files; the first few are tried until one has a document.
+        fields: what to read.
+        skip_bad_files: whether files that cannot be read are passed over in silence.
+
+    Raises:
+        ExactcptError: none of the files tried has a record with the field.
+        BadFileError: none of the files tried has a document, and one cannot be read.
+    """
+    problem: ExactcptError | None = None
+    for file in files[:FILES_TRIED]:
+        try:
+            batch = next(read_member(_beginning(file), fields), None)
+            if batch is None:
+                continue
+            if len(batch.content):
+                return Probe(_some(batch.content, fields), _density(file, batch))
+            problem = problem or _without_field(source, file, fields, batch)
+        except BadFileError as error:
+            problem = problem or (None if skip_bad_files else error)
+    if problem is not None:
+        raise problem
+    return Probe(Strings(np.zeros(1, np.int64), np.empty(0, np.uint8)), 1.0)
+
+
+def _beginning(file: InputFile) -> Member:
+    plain = file.format == "jsonl" and file.compression is None
+    return Member(file=file, stop=_plain_bytes(file) if plain else None)
+
+
+def _plain_bytes(file: InputFile) -> int:
+    return BLOCK_BYTES if file.bytes is None else min(BLOCK_BYTES, file.bytes)
+
+
+def _some(content: Strings, fields: Fields) -> Strings:
+    if fields.tokens is not None:
+        return content.select(np.arange(len(content)) < 100)
+    spread = np.arange(len(content), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return sample(content, spread)
+
+
+def _without_field(
+    source: str, file: InputFile, fields: Fields, batch: Batch
+) -> ExactcptError | None:
+    """The error to raise if what was read has records, and none of them has the field."""
+    missing = f"no field {fields.content!r}"
+    if not any(record.reason == missing for record in batch.rejected):
+        return None
+    return ExactcptError(
+        f"source {source!r}: no record has a field {fields.content!r}",
+        where=file.url,
+        expected=f"one of the fields it has: {', '.join(_fields_of(file))}",
+        fix="name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+    )
+
+
+def _fields_of(file: InputFile) -> list[str]:
+    """The fields of the first records, in the order they are met."""
+    with open_decompressed(file) as raw:
+        lines = raw.read(BLOCK_BYTES).split(b"\n")
+    found: dict[str, None] = {}
+    for line in lines[:100]:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found |= dict.fromkeys(value)
+    return list(found)
+
+
+def _density(file: InputFile, batch: Batch) -> float:
+    """Bytes of text, or ids, a byte of the file holds; `batch` is the beginning of it."""
+    items = len(batch.content.data)
+    rows = len(batch.content) + len(batch.rejected)
+    size = max(1, file.bytes or 1)
+    match file.format:
+        case "text":
+            return items / size
+        case "parquet":
+            with open_input(file.url) as raw:
+                return items / rows * pq.ParquetFile(raw).metadata.num_rows / size
+        case "arrow":
+            with open_input(file.url) as raw:
+                read = next(iter(record_batches(raw))).slice(0, rows)
+                return items / max(1, read.nbytes)
+        case "jsonl":
+            text, held = _first_block(file)
+            # A line that is longer than a block is read whole, so it may have more than the block.
+            return min(items, text) / max(1, held)
+        case "hub":
+            return 1.0
+
+
+def _first_block(file: InputFile) -> tuple[int, int]:
+    """How long the first block of lines is, and how many of the file's bytes hold it."""
+    if file.compression is None:
+        return _plain_bytes(file), _plain_bytes(file)
+    with (
+        open_input(file.url) as raw,
+        pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream,
+    ):
+        return len(stream.read(BLOCK_BYTES)), min(raw.tell(), file.bytes or 1)
+
+
+def estimate(
+    probes: Mapping[str, Probe],
+    files: Mapping[str, Sequence[InputFile]],
+    encoder: Encoder,
+    fields: Mapping[str, Fields],
+    copies: Mapping[str, float],
+    window: int | None,
+    token_budget: int | None = None,
+) -> Estimate:
+    """Extrapolates from the probes.
+
+    Args:
+        probes: by source.
+        files: by source.
+        encoder: of either backend.
+        fields: by source.
+        copies: how often a source is seen, where other than once.
+        window: of the shards, or None where there will be none.
+        token_budget: training tokens, where the sources do not decide that.
+    """
+    tokens: dict[str, int | None] = {}
+    for name, probe in probes.items():
+        sizes = [file.bytes for file in files[name] if file.bytes is not None]
+        held = sum(sizes) * probe.density * _tokens_per_item(probe, encoder, fields[name])
+        tokens[name] = int(held) if len(sizes) == len(files[name]) else None
+    known = {name: n for name, n in tokens.items() if n is not None}
+    seen = sum(int(n * copies.get(name, 1.0)) for name, n in known.items())
+    packed = seen if token_budget is None else token_budget
+    return Estimate(
+        tokens=tokens,
+        windows=-(-packed // window) if window else 0,
+        store_bytes=int(sum(known.values()) * STORE_BYTES_PER_TOKEN),
+        shard_bytes=int(packed * SHARD_BYTES_PER_TOKEN) if window else 0,
+    )
+
+
+def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:
+    """Tokens a byte of text; token ids are what they are."""
+    if fields.tokens is not None:
+        return 1.0
+    size = len(probe.documents.data)
+    return len(encoder.encode(probe.documents).data) / size if size else TOKENS_PER_BYTE

@@ -1,0 +1,229 @@
+"""The tokenizer's files: its special ids, and what ends a document."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from ...schemas.errors import ExactcptError, UsageError
+from ..core.choices import Backend
+from ..files.storage import open_input, resolve
+
+__all__ = ["TokenizerFile", "TokenizerSpec", "load_tokenizer", "reference_tokenizer"]
+
+DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """What a worker needs to tokenize.
+
+    Attributes:
+        url: where its tokenizer.json is.
+        sha256: of that file.
+        backend: which library encodes.
+        special_tokens_in_text: whether the text of a special token becomes that token.
+        bos_id: put before every document, or None.
+        eos_id: put after every document.
+        pad_id: fills windows.
+        largest_id: the largest id the vocabulary has.
+    """
+
+    url: str
+    sha256: str
+    backend: Backend
+    special_tokens_in_text: bool
+    bos_id: int | None
+    eos_id: int
+    pad_id: int
+    largest_id: int
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """A tokenizer.json, with the tokenizer_config.json beside it where there is one."""
+
+    json: bytes
+    config: dict[str, Any]
+    where: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of tokenizer.json."""
+        return hashlib.sha256(self.json).hexdigest()
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """All tokens, added ones included, and their ids."""
+        return reference_tokenizer(self.json, False).get_vocab(with_added_tokens=True)
+
+    @property
+    def largest_id(self) -> int:
+        """The largest id in use; ids may have holes, so it says more than the vocabulary's size."""
+        return max(self.vocabulary.values())
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token, or None."""
+        return self.vocabulary.get(token)
+
+    def special_tokens(self) -> list[str]:
+        """The texts of the special added tokens."""
+        added = json.loads(self.json).get("added_tokens") or []
+        return [token["content"] for token in added if token.get("special")]
+
+    def choose_eos(self, wanted: str | None) -> tuple[str, str | None]:
+        """The token that ends documents, and a warning where the choice is doubtful.
+
+        Raises:
+            UsageError: there is none, or the one asked for is not in the vocabulary.
+        """
+        vocabulary = self.vocabulary
+        if wanted is not None:
+            if wanted not in vocabulary:
+                raise self._no_token(f"the vocabulary has no token {wanted!r}")
+            if wanted in self.special_tokens():
+                return wanted, None
+            return wanted, (
+                f"documents end with {wanted!r}, which is no special token: a document that "
+                "contains it looks like several"
+            )
+        for token in DOCUMENT_ENDS:
+            if token in vocabulary:
+                return token, None
+        named = _config_token(self.config, "eos_token")
+        if named is None or named not in vocabulary:
+            raise self._no_token("nothing says which token ends a document")
+        warning = (
+            f"documents end with {named!r}, the eos_token of tokenizer_config.json; in chat models "
+            "that ends a turn, not a document: see --eos-token"
+        )
+        return named, warning
+
+    def choose_bos(self, wanted: bool | None) -> int | None:
+        """The id put before documents: what the tokenizer's own template adds, unless told.
+
+        Raises:
+            UsageError: a BOS is wanted, but nothing says which, or the template adds several.
+        """
+        if wanted is False:
+            return None
+        prefix = self._template_prefix()
+        if len(prefix) == 1:
+            return prefix[0]
+        if len(prefix) > 1:
+            raise UsageError(
+                f"the tokenizer's template puts {len(prefix)} tokens before a text",
+                where=self.where,
+                expected="at most one",
+                fix="use --no-bos",
+            )
+        if wanted is None:
+            return None
+        named = _config_token(self.config, "bos_token")
+        if named is None or self.id_of(named) is None:
+            raise UsageError(
+                "--bos: nothing says which token begins a document",
+                where=self.where,
+                expected="a template that adds one, or a bos_token in tokenizer_config.json",
+            )
+        return self.id_of(named)
+
+    def choose_pad(self, eos_id: int) -> int:
+        """The id that fills windows: the pad token of tokenizer_config.json, else EOS."""
+        named = _config_token(self.config, "pad_token")
+        found = self.id_of(named) if named is not None else None
+        return eos_id if found is None else found
+
+    def _template_prefix(self) -> list[int]:
+        tokenizer = reference_tokenizer(self.json, False)
+        bare = tokenizer.encode("a", add_special_tokens=False).ids
+        full = tokenizer.encode("a", add_special_tokens=True).ids
+        for start in range(len(full) - len(bare) + 1):
+            if full[start : start + len(bare)] == bare:
+                return full[:start]
+        return []
+
+    def _no_token(self, found: str) -> UsageError:
+        shown = self.special_tokens()
+        more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+        return UsageError(
+            found,
+            where=self.where,
+            expected=(
+                f"one of its special tokens: {', '.join(shown[:12])}{more}"
+                if shown
+                else "a token of the vocabulary; no token is marked as special"
+            ),
+            fix="name it with --eos-token",
+        )
+
+
+def load_tokenizer(path: str) -> TokenizerFile:
+    """Reads a tokenizer.json, or the one in a folder.
+
+    Raises:
+        ExactcptError: no such file, not a tokenizer, or a damaged tokenizer_config.json beside it.
+    """
+    fs, plain = resolve(path)
+    url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
+    data = _read_if_there(url)
+    if data is None:
+        raise ExactcptError(
+            "there is no such tokenizer",
+            where=url,
+            expected="a tokenizer.json of the tokenizers library, or a folder that has one",
+        )
+    beside = (
+        str(PurePosixPath(url).with_name("tokenizer_config.json"))
+        if "://" not in url
+        else (url.rpartition("/")[0] + "/tokenizer_config.json")
+    )
+    try:
+        reference_tokenizer(data, False)
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ExactcptError(
+            f"this is not a tokenizer: {' '.join(str(error).split())[:200]}",
+            where=url,
+            expected="a tokenizer.json of the tokenizers library",
+        ) from None
+    return TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+
+
+def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
+    try:
+        config = json.loads(data) if data is not None else {}
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise ExactcptError("this is not a tokenizer_config.json", where=where, expected="JSON")
+    return config
+
+
+def _read_if_there(url: str) -> bytes | None:
+    try:
+        with open_input(url) as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _config_token(config: dict[str, Any], name: str) -> str | None:
+    """A token named in tokenizer_config.json, as text or as an added token's description."""
+    token = config.get(name)
+    return token.get("content") if isinstance(token, dict) else token
+
+
+@cache
+def reference_tokenizer(data: bytes, special_tokens_in_text: bool) -> Any:
+    """One shared instance a mode: `tokenizers` encodes from several threads at once."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_buffer(data)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = not special_tokens_in_text
+    return tokenizer

@@ -1,0 +1,81 @@
+"""The units of work of tokenization: what the Beam graph maps over files and splits.
+
+Each reads files, calls `sources` or `store`, and writes files; what is there already is not written
+again. So a unit may run twice, and a job that was killed goes on.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import xxhash
+
+from ..core.runs import runs
+from ..files.storage import Folder
+from ..job.folder import JOB
+from ..sources.listing import InputFile
+from ..sources.reading import BadFileError, scan
+from ..sources.splits import Split
+from .parts import TokenizeTask, tokenize_split
+
+__all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize"]
+
+SCAN_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """Files to read once, each with the byte offsets at which its ranges begin."""
+
+    ordinal: int
+    files: tuple[tuple[InputFile, tuple[int, ...]], ...]
+
+    @property
+    def work(self) -> int:
+        """Bytes to read."""
+        return sum(file.bytes or 0 for file, _ in self.files)
+
+
+def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
+    """The files of splits, large ones alone."""
+    offsets: dict[InputFile, list[int]] = {}
+    for split in splits:
+        for member in split.members:
+            ranged = member.file.format == "jsonl" and member.start
+            offsets.setdefault(member.file, []).extend([member.start] if ranged else [])
+    files = [(file, tuple(starts)) for file, starts in offsets.items() if file.bytes is not None]
+    tasks = runs(files, lambda each: each[0].bytes or 0, SCAN_BYTES)
+    return [ScanTask(i, tuple(run)) for i, run in enumerate(tasks)]
+
+
+def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int, int]]]:
+    """Reads files once; writes their digests.
+
+    Returns:
+        The newlines before each range of the files that are read in ranges. Most corpora of many
+        files have none, and what is returned here goes to every worker.
+    """
+    store = Folder(task.store)
+    name = f"{JOB}/files/{scans.ordinal:06d}.json"
+    if store.exists(name):
+        known = json.loads(store.read(name))
+        newlines = {
+            url: {int(at): n for at, n in each["newlines"].items()} for url, each in known.items()
+        }
+    else:
+        facts = {file.url: scan(file, starts) for file, starts in scans.files}
+        store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
+        newlines = {url: each.newlines for url, each in facts.items()}
+    return [(url, before) for url, before in newlines.items() if before]
+
+
+def tokenize(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]) -> None:
+    """Tokenizes a split; a bad file is noted where such files are to be left out."""
+    try:
+        tokenize_split(split, task, newlines)
+    except BadFileError as error:
+        if not task.skip_bad_files:
+            raise
+        bad = {"url": error.where, "reason": error.found}
+        name = f"{JOB}/bad/{xxhash.xxh3_64_hexdigest(str(error.where).encode())}.json"
+        Folder(task.store).write(name, json.dumps(bad).encode())

@@ -1,0 +1,154 @@
+from collections import Counter
+from itertools import product
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.testing import test_pipeline
+from apache_beam.testing.util import assert_that, equal_to
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exactcpt.pipeline.beam.transforms import Spread, SumHistograms, Work, assign_lanes
+from exactcpt.pipeline.job.halt import HaltedError
+
+RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def counts(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def test_no_histograms_sum_to_nothing():
+    combine = SumHistograms(16)
+    assert combine.extract_output(combine.create_accumulator()).tolist() == [0, 0]
+    assert combine.merge_accumulators([]).tolist() == [0, 0]
+
+
+def test_a_sum_keeps_int64_and_its_inputs():
+    combine = SumHistograms(16)
+    one, other = counts(2**62, 1), counts(2**62 - 1, 0)
+    total = combine.add_input(combine.add_input(combine.create_accumulator(), one), other)
+    assert total.tolist() == [2**63 - 1, 1]
+    assert total.dtype == np.int64
+    assert one.tolist() == [2**62, 1]
+    assert other.tolist() == [2**62 - 1, 0]
+
+
+histograms = st.lists(st.tuples(*[st.integers(0, 2**50)] * 3), max_size=12)
+
+
+@given(histograms, st.lists(st.integers(0, 3), min_size=12, max_size=12))
+def test_the_grouping_does_not_matter(values, bundle_of):
+    combine = SumHistograms(32)
+    bundles = [combine.create_accumulator() for _ in range(4)]
+    for value, bundle in zip(values, bundle_of, strict=False):
+        bundles[bundle] = combine.add_input(bundles[bundle], counts(*value))
+    merged = combine.merge_accumulators(
+        [combine.merge_accumulators(bundles[:1]), combine.merge_accumulators(iter(bundles[1:]))]
+    )
+    expected = [sum(column) for column in zip(*values, strict=True)] or [0, 0, 0]
+    assert combine.extract_output(merged).tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[], [(1, 2)], [(1, 2), (3, 4), (2**60, 0)]])
+def test_histograms_in_a_pipeline(values):
+    expected = [sum(column) for column in zip(*values, strict=True)] or [0, 0]
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        total = (
+            p
+            | beam.Create([counts(*value) for value in values])
+            | beam.CombineGlobally(SumHistograms(16))
+            | beam.Map(lambda histogram: histogram.tolist())
+        )
+        assert_that(total, equal_to([expected]))
+
+
+# lanes
+
+
+works = st.lists(st.integers(0, 1000), max_size=12)
+
+
+@given(works, st.none() | st.integers(1, 5))
+def test_every_unit_has_a_lane(values, lanes):
+    units = list(enumerate(values))
+    assigned = assign_lanes(units, lambda unit: unit[1], lanes)
+    assert Counter(unit for _, unit in assigned) == Counter(units)
+    if lanes is None:
+        assert len({lane for lane, _ in assigned}) == len(units)
+    else:
+        assert all(0 <= lane < lanes for lane, _ in assigned)
+
+
+def loads(assigned, lanes: int) -> list[int]:
+    return [sum(max(1, unit) for lane, unit in assigned if lane == i) for i in range(lanes)]
+
+
+@given(works, st.integers(1, 5))
+def test_no_lane_has_more_than_its_share_and_one_unit(values, lanes):
+    """Longest first: the last unit of the fullest lane found it below the mean."""
+    most = max(loads(assign_lanes(values, lambda unit: unit, lanes), lanes))
+    total = sum(max(1, value) for value in values)
+    assert most <= total / lanes + max(values, default=0) + 1
+
+
+@given(st.lists(st.integers(1, 30), max_size=6), st.integers(1, 3))
+def test_the_fullest_lane_is_within_a_third_of_the_best(values, lanes):
+    """Graham's bound for longest first: 4/3 - 1/(3m)."""
+    most = max(loads(assign_lanes(values, lambda unit: unit, lanes), lanes))
+    divisions = product(range(lanes), repeat=len(values))
+    best = min(max(loads(list(zip(lane, values, strict=True)), lanes)) for lane in divisions)
+    assert 3 * lanes * most <= (4 * lanes - 1) * best
+
+
+def test_units_without_work_are_spread_too():
+    assert Counter(lane for lane, _ in assign_lanes([0] * 6, lambda _: 0, 3)) == {0: 2, 1: 2, 2: 2}
+
+
+def test_lanes_of_nothing():
+    assert assign_lanes([], lambda _: 1, 3) == []
+    assert assign_lanes([], lambda _: 1, None) == []
+
+
+def test_spread_gives_every_unit_once():
+    units = [(i % 3, f"unit {i}") for i in range(10)]
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        spread = p | beam.Create(units) | Spread()
+        assert_that(spread, equal_to([unit for _, unit in units]))
+
+
+def test_spread_of_nothing():
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        assert_that(p | beam.Create([]) | Spread(), equal_to([]))
+
+
+# work
+
+
+def repeat(text: str, times: int) -> list[str]:
+    return [text] * times
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_work_gives_a_result_or_several(tmp_path):
+    assert list(Work(repeat, str(tmp_path)).process("a", 2)) == [["a", "a"]]
+    assert list(Work(repeat, str(tmp_path), many=True).process("a", 2)) == ["a", "a"]
+
+
+def test_work_passes_side_inputs_on(tmp_path):
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
+        work = Work(repeat, str(tmp_path), many=True)
+        assert_that(p | beam.Create(["a"]) | beam.ParDo(work, times), equal_to(["a"] * 3))
+
+
+def test_work_is_guarded(tmp_path):
+    work = Work(fail, str(tmp_path))
+    with pytest.raises(ValueError, match="one"):
+        work.process("one")
+    with pytest.raises(HaltedError):
+        work.process("two")

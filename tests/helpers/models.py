@@ -1,0 +1,75 @@
+"""Tiny models and packed batches for the tests of `training`."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
+
+from exactcpt.training.models.loss import IGNORE
+
+IDS = 307
+
+CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
+
+
+def tiny_config(kind: str = "llama", **changes: Any) -> PreTrainedConfig:
+    """Two layers, four heads over two groups; weights large enough for attention to matter."""
+    settings: dict[str, Any] = {
+        "vocab_size": IDS,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 4096,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+        "attention_dropout": 0.0,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    return CONFIGS[kind](**(settings | changes))
+
+
+def packed(
+    windows: Sequence[Sequence[int]], *, seed: int = 0, padded: bool = False
+) -> dict[str, Tensor]:
+    """A batch from the segment lengths of each window; with `padded` the last ones are padding."""
+    draw = torch.Generator().manual_seed(seed)
+    length = sum(windows[0])
+    ids = torch.randint(0, IDS, (len(windows), length), generator=draw)
+    positions = torch.tensor([[p for n in lengths for p in range(n)] for lengths in windows])
+    weights = 0.5 + torch.rand(len(windows), length, generator=draw)
+    unsupervised = positions == 0
+    if padded:
+        for row, lengths in enumerate(windows):
+            unsupervised[row, length - lengths[-1] :] = True
+    flat = torch.tensor([0, *(n for lengths in windows for n in lengths)])
+    return {
+        "input_ids": ids,
+        "position_ids": positions,
+        "cu_seqlens": flat.cumsum(0).int(),
+        "labels": ids.masked_fill(unsupervised, IGNORE),
+        "loss_weights": weights.masked_fill(unsupervised, 0),
+    }
+
+
+def documents(batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Every segment of a batch as a batch of its own."""
+    edges = batch["cu_seqlens"].tolist()
+    return [
+        {
+            "cu_seqlens": torch.tensor([0, stop - start], dtype=torch.int32),
+            **{
+                name: values.flatten()[start:stop].unsqueeze(0)
+                for name, values in batch.items()
+                if name != "cu_seqlens"
+            },
+        }
+        for start, stop in pairwise(edges)
+    ]

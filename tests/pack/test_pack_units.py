@@ -1,0 +1,238 @@
+import json
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from oracles import histogram_by_counting
+from stores import contents, differing, parts_of, splits_of, task_of, tokenize_all, write_jsonl
+
+from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.selection import Quota
+from exactcpt.pipeline.files.arrow import write_batches
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.pack import units as pack_units
+from exactcpt.pipeline.pack.plan import Group, Member, PartRef, PlanSettings
+from exactcpt.pipeline.pack.selection_units import plain_quotas
+from exactcpt.pipeline.pack.task import PackTask
+from exactcpt.pipeline.pack.units import (
+    documents_tasks,
+    fill_documents,
+    fill_shard,
+    group,
+    number_shards,
+    plan,
+    plan_name,
+    train_histogram,
+    weigh,
+)
+
+WINDOW = 16
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> PackTask:
+    """Two sources in several parts."""
+    patterns = {
+        "a": write_jsonl(tmp_path / "in/a.jsonl", ("word " * n for n in range(60))),
+        "b": write_jsonl(tmp_path / "in/b.jsonl", (f"{n}?" for n in range(60))),
+    }
+    tokenize_all(splits_of(patterns, 3000), task_of(tmp_path / "store"))
+    return PackTask(
+        store=str(tmp_path / "store"),
+        out=str(tmp_path / "out"),
+        parts=parts_of(tmp_path / "store"),
+        settings=PlanSettings(
+            window=WINDOW, packing="concat", validation_fraction=Fraction(1, 10), seed=1
+        ),
+        exact=Exact(tau=4),
+        mixing={},
+        token_budget=None,
+        dedup=False,
+        group_tokens=600,
+        shard_bytes=5 * WINDOW * 20,
+        pad_id=0,
+    )
+
+
+def pack_all(task: PackTask) -> list[dict]:
+    """Everything the graph of packing does, one unit after the other."""
+    quotas = plain_quotas(task)
+    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
+    table = weigh(sum(train_histogram(one, WINDOW) for one in plans), task)
+    for _, shard in number_shards(plans, task, None):
+        fill_shard(shard, task, table)
+    for documents in documents_tasks(task.parts):
+        fill_documents(documents, task, {}, quotas)
+    return plans
+
+
+def test_units_may_run_twice(task, tmp_path):
+    pack_all(task)
+    once = contents(tmp_path / "out")
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.arrow")}
+    pack_all(task)
+    assert differing(contents(tmp_path / "out"), once) == []
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+    assert len(times) > 8
+
+
+@pytest.mark.parametrize(
+    "lost", ["train/shard-00001-*", "documents/*", ".job/train/*", ".job/plans/*", ".job"]
+)
+def test_what_is_missing_is_written_again_with_equal_bytes(task, tmp_path, lost):
+    """A summary says that its file is there; so what goes together is lost together."""
+    out = tmp_path / "out"
+    pack_all(task)
+    once = contents(out)
+    for path in [*out.glob(lost), *out.glob(f".job/{lost}"), *out.glob(f"{lost}/**/*")]:
+        if path.is_file():
+            path.unlink()
+    assert differing(contents(out), once) != []
+    pack_all(task)
+    assert differing(contents(out), once) == []
+
+
+def test_a_plan_s_summary_is_the_same_when_it_is_read_again(task):
+    fresh, kept = pack_all(task), pack_all(task)
+    assert fresh == kept
+    assert json.loads(json.dumps(fresh)) == fresh
+
+
+def test_a_plan_s_summary_adds_up(task, tmp_path):
+    plans = pack_all(task)
+    tokens = sum(part.tokens for part in task.parts)
+    mine = [one["splits"][split] for one in plans for split in ("train", "validation")]
+    assert sum(one["tokens"] for one in mine) == tokens
+    for one in plans:
+        for split, counts in one["splits"].items():
+            table = pa.ipc.open_file(tmp_path / "out" / plan_name(one["group"], split)).read_all()
+            rows = table.to_pylist()
+            segments = [
+                n
+                for row in rows
+                for d, n in zip(row["doc_index"], row["seq_lengths"], strict=True)
+                if d != -1
+            ]
+            assert counts["windows"] == len(rows)
+            assert counts["segments"] == len(segments)
+            assert counts["tokens"] == sum(segments)
+            assert counts["padding"] == len(rows) * WINDOW - sum(segments)
+            histograms = [share["histogram"] for share in counts["sources"].values()]
+            expected = histogram_by_counting(segments, WINDOW)
+            assert [sum(column) for column in zip(*histograms, strict=True)] == expected
+            if split == "train":
+                assert train_histogram(one, WINDOW).tolist() == expected
+                assert train_histogram(one, WINDOW).dtype == np.int64
+
+
+def test_what_was_dropped_is_counted_by_reason(task):
+    everything = Group(0, tuple(Member(part, 0) for part in task.parts))
+    quotas = {"a": Quota(Fraction(0)), "b": Quota(Fraction(1))}
+    first = task.parts[0].first_document
+    name = "repeated.arrow"
+    batch = pa.record_batch([pa.array([first, first + 1])], names=["doc_index"])
+    write_batches(Folder(task.out), name, batch.schema, [batch])
+    summary = plan(everything, task, {task.parts[0].part: name}, quotas)
+    validating = summary["splits"]["validation"]["sources"]
+    packed = summary["splits"]["train"]["sources"]
+    documents = {
+        source: sum(part.documents for part in task.parts if part.source == source)
+        for source in "ab"
+    }
+    assert summary["dropped"]["a"]["duplicate"] == 2
+    assert packed["a"]["documents"] == 0
+    left = validating["a"]["documents"] + summary["dropped"]["a"]["mixing"] + 2
+    assert left == documents["a"]
+    assert summary["dropped"]["b"] == {"duplicate": 0, "mixing": 0}
+    assert packed["b"]["documents"] + validating["b"]["documents"] == documents["b"]
+
+
+def test_groups_are_counted_and_copies_told(task, tmp_path):
+    quotas = {"a": Quota(Fraction(5, 2)), "b": Quota(Fraction(0)), "empty": Quota(Fraction(3))}
+    groups = group(None, task, quotas)
+    written = json.loads((tmp_path / "out/.job/groups.json").read_text())
+    assert written == {
+        "groups": len(groups),
+        "copies": {"a": 2.5, "b": 0.0, "empty": 3.0},
+    }
+    copies = Counter(member.part.source for one in groups for member in one.members)
+    parts = Counter(part.source for part in task.parts)
+    assert copies == {"a": 3 * parts["a"], "b": parts["b"]}
+
+
+def test_a_document_is_dropped_once_however_many_copies_its_part_has(task):
+    quotas = {"a": Quota(Fraction(7, 2), (0, 0)), "b": Quota(Fraction(0))}
+    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
+    dropped = Counter()
+    for one in plans:
+        for source, counts in one["dropped"].items():
+            dropped[source] += counts["mixing"]
+    held_out = sum(
+        one["splits"]["validation"]["sources"].get("b", {"documents": 0})["documents"]
+        for one in plans
+    )
+    assert dropped == {
+        "a": 0,
+        "b": sum(p.documents for p in task.parts if p.source == "b") - held_out,
+    }
+
+
+def test_weights_are_written_for_the_manifest(task, tmp_path):
+    table = weigh(np.array([100, 10], np.int64), task)
+    written = json.loads((tmp_path / "out/.job/weights.json").read_text())
+    assert written["budget"] == table.budget
+    assert [row["weight"] for row in written["table"]] == list(table.weights)
+    assert [row["targets"] for row in written["table"]] == [100, 10]
+
+
+def summary_of(group: int, train: int, validation: int) -> dict:
+    splits = {"train": {"windows": train}, "validation": {"windows": validation}}
+    return {"group": group, "splits": splits}
+
+
+def test_shards_are_numbered_by_group_and_window(task):
+    """Twenty windows a shard, no shard of two groups; plans come in any order."""
+    summaries = [summary_of(1, 20, 0), summary_of(2, 0, 5), summary_of(0, 45, 3)]
+    shards = [shard for _, shard in number_shards(summaries, task, None)]
+    assert [(s.name, s.split, s.group, s.start, s.stop) for s in shards] == [
+        ("train/shard-00000-of-00004.arrow", "train", 0, 0, 20),
+        ("train/shard-00001-of-00004.arrow", "train", 0, 20, 40),
+        ("train/shard-00002-of-00004.arrow", "train", 0, 40, 45),
+        ("train/shard-00003-of-00004.arrow", "train", 1, 0, 20),
+        ("validation/shard-00000-of-00002.arrow", "validation", 0, 0, 3),
+        ("validation/shard-00001-of-00002.arrow", "validation", 2, 0, 5),
+    ]
+
+
+@pytest.mark.parametrize(("lanes", "expected"), [(None, [0, 1, 2, 3]), (2, [0, 1, 0, 1])])
+def test_shards_take_turns_in_lanes(task, lanes, expected):
+    shards = number_shards([summary_of(0, 80, 0)], task, lanes)
+    assert [lane for lane, _ in shards] == expected
+
+
+def test_no_windows_no_shards(task):
+    assert number_shards([summary_of(0, 0, 0)], task, 2) == []
+    assert number_shards([], task, 2) == []
+
+
+def parts_with(*documents: int) -> list[PartRef]:
+    return [
+        PartRef(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
+        for i, n in enumerate(documents)
+    ]
+
+
+def test_files_of_the_documents_table_hold_consecutive_parts(monkeypatch):
+    monkeypatch.setattr(pack_units, "DOCUMENTS_PER_FILE", 20)
+    tasks = documents_tasks(parts_with(5, 15, 1, 30, 20, 1))
+    assert [(task.name, task.rows) for task in tasks] == [
+        ("documents/part-00000.parquet", 20),
+        ("documents/part-00001.parquet", 1),
+        ("documents/part-00002.parquet", 30),
+        ("documents/part-00003.parquet", 20),
+        ("documents/part-00004.parquet", 1),
+    ]
+    assert documents_tasks([]) == []
