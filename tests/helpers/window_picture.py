@@ -1,9 +1,5 @@
-"""Draws the README's first picture: one window of `make demo`, its contexts and its weights.
+"""Draws the README's first picture: one window of `make demo`, its contexts and its weights."""
 
-python tests/helpers/window_picture.py DEMO_SHARDS      writes tests/data/window.svg
-"""
-
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +156,3 @@ def weights(segments: list[Segment], window: int) -> dict[str, Any]:
             "detail": {"field": "segment"},
         },
     }  # fmt: skip
-
-
-def main() -> None:
-    """Draws a window of the shard set named on the command line."""
-    PICTURE.write_text(draw(Folder(sys.argv[1])), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
