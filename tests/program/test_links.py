@@ -1,4 +1,4 @@
-"""Every link between the repository's pages leads to a file that is there, or to a heading."""
+"""Every link between the pages leads to a file or heading that is there; named paths exist."""
 
 import re
 from collections import Counter
@@ -70,6 +70,32 @@ def test_the_pages_are_found():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_no_link_is_broken(page):
     assert list(broken(page, REPOSITORY)) == []
+
+
+def named_paths(text: str) -> list[str]:
+    """Files and folders of the repository that a page names as code."""
+    return re.findall(r"`((?:docker|docs|pipeline|schemas|tests|training)/[\w./-]*)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_named_paths_exist(page):
+    named = named_paths(page.read_text("utf-8"))
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+def test_named_paths_are_found():
+    text = "see `pipeline/core/` and `tests/gone.py`, `shards/train/`, `exactcpt pack`"
+    assert named_paths(text) == ["pipeline/core/", "tests/gone.py"]
+
+
+def test_the_map_has_every_room():
+    folders = {
+        f"{path.parent.relative_to(REPOSITORY)}/"
+        for half in ("pipeline", "training")
+        for path in (REPOSITORY / half).glob("*/__init__.py")
+    }
+    for page in ("README.md", "CONTRIBUTING.md"):
+        assert folders <= set(named_paths((REPOSITORY / page).read_text("utf-8"))), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

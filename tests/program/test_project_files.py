@@ -74,42 +74,6 @@ def test_docker_gets_nothing_else():
     assert [name for name in sorted(others) if sent(name, text(".dockerignore"))] == []
 
 
-MAPS = ("README.md", "CONTRIBUTING.md")
-"""Pages with a map of the code."""
-
-
-def named_paths(page: str) -> set[str]:
-    """The paths of the repository that a page names as code."""
-    top = "pipeline|training|schemas|tests|docs|docker"
-    return set(re.findall(rf"`((?:{top})/[\w./-]*)`", page))
-
-
-@pytest.mark.parametrize("name", MAPS)
-def test_every_room_is_on_the_map(name):
-    rooms = {
-        f"{half}/{path.name}/"
-        for half in ("pipeline", "training")
-        for path in (REPOSITORY / half).iterdir()
-        if (path / "__init__.py").is_file()
-    }
-    assert {"pipeline/core/", "training/models/"} <= rooms
-    assert rooms - named_paths(text(name)) == set()
-
-
-PAGES = [*MAPS, "CHANGELOG.md", "schemas/README.md", "tests/benchmarks/README.md"]
-PAGES += [str(p.relative_to(REPOSITORY)) for p in sorted((REPOSITORY / "docs").rglob("*.md"))]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_path_that_a_page_names_is_there(name):
-    assert [p for p in sorted(named_paths(text(name))) if not (REPOSITORY / p).exists()] == []
-
-
-def test_paths_are_found():
-    page = "`pipeline/core/exact.py`, `tests/data`, pipeline/gone/, `pipeline --help`, `docs/`"
-    assert named_paths(page) == {"pipeline/core/exact.py", "tests/data", "docs/"}
-
-
 def test_changed_import_paths_are_right():
     """The new names can be imported from; the old ones are gone."""
     table = text("CHANGELOG.md").partition("### Changed import paths")[2].partition("\n## ")[0]

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import harness
 import pytest
 import torch
+import window_picture
 from picture import PICTURE, draw
 from tiny import model_folder
 from transformers import AutoModelForCausalLM
 
+from exactcpt.pipeline.files.storage import Folder
 from exactcpt.schemas.manifest import SHARD_SET, parse
 from exactcpt.training.run.log import read_run
 
@@ -28,6 +30,7 @@ REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "README.md"
 PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 
+DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
 TRAINING = ("train", "compare", "export")
@@ -272,17 +275,35 @@ def test_what_is_exported_is_the_trained_model(folder, trained):
     assert not torch.equal(before(input_ids=ids).logits, after(input_ids=ids).logits)
 
 
-def test_the_picture_is_what_make_demo_prints(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """The shards of `make demo`."""
+    shards = tmp_path_factory.mktemp("demo") / "shards"
     makefile = (REPOSITORY / "Makefile").read_text("utf-8")
     recipe = re.search(
         r"^\t\$\(BIN\)/exactcpt (prepare .*?[^\\])$", makefile, re.DOTALL | re.MULTILINE
     )
     assert recipe is not None
-    command = recipe[1].replace("\\\n", " ").replace("$(DEMO)", str(tmp_path / "demo"))
-    monkeypatch.chdir(REPOSITORY)
-    assert harness.run(*shlex.split(command)).code == 0
-    manifest = tmp_path / "demo" / "manifest.json"
+    command = recipe[1].replace("\\\n", " ").replace("$(DEMO)", str(shards))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        assert harness.run(*shlex.split(command)).code == 0
+    return shards
+
+
+def test_the_picture_is_what_make_demo_prints(demo):
+    manifest = demo / "manifest.json"
     drawn = draw(parse(manifest.read_bytes(), str(manifest), SHARD_SET))
-    assert PICTURE.read_text("utf-8") == drawn, (
-        "python tests/helpers/picture.py demo-shards draws it anew"
-    )
+    assert PICTURE.read_text("utf-8") == drawn, DRAW_AGAIN
+
+
+def test_the_picture_of_a_window_is_of_the_demo(demo):
+    committed = window_picture.PICTURE.read_text("utf-8")
+    assert shapes(committed) == shapes(window_picture.draw(Folder(str(demo)))), DRAW_AGAIN
+
+
+def shapes(svg: str) -> list[str]:
+    """Lines and words of a picture; where they stand depends on the fonts of the machine."""
+    found = re.findall(r' d="([^"]+)"|>([^<]+)</text>', svg)
+    assert len(found) > 20
+    return [path or word for path, word in found]
