@@ -241,8 +241,10 @@ def test_a_page_runs(page, begun, tmp_path):
     """Each in a folder of its own, in which the README's corpus is prepared, or not yet."""
     prepared = shutil.ignore_patterns("shards*") if page.stem == "prepare" else None
     at = Path(shutil.copytree(begun, tmp_path / "folder", ignore=prepared))
-    missing = [path for path in run_page(page, at) if not path.is_file()]
-    assert not missing
+    for path in run_page(page, at):
+        assert path.is_file(), path
+        if path.suffix == ".svg":
+            assert path.read_text("utf-8").startswith("<svg")
 
 
 def test_a_page_with_a_wrong_command_fails(tmp_path):
