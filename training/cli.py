@@ -12,7 +12,7 @@ import click
 
 from ..schemas.errors import FormatError, UsageError
 from ..schemas.sizes import parse_size
-from .config import CHOICES, KINDS, SETTINGS, SIZES, TrainConfig, parse_evals, read_settings
+from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
 
 __all__ = ["STOPPED", "compare", "export", "train"]
 
@@ -85,13 +85,14 @@ def _flag(name: str) -> Callable[[F], F]:
         text = f"{text}  [default: {shown}]"
     flag = "--" + name.replace("_", "-")
     common: dict[str, Any] = {"default": None, "help": text, "metavar": metavar}
-    if name in CHOICES:
-        return click.option(flag, name, type=click.Choice(CHOICES[name]), **common)
-    if KINDS[name] is bool:
+    kind = KINDS[name]
+    if kind.choices:
+        return click.option(flag, name, type=click.Choice(kind.choices), **common)
+    if kind.type is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **common)
-    if name in SIZES:
+    if kind.is_size:
         return click.option(flag, name, callback=_size, **common)
-    return click.option(flag, name, type=KINDS[name], **common)
+    return click.option(flag, name, type=kind.type, **common)
 
 
 def _settings(function: F) -> F:
@@ -144,7 +145,7 @@ def train(**flags: Any) -> None:
         click.echo(tomli_w.dumps(shown), nl=False)
         return
     _check_installed()
-    from .log import read_log
+    from .run.log import read_log
     from .train import train as run
 
     say = _speaker(flags["quiet"])
@@ -210,7 +211,7 @@ def compare(
     Whether the runs saw the same windows, which settings differ, and the unweighted loss by
     effective context, over several seeds with intervals.
     """
-    from .compare import compare as run
+    from .comparison.runs import compare as run
 
     found = run(runs)
     if as_json:
@@ -218,14 +219,14 @@ def compare(
     else:
         from rich.console import Console
 
-        from .tables import comparison_tables
+        from .comparison.tables import comparison_tables
 
         console = Console(highlight=False, soft_wrap=True)
         for table in comparison_tables(found):
             console.print(table)
     if svg or html:
-        from .log import write_whole
-        from .picture import draw_page, draw_svg
+        from .comparison.picture import draw_page, draw_svg
+        from .run.log import write_whole
 
         if svg:
             write_whole(Path(svg), draw_svg(found).encode())
@@ -244,8 +245,8 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
     It has safetensors, config and tokenizer.
     """
     _check_installed()
-    from .checkpoint import complete_checkpoints
-    from .log import read_run
+    from .run.checkpoint import complete_checkpoints
+    from .run.log import read_run
 
     recorded = read_run(Path(run))
     saved = {int(path.name.rpartition("-")[2]): path for path in complete_checkpoints(Path(run))}
@@ -255,7 +256,7 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
             where=run,
             expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
         )
-    from .export import export_checkpoint
+    from .run.export import export_checkpoint
 
     source = Path(recorded["model_folder"])
     _check_trained(source, recorded["identity"].get("model"))
@@ -273,7 +274,7 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
 
 def _check_trained(model: Path, trained: str | None) -> None:
     """That a folder still has the model that a run has trained: an export takes its config."""
-    from .agreement import model_fingerprint
+    from .windows.agreement import model_fingerprint
 
     found = model_fingerprint(model)
     if found != trained:

@@ -3,17 +3,28 @@
 A flag overrides the file. A setting's name is its flag's, with underscores.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from ..schemas.errors import UsageError
-from ..schemas.settings import read_toml
-from ..schemas.sizes import parse_size
+from ..schemas.settings import Size, check_range, kinds, read_toml, typed
 
-__all__ = ["CHOICES", "PATHS", "SETTINGS", "TrainConfig", "parse_evals", "read_settings"]
+__all__ = [
+    "KINDS",
+    "PATHS",
+    "SETTINGS",
+    "Attention",
+    "Check",
+    "Denominator",
+    "Device",
+    "Precision",
+    "Schedule",
+    "TrainConfig",
+    "WeightingName",
+    "parse_evals",
+    "read_settings",
+]
 
 # The modules that use these names import libraries that `--help` must not wait for.
 WeightingName = Literal["exact", "uniform", "matched", "document", "shuffled", "tail_flat", "table"]
@@ -83,7 +94,7 @@ class TrainConfig:
     global_batch: int = 64
     micro_batch: int = 1
     steps: int | None = None
-    max_tokens: int | None = None
+    max_tokens: Size | None = None
     learning_rate: float = 2e-5
     final_learning_rate: float = 0.1
     warmup_steps: int = 100
@@ -115,7 +126,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            _check_range(name, getattr(self, name), low, high)
+            check_range(name, getattr(self, name), low, high)
         if self.steps is not None and self.max_tokens is not None:
             raise UsageError("steps and max_tokens both say how long to train", fix="give one")
         if (self.weight_table is None) == (self.weighting == "table"):
@@ -147,7 +158,7 @@ class TrainConfig:
         return asdict(self)
 
 
-RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, (1 << 64) - 1),
     "global_batch": (1, 1 << 30),
     "micro_batch": (1, 1 << 20),
@@ -161,8 +172,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "beta1": (0, 0.999999),
     "beta2": (0, 0.999999),
     "epsilon": (0, 1),
-    "clip_norm": (0, math.inf),
-    "rope_theta": (1, 1e12),
+    "clip_norm": (0, None),
+    "rope_theta": (1, 10**12),
     "yarn_factor": (1, 1000),
     "eval_every": (0, 1 << 40),
     "eval_windows": (1, 1 << 40),
@@ -171,9 +182,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "export_every": (0, 1 << 40),
     "log_every": (1, 10_000),
     "loader_workers": (0, 1024),
-    "peak_tflops": (1e-6, 1e9),
+    "peak_tflops": (1e-6, 10**9),
 }
-SIZES = ("max_tokens",)
 
 PATHS = ("shards", "model", "out", "init_from", "weight_table")
 """Settings that say where something is. What it is, is in a run's identity."""
@@ -181,18 +191,8 @@ PATHS = ("shards", "model", "out", "init_from", "weight_table")
 SETTINGS: dict[str, Any] = dict(TrainConfig.__dataclass_fields__)
 """Every setting, by name."""
 
-
-def _kinds() -> dict[str, Any]:
-    """The type of each setting's value, or its choices, without None."""
-    found = {}
-    for name, hint in get_type_hints(TrainConfig).items():
-        parts = [part for part in get_args(hint) if part is not type(None)]
-        found[name] = parts[0] if get_origin(hint) is UnionType else hint
-    return found
-
-
-KINDS = _kinds()
-CHOICES = {name: get_args(kind) for name, kind in KINDS.items() if get_origin(kind) is Literal}
+KINDS = kinds(TrainConfig)
+"""What a value of each setting is, by name."""
 
 
 def parse_evals(texts: tuple[str, ...]) -> dict[str, str]:
@@ -212,46 +212,7 @@ def read_settings(path: str) -> dict[str, Any]:
     """The settings of a TOML file, by name.
 
     Raises:
-        UsageError: it is missing, no TOML, or a name or value is not allowed.
+        UsageError: it is missing, is not valid TOML, or a name or value is not allowed.
     """
     values = read_toml(path, SETTINGS)
-    return {name: _typed(name, value, path) for name, value in values.items()}
-
-
-def _typed(name: str, value: Any, path: str) -> Any:
-    """A value of the file as its flag would give it."""
-    if name in SIZES and isinstance(value, str):
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}", where=path) from None
-    if name in CHOICES:
-        if value not in CHOICES[name]:
-            expected = " or ".join(CHOICES[name])
-            raise UsageError(f"{name} is {value!r}", where=path, expected=expected)
-        return value
-    wanted, words = _WORDS[get_origin(KINDS[name]) or KINDS[name]]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise UsageError(f"{name} is {value!r}", where=path, expected=words)
-    if isinstance(value, dict):
-        if not all(isinstance(shards, str) for shards in value.values()):
-            raise UsageError(f"{name} is {value!r}", where=path, expected=words)
-        return value
-    return float(value) if KINDS[name] is float else value
-
-
-_WORDS: dict[Any, tuple[Any, str]] = {
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    str: (str, "a text"),
-    bool: (bool, "true or false"),
-    Mapping: (dict, 'a table of shard sets: eval = { NAME = "SHARDS" }'),
-}
-
-
-def _check_range(name: str, value: float | None, low: float, high: float) -> None:
-    """NaN is in no range."""
-    if value is None or low <= value <= high:
-        return
-    wanted = f"at least {low:,}" if high >= 1 << 20 else f"{low:,} to {high:,}"
-    raise UsageError(f"{name} is {value:,}", expected=wanted)
+    return {name: typed(name, value, KINDS[name], path) for name, value in values.items()}

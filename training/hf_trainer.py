@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..schemas.errors import UsageError
-from .attention import default_backend
-from .data import collate
-from .loss import IGNORE
-from .model import TrainModel, check_config
+from .models.attention import default_backend
+from .models.loss import IGNORE
+from .models.model import TrainModel, check_config
+from .windows.batches import collate
 
 __all__ = ["WeightedLoss", "collate"]
 

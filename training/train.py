@@ -13,38 +13,32 @@ was given up.
 """
 
 import math
-import signal
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
-from torch.utils.data import DataLoader
 
 from ..schemas.errors import ExactcptError
-from .checkpoint import CheckpointManager
 from .config import TrainConfig
-from .data import Batch, MicroBatches, MicroBatchOrder
-from .evaluation import evaluate
-from .export import export_model
-from .folder import held
-from .inputs import Inputs, build_model, open_inputs
-from .log import Progress, RunLog, stretches
-from .metrics import Flops, LocalStep, found_not_finite, step_record
-from .model import TrainModel, parallelize
-from .optim import clip, learning_rate, make_optimizer
-from .start import Position, Start, cautions, find_start, open_log, planned_steps
-from .world import World, joined
+from .models.optim import clip, learning_rate
+from .run.evaluation import evaluate
+from .run.export import export_model
+from .run.folder import held
+from .run.log import stretches
+from .run.metrics import LocalStep, found_not_finite, step_record
+from .run.opening import Run, open_run
+from .run.start import Position
+from .run.termination import termination
+from .run.world import joined
+from .windows.batches import Batch
+from .windows.loading import MicroBatchOrder, load_batches
 
-__all__ = ["Outcome", "train"]
-
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+__all__ = ["Outcome", "is_due", "train"]
 
 
 @dataclass(frozen=True)
@@ -78,130 +72,77 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         ExactcptError: a loss or gradient is not finite.
     """
     with (
-        _termination() as terminated,
+        termination() as is_terminated,
         joined(config.device) as world,
         held(Path(config.out), world),
+        closing(open_run(config, world, say)) as run,
     ):
-        if not world.is_first:
-            say = _silent
-        inputs = world.together(lambda: open_inputs(config, world))
-        # One rank looks and tells: folders may change meanwhile, and a model is long to read.
-        start = world.first(lambda: find_start(config, inputs))
-        model = world.together(lambda: build_model(config, inputs, world))
-        parallelize(
-            model,
-            world.mesh(),
-            dtype=DTYPES[config.precision],
-            checkpointing=config.checkpoint_activations,
-            compiled=config.compile,
-        )
-        optimizer = make_optimizer(model, config)
-        checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
-        if start.checkpoint is not None:
-            checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
-        steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
-        if start.note is not None:
-            say(start.note)
-        for line in cautions(config, inputs, steps):
-            say(line)
-        log = world.together(lambda: open_log(config, inputs, world, start))
-        loop = _Loop(
-            config=config,
-            world=world,
-            inputs=inputs,
-            start=start,
-            model=model,
-            optimizer=optimizer,
-            checkpoints=checkpoints,
-            log=log,
-            progress=Progress(say, steps),
-            steps=steps,
-            terminated=terminated,
-        )
-        try:
-            return loop.run()
-        finally:
-            checkpoints.close()
-            if log is not None:
-                log.close()
+        return _Loop(run, is_terminated).take_steps()
 
 
 class _Loop:
-    """Takes the steps of a run; see the module."""
+    """Takes the steps of a run; see the module.
 
-    def __init__(
-        self,
-        *,
-        config: TrainConfig,
-        world: World,
-        inputs: Inputs,
-        start: Start,
-        model: TrainModel,
-        optimizer: torch.optim.Optimizer,
-        checkpoints: CheckpointManager,
-        log: RunLog | None,
-        progress: Progress,
-        steps: int,
-        terminated: Callable[[], bool],
-    ) -> None:
-        self.config, self.world, self.inputs, self.start = config, world, inputs, start
-        self.model, self.optimizer, self.checkpoints = model, optimizer, checkpoints
-        self.log, self.progress = log, progress
-        self.steps, self.terminated = steps, terminated
-        self.flops = Flops.of(model, world.device, world.size, config)
+    Attributes:
+        run: what the steps are taken with.
+        pending: steps whose figures are still on the device.
+        saved: the position of the newest checkpoint, once there is one.
+        looked: time of the last look, moved on by what was not training since.
+    """
+
+    def __init__(self, run: Run, is_terminated: Callable[[], bool]) -> None:
+        self.run = run
+        self.is_terminated = is_terminated
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
         self.looked = time.monotonic()
 
-    def run(self) -> Outcome:
+    def take_steps(self) -> Outcome:
         """Takes all steps that are left."""
-        at = self.start.at
+        run, at = self.run, self.run.start.at
         if at.step:
             self.saved = at
-        done = self.world.first(lambda: self._found(at))
-        settings = self.config.recorded() | {
-            "device": self.world.device.type,
-            "attention": self.model.backend,
-        }
-        begun = {"step": at.step, "world": self.world.size, "steps": self.steps}
-        self._write("start", begun | {"settings": settings})
+        done = run.world.first(lambda: self._done(at))
+        self._write_start(at)
         goes_on = self._after(at, done)
         batches = self._batches(at)
         self.looked = time.monotonic()
-        while goes_on and at.step < self.steps:
-            micro_batches = self._next(batches)
-            targets, sum_w, stop = self.world.sum(
-                sum(batch.targets for batch in micro_batches),
-                sum(batch.sum_w for batch in micro_batches),
-                self.terminated(),
-            )
-            denominator = targets if self.config.denominator == "targets" else sum_w
-            taken = None if stop else self._step(at.step + 1, micro_batches, denominator or 1.0)
+        while goes_on and at.step < run.steps:
+            taken = self._step(at.step + 1, self._next(batches))
             if taken is None:
                 goes_on = False
                 break
-            at = Position(at.step + 1, at.windows + self.config.global_batch)
+            at = Position(at.step + 1, at.windows + run.config.global_batch)
             self.pending.append(taken)
             goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
-        self._write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
-        newest = self.checkpoints.latest()
-        return Outcome(goes_on, at.step, self.steps, newest, self.world.is_first)
+        run.write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
+        newest = run.checkpoints.latest()
+        return Outcome(goes_on, at.step, run.steps, newest, run.world.is_first)
+
+    def _write_start(self, at: Position) -> None:
+        run = self.run
+        settings = run.config.recorded() | {
+            "device": run.world.device.type,
+            "attention": run.model.backend,
+        }
+        begun = {"step": at.step, "world": run.world.size, "steps": run.steps}
+        run.write("start", begun | {"settings": settings})
 
     def _after(self, at: Position, done: Collection[str] = ()) -> bool:
         """Does what is due after a step; False if SIGTERM has come before all was done.
 
         Args:
             at: the step.
-            done: what is left out, as `_found` names it.
+            done: what is left out, as `_done` names it.
         """
-        config = self.config
-        evaluates = at.step in (0, self.steps) or _is_due(at.step, config.eval_every)
-        exports = _is_due(at.step, config.export_every)
+        config = self.run.config
+        evaluates = at.step in (0, self.run.steps) or is_due(at.step, config.eval_every)
+        exports = is_due(at.step, config.export_every)
         # An export takes long: if it is killed or fails, no step is lost.
-        saves = exports or _is_due(at.step, config.save_every)
-        if _is_due(at.step, config.log_every) or evaluates or saves:
+        saves = exports or is_due(at.step, config.save_every)
+        if is_due(at.step, config.log_every) or evaluates or saves:
             self._look()
         if evaluates and not self._evaluate(at, done):
             return False
@@ -213,65 +154,89 @@ class _Loop:
             self._export(at)
         return True
 
-    def _found(self, at: Position) -> set[str]:
+    def _done(self, at: Position) -> set[str]:
         """What was done after a step before the run was ended: "eval NAME", "export"."""
-        others = self.log.others if self.log is not None else ()
-        evals = [r for r in others if r["kind"] == "eval" and r["step"] == at.step]
+        evals = [r for r in self.run.recorded if r["kind"] == "eval" and r["step"] == at.step]
         found = {
             f"eval {each.name}"
-            for each in self.inputs.eval_sets
+            for each in self.run.inputs.eval_sets
             if any(each.identity.items() <= record.items() for record in evals)
         }
         return found | ({"export"} if self._export_of(at).exists() else set())
 
     def _is_over(self) -> bool:
         """Whether SIGTERM has come to any rank; all ask at the same time."""
-        return bool(self.world.sum(self.terminated())[0])
-
-    @property
-    def _accumulation(self) -> int:
-        return self.config.global_batch // (self.world.size * self.config.micro_batch)
+        return bool(self.run.world.sum(self.is_terminated())[0])
 
     def _batches(self, at: Position) -> Iterator[Batch]:
-        config, windows = self.config, self.inputs.windows
+        """This rank's micro-batches of all steps that are left."""
+        run, config = self.run, self.run.config
         order = MicroBatchOrder(
-            n=len(windows),
+            n=len(run.inputs.windows),
             seed=config.seed,
             consumed=at.windows,
-            steps=self.steps - at.step,
+            steps=run.steps - at.step,
             global_batch=config.global_batch,
             micro_batch=config.micro_batch,
-            rank=self.world.rank,
-            world=self.world.size,
+            rank=run.world.rank,
+            world=run.world.size,
         )
-        loader = DataLoader(
-            MicroBatches(windows),
-            batch_size=None,
-            sampler=order,
-            num_workers=config.loader_workers,
-            # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
-            # SIGTERM that torchrun sends to all processes of a rank.
-            multiprocessing_context="spawn" if config.loader_workers else None,
-            worker_init_fn=_ignore_termination,
-            pin_memory=self.world.device.type == "cuda",
+        return load_batches(
+            run.inputs.windows,
+            order,
+            workers=config.loader_workers,
+            pin_memory=run.world.device.type == "cuda",
         )
-        # Workers begin with the blocked signals of this thread: none dies while it still imports.
-        if config.loader_workers:
-            resource_tracker.ensure_running()  # it would unblock them when it starts
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            return iter(loader)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
-        """The micro-batches of a step, or a part of them if SIGTERM has come."""
-        ours = takewhile(lambda _: not self.terminated(), batches)
-        return list(islice(ours, self._accumulation))
+        """The micro-batches of a step, or some of them if SIGTERM has come."""
+        ours = takewhile(lambda _: not self.is_terminated(), batches)
+        return list(islice(ours, self.run.accumulation))
 
-    def _step(self, step: int, micro_batches: list[Batch], denominator: float) -> LocalStep | None:
+    def _step(self, step: int, micro_batches: list[Batch]) -> LocalStep | None:
         """Takes a step; None if SIGTERM has come meanwhile, with weights as they were."""
-        device = self.world.device
+        run = self.run
+        targets, sum_w, stop = run.world.sum(
+            sum(batch.targets for batch in micro_batches),
+            sum(batch.sum_w for batch in micro_batches),
+            self.is_terminated(),
+        )
+        if stop:
+            return None
+        denominator = (targets if run.config.denominator == "targets" else sum_w) or 1.0
+        found = self._backward(micro_batches, denominator)
+        if found is None:
+            return None
+        sums, per_window = found
+        norm = clip(run.model.parameters(), run.config.clip_norm)
+        rate = learning_rate(step, run.steps, run.config)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+        return LocalStep(
+            step=step,
+            sums=sums,
+            per_window=per_window,
+            gradient_norm=norm,
+            windows=tuple(w for batch in micro_batches for w in batch.windows),
+            digests=tuple(d for batch in micro_batches for d in batch.digests),
+            tokens=sum(batch.tokens for batch in micro_batches),
+            visible=sum(batch.visible for batch in micro_batches),
+            denominator=denominator,
+            learning_rate=rate,
+        )
+
+    def _backward(
+        self, micro_batches: list[Batch], denominator: float
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Adds up the gradients of a step.
+
+        Returns:
+            The sums by bucket of all micro-batches [4, buckets], and the sum of cross-entropies of
+            each window; None if SIGTERM has come meanwhile.
+        """
+        device = self.run.world.device
         divisor = torch.full((), denominator, dtype=torch.float64, device=device)
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
@@ -279,7 +244,7 @@ class _Loop:
             if sums and self._is_over():
                 return None
             batch = host.to(device)
-            loss, by_bucket, by_window = self.model(
+            loss, by_bucket, by_window = self.run.model(
                 batch.input_ids,
                 batch.position_ids,
                 batch.cu_seqlens,
@@ -290,31 +255,14 @@ class _Loop:
             loss.backward()
             sums.append(by_bucket)
             per_window.append(by_window)
-        norm = clip(self.model.parameters(), self.config.clip_norm)
-        rate = learning_rate(step, self.steps, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return LocalStep(
-            step=step,
-            sums=torch.stack(sums).sum(0),
-            per_window=torch.cat(per_window),
-            gradient_norm=norm,
-            windows=tuple(w for batch in micro_batches for w in batch.windows),
-            digests=tuple(d for batch in micro_batches for d in batch.digests),
-            tokens=sum(batch.tokens for batch in micro_batches),
-            visible=sum(batch.visible for batch in micro_batches),
-            denominator=denominator,
-            learning_rate=rate,
-        )
+        return torch.stack(sums).sum(0), torch.cat(per_window)
 
     def _look(self) -> None:
         """Brings the figures of the steps since the last look to the log; refuses bad ones."""
         self._log_saved()
         if not self.pending:
             return
-        gathered = self.world.gather([step.share() for step in self.pending])
+        gathered = self.run.world.gather([step.share() for step in self.pending])
         self.pending.clear()
         now = time.monotonic()
         seconds, self.looked = now - self.looked, now
@@ -322,34 +270,34 @@ class _Loop:
         visible = sum(share.visible for rank in gathered for share in rank)
         speed = {
             "tokens_per_second": tokens / seconds,
-            "mfu": self.flops.used(tokens, visible, seconds),
+            "mfu": self.run.flops.used(tokens, visible, seconds),
         }
         for shares in zip(*gathered, strict=True):
-            error = found_not_finite(shares, self.inputs.windows.where)
+            error = found_not_finite(shares, self.run.inputs.windows.where)
             if error is not None:
                 self._fail(error)
-            record = step_record(shares, self.inputs.tail, self.config.clip_norm) | speed
-            self._write("step", record)
-            if self.log is not None:
-                self.progress.step(record)
+            record = step_record(shares, self.run.inputs.tail, self.run.config.clip_norm) | speed
+            self.run.write("step", record)
+            if self.run.log is not None:
+                self.run.progress.step(record)
 
     def _fail(self, error: ExactcptError) -> NoReturn:
         """Ends the run on all ranks with an error that all have found."""
-        self.checkpoints.settle()
+        self.run.checkpoints.settle()
         self._log_saved()
-        newest = self.checkpoints.latest()
+        newest = self.run.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
         error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
         error.fix += "" if newest else ", see that the model's weights are finite"
-        self.world.fail(error)
+        self.run.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
         """Measures on all eval sets but those that are done; False if SIGTERM has come."""
         began = time.monotonic()
-        for eval_set in self.inputs.eval_sets:
+        for eval_set in self.run.inputs.eval_sets:
             if f"eval {eval_set.name}" in done:
                 continue
-            found = evaluate(self.model, eval_set, self.world, self._is_over)
+            found = evaluate(self.run.model, eval_set, self.run.world, self._is_over)
             if found is None:
                 return False
             if not math.isfinite(found["loss"]):
@@ -360,8 +308,8 @@ class _Loop:
                     )
                 )
             record = {"step": at.step, **found}
-            self._write("eval", record)
-            self.progress.evaluation(record)
+            self.run.write("eval", record)
+            self.run.progress.evaluation(record)
         self.looked += time.monotonic() - began
         return True
 
@@ -372,64 +320,36 @@ class _Loop:
             meta = {
                 "step": at.step,
                 "windows": at.windows,
-                "identity": self.start.identity,
-                "settings": self.config.recorded(),
-                "stretches": stretches(self.log.others) if self.log is not None else [],
-                "earlier": self.start.earlier,
+                "identity": self.run.start.identity,
+                "settings": self.run.config.recorded(),
+                "stretches": stretches(self.run.recorded),
+                "earlier": self.run.start.earlier,
             }
-            failure = self.checkpoints.save(at.step, self.model, self.optimizer, meta, wait=wait)
+            failure = self.run.checkpoints.save(
+                at.step, self.run.model, self.run.optimizer, meta, wait=wait
+            )
             if failure is not None:
-                self._write("failure", {"step": at.step, "error": failure.found})
-                self.progress.warning(f"{failure.found}; tried again after step {at.step:,}")
+                self.run.write("failure", {"step": at.step, "error": failure.found})
+                self.run.progress.warning(f"{failure.found}; tried again after step {at.step:,}")
             self.saved = at
             self.looked += time.monotonic() - began
         if wait:
-            self.checkpoints.wait()
+            self.run.checkpoints.wait()
             self._log_saved()
 
     def _log_saved(self) -> None:
-        for meta in self.checkpoints.completed():
-            self._write("checkpoint", {name: meta[name] for name in ("step", "windows")})
+        for meta in self.run.checkpoints.completed():
+            self.run.write("checkpoint", {name: meta[name] for name in ("step", "windows")})
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()
-        export_model(self.model, Path(self.config.model), self._export_of(at))
+        export_model(self.run.model, Path(self.run.config.model), self._export_of(at))
         self.looked += time.monotonic() - began
 
     def _export_of(self, at: Position) -> Path:
-        return Path(self.config.out) / "exports" / f"step-{at.step:08d}"
-
-    def _write(self, kind: str, record: dict[str, Any]) -> None:
-        if self.log is not None:
-            self.log.write(kind, record)
+        return Path(self.run.config.out) / "exports" / f"step-{at.step:08d}"
 
 
-def _is_due(step: int, every: int) -> bool:
+def is_due(step: int, every: int) -> bool:
+    """Whether what is done every so many steps is due after this one; 0 for never."""
     return every > 0 and step > 0 and step % every == 0
-
-
-def _silent(_: str) -> None:
-    """Other ranks than the first say nothing."""
-
-
-def _ignore_termination(_: int) -> None:
-    """A worker of the loader ends with its rank, which still needs it to stop in good order."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-@contextmanager
-def _termination() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come, instead of being ended by it.
-
-    After one, others are ignored to the end: none may cut short what the process still has to do.
-    """
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    before = signal.signal(signal.SIGTERM, note)
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if received else before)

@@ -28,7 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from common import machine, run
 from torch import Tensor
 
-from exactcpt.training.loss import weighted_cross_entropy
+from exactcpt.training.models.loss import weighted_cross_entropy
 
 REPETITIONS = 5
 TIMED = {"cpu": (2048, 49152, 576), "cuda": (16384, 151936, 896)}

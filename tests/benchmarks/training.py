@@ -9,9 +9,9 @@
 
 Random weights in fp32, computation in bf16; a step is 65,536 tokens in micro-batches of 16,384,
 clipping and fused AdamW. Documents have 64 to 32,768 tokens, cut at the window's end. MFU counts
-what training/metrics.py says. Then one step is profiled: time of the kernels of matrix products,
-attention, the loss (its own products included), and all others. The table, then JSON in the last
-line.
+what training/run/metrics.py says. Then one step is profiled: time of the kernels of matrix
+products, attention, the loss (its own products included), and all others. The table, then JSON in
+the last line.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from exactcpt.training import model as training_model
-from exactcpt.training.attention import default_backend
 from exactcpt.training.config import TrainConfig
-from exactcpt.training.metrics import Flops
-from exactcpt.training.model import build, parallelize
-from exactcpt.training.optim import clip, make_optimizer
+from exactcpt.training.models import model as training_model
+from exactcpt.training.models.attention import default_backend
+from exactcpt.training.models.model import build, parallelize
+from exactcpt.training.models.optim import clip, make_optimizer
+from exactcpt.training.run.metrics import Flops
 
 REPETITIONS = 5
 SETTINGS = TrainConfig(shards="none", model="none", out="none")

@@ -302,7 +302,7 @@ def test_a_file_with_an_unknown_key(tmp_path):
     path = job_file(tmp_path)
     path.write_text("windw = 5\n" + path.read_text())
     message = usage_error("prepare", "--config", path)
-    assert "no setting 'windw'" in message and "did you mean 'window'?" in message
+    assert "unknown setting 'windw'" in message and "did you mean 'window'?" in message
     assert str(path) in message
 
 

@@ -369,7 +369,7 @@ def test_settings_are_the_fields_of_the_configurations():
     [
         (
             "windw = 4096",
-            "no setting 'windw'\n",
+            "unknown setting 'windw'\n",
         ),
         ("windw = 4096", "did you mean 'window'?"),
         ("max-rejected = 0.5", "did you mean 'max_rejected'?"),
@@ -398,8 +398,8 @@ def test_settings_are_the_fields_of_the_configurations():
         ("[source]\nname = 'a'", "[[source]]"),
         ("[[source]]\nname = 'a'", "lacks 'pattern'"),
         ("[[source]]\nname = 'a'\npattern = 'b'\nepoch = 2", "no option 'epoch'"),
-        ("window = ", "not TOML"),
-        ("quiet = true", "no setting 'quiet'"),
+        ("window = ", "not valid TOML"),
+        ("quiet = true", "unknown setting 'quiet'"),
     ],
 )
 def test_files_that_are_wrong(tmp_path, text, says):
@@ -442,5 +442,5 @@ def test_a_missing_file(tmp_path):
 
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "job.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="not TOML"):
+    with pytest.raises(UsageError, match="not valid TOML"):
         read_settings(str(tmp_path / "job.toml"))

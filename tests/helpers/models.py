@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
 
-from exactcpt.training.loss import IGNORE
+from exactcpt.training.models.loss import IGNORE
 
 IDS = 307
 

@@ -1,6 +1,7 @@
 """Functions run on several ranks, in processes forked from one that has imported torch already."""
 
 import importlib
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -13,6 +14,7 @@ from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,9 +48,9 @@ def free_port() -> int:
 def on_ranks(world: int, calls: list[Call]) -> list[list]:
     """What each call returns on each rank: found[call][rank]. Each may make a world of its own.
 
-    Functions must be importable: of a module in this folder.
+    Functions must be importable: of a module, not of another function.
     """
-    named = [(*_name(function), args) for function, args in calls]
+    named = [(*_place(function), args) for function, args in calls]
     ports = [free_port() for _ in calls]
     started = [_started(_rank, (rank, world, named, ports)) for rank in range(world)]
     try:
@@ -61,8 +63,8 @@ def on_ranks(world: int, calls: list[Call]) -> list[list]:
 
 
 def in_a_process(function: Callable[..., Any], *args: Any) -> tuple[ForkServerProcess, Connection]:
-    """Calls a function of a module in this folder with a connection to us, and args."""
-    return _started(_call, (*_name(function), args))
+    """Calls a function of a module with a connection to us, and args."""
+    return _started(_call, (*_place(function), args))
 
 
 def _started(
@@ -76,13 +78,20 @@ def _started(
     return process, ours
 
 
-def _name(function: Callable[..., Any]) -> tuple[str, str]:
-    """Under pytest a module has another name than in a process of its own."""
-    return function.__module__.rpartition(".")[2], function.__name__
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    """Its file and name: under pytest a module has another name than in a process of its own."""
+    return inspect.getfile(function), function.__name__
 
 
-def _call(connection: Connection, module: str, name: str, args: tuple[Any, ...]) -> None:
-    getattr(importlib.import_module(module), name)(connection, *args)
+def _found(file: str, name: str) -> Callable[..., Any]:
+    path = Path(file)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    return getattr(importlib.import_module(path.stem), name)
+
+
+def _call(connection: Connection, file: str, name: str, args: tuple[Any, ...]) -> None:
+    _found(file, name)(connection, *args)
 
 
 def _outcomes(connection: Connection, rank: int) -> list[Any]:
@@ -105,13 +114,13 @@ def _rank(
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
     outcomes: list[Any] = []
     error = None
-    for (module, name, args), port in zip(calls, ports, strict=True):
+    for (file, name, args), port in zip(calls, ports, strict=True):
         os.environ |= {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }  # fmt: skip
         try:
-            outcomes.append(getattr(importlib.import_module(module), name)(*args))
+            outcomes.append(_found(file, name)(*args))
         except Exception:
             error = traceback.format_exc()
             break

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from handmade import Corpus, Document, edit_manifest, write_shards, write_store
 
-from exactcpt.training.checkpoint import complete_checkpoints
 from exactcpt.training.config import TrainConfig
-from exactcpt.training.log import read_log
+from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.log import read_log
 
 DATA = Path(__file__).parents[1] / "data"
 LENGTHS = (40, 3, 1, 90, 64, 2, 17, 150, 9, 33, 65, 5, 128, 70, 21, 12)

@@ -16,9 +16,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
-from exactcpt.training.checkpoint import CheckpointManager
-from exactcpt.training.loss import IGNORE
-from exactcpt.training.model import TrainModel, build, parallelize
+from exactcpt.training.models.loss import IGNORE
+from exactcpt.training.models.model import TrainModel, build, parallelize
+from exactcpt.training.run.checkpoint import CheckpointManager
 
 WINDOW = 48
 # 16 windows, of which micro-batches get other kinds: one long document each, no target at all,

@@ -17,7 +17,7 @@ from tiny import model_folder
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from exactcpt.training.data import Batch, ShardDataset
+from exactcpt.training.windows.batches import Batch, ShardDataset
 
 REPOSITORY = Path(__file__).parents[2]
 FORMATS = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")

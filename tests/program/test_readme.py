@@ -16,7 +16,7 @@ from tiny import model_folder
 from transformers import AutoModelForCausalLM
 
 from exactcpt.schemas.manifest import SHARD_SET, parse
-from exactcpt.training.log import read_run
+from exactcpt.training.run.log import read_run
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text("utf-8")

@@ -26,14 +26,14 @@ from tiny import (
 )
 
 from exactcpt.schemas.errors import FormatError, UsageError
-from exactcpt.training import log
 from exactcpt.training import train as module
-from exactcpt.training.checkpoint import complete_checkpoints
-from exactcpt.training.compare import compare
-from exactcpt.training.data import ShardDataset
-from exactcpt.training.log import read_log
-from exactcpt.training.model import TrainModel
+from exactcpt.training.comparison.runs import compare
+from exactcpt.training.models.model import TrainModel
+from exactcpt.training.run import log
+from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.log import read_log
 from exactcpt.training.train import Outcome, train
+from exactcpt.training.windows.batches import ShardDataset
 
 
 @pytest.fixture(autouse=True)
@@ -243,9 +243,9 @@ def test_a_checkpoint_is_logged_once_complete(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", late)
     # Saving again would wait for it.
-    saves = module._is_due
+    saves = module.is_due
     monkeypatch.setattr(
-        module, "_is_due", lambda n, every: n == 1 if every == 77 else saves(n, every)
+        module, "is_due", lambda n, every: n == 1 if every == 77 else saves(n, every)
     )
     go(made, tmp_path / "run", tell, save_every=77)
     found = [(r["kind"], r["step"]) for r in read_log(tmp_path / "run") if r["kind"] != "start"]
@@ -318,7 +318,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tiny import config
-from exactcpt.training import log
+from exactcpt.training.run import log
 from exactcpt.training.train import train
 log.LINE_SECONDS = 0.0
 def say(line):
@@ -404,8 +404,8 @@ def test_one_run_at_a_time(made, tmp_path):
             code = (
                 "import sys; from pathlib import Path\n"
                 "from exactcpt.schemas.errors import ExactcptError\n"
-                "from exactcpt.training.folder import _acquired\n"
-                "try: _acquired(Path(sys.argv[1]))\n"
+                "from exactcpt.training.run.folder import acquire\n"
+                "try: acquire(Path(sys.argv[1]))\n"
                 "except ExactcptError as error: print(error); sys.exit(error.exit_code)"
             )
             found.append(

@@ -1,0 +1,118 @@
+"""The picture of a comparison, as numbers, as an SVG file, and as a page in a browser.
+
+A Chromium that is installed is driven; without one the tests of the page are skipped.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from exactcpt.training.comparison.losses import Delta, Losses, Row
+from exactcpt.training.comparison.picture import charts, draw_page, draw_svg
+from exactcpt.training.comparison.runs import Comparison
+
+STEPS = 20
+CONTEXTS = [(0, 7), (8, 15), (16, 31), (32, 63)]
+ARMS = ("exact", "matched")
+
+
+def losses(name: str, first_step: int = STEPS) -> Losses:
+    rows = [
+        Row(
+            contexts=contexts,
+            in_tail=contexts is not None and contexts[0] >= 16,
+            targets=10,
+            baseline=4.0,
+            arms={
+                arm: Delta(loss=4.0 + delta, delta=delta, interval=0.01 if arm == "exact" else None)
+                for arm in ARMS
+                for delta in [0.02 * (2 - i) / (1 + ARMS.index(arm))]
+            },
+        )
+        for i, contexts in enumerate([None, *CONTEXTS])
+    ]
+    return Losses(name=name, first_step=first_step, step=STEPS, rows=rows)
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    arms = ("exact", "matched", "uniform")
+    empty: dict[str, Any] = {"settings": {}, "unwanted": [], "unlike": [], "unmeasured": [],
+                             "pairs": [], "seeds": []}  # fmt: skip
+    return Comparison(
+        baseline="uniform",
+        arms={arm: [f"runs/{arm}"] for arm in arms},
+        curves={arm: [(step, 5 - step / 100) for step in range(1, STEPS + 1)] for arm in arms},
+        losses=[losses("books"), losses("training windows", 19)],
+        **empty,
+    )
+
+
+def test_it_has_every_figure(found):
+    (_, curves), (title, books), _ = charts(found)
+    assert len(curves["data"]["values"]) == 3 * STEPS
+    assert title == "books, step 20: loss minus that of uniform"
+    shown = {(v["contexts"], v["arm"]): v for v in books["data"]["values"]}
+    for row in found.losses[0].rows[1:]:
+        for arm, delta in row.arms.items():
+            value = shown.pop((f"{row.contexts[0]}-{row.contexts[1]}", arm))
+            half = delta.interval or 0.0
+            assert (value["delta"], value["in_tail"]) == (delta.delta, row.in_tail)
+            assert (value["low"], value["high"]) == (delta.delta - half, delta.delta + half)
+    assert not shown
+
+
+def test_an_arm_has_one_colour(found):
+    scales = [
+        encoding["color"]["scale"]
+        for _, chart in charts(found)
+        for encoding in [(chart.get("layer") or [{}, chart])[1].get("encoding")]
+    ]
+    assert len(scales) == 3
+    assert all(scale == scales[0] for scale in scales)
+    assert scales[0]["domain"] == ["exact", "matched", "uniform"]
+
+
+def labels(drawn: str) -> list[str]:
+    return re.findall(r">(\d+-\d+)<", drawn)
+
+
+def test_contexts_rise_in_the_file(found):
+    drawn = draw_svg(found)
+    assert labels(drawn) == ["0-7", "8-15", "16-31", "32-63"] * 2
+    assert drawn.startswith("<svg")
+    width = re.match(r'<svg[^>]* width="([\d.]+)"', drawn)
+    assert width is not None
+    assert float(width[1]) < 800
+
+
+def test_ten_steps_are_counted_in_whole_numbers(found):
+    ten = {arm: points[:10] for arm, points in found.curves.items()}
+    drawn = draw_svg(replace(found, curves=ten, losses=[]))
+    steps = [n for n in re.findall(r">([^<>]+)</text>", drawn) if re.fullmatch(r"\d\S*", n)]
+    assert steps[:10] == [str(n) for n in range(1, 11)]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits(found, browser, tmp_path, width):
+    hostile = "</script><img src=x onerror=document.title='x'>"
+    named = [replace(found.losses[0], name=hostile), *found.losses[1:]]
+    shown = replace(found, losses=named, curves=found.curves | {hostile: [(1, 5.0)]})
+    (tmp_path / "page.html").write_text(draw_page(shown), "utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("request", lambda request: failures.append(request.url))
+    page.goto(f"file://{tmp_path}/page.html")
+    page.wait_for_function("document.querySelectorAll('canvas, .vega-embed svg').length === 3")
+    assert failures == [f"file://{tmp_path}/page.html"]
+    assert page.title() == "exact and matched and uniform compared"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    widths = page.evaluate(
+        "[...document.querySelectorAll('canvas, .vega-embed svg')]"
+        ".map(each => each.getBoundingClientRect().width)"
+    )
+    assert min(widths) > 0.8 * min(width, 928)
+    page.close()

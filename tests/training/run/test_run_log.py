@@ -1,0 +1,147 @@
+import sys
+
+import pytest
+
+from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training.run.log import LOG, Progress, RunLog, read_log, stretches, write_whole
+
+
+def write_steps(run, first: int, last: int, *, after: int = 0) -> None:
+    records = RunLog(run, step=after, tensorboard=False)
+    for step in range(first, last + 1):
+        records.write("step", {"step": step, "loss": step / 2})
+    records.close()
+
+
+def test_lines(tmp_path):
+    write_steps(tmp_path, 1, 2)
+    assert (tmp_path / LOG).read_text() == (
+        '{"kind": "step", "step": 1, "loss": 0.5}\n{"kind": "step", "step": 2, "loss": 1.0}\n'
+    )
+
+
+def test_steps_after_the_checkpoint_are_taken_again(tmp_path):
+    write_steps(tmp_path, 1, 5)
+    write_steps(tmp_path, 4, 6, after=3)
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_begins_again(tmp_path):
+    write_steps(tmp_path, 1, 5)
+    write_steps(tmp_path, 1, 2)
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
+
+
+def test_settings_by_the_steps_they_held_for():
+    starts = [(0, "a"), (0, "b"), (4, "c"), (9, "d"), (6, "e"), (6, "f")]
+    records = [{"kind": "start", "step": step, "settings": name} for step, name in starts]
+    found = stretches([{"kind": "end", "step": 1}, *records])
+    assert [(stretch["after"], stretch["settings"]) for stretch in found] == [
+        (0, "b"), (4, "c"), (6, "f")
+    ]  # fmt: skip
+
+
+def test_a_line_that_was_not_finished(tmp_path):
+    write_steps(tmp_path, 1, 3)
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"kind": "step", "st')
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3]
+    write_steps(tmp_path, 4, 4, after=3)
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"kind": "step", "st', "Unterminated string"),
+        (b'{"kind": "st\xff"}', "'utf-8' codec can't decode byte 0xff"),
+        (b"null", "it is no object"),
+        (b"5", "it is no object"),
+        (b'{"step": 1}', "it has no kind"),
+        (b'{"kind": "step", "step": "1"}', 'step is "1"'),
+        (b"", "Expecting value"),
+    ],
+)
+@pytest.mark.parametrize("after", [b"", b'{"kind": "end", "step": 2}\n'])
+def test_a_damaged_line(tmp_path, line, reason, after):
+    """What follows it is not lost when the run goes on."""
+    write_steps(tmp_path, 1, 1)
+    with (tmp_path / LOG).open("ab") as file:
+        file.write(line + b"\n" + after)
+    text = (tmp_path / LOG).read_bytes()
+    with pytest.raises(FormatError) as caught:
+        RunLog(tmp_path, step=2, tensorboard=False)
+    error = caught.value
+    assert error.found.startswith(f"a line of the log is damaged: {reason}")
+    assert error.where == f"{tmp_path / LOG}, line 2"
+    assert error.expected == "an object with kind and step"
+    assert error.fix == "restore the file, or remove the line"
+    assert (tmp_path / LOG).read_bytes() == text
+    RunLog(tmp_path, step=0, tensorboard=False).close()
+    assert read_log(tmp_path) == []
+
+
+def test_a_character_that_was_not_finished(tmp_path):
+    write_steps(tmp_path, 1, 2)
+    with (tmp_path / LOG).open("ab") as file:
+        file.write('{"kind": "eval", "name": "\xe9'.encode()[:-1])
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2]
+
+
+def test_names_with_other_ends_of_lines(tmp_path):
+    name = "a\u2028b\u0085c\rd\ne"
+    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records.write("eval", {"step": 1, "name": name})
+    records.close()
+    assert read_log(tmp_path) == [{"kind": "eval", "step": 1, "name": name}]
+
+
+def test_no_log(tmp_path):
+    assert read_log(tmp_path) == []
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    write_whole(tmp_path / "a" / "b.json", b"one")
+    with pytest.raises(TypeError):
+        write_whole(tmp_path / "a" / "b.json", "two")  # type: ignore[arg-type]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
+    assert (tmp_path / "a" / "b.json").read_bytes() == b"one"
+
+
+def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError) as caught:
+        RunLog(tmp_path, step=0, tensorboard=True)
+    assert caught.value.fix == "pip install 'exactcpt[tensorboard]'"
+
+
+def record(step: int) -> dict:
+    return {
+        "step": step,
+        "loss": 2.25,
+        "unweighted_loss": 2.0,
+        "gradient_norm": 1.234,
+        "clipped": True,
+        "learning_rate": 1e-5,
+        "tokens_per_second": 12345.6,
+        "mfu": 0.3312,
+    }
+
+
+def test_a_line_now_and_then():
+    said: list[str] = []
+    progress = Progress(said.append, 50)
+    for step in range(1, 51):
+        progress.step(record(step))
+    assert said == [
+        f"step {step} of 50  loss 2.2500  unweighted 2.0000  gradient 1.23 clipped"
+        "  lr 1e-05  12,346 tokens/s  MFU 33.1%"
+        for step in (1, 50)
+    ]
+
+
+def test_json_has_no_nan(tmp_path):
+    records = RunLog(tmp_path, step=0, tensorboard=False)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.write("step", {"step": 1, "loss": float("nan")})
+    records.close()

@@ -1,0 +1,328 @@
+"""`exactcpt train` and `export` as their users run them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tiny import shards_and_model
+
+from exactcpt.pipeline import cli as pipeline_cli
+from exactcpt.pipeline.cli import run_command
+from exactcpt.training.cli import HELP, STOPPED
+from exactcpt.training.config import KINDS
+from exactcpt.training.windows.agreement import model_fingerprint
+
+FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device", "cpu",
+       "--eval-every", "0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return shards_and_model(tmp_path_factory.mktemp("command"))
+
+
+def arguments(made: Path, out: Path, *more: str) -> list[str]:
+    named = ["--shards", str(made / "shards"), "--model", str(made / "model"), "--out", str(out)]
+    return ["train", *named, *more]
+
+
+def test_help_names_the_commands_of_training(capfd):
+    assert run_command(["--help"]) == 0
+    text = capfd.readouterr().out
+    for command in ("prepare", "verify", "train", "compare", "export"):
+        assert f"\n  {command} " in text
+    assert run_command(["train", "--help"]) == 0
+    text = capfd.readouterr().out
+    for name in HELP:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_help_is_quick():
+    """It imports neither torch nor anything like it."""
+    code = (
+        "import sys; from exactcpt.pipeline.cli import run_command; run_command(['--help']);"
+        "print(*{'torch', 'transformers', 'numpy'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_no_such_command(capfd):
+    assert run_command(["tran"]) == 2
+    assert "No such command 'tran'" in capfd.readouterr().err
+
+
+def test_a_command_is_loaded_once_asked_for():
+    context = pipeline_cli.cli.make_context("exactcpt", ["train"], resilient_parsing=True)
+    found = pipeline_cli.cli.get_command(context, "train")
+    assert found is not None
+    assert found.name == "train"
+    assert pipeline_cli.cli.get_command(context, "none") is None
+
+
+def test_settings_of_file_and_flags(made, tmp_path, capfd):
+    path = tmp_path / "run.toml"
+    path.write_text('seed = 4\nweighting = "uniform"\neval = { books = "b" }\nmax_tokens = "1M"\n')
+    more = ["--config", str(path), "--print-config", "--seed", "5", "--compile"]
+    assert run_command(arguments(made, tmp_path / "run", *more)) == 0
+    shown = tomllib.loads(capfd.readouterr().out)
+    assert shown["seed"] == 5
+    assert shown["weighting"] == "uniform"
+    assert shown["eval"] == {"books": "b"}
+    assert shown["max_tokens"] == 1_000_000
+    assert shown["compile"] is True
+    assert shown["learning_rate"] == 2e-5
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "expected", "gone"),
+    [
+        ('max_tokens = "1M"', ["--steps", "3"], {"steps": 3}, "max_tokens"),
+        ("steps = 3", ["--max-tokens", "1M"], {"max_tokens": 1_000_000}, "steps"),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weighting", "uniform"],
+            {"weighting": "uniform"},
+            "weight_table",
+        ),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
+            ["--weight-table", "u.json"],
+            {"weighting": "table", "weight_table": "u.json"},
+            None,
+        ),
+    ],
+)
+def test_a_flag_overrides_what_contradicts_it(tmp_path, capfd, text, more, expected, gone):
+    (tmp_path / "run.toml").write_text(text)
+    named = ["--config", str(tmp_path / "run.toml"), "--print-config", *more]
+    assert run_command(arguments(Path("m"), Path("o"), *named)) == 0
+    shown = tomllib.loads(capfd.readouterr().out)
+    assert shown.items() >= expected.items()
+    assert gone not in shown
+
+
+def test_flags_that_contradict_each_other(capfd):
+    both = ["--steps", "3", "--max-tokens", "1M", "--print-config"]
+    assert run_command(arguments(Path("m"), Path("o"), *both)) == 2
+    assert "steps and max_tokens both say how long to train" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        (["--weighting", "heavy"], "'heavy' is not one of"),
+        (["--max-tokens", "many"], "'many' is no size"),
+        (["--micro-batch", "0"], "micro_batch is 0"),
+        (["--eval", "books"], "--eval 'books'"),
+        (["--learnin-rate", "1"], "No such option"),
+        (["--attention", "varlen"], "attention 'varlen' cannot train on cpu with fp32"),
+        (["--device", "cuda"], "there is no CUDA device for local rank 0"),
+    ],
+)
+def test_wrong_usage(made, tmp_path, capfd, more, found):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, *more)) == 2
+    assert found in capfd.readouterr().err
+
+
+def test_a_folder_that_is_not_named(capfd):
+    assert run_command(["train", "--shards", "s"]) == 2
+    assert capfd.readouterr().err == "error: --model is missing\n  expected: --model DIR\n"
+
+
+def test_a_run(made, tmp_path, capfd):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, "--json")) == 0
+    out, err = capfd.readouterr()
+    summary = json.loads(out)
+    assert summary["status"] == "finished"
+    assert summary["last"]["step"] == summary["step"] == summary["steps"] == 2
+    assert Path(summary["checkpoint"]).is_dir()
+    assert "step 2 of 2  loss " in err
+    assert err.endswith("\nstep 2 of 2  finished\n")
+    assert run_command(arguments(made, tmp_path / "run", *FEW)) == 0
+    again = capfd.readouterr().err
+    assert "goes on after step 2" in again
+    assert again.endswith("\nstep 2 of 2  finished\n")
+
+
+def test_quiet(made, tmp_path, capfd):
+    assert run_command(arguments(made, tmp_path / "run", *FEW, "--quiet")) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def has_worker(pid: int) -> bool:
+    """Whether a process has a worker of its loader, which may be importing still."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return any(b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes() for n in children)
+
+
+@pytest.mark.parametrize(("workers", "begun"), [("0", True), ("1", True), ("1", False)])
+def test_sigterm(made, tmp_path, workers, begun):
+    """A process of its own is stopped, checkpoints, and says so by its exit code.
+
+    Its workers get the signal too, as torchrun sends it, and the process gets it until it ends.
+    """
+    command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
+    command[command.index("--steps") + 1] = "100000"
+    program = "import sys; from exactcpt.pipeline.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command], stderr=subprocess.PIPE, start_new_session=True
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    try:
+        while not (
+            log.exists() and '"step", "step": 2' in log.read_text()
+            if begun
+            else has_worker(process.pid)
+        ):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        while process.poll() is None:
+            time.sleep(0.02)
+            process.terminate()
+        error = process.stderr.read()
+        assert process.returncode == STOPPED == 75, error.decode()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["status"] == "stopped"
+    newest = tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}"
+    assert newest.is_dir() == (last["step"] > 0) == begun
+
+
+def test_sigterm_under_torchrun(made, tmp_path):
+    """It hands the signal on, waits for its ranks, and returns 1 whatever they return."""
+    command = arguments(made, tmp_path / "run", *FEW)
+    command[command.index("--steps") + 1] = "100000"
+    program = "import sys; from exactcpt.pipeline.cli import main; main()"
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [sys.executable, *ranks, sys.executable, "-c", program, *command]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    log = tmp_path / "run" / "log.jsonl"
+    try:
+        while not (log.exists() and '"step", "step": 2' in log.read_text()):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["status"] == "stopped"
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}").is_dir()
+
+
+def test_export(made, tmp_path, capfd):
+    from transformers import AutoModelForCausalLM
+
+    saving = ["--save-every", "1", "--export-every", "1"]
+    assert run_command(arguments(made, tmp_path / "run", *FEW, *saving)) == 0
+    assert run_command(["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]) == 0
+    first = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "one"), "--step", "1"]
+    assert run_command(first) == 0
+    exports = tmp_path / "run" / "exports"
+    weights = {
+        path: AutoModelForCausalLM.from_pretrained(path).model.embed_tokens.weight
+        for path in (
+            tmp_path / "hf", tmp_path / "one", exports / "step-00000001", exports / "step-00000002"
+        )
+    }  # fmt: skip
+    newest, one, during_one, during_two = weights.values()
+    assert newest.equal(during_two)
+    assert one.equal(during_one)
+    assert not one.equal(newest)
+    capfd.readouterr()
+    assert run_command([*first[:-1], "3"]) == 2
+    assert "expected: --step 1 or 2" in capfd.readouterr().err
+
+
+def test_export_from_another_folder(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(made)
+    assert run_command([*arguments(Path(), tmp_path / "run", *FEW), "--steps", "1"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["export", "run", "--out", "hf"]) == 0
+    assert (tmp_path / "hf" / "tokenizer.json").is_file()
+
+
+def test_export_of_a_model_that_was_changed(made, tmp_path, capfd):
+    model = shutil.copytree(made / "model", tmp_path / "model")
+    run = ["train", "--shards", str(made / "shards"), "--model", str(model), *FEW]
+    assert run_command([*run, "--steps", "1", "--out", str(tmp_path / "run")]) == 0
+    before = model_fingerprint(model)
+    text = (model / "config.json").read_text()
+    (model / "config.json").write_text(text.replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 0.1'))
+    now = model_fingerprint(model)
+    assert now != before
+    capfd.readouterr()
+    export = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]
+    assert run_command(export) == 1
+    assert capfd.readouterr().err == (
+        f"error: the model's folder has another model than the run has trained: {now}\n"
+        f"  where:    {model}\n"
+        f"  expected: {before}, over config.json and weights\n"
+        "  fix:      restore the folder\n"
+    )
+    assert not (tmp_path / "hf").exists()
+    (model / "config.json").write_text(text)
+    assert run_command(export) == 0
+
+
+def test_export_to_a_full_disk(made, tmp_path):
+    """No file may be longer than 50,000 bytes, and the weights are."""
+    assert run_command([*arguments(made, tmp_path / "run", *FEW), "--steps", "1"]) == 0
+    export = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]
+    code = (
+        "import resource, sys; from exactcpt.pipeline.cli import run_command\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "sys.exit(run_command(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *export], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: reading or writing failed: ")
+    assert "File too large" in done.stderr
+    assert f"where:    {tmp_path / 'hf.partial' / 'model.safetensors'}" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_export_of_what_is_no_run(made, tmp_path, capfd):
+    assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "hf")]) == 1
+    assert "this is no run" in capfd.readouterr().err
+    assert run_command(["export", str(tmp_path / "none"), "--out", str(tmp_path / "hf")]) == 2
+    assert "there is no such folder" in capfd.readouterr().err
+
+
+def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
+    named = ["--shards", str(made / "shards"), "--model", "Qwen/Qwen2.5-0.5B"]
+    assert run_command(["train", *named, "--out", str(tmp_path / "run"), *FEW]) == 2
+    err = capfd.readouterr().err
+    assert "there is no such folder" in err
+    assert "fix:      of a model of the hub: hf download NAME --local-dir FOLDER" in err
+
+
+@pytest.mark.parametrize("command", [["train", "--shards", "s", "--model", "m"], ["export", "r"]])
+def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("exactcpt.training.cli.find_spec", lambda name: None)
+    assert run_command([*command, "--out", str(tmp_path / "run")]) == 2
+    err = capfd.readouterr().err
+    assert "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'" in err
+
+
+def test_help_has_every_weighting(capfd):
+    assert run_command(["train", "--help"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    for name in KINDS["weighting"].choices:
+        assert any(line.split()[:1] == [name] for line in lines), name

@@ -1,0 +1,158 @@
+"""The same runs on one, two and four ranks; each number of ranks is started once."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import on_ranks
+from tiny import config, shard_set, shards_and_model, steps_of, stop_after, weights_of
+
+from exactcpt.schemas.errors import ExactcptError
+from exactcpt.training.run import log
+from exactcpt.training.run.log import read_log
+from exactcpt.training.train import train
+
+EXACT = {"precision": "fp64", "micro_batch": 1, "steps": 4, "eval_every": 2}
+SHARD = "train/shard-00001-of-00002.arrow"
+
+
+def finish(made: Path, out: Path, settings: dict[str, Any]) -> int:
+    """Trains to the end; the last step."""
+    outcome = train(config(made, out, **settings), lambda _: None)
+    assert outcome.finished
+    return outcome.step
+
+
+def terminate_one(made: Path, out: Path, settings: dict[str, Any]) -> tuple[bool, int]:
+    """The last rank gets SIGTERM at once; how the run ends."""
+    log.LINE_SECONDS = 0.0
+    if os.environ["RANK"] == "1":
+        before = signal.signal
+        # As soon as the run listens.
+        signal.signal = lambda *a: (before(*a), callable(a[1]) and os.kill(os.getpid(), a[0]))[0]
+        try:
+            outcome = train(config(made, out, **settings), lambda _: None)
+        finally:
+            signal.signal = before
+    else:
+        outcome = train(config(made, out, **settings), lambda _: None)
+    return outcome.finished, outcome.step
+
+
+def refuse(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
+    """The error that a rank raises, or the code with which it ends."""
+    try:
+        train(config(made, out, **settings), lambda _: None)
+    except ExactcptError as error:
+        return error.found
+    except SystemExit as end:
+        return int(end.code or 0)
+    return "nothing"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Shards, a model, and runs that were stopped on one rank after two of four steps."""
+    folder = shards_and_model(tmp_path_factory.mktemp("ranks"))
+    altered = shard_set(folder / "altered")
+    data = bytearray((altered / SHARD).read_bytes())
+    data[len(data) // 2] ^= 1
+    (altered / SHARD).write_bytes(data)
+    finish(folder, folder / "one", EXACT)
+    before, log.LINE_SECONDS = log.LINE_SECONDS, 0.0
+    train(config(folder, folder / "stopped-2", **EXACT), stop_after(2))
+    log.LINE_SECONDS = before
+    shutil.copytree(folder / "stopped-2", folder / "stopped-4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(made) -> list[list[Any]]:
+    altered = EXACT | {"shards": str(made / "altered")}
+    return on_ranks(
+        2,
+        [
+            (finish, (made, made / "whole-2", EXACT)),
+            (finish, (made, made / "stopped-2", EXACT)),
+            (terminate_one, (made, made / "terminated", EXACT | {"steps": 500, "eval_every": 0})),
+            (refuse, (made, made / "refused", altered)),
+            (refuse, (made, made / "refused", EXACT | {"global_batch": 3})),
+            (terminate_one, (made, made / "cut", EXACT)),
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def four(made) -> list[list[Any]]:
+    return on_ranks(
+        4,
+        [
+            (finish, (made, made / "whole-4", EXACT)),
+            (finish, (made, made / "stopped-4", EXACT)),
+        ],
+    )
+
+
+def assert_close(made: Path, name: str) -> None:
+    """Equal to the run on one rank, but for the order of additions."""
+    one, other = steps_of(made / "one"), steps_of(made / name)
+    assert [r["digest"] for r in other] == [r["digest"] for r in one]
+    for record, expected in zip(other, one, strict=True):
+        for figure in ("loss", "unweighted_loss", "gradient_norm"):
+            assert record[figure] == pytest.approx(expected[figure], rel=1e-10), figure
+        assert record["bucket_targets"] == expected["bucket_targets"]
+        assert record["tokens"] == expected["tokens"]
+    evals, expected_evals = (
+        [r for r in read_log(made / run) if r["kind"] == "eval"] for run in (name, "one")
+    )
+    assert [r["targets"] for r in evals] == [r["targets"] for r in expected_evals]
+    for record, expected in zip(evals, expected_evals, strict=True):
+        assert record["loss"] == pytest.approx(expected["loss"], rel=1e-10)
+    weights, expected_weights = weights_of(made / name), weights_of(made / "one")
+    assert weights.keys() == expected_weights.keys()
+    for key, tensor in expected_weights.items():
+        if torch.is_tensor(tensor):
+            assert torch.allclose(weights[key], tensor, rtol=1e-10, atol=1e-12), key
+
+
+def test_two_ranks(made, two):
+    assert two[0] == [4, 4]
+    assert_close(made, "whole-2")
+
+
+def test_four_ranks(made, four):
+    assert four[0] == [4] * 4
+    assert_close(made, "whole-4")
+
+
+def test_gone_on_with_more_ranks(made, two, four):
+    assert (two[1], four[1]) == ([4, 4], [4] * 4)
+    assert_close(made, "stopped-2")
+    assert_close(made, "stopped-4")
+
+
+def test_the_ranks_agree_to_stop(made, two):
+    """One of them alone got the signal."""
+    (finished, step), other = two[2]
+    assert (finished, step) == other
+    assert not finished
+    assert read_log(made / "terminated")[-1] == {"kind": "end", "step": step, "status": "stopped"}
+
+
+def test_the_ranks_agree_to_give_an_evaluation_up(made, two):
+    assert two[5] == [(False, 0), (False, 0)]
+    assert [r["kind"] for r in read_log(made / "cut")] == ["start", "end"]
+
+
+def test_what_one_rank_finds_ends_all(two):
+    first, second = two[3]
+    assert first.startswith("a file is not the one that was written: xxh3-128")
+    assert second == 1
+
+
+def test_a_global_batch_that_ranks_cannot_share(two):
+    assert two[4] == ["global_batch is 3 windows, on 2 ranks with micro_batch 1", 2]

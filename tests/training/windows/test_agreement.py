@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+from tiny import DATA, shard_set
+from tokenizers import Tokenizer
+
+from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training.windows import agreement
+from exactcpt.training.windows.agreement import check_agreement, model_fingerprint
+from exactcpt.training.windows.shard_set import ShardSet, open_set
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> ShardSet:
+    return open_set(shard_set(tmp_path_factory.mktemp("agreement") / "shards"))
+
+
+def model(folder: Path, change=lambda tokenizer: None, **config) -> Path:
+    """A folder with all that is looked at, and no weights."""
+    tokenizer = json.loads((DATA / "tokenizer.json").read_text("utf-8"))
+    change(tokenizer)
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 4096} | config))
+    return folder
+
+
+def test_one_tokenizer(shards, tmp_path):
+    check_agreement(shards, model(tmp_path))
+
+
+def test_a_tokenizer_that_was_saved_again(shards, tmp_path):
+    folder = model(tmp_path)
+    Tokenizer.from_file(str(folder / "tokenizer.json")).save(str(folder / "tokenizer.json"))
+    assert (folder / "tokenizer.json").read_bytes() != shards.tokenizer.read_bytes()
+    check_agreement(shards, folder)
+
+
+def test_another_vocabulary(shards, tmp_path):
+    def swap(tokenizer):
+        vocabulary = tokenizer["model"]["vocab"]
+        vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+
+    with pytest.raises(UsageError) as caught:
+        check_agreement(shards, model(tmp_path, swap))
+    vocabulary = json.loads((DATA / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    a, b = vocabulary["A"], vocabulary["B"]
+    assert caught.value.found == (
+        f"the vocabularies differ in 2 tokens: 'A' is id {a} in the shards and {b} in the model"
+    )
+
+
+def test_an_added_token(shards, tmp_path):
+    def add(tokenizer):
+        token = {"id": 5000, "content": "<more>", "special": True, "single_word": False,
+                 "lstrip": False, "rstrip": False, "normalized": False}  # fmt: skip
+        tokenizer["added_tokens"].append(token)
+
+    with pytest.raises(UsageError, match="differ in 1 tokens: '<more>' is id None in the shards"):
+        check_agreement(shards, model(tmp_path, add))
+
+
+def test_another_encoding_with_one_vocabulary(shards, tmp_path):
+    def no_merges(tokenizer):
+        tokenizer["model"]["merges"] = []
+
+    with pytest.raises(UsageError, match="one vocabulary and encode text differently"):
+        check_agreement(shards, model(tmp_path, no_merges))
+
+
+def test_ids_that_the_model_lacks(shards, tmp_path):
+    check_agreement(shards, model(tmp_path, vocab_size=5000))
+    with pytest.raises(UsageError, match="ids up to 99, and the model embeds 99"):
+        check_agreement(shards, model(tmp_path, vocab_size=99))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_file_that_cannot_be_read(shards, tmp_path, name, text):
+    folder = model(tmp_path)
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    with pytest.raises(FormatError) as caught:
+        check_agreement(shards, folder)
+    assert caught.value.where == str(folder / name)
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "pytorch_model.bin"])
+def test_fingerprints(tmp_path, monkeypatch, name):
+    """Every byte counts, of more blocks than one."""
+    monkeypatch.setattr(agreement, "BLOCK", 64)
+    folder = model(tmp_path)
+    (folder / name).write_bytes(b"a" * 150)
+    first = model_fingerprint(folder)
+    assert model_fingerprint(folder) == first
+    altered = [b"a" * i + b"b" + b"a" * (149 - i) for i in (0, 63, 64, 149)]
+    for data in (*altered, b"a" * 151):
+        (folder / name).write_bytes(data)
+        assert model_fingerprint(folder) != first
+    (folder / name).write_bytes(b"a" * 150)
+    assert model_fingerprint(folder) == first
+    model(folder, vocab_size=1)
+    assert model_fingerprint(folder) != first
+
+
+def test_no_fingerprint_of_no_model(tmp_path):
+    with pytest.raises(FormatError, match=r"the model's config\.json cannot be read"):
+        model_fingerprint(tmp_path)

@@ -1,0 +1,253 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xxhash
+from handmade import Corpus, edit_shard, pack, read_manifest, shard_columns
+from hypothesis import given
+from hypothesis import strategies as st
+from ranks import processes
+from tiny import corpus, shard_set
+
+from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training.models.loss import IGNORE
+from exactcpt.training.windows.batches import ShardDataset, collate
+from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder
+from exactcpt.training.windows.order import windows_at
+
+SHARD = "train/shard-00000-of-00002.arrow"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return shard_set(tmp_path_factory.mktemp("data") / "shards")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder) -> ShardDataset:
+    return ShardDataset(folder)
+
+
+def slow_window(packed: Corpus, folder: Path, number: int, split: str) -> dict[str, list]:
+    """A window, position by position."""
+    columns = shard_columns(packed, [pack(packed, split)[number]])
+    ids, codes = columns["input_ids"][0], columns["codes"][0]
+    table = [row["weight"] for row in read_manifest(folder)["weights"]["table"]]
+    position_ids = [i for length in columns["seq_lengths"][0] for i in range(length)]
+    return {
+        "input_ids": ids,
+        "labels": [i if code else -100 for i, code in zip(ids, codes, strict=True)],
+        "loss_weights": [
+            float(np.float32(table[c - 1] if split == "train" else 1)) if c else 0.0 for c in codes
+        ],
+        "position_ids": position_ids,
+        "seq_lengths": columns["seq_lengths"][0],
+    }
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_windows(folder, split):
+    windows = ShardDataset(folder, split=split)
+    assert len(windows) == len(pack(corpus(), split))
+    for number in range(len(windows)):
+        found = {name: tensor.tolist() for name, tensor in windows[number].items()}
+        assert found == slow_window(corpus(), folder, number, split)
+
+
+def test_types(dataset):
+    assert {name: tensor.dtype for name, tensor in dataset[0].items()} == {
+        "input_ids": torch.int32,
+        "labels": torch.int64,
+        "loss_weights": torch.float32,
+        "position_ids": torch.int32,
+        "seq_lengths": torch.int32,
+    }
+
+
+def test_the_first_position_is_never_a_target(dataset):
+    for number in range(len(dataset)):
+        assert dataset[number]["labels"][0] == IGNORE
+        assert dataset[number]["loss_weights"][0] == 0
+
+
+def test_several_record_batches(tmp_path, monkeypatch):
+    """Windows of 2^20 tokens would be needed for that; a smaller batch does as well."""
+    monkeypatch.setattr("exactcpt.schemas.shard.TOKENS_PER_BATCH", 128)
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder)
+    for number in range(len(windows)):
+        expected = slow_window(corpus(), folder, number, "train")
+        assert windows[number]["input_ids"].tolist() == expected["input_ids"]
+        assert windows[number]["seq_lengths"].tolist() == expected["seq_lengths"]
+
+
+def test_a_micro_batch(dataset):
+    batch = dataset.batch([3, 0])
+    samples = [dataset[3], dataset[0]]
+    for name in ("input_ids", "labels", "loss_weights", "position_ids"):
+        assert torch.equal(getattr(batch, name), torch.stack([s[name] for s in samples])), name
+    lengths = torch.cat([s["seq_lengths"] for s in samples])
+    assert batch.cu_seqlens.tolist() == [0, *lengths.cumsum(0).tolist()]
+    assert batch.cu_seqlens.dtype == torch.int32
+    assert batch.windows == (3, 0)
+    assert batch.targets == int((batch.labels != IGNORE).sum())
+    assert batch.sum_w == pytest.approx(batch.loss_weights.double().sum().item(), rel=1e-12)
+
+
+def test_what_a_micro_batch_says_of_its_tokens(folder, dataset):
+    packed = pack(corpus(), "train")
+    last = len(packed) - 1
+    assert packed[last][-1][0] == -1  # padding
+    batch = dataset.batch([0, last])
+    real = [length for n in (0, last) for doc, _, length in packed[n] if doc != -1]
+    assert batch.tokens == sum(real)
+    assert batch.visible == sum(i + 1 for length in real for i in range(length))
+
+
+def test_digests_are_of_number_and_tokens(dataset):
+    batch = dataset.batch([4, 1])
+    expected = [
+        xxhash.xxh3_64_intdigest(np.array(dataset[n]["input_ids"].tolist(), "<i4"), seed=n)
+        for n in (4, 1)
+    ]
+    assert batch.digests == tuple(expected)
+
+
+def test_a_batch_without_targets(dataset):
+    ignored = dataset.batch([1]).ignored()
+    assert (ignored.labels == IGNORE).all()
+    assert (ignored.loss_weights == 0).all()
+    assert (ignored.targets, ignored.sum_w) == (0, 0.0)
+    assert torch.equal(ignored.input_ids, dataset.batch([1]).input_ids)
+
+
+def test_collate(dataset):
+    batch = collate([dataset[3], dataset[0]])
+    own = dataset.batch([3, 0])
+    assert batch.pop("max_seqlen") == 64
+    for name, tensor in batch.items():
+        assert torch.equal(tensor, getattr(own, name)), name
+        assert tensor.dtype == getattr(own, name).dtype, name
+
+
+def test_windows_are_named(dataset):
+    assert dataset.where(0) == "train/shard-00000-of-00002.arrow, window 0"
+    assert dataset.where(6) == "train/shard-00001-of-00002.arrow, window 1"
+
+
+@pytest.mark.parametrize("index", [-1, 10_000])
+def test_no_such_window(dataset, index):
+    with pytest.raises(IndexError):
+        dataset[index]
+
+
+def test_a_copy_maps_its_own_files(dataset):
+    assert len(dataset[0]["labels"]) == 64
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy[7]["input_ids"].equal(dataset[7]["input_ids"])
+    assert len(pickle.dumps(dataset)) < 50_000
+
+
+def test_no_file_stays_open(folder):
+    windows = ShardDataset(folder)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    kept = [windows[i] for i in range(len(windows))]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert kept
+
+
+def test_a_split_without_windows(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder, split="validation")
+    windows.shards.manifest["shards"]["validation"] = []
+    with pytest.raises(UsageError, match="the shard set has no validation windows"):
+        ShardDataset(windows.shards, split="validation")
+
+
+def test_weights_that_are_not_the_manifests(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+    edit_shard(folder, SHARD, lambda columns: columns["dictionary"].__setitem__(2, 9.0))
+    with pytest.raises(FormatError, match="the shard has other weights than"):
+        ShardDataset(folder)[0]
+
+
+def test_record_batches_of_another_size(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+    edit_shard(folder, SHARD, lambda columns: None, rows_per_batch=2)
+    with pytest.raises(FormatError, match="the shard has other windows of the record batches"):
+        ShardDataset(folder)[0]
+
+
+# Order over ranks
+
+
+def taken(order: list[MicroBatchOrder]) -> list[int]:
+    """The windows of some steps in global order, from what each rank takes."""
+    ranks = [list(o) for o in order]
+    per_step = order[0].global_batch // (order[0].world * order[0].micro_batch)
+    found: list[int] = []
+    for first in range(0, len(ranks[0]), per_step):
+        for rank in ranks:
+            found += [window for batch in rank[first : first + per_step] for window in batch]
+    return found
+
+
+@st.composite
+def schedules(draw: st.DrawFn):
+    """Stretches of a run: steps, world, micro-batch, global batch."""
+    stretches = []
+    for _ in range(draw(st.integers(1, 3))):
+        world, micro = draw(st.sampled_from([1, 2, 4])), draw(st.integers(1, 3))
+        size = world * micro * draw(st.integers(1, 3))
+        stretches.append((draw(st.integers(0, 5)), world, micro, size))
+    return stretches
+
+
+@given(n=st.integers(1, 40), seed=st.integers(0, 9), stretches=schedules())
+def test_no_window_is_skipped_or_seen_twice(n, seed, stretches):
+    """Whatever the ranks and batches of each stretch, together they are one order."""
+    found: list[int] = []
+    for steps, world, micro, size in stretches:
+        found += taken(
+            [
+                MicroBatchOrder(
+                    n=n, seed=seed, consumed=len(found), steps=steps, global_batch=size,
+                    micro_batch=micro, rank=rank, world=world,
+                )
+                for rank in range(world)
+            ]
+        )  # fmt: skip
+    assert found == windows_at(np.arange(len(found)), n, seed).tolist()
+    for epoch in range(len(found) // n):
+        assert sorted(found[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+def test_more_steps_than_a_block():
+    order = MicroBatchOrder(
+        n=77, seed=1, consumed=5, steps=700, global_batch=4, micro_batch=2, rank=1, world=2
+    )
+    batches = list(order)
+    assert len(batches) == len(order) == 700
+    expected = windows_at(5 + np.arange(2800), 77, 1).reshape(700, 2, 2)[:, 1].tolist()
+    assert batches == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_workers_change_nothing(dataset, workers):
+    order = MicroBatchOrder(
+        n=len(dataset), seed=2, consumed=3, steps=9, global_batch=2, micro_batch=2
+    )
+    loader = torch.utils.data.DataLoader(
+        MicroBatches(dataset),
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        multiprocessing_context=processes() if workers else None,
+    )
+    for batch, indices in zip(loader, order, strict=True):
+        expected = dataset.batch(indices)
+        assert batch.windows == expected.windows
+        assert batch.digests == expected.digests
+        assert torch.equal(batch.loss_weights, expected.loss_weights)

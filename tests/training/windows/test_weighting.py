@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from handmade import pack, window_codes
+from tiny import corpus, shard_set
+
+from exactcpt.schemas.errors import UsageError
+from exactcpt.training.windows.shard_set import ShardSet, open_set
+from exactcpt.training.windows.weighting import UNDECIDED, WEIGHTINGS, Shuffled, make_weighting
+
+SETTINGS = {"alpha": 0.4, "gamma": 0.9}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> ShardSet:
+    return open_set(shard_set(tmp_path_factory.mktemp("weighting") / "shards", **SETTINGS))
+
+
+def windows() -> list[list[tuple[int, int, int]]]:
+    """Segments (document, offset, length) of the train windows, in the set's order."""
+    return pack(corpus(**SETTINGS), "train")
+
+
+def weights_of(shards: ShardSet, name, number: int, **options) -> list[float]:
+    segments = windows()[number]
+    out = np.full(64, np.nan, np.float32)
+    make_weighting(name, shards, **options).fill(
+        out,
+        np.array(window_codes(segments), np.uint8),
+        np.array([length for _, _, length in segments], np.int32),
+        number,
+    )
+    return out.tolist()
+
+
+def stored(shards: ShardSet) -> list[float]:
+    return [float(np.float32(row["weight"])) for row in shards.buckets]
+
+
+def slow_weights(shards: ShardSet, name: str, number: int) -> list[float]:
+    """Target by target, as the table of weightings says."""
+    w = stored(shards)
+    rows = shards.buckets
+    mean = sum(r["targets"] * w[b] for b, r in enumerate(rows)) / sum(r["targets"] for r in rows)
+    flat = [1.4 if row["in_tail"] else 1.0 for row in rows]
+    found = []
+    for document, _, length in windows()[number]:
+        codes = window_codes([(document, 0, length)])
+        own = [w[code - 1] for code in codes if code]
+        for code in codes:
+            weight = {
+                "exact": w[code - 1],
+                "uniform": 1.0,
+                "matched": mean,
+                "tail_flat": flat[code - 1],
+                "document": sum(own) / max(1, len(own)),
+            }[name]
+            found.append(weight if code else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("name", ["exact", "uniform", "matched", "tail_flat", "document"])
+def test_weights(shards, name):
+    for number in range(len(windows())):
+        expected = slow_weights(shards, name, number)
+        assert weights_of(shards, name, number) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_windows_have_a_tail_and_padding(shards):
+    flat = [segment for window in windows() for segment in window]
+    assert any(document == -1 for document, _, _ in flat)
+    assert len({*stored(shards)}) > 2
+
+
+def test_a_table_of_ones_own(shards):
+    table = [0.5, 2.0, 3.0, 0.25]
+    found = weights_of(shards, "table", 1, table=table)
+    assert found == [table[c - 1] if c else 0.0 for c in window_codes(windows()[1])]
+
+
+def test_a_table_for_another_window(shards):
+    with pytest.raises(UsageError, match="the weight table has 2 buckets"):
+        make_weighting("table", shards, table=[1.0, 2.0])
+    with pytest.raises(UsageError, match="the weighting `table` has no weights"):
+        make_weighting("table", shards)
+
+
+def test_without_extra_weight_all_is_uniform(tmp_path):
+    plain = open_set(shard_set(tmp_path / "shards", alpha=0.0))
+    for name in WEIGHTINGS[:-1]:
+        assert weights_of(plain, name, 1) == weights_of(plain, "uniform", 1)
+
+
+def test_shuffled_weights_are_of_a_window_and_a_seed(shards):
+    one = weights_of(shards, "shuffled", 3, seed=1)
+    assert one == weights_of(shards, "shuffled", 3, seed=1)
+    assert one != weights_of(shards, "shuffled", 3, seed=2)
+    assert [w > 0 for w in one] == [code > 0 for code in window_codes(windows()[3])]
+
+
+def test_shuffled_weights_of_windows_differ(shards):
+    weighting = make_weighting("shuffled", shards, seed=1)
+    codes, lengths = np.ones(64, np.uint8), np.array([64], np.int32)
+    drawn = np.empty((2, 64), np.float32)
+    for number in range(2):
+        weighting.fill(drawn[number], codes, lengths, number)
+    assert (drawn[0] != drawn[1]).any()
+
+
+@pytest.mark.parametrize("length", [100_001, 100_000])
+def test_shuffled_weights_have_the_distribution_of_the_corpus(shards, length):
+    """Chi-square over the draws of some windows, three degrees of freedom."""
+    counts = {w: r["targets"] for w, r in zip(stored(shards), shards.buckets, strict=True)}
+    total = sum(row["targets"] for row in shards.buckets)
+    shares = {w: sum(
+        r["targets"] for v, r in zip(stored(shards), shards.buckets, strict=True) if v == w
+    ) / total for w in counts}  # fmt: skip
+    weighting = make_weighting("shuffled", shards, seed=5)
+    drawn = np.empty(length, np.float32)
+    weighting.fill(drawn, np.ones(length, np.uint8), np.array([length], np.int32), 9)
+    values, found = np.unique(drawn, return_counts=True)
+    assert values.tolist() == sorted(shares)
+    expected = length * np.array([shares[v] for v in values.tolist()])
+    assert ((found - expected) ** 2 / expected).sum() < 16.3  # p = 0.001
+
+
+def test_shuffled_draws_never_change(shards):
+    weighting = make_weighting("shuffled", shards, seed=1)
+    out = np.empty(8, np.float32)
+    weighting.fill(out, np.ones(8, np.uint8), np.array([8], np.int32), 0)
+    draws = np.random.Philox(key=np.array([1, 0], np.uint64)).random_raw(4).tolist()
+    halves = [half for draw in draws for half in (draw & 0xFFFFFFFF, draw >> 32)]
+    edges = np.cumsum(shards.histogram("train")) / shards.histogram("train").sum()
+    expected = [stored(shards)[int((edges <= half / 2**32).sum())] for half in halves]
+    assert out.tolist() == expected
+
+
+def test_draws_beside_the_bounds(shards):
+    """Searching for every draw gives the same weights as looking most of them up."""
+    fast = make_weighting("shuffled", shards, seed=3)
+    assert isinstance(fast, Shuffled)
+    slow = replace(fast, by_prefix=np.full_like(fast.by_prefix, UNDECIDED))
+    codes, lengths = np.ones(1 << 20, np.uint8), np.array([1 << 20], np.int32)
+    found = np.empty((2, 1 << 20), np.float32)
+    for row, weighting in zip(found, (fast, slow), strict=True):
+        weighting.fill(row, codes, lengths, 0)
+    assert (found[0] == found[1]).all()
+    assert (fast.by_prefix == UNDECIDED).sum() == len(fast.bounds)
+
+
+def test_tail_flat_needs_alpha(tmp_path):
+    opened = open_set(shard_set(tmp_path / "shards"))
+    opened.manifest["weights"]["alpha"] = None
+    with pytest.raises(UsageError, match="`tail_flat` needs alpha"):
+        make_weighting("tail_flat", opened)

@@ -1,0 +1,1 @@
+"""Runs compared: figures, tables and a picture."""

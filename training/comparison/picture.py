@@ -1,0 +1,177 @@
+"""A comparison as a picture: loss curves, and differences by effective context.
+
+The charts are Vega-Lite. Vega draws them one below the other into an SVG file; on a page every
+chart is as wide as the page lets it be. The page needs nothing from elsewhere.
+"""
+
+import html
+import json
+from typing import Any
+
+from .losses import Losses
+from .runs import Comparison
+
+__all__ = ["charts", "draw_page", "draw_svg"]
+
+Spec = dict[str, Any]
+
+WIDTH, HEIGHT = 640, 260
+
+COLORS = ("#0072b2", "#d55e00", "#00875f", "#b8578c", "#8a6d00", "#2f8fc9", "#7a5bb0", "#1b1f24")
+"""Okabe and Ito's, some darker: 3 : 1 on white."""
+
+POINTS = 200
+"""With fewer of them, curves have points."""
+
+CONFIG: Spec = {
+    "background": "white",
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "legend": {"orient": "top", "labelFontSize": 12, "titleFontSize": 12},
+    "title": {"anchor": "start", "fontSize": 14, "offset": 12},
+}
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1rem auto; padding: 0 1rem;
+  background: white; color: #1b1f24; }}
+h1 {{ font-size: 1.4rem; }}
+h2 {{ font-size: 1.05rem; margin: 2rem 0 0.5rem; }}
+.vega-embed {{ width: 100%; }}
+</style>
+<h1>{title}</h1>
+<p>Losses are unweighted, in nats a target. Below 0 is better than {baseline}.
+Lines are 95 % intervals over seeds.</p>
+{places}
+<script>{library}</script>
+<script>
+const charts = {charts};
+charts.forEach((chart, i) => vegaEmbed("#chart-" + i, chart, {{ actions: false }}));
+</script>
+</html>
+"""
+
+
+def draw_svg(found: Comparison) -> str:
+    """The charts as an SVG file, one below the other."""
+    import vl_convert  # 90 MB
+
+    drawn = [chart | {"title": title, "width": WIDTH} for title, chart in charts(found)]
+    spec = {"vconcat": drawn, "spacing": 36, "config": CONFIG}
+    return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+
+
+def draw_page(found: Comparison) -> str:
+    """The charts as an HTML page, each as wide as there is room."""
+    import vl_convert
+
+    drawn = charts(found)
+    places = [
+        f'<h2>{html.escape(title)}</h2>\n<div id="chart-{i}"></div>'
+        for i, (title, _) in enumerate(drawn)
+    ]
+    sized = [chart | {"width": "container", "config": CONFIG} for _, chart in drawn]
+    return PAGE.format(
+        title=html.escape(f"{' and '.join(found.arms)} compared"),
+        baseline=html.escape(found.baseline),
+        places="\n".join(places),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        charts=json.dumps(sized).replace("<", "\\u003c"),  # a name cannot end the script
+    )
+
+
+def charts(found: Comparison) -> list[tuple[str, Spec]]:
+    """Title and Vega-Lite chart: the curves, then of each set the differences by context."""
+    color = {
+        "field": "arm",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": list(found.arms), "range": COLORS},
+    }
+    return [
+        ("Unweighted training loss", _curves(found, color)),
+        *(
+            (
+                f"{losses.title}: loss minus that of {found.baseline}",
+                _differences(losses, color),
+            )
+            for losses in found.losses
+        ),
+    ]
+
+
+def _curves(found: Comparison, color: Spec) -> Spec:
+    values = [
+        {"arm": arm, "step": step, "loss": loss}
+        for arm, points in found.curves.items()
+        for step, loss in points
+    ]
+    return {
+        "data": {"values": values},
+        "height": HEIGHT,
+        "mark": {"type": "line", "point": len(values) < POINTS},
+        "encoding": {
+            "x": {
+                "field": "step",
+                "type": "quantitative",
+                "title": "step",
+                "axis": {"tickMinStep": 1, "format": ",d"},
+            },
+            "y": {
+                "field": "loss",
+                "type": "quantitative",
+                "title": "nats a target",
+                "scale": {"zero": False},
+            },
+            "color": color,
+        },
+    }
+
+
+def _differences(losses: Losses, color: Spec) -> Spec:
+    values = [
+        {
+            "contexts": f"{row.contexts[0]:,}-{row.contexts[1]:,}",
+            "in_tail": row.in_tail,
+            "arm": arm,
+            "delta": delta.delta,
+            "low": delta.delta - (delta.interval or 0.0),
+            "high": delta.delta + (delta.interval or 0.0),
+        }
+        for row in losses.rows
+        if row.contexts is not None
+        for arm, delta in row.arms.items()
+    ]
+    x = {
+        "field": "contexts",
+        "type": "ordinal",
+        "sort": list(dict.fromkeys(value["contexts"] for value in values)),  # also in the shading
+        "scale": {"paddingInner": 0.2, "paddingOuter": 0.1},
+        "title": "effective context, tokens (shaded: the tail)",
+        "axis": {"labelAngle": -45},
+    }
+    beside = {"x": x, "xOffset": {"field": "arm", "type": "nominal"}}
+    nats = {"type": "quantitative", "title": "nats a target"}
+    return {
+        "data": {"values": values},
+        "height": HEIGHT,
+        "layer": [
+            {
+                "transform": [{"filter": "datum.in_tail"}],
+                "mark": {"type": "rect", "color": "#eceff3"},
+                "encoding": {"x": x},
+            },
+            {
+                "mark": "bar",
+                "encoding": {**beside, "y": {"field": "delta", **nats}, "color": color},
+            },
+            {
+                "mark": "rule",
+                "encoding": {**beside, "y": {"field": "low", **nats}, "y2": {"field": "high"}},
+            },
+        ],
+    }

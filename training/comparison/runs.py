@@ -1,0 +1,227 @@
+"""Runs side by side: whether they are pairs, and what the weighting did to the loss.
+
+Runs that differ in nothing but the seed are one *arm*. One arm is the baseline (`uniform`, if there
+is one), and every other arm is compared with it seed by seed: same windows in the same order from
+the same weights, so the difference of their losses is the weighting's. With n >= 2 seeds in common
+the mean difference d has the 95 % interval d +- t(n-1) s / sqrt(n) of Student's t over the paired
+differences.
+
+Losses are unweighted, overall and by effective context: of each evaluated set at the last step that
+all runs have evaluated, and of the training windows over the last tenth of the common steps.
+
+Settings are compared as they were, step by step, up to the last common step. So are those of the
+runs from which the weights came (`init_from.NAME`): arms may have parted in an earlier stage, and
+are pairs if they differ in their weighting alone there too. The seeds of a run are its own and
+those of the runs before.
+"""
+
+import json
+import statistics
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from ...schemas.errors import UsageError
+from .losses import Losses, losses_of, unlike_sets
+from .recorded import Arm, RecordedRun, Seeds, read_recorded
+from .settings import arm_key, differing, settings_until, unwanted
+
+__all__ = ["Comparison", "Pair", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Whether a run and the baseline of its seeds saw the same.
+
+    Attributes:
+        run, baseline: their folders.
+        seeds: of both.
+        steps: they have in common.
+        first_difference: the first of those with another digest; None if all are equal.
+    """
+
+    run: str
+    baseline: str
+    seeds: Seeds
+    steps: int
+    first_difference: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Everything that `compare` shows.
+
+    Attributes:
+        baseline: name of the arm that others are compared with.
+        arms: name -> folders of its runs.
+        settings: name of a setting that differs -> the value of each run, by folder; `Changed`
+            where a run had several.
+        unwanted: those of them in which pairs should not differ.
+        unlike: names of evaluated sets that are not the same windows in all runs, and have no
+            losses therefore.
+        unmeasured: names of evaluated sets that the compared runs have measured at no common
+            step, and have no losses therefore.
+        pairs: of runs with the baseline's.
+        seeds: that all arms have, but for those that share none with the baseline. All means are
+            over these.
+        losses: by set.
+        curves: arm -> [step, unweighted training loss], mean over seeds.
+    """
+
+    baseline: str
+    arms: dict[str, list[str]]
+    settings: dict[str, dict[str, Any]]
+    unwanted: list[str]
+    unlike: list[str]
+    unmeasured: list[str]
+    pairs: list[Pair]
+    seeds: list[Seeds]
+    losses: list[Losses]
+    curves: dict[str, list[tuple[int, float]]]
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the arms differ in their weighting alone."""
+        same = all(pair.first_difference is None for pair in self.pairs)
+        return bool(self.pairs) and same and not self.unwanted and not self.unlike
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {**asdict(self), "paired": self.is_paired}
+
+
+def compare(paths: Sequence[str]) -> Comparison:
+    """Compares two or more runs.
+
+    Args:
+        paths: their folders.
+
+    Raises:
+        UsageError: fewer than two runs, or two of one arm and seed.
+        IncompleteError, FormatError: a folder is not a run, or the run has taken no step.
+    """
+    if len(paths) < 2:
+        raise UsageError("one run cannot be compared", expected="exactcpt compare RUN RUN...")
+    runs = [read_recorded(Path(path)) for path in paths]
+    settings = _settings(runs)
+    arms = _arms(runs, settings)
+    baseline = _baseline(arms)
+    seeds = _common_seeds(arms, baseline)
+    compared = _with_seeds(arms, seeds)
+    unlike = unlike_sets(runs)
+    losses = losses_of(compared, baseline, unlike)
+    different = differing(settings)
+    return Comparison(
+        baseline=baseline,
+        arms={name: [run.path for run in arm.values()] for name, arm in arms.items()},
+        settings=different,
+        unwanted=unwanted(different),
+        unlike=unlike,
+        unmeasured=_unmeasured(runs, losses, unlike) if seeds else [],
+        pairs=_pairs(arms, baseline),
+        seeds=seeds,
+        losses=losses,
+        curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
+    )
+
+
+def _settings(runs: Iterable[RecordedRun]) -> dict[str, dict[str, Any]]:
+    """Run -> its settings up to the last step that all runs have."""
+    last = min(max(run.steps) for run in runs)
+    return {run.path: settings_until(run, last) for run in runs}
+
+
+def _arms(runs: Iterable[RecordedRun], settings: dict[str, dict[str, Any]]) -> dict[str, Arm]:
+    """Name -> the runs that differ in nothing but the seed."""
+    members: dict[str, list[RecordedRun]] = {}
+    for run in runs:
+        key = json.dumps(arm_key(settings[run.path]), sort_keys=True, default=asdict)
+        members.setdefault(key, []).append(run)
+    arms: dict[str, Arm] = {}
+    for alike in members.values():
+        arms[_name(alike[0].weighting, arms)] = _by_seeds(alike)
+    return arms
+
+
+def _name(weighting: str, taken: Collection[str]) -> str:
+    """The weighting's name, with a number if other arms have it too."""
+    numbered = (f"{weighting} {n}" for n in count(2))
+    return next(name for name in chain([weighting], numbered) if name not in taken)
+
+
+def _by_seeds(runs: Iterable[RecordedRun]) -> Arm:
+    arm: Arm = {}
+    for run in runs:
+        if run.seeds in arm:
+            raise UsageError(
+                f"two runs have the same settings and seed {run.seeds[0]}",
+                where=f"{arm[run.seeds].path}, {run.path}",
+                fix="name each run once",
+            )
+        arm[run.seeds] = run
+    return arm
+
+
+def _baseline(arms: Iterable[str]) -> str:
+    """The name of the arm that others are compared with: `uniform`, or the first."""
+    names = list(arms)
+    return next((name for name in names if name.startswith("uniform")), names[0])
+
+
+def _common_seeds(arms: dict[str, Arm], baseline: str) -> list[Seeds]:
+    """The baseline's seeds that every arm has, not counting arms that share none with it."""
+    ours = arms[baseline].keys()
+    shared = [arm.keys() & ours for name, arm in arms.items() if name != baseline]
+    return sorted(set(ours).intersection(*(seeds for seeds in shared if seeds)))
+
+
+def _with_seeds(arms: dict[str, Arm], seeds: Sequence[Seeds]) -> dict[str, Arm]:
+    """The arms that have all of the seeds, with these alone; none if there are no seeds."""
+    return {
+        name: {each: arm[each] for each in seeds}
+        for name, arm in arms.items()
+        if seeds and arm.keys() >= set(seeds)
+    }
+
+
+def _unmeasured(
+    runs: Iterable[RecordedRun], losses: Iterable[Losses], unlike: Iterable[str]
+) -> list[str]:
+    """Names of eval sets that have no table and are not among the unlike ones."""
+    told = {each.name for each in losses}.union(unlike)
+    return sorted({name for run in runs for name in run.evals} - told)
+
+
+def _pairs(arms: dict[str, Arm], baseline: str) -> list[Pair]:
+    """Every run of another arm with the baseline's run of the same seeds."""
+    return [
+        _pair(run, arms[baseline][seeds])
+        for name, arm in arms.items()
+        for seeds, run in arm.items()
+        if name != baseline and seeds in arms[baseline]
+    ]
+
+
+def _pair(run: RecordedRun, baseline: RecordedRun) -> Pair:
+    common = sorted(run.steps.keys() & baseline.steps.keys())
+    different = (s for s in common if run.steps[s]["digest"] != baseline.steps[s]["digest"])
+    return Pair(
+        run=run.path,
+        baseline=baseline.path,
+        seeds=run.seeds,
+        steps=len(common),
+        first_difference=next(different, None),
+    )
+
+
+def _curve(arm: Arm) -> list[tuple[int, float]]:
+    """The steps that all runs of an arm have taken, with their mean unweighted loss."""
+    runs = list(arm.values())
+    curve: list[tuple[int, float]] = []
+    for step in sorted(set.intersection(*(set(run.steps) for run in runs))):
+        losses = [run.steps[step]["unweighted_loss"] for run in runs]
+        if None not in losses:
+            curve.append((step, statistics.mean(losses)))
+    return curve

@@ -1,0 +1,114 @@
+"""The settings in which runs differ.
+
+Settings are compared as they were, step by step, up to the last step that all runs have. So are the
+settings of the runs that the weights came from, under the name `init_from.NAME`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import PATHS
+from .recorded import RecordedRun
+
+__all__ = ["Changed", "arm_key", "differing", "settings_until", "unwanted"]
+
+PER_RUN = {"seed", "weighting", "weight_table"}
+"""Settings in which the runs of a comparison differ: in the seed within an arm, in the weighting
+between arms."""
+
+INCIDENTAL = {
+    "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
+    "loader_workers", "check_shards", "peak_tflops", "eval_every", "eval_windows",
+}  # fmt: skip
+"""Settings that change no figure but by the order in which numbers are added, like the number of
+ranks. What was evaluated is in the records of the evaluations."""
+
+EARLIER = "init_from."
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A setting that was changed when its run went on.
+
+    Attributes:
+        values: pairs of the first step with a value, and the value.
+    """
+
+    values: tuple[tuple[int, Any], ...]
+
+    def __str__(self) -> str:
+        (_, first), *later = self.values
+        return f"{first}" + "".join(f", from step {step:,} on {value}" for step, value in later)
+
+
+def settings_until(run: RecordedRun, last: int) -> Settings:
+    """The settings of a run up to a step, and of the runs its weights came from.
+
+    Inputs are named by what they are, not by where they are. A setting that was changed on the way
+    is a `Changed`.
+    """
+    return _flat(run.recorded, last)
+
+
+def _flat(recorded: dict[str, Any], last: int) -> Settings:
+    held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
+    names = {name for stretch in held for name in stretch["settings"]}
+    names -= {*PATHS, "eval"}
+    flat = {name: _value(held, name) for name in names}
+    flat |= {n: recorded["identity"].get(n) for n in ("shards", "model", "weight_table")}
+    earlier = recorded["earlier"]
+    if earlier is None:
+        return flat | {f"{EARLIER}step": None}
+    before = _flat(earlier, earlier["step"]) | {"step": earlier["step"]}
+    return flat | {EARLIER + n: v for n, v in before.items() if _base(n) not in INCIDENTAL}
+
+
+def _value(held: Iterable[dict[str, Any]], name: str) -> Any:
+    """The one value of a setting, or all that it had."""
+    values: list[tuple[int, Any]] = []
+    for stretch in held:
+        value = stretch["settings"].get(name)
+        if not values or values[-1][1] != value:
+            values.append((stretch["after"] + 1, value))
+    return values[0][1] if len(values) == 1 else Changed(tuple(values))
+
+
+def arm_key(settings: Settings) -> Settings:
+    """The settings that the runs of an arm have in common."""
+    return {n: v for n, v in settings.items() if _base(n) not in {"seed"} | INCIDENTAL}
+
+
+def differing(settings: dict[str, Settings]) -> dict[str, Settings]:
+    """The settings that are not the same in all runs.
+
+    Args:
+        settings: run -> its settings.
+
+    Returns:
+        Name of a setting -> run -> its value.
+    """
+    each = list(settings.values())
+    names = {name for flat in each for name in flat}
+    # Where the weights of one run came from another run and those of the next did not, that is all
+    # there is to say.
+    names = {n for n in names if EARLIER not in n or all(n in flat for flat in each)} | {
+        n for n in names if n.endswith(f"{EARLIER}step")
+    }
+    return {
+        name: {path: flat.get(name) for path, flat in settings.items()}
+        for name in sorted(names)
+        if any(flat.get(name) != each[0].get(name) for flat in each)
+    }
+
+
+def unwanted(names: Iterable[str]) -> list[str]:
+    """Those of the settings that differ in which pairs must not differ."""
+    return [name for name in names if _base(name) not in PER_RUN | INCIDENTAL]
+
+
+def _base(name: str) -> str:
+    """A setting's name without the runs it belongs to."""
+    return name.rpartition(".")[2]

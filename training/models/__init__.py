@@ -1,0 +1,1 @@
+"""The model: its attention, its loss, its optimizer."""

@@ -1,0 +1,345 @@
+"""Causal attention in which a token sees its own segment and nothing else.
+
+Hugging Face models guess where documents end, from `position_ids`, masks or caches, and some of the
+guesses silently let documents see each other. Here nothing is guessed. The boundaries travel with
+the call,
+
+    cu_seqlens    int32 [n + 1]: where each segment begins in the batch flattened to B * L tokens,
+                  and B * L
+    max_seqlen    at least the longest segment: the window, always, so that graphs compile once
+    block_mask    what `flex_mask` makes of them, for `flex` alone
+
+as keywords of the model's forward, which hands them on to the attention function. What would change
+who sees whom by another way (a mask, a cache, a sliding window, dropout) is refused.
+
+    varlen    torch's variable-length flash attention: CUDA, fp16 and bf16
+    flex      flex_attention with a block mask: CUDA; on a CPU forward only
+    exact     plain softmax, segment by segment: any device, any type; the others' yardstick
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from ...schemas.errors import UsageError
+from .autocast import operands
+
+__all__ = ["BACKENDS", "FUNCTIONS", "default_backend", "flex_mask", "register"]
+
+QUERY_BLOCK = 512
+"""Queries whose scores exist at the same time in `exact`."""
+
+
+def default_backend(device: str) -> str:
+    """The backend for a device type: `varlen` for "cuda", else `exact`."""
+    return "varlen" if device == "cuda" else "exact"
+
+
+def register(backend: str) -> str:
+    """Makes a backend known to transformers; returns the `attn_implementation` to ask for.
+
+    Raises:
+        UsageError: an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(
+            f"unknown attention backend {backend!r}", expected=f"one of {', '.join(BACKENDS)}"
+        )
+    name = f"exactcpt_{backend}"
+    AttentionInterface.register(name, partial(_attend, FUNCTIONS[backend]))
+    # Without a mask function, transformers drops a mask that was passed in, and says nothing.
+    AttentionMaskInterface.register(name, _refuse_mask)
+    return name
+
+
+def flex_mask(cu_seqlens: Tensor, batch: int, length: int) -> BlockMask:
+    """The block mask of B windows of L tokens from their boundaries [n + 1]."""
+    places = torch.arange(batch * length, device=cu_seqlens.device, dtype=cu_seqlens.dtype)
+    segment = torch.bucketize(places, cu_seqlens, right=True).view(batch, length)
+
+    def sees(window: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (segment[window, query] == segment[window, key])
+
+    return _mask_maker(cu_seqlens.device.type)(
+        sees, batch, None, length, length, device=cu_seqlens.device
+    )
+
+
+@cache
+def _mask_maker(device: str) -> Callable[..., BlockMask]:
+    # Uncompiled it makes a dense mask of L x L first.
+    return torch.compile(create_block_mask) if device == "cuda" else create_block_mask
+
+
+def _refuse_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
+    if attention_mask is not None:
+        raise ValueError("an attention mask was passed in; documents are kept apart by cu_seqlens")
+
+
+def _attend(
+    function: Callable[..., Tensor],
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    cu_seqlens: Tensor | None = None,
+    max_seqlen: int | None = None,
+    block_mask: BlockMask | None = None,
+    sliding_window: int | None = None,
+    use_cache: bool | None = False,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Called by transformers: query [B, H, L, D], key and value [B, H_kv, L, D] to [B, L, H, D]."""
+    _refuse_mask(attention_mask=attention_mask)
+    if cu_seqlens is None or max_seqlen is None:
+        raise ValueError(
+            "no cu_seqlens and max_seqlen were passed in: documents would not be kept apart"
+        )
+    if dropout:
+        raise ValueError(f"attention dropout is {dropout}, expected 0")
+    if sliding_window is not None:
+        raise ValueError(f"a layer has a sliding window of {sliding_window}, expected none")
+    if use_cache or key.shape[2] != query.shape[2]:
+        raise ValueError("a key-value cache is in use; call the model with use_cache=False")
+    # Under autocast the rotation leaves queries and keys in fp32, and values come in bf16.
+    query, key, value = operands(query, key, value)
+    with torch.autocast(query.device.type, enabled=False):
+        output = function(
+            query,
+            key,
+            value,
+            scaling=scaling,
+            cu_seqlens=cu_seqlens,
+            max_seqlen=max_seqlen,
+            block_mask=block_mask,
+        )
+    return output, None
+
+
+def _flat(heads: Tensor) -> Tensor:
+    """[B, H, L, D] to [B * L, H, D]."""
+    return heads.transpose(1, 2).flatten(0, 1)
+
+
+def _windows(flat: Tensor, like: Tensor) -> Tensor:
+    """[B * L, H, D] to [B, L, H, D], with B and L of [B, H, L, D]."""
+    return flat.unflatten(0, (like.shape[0], like.shape[2]))
+
+
+def _varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scaling: float,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    block_mask: BlockMask | None,
+) -> Tensor:
+    options: dict[str, Any] = {}
+    if _VARLEN_GROUPS:
+        options["enable_gqa"] = key.shape[1] != query.shape[1]
+    else:
+        repeats = query.shape[1] // key.shape[1]
+        key, value = (heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
+    output = varlen_attn(
+        _flat(query),
+        _flat(key),
+        _flat(value),
+        cu_seqlens,
+        cu_seqlens,
+        max_seqlen,
+        max_seqlen,
+        scale=scaling,
+        window_size=(-1, 0),  # causal
+        **options,
+    )
+    assert isinstance(output, Tensor)
+    return _windows(output, query)
+
+
+_VARLEN_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
+"""Whether keys may have fewer heads than queries; not in torch 2.11."""
+
+
+def _flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scaling: float,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    block_mask: BlockMask | None,
+) -> Tensor:
+    if block_mask is None:
+        raise ValueError("no block_mask was passed in; make it with flex_mask")
+    output = _flex_function()(
+        query,
+        key,
+        value,
+        block_mask=block_mask,
+        scale=scaling,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    assert isinstance(output, Tensor)
+    return output.transpose(1, 2).contiguous()
+
+
+def _flex_function() -> Callable[..., Any]:
+    return flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+
+
+@cache
+def _compiled_flex() -> Callable[..., Any]:
+    # Uncompiled it makes all scores, and does so without its own kernel.
+    return torch.compile(flex_attention)
+
+
+def _exact(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scaling: float,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    block_mask: BlockMask | None,
+) -> Tensor:
+    flat = segment_attention(_flat(query), _flat(key), _flat(value), cu_seqlens, scaling)
+    return _windows(flat, query)
+
+
+# An operator of its own: the loop over segments depends on data, and a compiled graph cannot.
+@torch.library.custom_op("exactcpt::segment_attention", mutates_args=())
+def segment_attention(
+    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
+) -> Tensor:
+    """Softmax attention of every segment by itself: query [T, H, D], key and value [T, H_kv, D]."""
+    output = torch.empty_like(query)
+    for segment, keys, values in _segments(key, value, cu_seqlens):
+        for rows, block in _query_blocks(query, segment, keys):
+            attention = _softmax(block, keys, rows.start - segment.start, scaling)
+            output[rows] = _join(attention @ values[:, None, : attention.shape[-1]])
+    return output
+
+
+@segment_attention.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float) -> Tensor:
+    return torch.empty_like(query)
+
+
+@torch.library.custom_op("exactcpt::segment_attention_backward", mutates_args=())
+def segment_attention_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, in their shapes.
+
+    With P the attention, O = P V, S = scaling Q K^T and G = dO: dV = P^T G, dP = G V^T,
+    dS = P (dP - rowsum(dP P)), dQ = scaling dS K, dK = scaling dS^T Q.
+    """
+    query_gradient = torch.empty_like(query)
+    key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
+    for segment, keys, values in _segments(key, value, cu_seqlens):
+        key_sum, value_sum = torch.zeros_like(keys), torch.zeros_like(values)
+        for rows, block in _query_blocks(query, segment, keys):
+            attention = _softmax(block, keys, rows.start - segment.start, scaling)
+            seen = attention.shape[-1]
+            outer = _split(gradient[rows], len(keys)).to(keys.dtype)
+            value_sum[:, :seen] += (attention.transpose(-1, -2) @ outer).sum(dim=1)
+            change = outer @ values[:, None, :seen].transpose(-1, -2)
+            change = attention * (change - (change * attention).sum(dim=-1, keepdim=True)) * scaling
+            query_gradient[rows] = _join(change @ keys[:, None, :seen])
+            key_sum[:, :seen] += (change.transpose(-1, -2) @ block).sum(dim=1)
+        key_gradient[segment] = key_sum.transpose(0, 1)
+        value_gradient[segment] = value_sum.transpose(0, 1)
+    return query_gradient, key_gradient, value_gradient
+
+
+@segment_attention_backward.register_fake
+def _(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.scaling = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = segment_attention_backward(gradient, *ctx.saved_tensors, ctx.scaling)
+    return (*gradients, None, None)
+
+
+segment_attention.register_autograd(_backward, setup_context=_save_for_backward)
+
+
+def _segments(
+    key: Tensor, value: Tensor, cu_seqlens: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yields every segment's place, keys and values [H_kv, n, D], in fp32 at least."""
+    edges = cu_seqlens.tolist()
+    if edges[0] != 0 or edges[-1] != len(key) or edges != sorted(edges):
+        raise ValueError(f"cu_seqlens does not rise from 0 to the {len(key)} tokens of the batch")
+    exact = torch.promote_types(key.dtype, torch.float32)
+    for start, stop in pairwise(edges):
+        segment = slice(start, stop)
+        keys, values = (heads[segment].to(exact).transpose(0, 1) for heads in (key, value))
+        yield segment, keys, values
+
+
+def _query_blocks(query: Tensor, segment: slice, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yields places and queries [H_kv, H / H_kv, m, D] of a segment, in the type of the keys."""
+    for start in range(segment.start, segment.stop, QUERY_BLOCK):
+        rows = slice(start, min(start + QUERY_BLOCK, segment.stop))
+        yield rows, _split(query[rows], len(keys)).to(keys.dtype)
+
+
+def _split(heads: Tensor, groups: int) -> Tensor:
+    """[m, H, D] to [groups, H / groups, m, D]."""
+    return heads.transpose(0, 1).unflatten(0, (groups, -1))
+
+
+def _join(grouped: Tensor) -> Tensor:
+    """[groups, H / groups, m, D] to [m, H, D]."""
+    return grouped.flatten(0, 1).transpose(0, 1)
+
+
+def _softmax(queries: Tensor, keys: Tensor, first: int, scaling: float) -> Tensor:
+    """Attention of a segment's queries from `first` on, over the keys up to the last of them."""
+    seen = first + queries.shape[-2]
+    scores = queries @ keys[:, None, :seen].transpose(-1, -2) * scaling
+    later = torch.ones(queries.shape[-2], seen, dtype=torch.bool, device=scores.device).triu(
+        first + 1
+    )
+    return scores.masked_fill_(later, float("-inf")).softmax(dim=-1)
+
+
+FUNCTIONS = {"varlen": _varlen, "flex": _flex, "exact": _exact}
+"""The attention function of each backend."""
+
+BACKENDS = tuple(FUNCTIONS)

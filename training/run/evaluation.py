@@ -1,0 +1,133 @@
+"""The loss on fixed windows: overall and by effective context, every target counted as 1."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...schemas import shard
+from ..config import TrainConfig
+from ..windows.batches import Batch, ShardDataset
+from ..windows.order import permuted
+from ..windows.shard_set import ShardSet, open_set
+from .metrics import CE, TARGETS, bucket_losses
+from .world import World
+
+__all__ = ["EvalSet", "evaluate", "open_eval_sets"]
+
+ORDER_SEED = 0
+"""Of the windows that are taken: another seed of the run measures with the same ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSet:
+    """A fixed set of windows.
+
+    Attributes:
+        name: what the log calls it.
+        windows: the validation split they are from.
+        numbers: which of them, in order.
+        micro_batch: windows at a time.
+    """
+
+    name: str
+    windows: ShardDataset
+    numbers: tuple[int, ...]
+    micro_batch: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a record of the set says of it, whatever the model."""
+        return {
+            "name": self.name,
+            "shards": self.windows.shards.fingerprint,
+            "window": self.windows.window,
+            "windows": len(self.numbers),
+        }
+
+    def batches(self, rank: int, world: int) -> Iterator[Batch]:
+        """A rank's micro-batches: the same count on all ranks, as the model's forward needs it."""
+        size = self.micro_batch
+        groups = [self.numbers[i : i + size] for i in range(0, len(self.numbers), size)]
+        for first in range(0, len(groups), world):
+            if first + rank < len(groups):
+                yield self.windows.batch(groups[first + rank])
+            else:
+                yield self.windows.batch(groups[first]).ignored()
+
+
+def open_eval_sets(config: TrainConfig, shards: ShardSet) -> list[EvalSet]:
+    """The sets of `eval`, or the training set's own validation split if it has one.
+
+    Raises:
+        UsageError, IncompleteError, FormatError: as `ShardDataset`.
+    """
+    if not config.eval_every:
+        return []
+    if config.eval is None:
+        own = shards.shards(shard.VALIDATION)
+        return [_eval_set(shard.VALIDATION, shards, config, shards.window)] if own else []
+    return [
+        _eval_set(name, open_set(Path(path)), config, shards.window)
+        for name, path in config.eval.items()
+    ]
+
+
+def _eval_set(name: str, shards: ShardSet, config: TrainConfig, trained: int) -> EvalSet:
+    windows = ShardDataset(shards, split=shard.VALIDATION)
+    count = min(len(windows), config.eval_windows)
+    return EvalSet(
+        name=name,
+        windows=windows,
+        numbers=tuple(permuted(np.arange(count), len(windows), ORDER_SEED).tolist()),
+        micro_batch=max(1, config.micro_batch * trained // shards.window),
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, eval_set: EvalSet, world: World, is_over: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """The log's record of an eval set, without the step.
+
+    Args:
+        model: its forward is called equally often on all ranks.
+        eval_set: what is measured.
+        world: the ranks.
+        is_over: asked before each batch, on all ranks, whether to give up; all get one answer.
+
+    Returns:
+        None if it was given up.
+    """
+    model.eval()
+    one = torch.ones((), dtype=torch.float64, device=world.device)
+    total: Any = 0
+    for host in eval_set.batches(world.rank, world.size):
+        if is_over():
+            model.train()
+            return None
+        batch = host.to(world.device)
+        _, sums, _ = model(
+            batch.input_ids,
+            batch.position_ids,
+            batch.cu_seqlens,
+            batch.labels,
+            batch.loss_weights,
+            one,
+        )
+        total = total + sums
+    model.train()
+    flat = world.sum(*total.flatten().tolist())
+    sums = np.array(flat).reshape(total.shape)
+    targets = int(sums[TARGETS].sum())
+    return {
+        **eval_set.identity,
+        "loss": float(sums[CE].sum() / max(targets, 1)),
+        "targets": targets,
+        "bucket_loss": bucket_losses(sums),
+        "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
+    }

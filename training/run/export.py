@@ -1,0 +1,133 @@
+"""Trained weights as a Hugging Face directory: safetensors in fp32, configuration, tokenizer.
+
+The configuration has the rotary embedding twice. transformers 5 writes `rope_parameters` alone;
+version 4 and other programs do not know that, and take theta to be 10000 and no scaling unless they
+find `rope_theta` and `rope_scaling`.
+"""
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import PreTrainedConfig
+
+from ...schemas.errors import UsageError
+from ..models.model import TrainModel, build
+from .checkpoint import PARTIAL, load_weights
+
+__all__ = ["export_checkpoint", "export_model"]
+
+PREFIX = "causal_lm."
+HEAD = "lm_head.weight"
+
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""Files of the model that training leaves as they are, where there are any."""
+
+
+def export_model(model: TrainModel, source: Path, out: Path) -> None:
+    """Writes a model in training; every rank calls it, rank 0 writes. What is there is replaced.
+
+    Args:
+        model: sharded or not.
+        source: the directory it came from: its tokenizer is copied.
+        out: the directory to write.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        _write(weights, model, source, out)
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    *,
+    source: Path,
+    window: int,
+    rope_theta: float | None = None,
+    yarn_factor: float | None = None,
+) -> None:
+    """Writes the weights of a checkpoint, in one process.
+
+    Args:
+        checkpoint: a complete one.
+        out: the directory to write; must not exist.
+        source: the directory of the model that was trained.
+        window, rope_theta, yarn_factor: as the model was built with.
+
+    Raises:
+        UsageError: `out` is there already, or `source` is no model to train.
+        FormatError: the checkpoint cannot be read, or is of another model.
+    """
+    if out.exists():
+        raise UsageError(
+            "the directory to write exists", where=str(out), fix="remove it or name another one"
+        )
+    model = build(
+        source, window=window, backend="exact", rope_theta=rope_theta, yarn_factor=yarn_factor
+    )
+    load_weights(checkpoint, model)
+    export_model(model, source, out)
+
+
+def _write(weights: Mapping[str, Any], model: TrainModel, source: Path, out: Path) -> None:
+    partial = out.with_name(out.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _fill(partial, weights, model, source)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+
+
+def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: Path) -> None:
+    config = model.causal_lm.config
+    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
+    if config.tie_word_embeddings:
+        tensors.pop(HEAD, None)  # the same numbers as the input embedding
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    file = folder / "model.safetensors"
+    try:
+        save_file(contiguous, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # the library's own, also for a full disk
+        raise OSError(errno.EIO, str(error), str(file)) from error
+    (folder / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
+    # safetensors makes its file for the owner alone; who may read the others may read it too.
+    shutil.copymode(folder / "config.json", file)
+    for name in COPIED:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _config_json(config: PreTrainedConfig, architecture: str) -> str:
+    settings = json.loads(config.to_json_string(use_diff=True))
+    rope = dict(config.rope_parameters)
+    settings["rope_parameters"] = dict(rope)
+    settings["rope_theta"] = rope.pop("rope_theta")
+    if rope.get("rope_type", "default") != "default":
+        settings["rope_scaling"] = rope
+    settings["architectures"] = [architecture]
+    settings["dtype"] = "float32"
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"

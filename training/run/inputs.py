@@ -1,0 +1,117 @@
+"""What a run reads: shards, eval sets, weights of targets, the model; all is checked here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...schemas import shard
+from ...schemas.errors import UsageError
+from ...schemas.weights import parse_table
+from ..config import TrainConfig
+from ..models.model import TrainModel, build
+from ..windows.agreement import check_agreement
+from ..windows.batches import ShardDataset
+from ..windows.shard_set import ShardSet, open_set
+from ..windows.weighting import make_weighting
+from .evaluation import EvalSet, open_eval_sets
+from .world import World
+
+__all__ = ["Inputs", "attention_for", "build_model", "open_inputs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run trains and measures with; `identity` has what identifies the run by it."""
+
+    shards: ShardSet
+    windows: ShardDataset
+    eval_sets: list[EvalSet]
+    identity: dict[str, Any]
+
+    @property
+    def tail(self) -> list[bool]:
+        """Of each bucket, whether it is in the tail."""
+        return [row["in_tail"] for row in self.shards.buckets]
+
+    @property
+    def longest_window(self) -> int:
+        """Of training and measuring, in tokens."""
+        return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
+
+
+def open_inputs(config: TrainConfig, world: World) -> Inputs:
+    """Opens and checks everything a run reads."""
+    config.check_world(world.size)
+    shards = open_set(config.shards)
+    model = Path(config.model)
+    check_agreement(shards, model)
+    eval_sets = open_eval_sets(config, shards)
+    others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}
+    others.pop(shards.fingerprint, None)
+    for other in others.values():
+        check_agreement(other, model)
+    if config.check_shards == "checksums":
+        for each in (shards, *others.values()):
+            each.check_contents(world.rank, world.size)
+    table = _weight_table(config, shards.window)
+    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
+    return Inputs(
+        shards=shards,
+        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
+        eval_sets=eval_sets,
+        identity={
+            "shards": shards.fingerprint,
+            "seed": config.seed,
+            "weighting": config.weighting,
+            "weight_table": table,
+            "denominator": config.denominator,
+            "rope_theta": config.rope_theta,
+            "yarn_factor": config.yarn_factor,
+        },
+    )
+
+
+def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
+    if config.weight_table is None:
+        return None
+    try:
+        data = Path(config.weight_table).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the weight table: {error.strerror}", where=config.weight_table
+        ) from None
+    return parse_table(data, config.weight_table, window)
+
+
+def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
+    """The model in the precision of the run, on the host.
+
+    Raises:
+        UsageError, FormatError: as `attention_for` and `model.build`.
+    """
+    model = build(
+        Path(config.model),
+        window=inputs.longest_window,
+        backend=attention_for(config, world.device.type),
+        rope_theta=config.rope_theta,
+        yarn_factor=config.yarn_factor,
+    )
+    return model.double() if config.precision == "fp64" else model
+
+
+def attention_for(config: TrainConfig, device: str) -> str:
+    """The backend that is asked for, if it can train here, or the best one that can."""
+    can = ["exact"]
+    if device == "cuda" and config.precision != "fp64":
+        can.append("flex")
+    if device == "cuda" and config.precision == "bf16":
+        can.append("varlen")
+    if config.attention == "auto":
+        return can[-1]
+    if config.attention not in can:
+        raise UsageError(
+            f"attention {config.attention!r} cannot train on {device} with {config.precision}",
+            expected=" or ".join(can),
+            fix="leave --attention away",
+        )
+    return config.attention

@@ -1,0 +1,276 @@
+"""What a run tells: lines of JSON for programs, a line now and then for a person.
+
+`log.jsonl` has an object a line, each with a `kind` and a `step`:
+
+    start        a run begins or goes on after the step, with these settings from there on
+    step         a step
+    eval         an eval set, after the step
+    checkpoint   the checkpoint of the step is complete; written when that is noticed
+    failure      the checkpoint before that of the step could not be written
+    end          why it ended after the step
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ...schemas.errors import FormatError, UsageError
+
+__all__ = [
+    "LOG",
+    "RUN",
+    "Fields",
+    "Progress",
+    "RunLog",
+    "read_log",
+    "read_run",
+    "require",
+    "stretches",
+    "write_run",
+    "write_whole",
+]
+
+LOG = "log.jsonl"
+RUN = "run.json"
+RUN_FORMAT = "exactcpt run"
+RUN_VERSION = 1
+LINE_SECONDS = 1.0
+
+Record = dict[str, Any]
+Fields = dict[str, type | tuple[type, ...]]
+
+RECORD_FIELDS: Fields = {"kind": str, "step": int}
+RUN_FIELDS: Fields = {
+    "settings": dict,
+    "identity": dict,
+    "earlier": (dict, type(None)),
+    "model_folder": str,
+    "longest_window": int,
+    "buckets": list,
+}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file under its name whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def write_run(folder: Path, recorded: Record) -> None:
+    """Writes what there is to know of a run beside its log."""
+    run = {"format": RUN_FORMAT, "format_version": RUN_VERSION, **recorded}
+    write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_run(folder: Path) -> Record:
+    """What `write_run` has written.
+
+    Raises:
+        UsageError: there is no such folder.
+        FormatError: the folder is no run, or of a newer version, or the file is damaged.
+    """
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", where=str(folder), expected="a run")
+    try:
+        recorded = json.loads((folder / RUN).read_bytes())
+    except (OSError, ValueError):
+        recorded = None
+    if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
+        raise FormatError(
+            "this is no run",
+            where=str(folder),
+            expected=f"a folder with {RUN}, as exactcpt train makes it",
+        )
+    found = recorded.get("format_version")
+    if isinstance(found, int) and found > RUN_VERSION:
+        raise FormatError(
+            f"the run has format version {found}",
+            expected=f"at most {RUN_VERSION}",
+            where=str(folder / RUN),
+            fix="update exactcpt",
+        )
+    try:
+        require(recorded, RUN_FIELDS)
+    except ValueError as error:
+        raise FormatError(
+            f"{RUN} is damaged: {error}",
+            where=str(folder / RUN),
+            fix="restore it; a run that goes on writes it anew",
+        ) from None
+    return recorded
+
+
+def require(recorded: Any, fields: Fields) -> None:
+    """Checks that a record has fields of some types.
+
+    Raises:
+        ValueError: it has not; says which.
+    """
+    if not isinstance(recorded, dict):
+        raise ValueError("it is no object")
+    for name, kind in fields.items():
+        if name not in recorded:
+            raise ValueError(f"it has no {name}")
+        if not isinstance(recorded[name], kind):
+            raise ValueError(f"{name} is {json.dumps(recorded[name])[:100]}")
+
+
+def read_log(run: Path) -> list[Record]:
+    """The records of a run; a last line that a killed run has not finished is left out.
+
+    Raises:
+        FormatError: another line is no record.
+    """
+    try:
+        lines = (run / LOG).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line.decode())
+            require(record, RECORD_FIELDS)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise FormatError(
+                f"a line of the log is damaged: {error}",
+                expected="an object with kind and step",
+                where=f"{run / LOG}, line {number:,}",
+                fix="restore the file, or remove the line",
+            ) from None
+        records.append(record)
+    return records
+
+
+def stretches(records: Iterable[Record]) -> list[Record]:
+    """The settings of a run by the steps they held for.
+
+    Args:
+        records: of its log; `start` records count.
+
+    Returns:
+        For each time it was started and did not start again at the same step or before: the
+        `settings`, and the step `after` which they held.
+    """
+    found: list[Record] = []
+    for record in records:
+        if record["kind"] == "start":
+            found = [stretch for stretch in found if stretch["after"] < record["step"]]
+            found.append({"after": record["step"], "settings": record["settings"]})
+    return found
+
+
+class RunLog:
+    """Writes the log, and TensorBoard's files if they are wanted.
+
+    A run that goes on from a checkpoint repeats the steps after it: their old lines are removed.
+
+    Args:
+        run: the run's folder.
+        step: the last step that counts.
+        tensorboard: whether to write its files too.
+
+    Attributes:
+        others: all records but those of steps, old and new.
+
+    Raises:
+        UsageError: TensorBoard is wanted and not installed.
+        FormatError: a line of the log is damaged.
+    """
+
+    def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
+        kept = [record for record in read_log(run) if record["step"] <= step] if step else []
+        self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
+        self.others = [record for record in kept if record["kind"] != "step"]
+        write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
+        self._file = (run / LOG).open("a", encoding="utf-8")
+
+    def write(self, kind: str, record: Record) -> None:
+        """Adds a line."""
+        record = {"kind": kind, **record}
+        self._file.write(_line(record))
+        self._file.flush()
+        if kind != "step":
+            self.others.append(record)
+        if self._board is not None:
+            prefix = f"{kind}/{record['name']}" if "name" in record else kind
+            for name, value in _scalars(record):
+                self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _scalars(record: Record) -> Iterator[tuple[str, float]]:
+    """A record's numbers by name; those that it has of each bucket as NAME/BUCKET."""
+    for name, value in record.items():
+        values = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for bucket, number in values:
+            if isinstance(number, int | float) and name != "step":
+                yield name if bucket is None else f"{name}/{bucket}", number
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "TensorBoard is not installed", fix="pip install 'exactcpt[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+class Progress:
+    """Says how training goes, at most once a second."""
+
+    def __init__(self, say: Callable[[str], None], steps: int) -> None:
+        self._say, self._steps = say, steps
+        self._said = 0.0
+
+    def step(self, record: Record) -> None:
+        """A line for a step."""
+        now = time.monotonic()
+        if now - self._said < LINE_SECONDS and record["step"] != self._steps:
+            return
+        self._said = now
+        used = "" if record["mfu"] is None else f"  MFU {record['mfu']:.1%}"
+        clipped = " clipped" if record["clipped"] else ""
+        self._say(
+            f"step {record['step']:,} of {self._steps:,}  loss {record['loss']:.4f}"
+            f"  unweighted {record['unweighted_loss'] or 0:.4f}"
+            f"  gradient {record['gradient_norm']:.3g}{clipped}"
+            f"  lr {record['learning_rate']:.3g}"
+            f"  {record['tokens_per_second']:,.0f} tokens/s{used}"
+        )
+
+    def warning(self, text: str) -> None:
+        """A line for what went wrong and can be made up for."""
+        self._say(f"warning: {text}")
+
+    def evaluation(self, record: Record) -> None:
+        """A line for an evaluation."""
+        self._say(
+            f"step {record['step']:,}  {record['name']}: loss {record['loss']:.4f}"
+            f" over {record['targets']:,} targets"
+        )

@@ -1,0 +1,240 @@
+"""What the log says of a step, from what its ranks know.
+
+While a step runs, its figures stay on the device (`LocalStep`). Now and then those of some steps
+come to the host at once (`Share`), are exchanged once among all ranks, and become a record each.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...schemas.errors import ExactcptError
+from ..config import TrainConfig
+
+__all__ = [
+    "CE",
+    "TARGETS",
+    "Flops",
+    "LocalStep",
+    "Share",
+    "bucket_losses",
+    "digest",
+    "found_not_finite",
+    "known_peak",
+    "step_record",
+]
+
+CE, TARGETS, WEIGHT, WEIGHTED_CE = range(4)
+"""Rows of the sums by bucket that the model returns."""
+
+PEAK_TFLOPS = {
+    r"B200\b": 2250.0,
+    r"H200 NVL\b": 835.0,
+    r"H200$": 989.4,
+    r"H100 NVL\b": 835.0,
+    r"H100 PCIe\b": 756.0,
+    r"H100( \d+GB)? HBM3\b": 989.4,
+    r"A100\b": 312.0,
+}
+"""Dense bf16 by the name that CUDA gives a device, from NVIDIA's data sheets, whose figures with
+sparsity are twice as high. SXM modules and PCIe cards of one name have others. What is not here is
+unknown, and so is a part of a device (MIG)."""
+
+Sums = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalStep:
+    """A rank's part of a step; tensors are still on the device.
+
+    Attributes:
+        step: from 1.
+        sums: float64 [4, buckets], over the rank's micro-batches.
+        per_window: sum of cross-entropies of each of the rank's windows.
+        gradient_norm: of all weights, before clipping.
+        windows, digests: of the rank's windows, in order.
+        tokens: without padding.
+        visible: what they see of their segments, summed.
+        denominator: D of the step.
+        learning_rate: of the step.
+    """
+
+    step: int
+    sums: Tensor
+    per_window: Tensor
+    gradient_norm: Tensor
+    windows: tuple[int, ...]
+    digests: tuple[int, ...]
+    tokens: int
+    visible: int
+    denominator: float
+    learning_rate: float
+
+    def share(self) -> "Share":
+        """The same on the host; waits for the device."""
+        finite = torch.isfinite(self.per_window).tolist()
+        return Share(
+            step=self.step,
+            sums=self.sums.cpu().numpy(),
+            not_finite=tuple(w for w, ok in zip(self.windows, finite, strict=True) if not ok),
+            gradient_norm=self.gradient_norm.item(),
+            windows=self.windows,
+            digests=self.digests,
+            tokens=self.tokens,
+            visible=self.visible,
+            denominator=self.denominator,
+            learning_rate=self.learning_rate,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """As `LocalStep`, on the host.
+
+    Attributes:
+        not_finite: the windows whose loss is not finite.
+    """
+
+    step: int
+    sums: Sums
+    not_finite: tuple[int, ...]
+    gradient_norm: float
+    windows: tuple[int, ...]
+    digests: tuple[int, ...]
+    tokens: int
+    visible: int
+    denominator: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Floating-point operations of training, for the share of a device's peak that is used (MFU).
+
+    A weight matrix of n entries costs a token 2n operations forward (a multiplication and an
+    addition an entry) and twice that backward, for the gradients of its input and of itself: 6n.
+    The embedding is a look-up and counts nothing; the output head counts, tied or not.
+
+    Attention: the query of a token that sees v tokens of its own segment, itself included, is
+    multiplied with v keys, and v values are added up: 2 * 2 v d operations in a layer with d =
+    heads x head size, and twice that backward: 12 v d. So a step's work is
+
+        6 N * tokens + 12 * layers * d * (sum of v over its tokens)
+
+    with nothing for padding, for what masks hide, for norms, or for what is computed twice.
+
+    Attributes:
+        weights: N, the entries of all weights but the embedding, the head included.
+        attention: 12 * layers * d.
+        peak: operations a second of all devices together; None where it is unknown.
+    """
+
+    weights: int
+    attention: int
+    peak: float | None
+
+    @classmethod
+    def of(cls, model: nn.Module, device: torch.device, world: int, config: TrainConfig) -> "Flops":
+        """Of a `TrainModel`, on devices of one kind."""
+        causal_lm: Any = getattr(model, "causal_lm")  # noqa: B009
+        embedding = causal_lm.get_input_embeddings().weight
+        head = causal_lm.get_output_embeddings().weight
+        entries = sum(p.numel() for p in causal_lm.parameters()) - embedding.numel()
+        entries += head.numel() if head is embedding else 0
+        hf = causal_lm.config
+        size = getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        tflops = config.peak_tflops or known_peak(name)
+        return cls(
+            weights=entries,
+            attention=12 * hf.num_hidden_layers * hf.num_attention_heads * size,
+            peak=tflops * 1e12 * world if tflops else None,
+        )
+
+    def used(self, tokens: int, visible: int, seconds: float) -> float | None:
+        """MFU of some work in some time."""
+        if self.peak is None or seconds <= 0:
+            return None
+        return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
+
+
+def known_peak(name: str) -> float | None:
+    """Dense bf16 teraflops of a device by its name, or None."""
+    if " MIG " in name:
+        return None
+    found = (peak for pattern, peak in PEAK_TFLOPS.items() if re.search(rf"\b{pattern}", name))
+    return next(found, None)
+
+
+def digest(shares: Sequence[Sequence[int]]) -> str:
+    """Of a step's windows in global order, from the digests that each rank has, in rank order."""
+    together = np.array([d for share in shares for d in share], "<u8")
+    return xxhash.xxh3_128_hexdigest(together.tobytes())
+
+
+def bucket_losses(sums: Sums) -> list[float | None]:
+    """Unweighted loss a bucket; None for one without targets."""
+    return [ce / n if n else None for ce, n in zip(*sums[[CE, TARGETS]].tolist(), strict=True)]
+
+
+def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float) -> dict[str, Any]:
+    """The log's line for a step, without what depends on time.
+
+    Args:
+        shares: of every rank, in rank order.
+        tail: of each bucket, whether it is in the tail.
+        clip_norm: 0 for none.
+    """
+    first = shares[0]
+    sums: Sums = np.sum([share.sums for share in shares], axis=0)
+    ce, targets, weight, weighted_ce = sums.sum(axis=1).tolist()
+    return {
+        "kind": "step",
+        "step": first.step,
+        "loss": weighted_ce / first.denominator,
+        "unweighted_loss": ce / targets if targets else None,
+        "targets": int(targets),
+        "sum_w": weight,
+        "denominator": first.denominator,
+        "tail_share": float(sums[TARGETS][list(tail)].sum() / targets) if targets else 0.0,
+        "gradient_norm": first.gradient_norm,
+        "clipped": bool(clip_norm) and first.gradient_norm > clip_norm,
+        "learning_rate": first.learning_rate,
+        "tokens": sum(share.tokens for share in shares),
+        "digest": digest([share.digests for share in shares]),
+        "bucket_loss": bucket_losses(sums),
+        "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
+    }
+
+
+def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
+    """What is wrong with a step whose loss or gradient is not finite.
+
+    Args:
+        shares: of every rank, in rank order.
+        where: says of a window which shard and row it is.
+    """
+    step = shares[0].step
+    for rank, share in enumerate(shares):
+        if share.not_finite:
+            window = share.not_finite[0]
+            return ExactcptError(
+                f"step {step}: the loss is not finite",
+                where=f"rank {rank}, {where(window)} (window {window:,} of the set)",
+            )
+    if math.isfinite(shares[0].gradient_norm):
+        return None
+    windows = [window for share in shares for window in share.windows]
+    named = ", ".join(where(window) for window in windows[:8])
+    more = f" and {len(windows) - 8} more" if len(windows) > 8 else ""
+    return ExactcptError(
+        f"step {step}: the gradient is not finite, though every loss is", where=f"{named}{more}"
+    )

@@ -1,0 +1,131 @@
+"""A run, opened: everything is read, checked and in place for the next step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import TrainConfig
+from ..models.model import TrainModel, parallelize
+from ..models.optim import make_optimizer
+from .checkpoint import CheckpointManager
+from .inputs import Inputs, build_model, open_inputs
+from .log import Progress, RunLog
+from .metrics import Flops
+from .start import Start, cautions, find_start, open_log, planned_steps
+from .world import World
+
+__all__ = ["Run", "open_run"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run takes its steps with.
+
+    Attributes:
+        config: its settings.
+        world: its ranks.
+        inputs: what it trains on and what it is evaluated on.
+        start: where it starts.
+        steps: number of steps of the whole run.
+        model: sharded over the ranks, with the weights it starts with.
+        optimizer: of the model, with the state it starts with.
+        checkpoints: saves the model and the optimizer.
+        flops: counts the work of training the model.
+        log: its log, on the first rank; None on the others.
+        progress: tells a person how training goes.
+    """
+
+    config: TrainConfig
+    world: World
+    inputs: Inputs
+    start: Start
+    steps: int
+    model: TrainModel
+    optimizer: torch.optim.Optimizer
+    checkpoints: CheckpointManager
+    flops: Flops
+    log: RunLog | None
+    progress: Progress
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches that a rank takes in each step."""
+        return self.config.global_batch // (self.world.size * self.config.micro_batch)
+
+    @property
+    def recorded(self) -> list[dict[str, Any]]:
+        """The log's records except those of steps; empty on all ranks but the first."""
+        return self.log.others if self.log is not None else []
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        """Adds a record to the log, on the first rank."""
+        if self.log is not None:
+            self.log.write(kind, record)
+
+    def close(self) -> None:
+        """Completes the checkpoint that is being written and closes the log."""
+        self.checkpoints.close()
+        if self.log is not None:
+            self.log.close()
+
+
+def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> Run:
+    """Opens a new run, or one that goes on.
+
+    Args:
+        config: its settings.
+        world: the ranks; all call this.
+        say: takes a line for a person; called on the first rank alone.
+
+    Raises:
+        UsageError, FormatError, IncompleteError: something is missing or does not fit together.
+    """
+    if not world.is_first:
+        say = _silent
+    inputs = world.together(lambda: open_inputs(config, world))
+    # One rank looks and tells: folders may change meanwhile, and a model takes long to read.
+    start = world.first(lambda: find_start(config, inputs))
+    model = _sharded_model(config, inputs, world)
+    optimizer = make_optimizer(model, config)
+    checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
+    if start.checkpoint is not None:
+        checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
+    steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+    if start.note is not None:
+        say(start.note)
+    for line in cautions(config, inputs, steps):
+        say(line)
+    return Run(
+        config=config,
+        world=world,
+        inputs=inputs,
+        start=start,
+        steps=steps,
+        model=model,
+        optimizer=optimizer,
+        checkpoints=checkpoints,
+        flops=Flops.of(model, world.device, world.size, config),
+        log=world.together(lambda: open_log(config, inputs, world, start)),
+        progress=Progress(say, steps),
+    )
+
+
+def _sharded_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
+    model = world.together(lambda: build_model(config, inputs, world))
+    parallelize(
+        model,
+        world.mesh(),
+        dtype=DTYPES[config.precision],
+        checkpointing=config.checkpoint_activations,
+        compiled=config.compile,
+    )
+    return model
+
+
+def _silent(_: str) -> None:
+    """The other ranks say nothing."""

@@ -1,0 +1,221 @@
+"""Windows of memory-mapped shards, as a step of training needs them.
+
+    dataset = ShardDataset("shards")
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, collate_fn=collate)
+
+Labels and weights are unshifted: `labels[j]` and `loss_weights[j]` belong to the token at j as a
+target, to be predicted from the position before. Whoever computes the loss shifts both by one. The
+first token of a window is the first of a segment, so position 0 is never a target.
+"""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from ...schemas import shard
+from ...schemas.errors import UsageError
+from ..models.loss import IGNORE
+from .mapped import MappedShard, WindowColumns
+from .shard_set import ShardSet, open_set
+from .weighting import ByBucket, Weighting
+
+__all__ = ["Batch", "ShardDataset", "collate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A micro-batch of B windows of L tokens.
+
+    Attributes:
+        input_ids: int32 [B, L].
+        labels: int64 [B, L]; `IGNORE` where there is no target.
+        loss_weights: float32 [B, L]; 0 where there is no target.
+        position_ids: int32 [B, L], from 0 in every segment, runs of padding included.
+        cu_seqlens: int32 [segments + 1], where segments begin in the B * L positions one after the
+            other, and their end.
+        windows: the windows' numbers in the shard set, [B].
+        digests: xxh3-64 of each window's number and input_ids, [B].
+        tokens: without padding.
+        targets: supervised targets.
+        sum_w: their weights, added in float64.
+        visible: what the tokens see of their own segments, themselves included, summed.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    loss_weights: torch.Tensor
+    position_ids: torch.Tensor
+    cu_seqlens: torch.Tensor
+    windows: tuple[int, ...]
+    digests: tuple[int, ...]
+    tokens: int
+    targets: int
+    sum_w: float
+    visible: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch with its tensors on another device."""
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, as a DataLoader asks for it."""
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def ignored(self) -> "Batch":
+        """The same windows without a target: computed with the others, and counted for nothing."""
+        return replace(
+            self,
+            labels=torch.full_like(self.labels, IGNORE),
+            loss_weights=torch.zeros_like(self.loss_weights),
+            targets=0,
+            sum_w=0.0,
+        )
+
+    def _with_tensors(self, change: Any) -> "Batch":
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is torch.Tensor}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+
+
+class ShardDataset(Dataset[dict[str, torch.Tensor]]):
+    """The windows of one split of a shard set, by their numbers.
+
+    Shards are mapped when they are first looked into, and every process that gets a copy of the
+    data set maps them anew. A window is a function of its number alone.
+
+    Args:
+        shards: the set, or its folder.
+        split: "train" or "validation".
+        weighting: of the targets; None for the weights that the shards have.
+
+    Raises:
+        UsageError: the split has no windows.
+        IncompleteError, FormatError: as `open_set`; when reading, a shard that is not as the
+            manifest says.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet | str | Path,
+        *,
+        split: str = shard.TRAIN,
+        weighting: Weighting | None = None,
+    ) -> None:
+        self.shards = shards if isinstance(shards, ShardSet) else open_set(shards)
+        self.split = split
+        self.window = self.shards.window
+        self._weighting = weighting or ByBucket(self.shards.dictionary(split))
+        self._entries = self.shards.shards(split)
+        windows = [entry.get("windows", 0) for entry in self._entries]
+        self._first = [0, *np.cumsum(windows, dtype=np.int64).tolist()]
+        if not len(self):
+            raise UsageError(f"the shard set has no {split} windows", where=str(self.shards.root))
+        self._mapped: dict[int, MappedShard] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_mapped": {}}
+
+    def __len__(self) -> int:
+        return self._first[-1]
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """A window.
+
+        Returns:
+            input_ids int32 [L], labels int64 [L], loss_weights float32 [L], position_ids int32
+            [L], seq_lengths int32 [segments].
+        """
+        batch = self.batch([index])
+        return {
+            "input_ids": batch.input_ids[0],
+            "labels": batch.labels[0],
+            "loss_weights": batch.loss_weights[0],
+            "position_ids": batch.position_ids[0],
+            "seq_lengths": batch.cu_seqlens.diff(),
+        }
+
+    def where(self, index: int) -> str:
+        """Where a window is: its shard and its row there."""
+        number = self._shard_of(index)
+        return f"{self._entries[number]['path']}, window {index - self._first[number]:,}"
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Some windows as a micro-batch."""
+        shape = (len(indices), self.window)
+        input_ids = np.empty(shape, np.int32)
+        labels = np.empty(shape, np.int64)
+        weights = np.empty(shape, np.float32)
+        position_ids = np.empty(shape, np.int32)
+        places = np.arange(self.window, dtype=np.int32)
+        lengths: list[NDArray[np.int32]] = []
+        digests: list[int] = []
+        tokens = targets = visible = 0
+        for row, index in enumerate(indices):
+            window = self._read(index)
+            unsupervised = np.flatnonzero(window.codes == shard.UNSUPERVISED)
+            input_ids[row] = window.ids
+            labels[row] = window.ids
+            labels[row, unsupervised] = IGNORE
+            self._weighting.fill(weights[row], window.codes, window.lengths, index)
+            starts = np.cumsum(window.lengths, dtype=np.int32) - window.lengths
+            np.subtract(places, np.repeat(starts, window.lengths), out=position_ids[row])
+            lengths.append(window.lengths)
+            digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
+            real = window.lengths[: len(window.lengths) - window.padded].astype(np.int64)
+            tokens += int(real.sum())
+            visible += int((real * (real + 1) // 2).sum())
+            targets += self.window - len(unsupervised)
+        ends = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int32)
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            labels=torch.from_numpy(labels),
+            loss_weights=torch.from_numpy(weights),
+            position_ids=torch.from_numpy(position_ids),
+            cu_seqlens=torch.from_numpy(ends),
+            windows=tuple(map(int, indices)),
+            digests=tuple(digests),
+            tokens=tokens,
+            targets=targets,
+            sum_w=float(weights.sum(dtype=np.float64)),
+            visible=visible,
+        )
+
+    def _shard_of(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        return bisect.bisect_right(self._first, index) - 1
+
+    def _read(self, index: int) -> WindowColumns:
+        number = self._shard_of(index)
+        mapped = self._mapped.get(number)
+        if mapped is None:
+            entry = self._entries[number]
+            mapped = self._mapped[number] = MappedShard(
+                self.shards.root / entry["path"],
+                self._first[number + 1] - self._first[number],
+                self.shards.dictionary(self.split),
+                self.window,
+            )
+        return mapped.window(index - self._first[number])
+
+
+def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """Windows of a `ShardDataset` as one batch, for a loop of one's own.
+
+    Returns:
+        input_ids, labels, loss_weights and position_ids, each [B, L]; cu_seqlens int32 [segments +
+        1] over all B * L positions; max_seqlen, which is L whatever the segments are, so that
+        nothing is compiled anew for them.
+    """
+    names = ("input_ids", "labels", "loss_weights", "position_ids")
+    lengths = torch.cat([sample["seq_lengths"] for sample in samples])
+    ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+    stacked = {name: torch.stack([sample[name] for sample in samples]) for name in names}
+    return {**stacked, "cu_seqlens": ends, "max_seqlen": stacked["input_ids"].shape[1]}

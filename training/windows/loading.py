@@ -1,0 +1,105 @@
+"""Micro-batches of a rank, in the order of the run, read ahead by other processes."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .batches import Batch, ShardDataset
+from .order import windows_at
+
+__all__ = ["MicroBatchOrder", "MicroBatches", "load_batches"]
+
+BLOCK = 1024
+"""Places in the order that are worked out at once, at least."""
+
+
+class MicroBatches(Dataset[Batch]):
+    """A data set of micro-batches, for a DataLoader with `batch_size=None` and an order."""
+
+    def __init__(self, windows: ShardDataset) -> None:
+        self._windows = windows
+
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        return self._windows.batch(indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatchOrder(Sampler[list[int]]):
+    """Which windows each micro-batch of a rank has.
+
+    A step takes the next `global_batch` windows of the order. Each rank has a run of consecutive
+    ones, and takes `micro_batch` of them at a time.
+
+    Attributes:
+        n: windows of the set.
+        seed: of the order.
+        consumed: windows that steps before have taken.
+        steps: to come.
+        global_batch: windows a step; a multiple of world * micro_batch.
+        micro_batch: windows a rank has in memory at once.
+        rank, world: of this process, and how many there are.
+    """
+
+    n: int
+    seed: int
+    consumed: int
+    steps: int
+    global_batch: int
+    micro_batch: int
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return self.steps * (self.global_batch // (self.world * self.micro_batch))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.global_batch // self.world
+        within = self.rank * share + np.arange(share)
+        at_once = -(-BLOCK // share)
+        for first in range(0, self.steps, at_once):
+            steps = np.arange(first, min(first + at_once, self.steps))
+            positions = self.consumed + steps[:, None] * self.global_batch + within
+            windows = windows_at(positions.ravel(), self.n, self.seed)
+            for micro_batch in windows.reshape(-1, self.micro_batch):
+                yield micro_batch.tolist()
+
+
+def load_batches(
+    windows: ShardDataset, order: MicroBatchOrder, *, workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """Reads the micro-batches of an order.
+
+    Args:
+        windows: what is read.
+        order: which windows each micro-batch has.
+        workers: processes that read ahead; 0 reads when a batch is asked for.
+        pin_memory: whether batches are put into page-locked memory.
+    """
+    loader = DataLoader(
+        MicroBatches(windows),
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
+        # SIGTERM that torchrun sends to all processes of a rank.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_ignore_termination,
+        pin_memory=pin_memory,
+    )
+    # Workers begin with the blocked signals of this thread: none dies while it still imports.
+    if workers:
+        resource_tracker.ensure_running()  # it would unblock them when it starts
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _ignore_termination(_: int) -> None:
+    """A worker ends with its rank, which still needs it to stop in good order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
