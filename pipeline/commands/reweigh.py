@@ -35,18 +35,18 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
     if not flags["out"]:
         raise UsageError("--out is missing", expected="--out DIR")
     out = Folder(flags["out"].rstrip("/"))
-    manifest, already = reweigh(change, shards, out, console, overwrite=flags["overwrite"])
-    seconds = time.monotonic() - began
+    finished = reweigh(change, shards, out, console, overwrite=flags["overwrite"])
+    manifest, seconds = finished.manifest, time.monotonic() - began
     console.rich.print(table_of(manifest["weights"]))
     for warning in manifest["warnings"]:
         console.warn(warning)
     console.say(
         f"{out.url} was finished before, with the same settings and inputs"
-        if already
+        if finished.before
         else f"{out.url} is complete, after {seconds:.1f} s"
     )
     if flags["as_json"]:
-        found = summary_of(manifest, out=out.url, already=already, seconds=seconds)
+        found = summary_of(finished, out=out.url, seconds=seconds)
         click.echo(json.dumps(found, ensure_ascii=False))
 
 

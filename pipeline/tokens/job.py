@@ -8,12 +8,12 @@ from typing import Any
 
 from ...schemas import store as names
 from ...schemas.errors import BackendDifferenceError, ExactcptError
-from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, parse
+from ...schemas.manifest import TOKEN_STORE
 from ..beam.runner import RunSettings, run
 from ..config import PackConfig
 from ..core.choices import Backend
 from ..files.storage import Folder
-from ..job.folder import JOB, begin, locked
+from ..job.folder import JOB, Finished, begin, locked
 from ..job.halt import clear_halt
 from ..job.progress import Count, Progress
 from ..sources.splits import Split, make_splits
@@ -106,7 +106,7 @@ def tokenize(
     *,
     overwrite: bool,
     probes: Mapping[str, Probe],
-) -> tuple[Manifest, bool]:
+) -> Finished:
     """Runs the job.
 
     Args:
@@ -118,16 +118,16 @@ def tokenize(
         probes: the beginnings of the sources.
 
     Returns:
-        The store's manifest, and whether an equal job had finished before.
+        The token store.
 
     Raises:
         ExactcptError: that job has left out more than is allowed now.
     """
     with locked(store):
         if begin(store, plan.state, OWNED, overwrite=overwrite):
-            manifest = parse(store.read(MANIFEST), store.url_of(MANIFEST), TOKEN_STORE)
-            refuse_left_out(manifest, plan.config, store)
-            return manifest, True
+            finished = Finished.found_in(store, TOKEN_STORE)
+            refuse_left_out(finished.manifest, plan.config, store)
+            return finished
         if plan.config.on_bad_file == "fail":
             store.remove_tree(f"{JOB}/bad")  # of a run that was to leave such files out
         store.write(TOKENIZER, plan.tokenizer.json)
@@ -145,7 +145,8 @@ def tokenize(
             _start_again(store, fallback)
             _run_to_end(plan, store, settings, console, "tokenizers")
             backend = "tokenizers"
-        return write_manifest(plan, store, backend, fallback), False
+        manifest = write_manifest(plan, store, backend, fallback)
+        return Finished(manifest=manifest, before=False)
 
 
 def _decide_backend(
