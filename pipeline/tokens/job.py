@@ -196,7 +196,7 @@ def _run_to_end(
         known = bad
         splits = _without(everything, bad)
         _forget_outdated(store, splits)
-        with Progress(console, "tokenize", _Look(store, len(splits))) as progress:
+        with Progress(console, "tokenize", SplitsDone(store, len(splits))) as progress:
 
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
@@ -225,7 +225,7 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
                 store.remove(of(ordinal))
 
 
-class _Look:
+class SplitsDone:
     """Counts the splits that are done; each summary is read once."""
 
     def __init__(self, store: Folder, total: int) -> None:
