@@ -5,7 +5,7 @@ from typing import Any
 
 from ...schemas.manifest import Manifest
 from ..terminal import bar, plain_table, size
-from ..tokens.probe import Estimate
+from ..tokens.estimate import Estimate
 
 __all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
 

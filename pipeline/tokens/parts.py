@@ -22,20 +22,18 @@ from ...schemas.errors import ExactcptError
 from ..core.choices import Backend
 from ..files.arrow import write_batches
 from ..files.storage import Folder
-from ..job.folder import JOB
 from ..sources.reading import join_small, read_member
 from ..sources.records import Batch, Fields, Rejected, Strings
 from ..sources.splits import Split
+from .backend import kept_choice
 from .encoders import Encoder, assemble, borrow_encoder
 from .parity import SAMPLE_BYTES, compare_backends, sample
 from .store import content_hashes, hash_prefixes
 from .tokenizer import TokenizerSpec
 
-__all__ = ["BACKEND", "MAX_DOCUMENT_TOKENS", "TokenizeTask", "tokenize_split"]
+__all__ = ["MAX_DOCUMENT_TOKENS", "TokenizeTask", "tokenize_split"]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
-BACKEND = f"{JOB}/backend.json"
-"""Says which backend the job has decided on, as `used`."""
 Summary = dict[str, Any]
 
 
@@ -104,7 +102,8 @@ def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
 
 def _is_outdated(store: Folder, backend: Backend) -> bool:
     """Whether the job has changed its backend, and this is a worker it could not stop."""
-    return store.exists(BACKEND) and json.loads(store.read(BACKEND))["used"] != backend
+    kept = kept_choice(store)
+    return kept is not None and kept[0] != backend
 
 
 def _is_complete(store: Folder, split: Split, backend: Backend) -> bool:
