@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...schemas import store as names
+from ...schemas import store as store_format
 from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, parse
 from ..beam.runner import RunSettings, run
@@ -18,15 +18,14 @@ from ..sources.splits import Split, make_splits
 from ..terminal import Console
 from .backend import choose_backend, keep_choice, kept_choice
 from .manifest import bad_files, refuse_left_out, write_manifest
-from .parts import TokenizeTask
 from .plan import TokenizePlan
 from .probe import Probe
+from .task import TOKENIZER, tokenize_task
 from .units import scan_tasks
 
 __all__ = ["OWNED", "tokenize"]
 
-OWNED = ("tokenizer.json", "parts", "rejected")
-TOKENIZER = "tokenizer.json"
+OWNED = (TOKENIZER, "parts", "rejected")
 
 
 def tokenize(
@@ -107,15 +106,7 @@ def _run_to_end(
     """Runs the graph until every file that can be read is in the store."""
     from .graph import tokenize_graph
 
-    task = TokenizeTask(
-        store=store.url,
-        tokenizer=plan.spec(store.url_of(TOKENIZER), backend),
-        check=backend == "gigatoken",
-        fields=plan.fields,
-        min_tokens=plan.config.min_tokens,
-        split_bytes=plan.config.split_bytes,
-        skip_bad_files=plan.config.on_bad_file == "skip",
-    )
+    task = tokenize_task(plan, store, backend)
     everything = make_splits(
         [file for files in plan.files.values() for file in files], plan.config.split_bytes
     )
@@ -152,7 +143,7 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
             continue
         if json.loads(store.read(name))["members"] != members.get(ordinal.partition("-")[0], 0):
             store.remove(name)
-            for of in (names.part_name, names.index_name, names.rejected_name):
+            for of in (store_format.part_name, store_format.index_name, store_format.rejected_name):
                 store.remove(of(ordinal))
 
 
