@@ -92,8 +92,9 @@ def _sample(flags: Mapping[str, Any]) -> Subject:
         raise UsageError("--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json")
     from ..inspection.estimated import inspect_sample
     from ..inspection.sampling import draw
-    from ..tokens.job import choose_backend, probe_sources
+    from ..tokens.backend import choose_backend
     from ..tokens.plan import plan_tokenize
+    from ..tokens.probe import probe_sources
 
     sources = tuple(parse_source(text) for text in flags["sources"])
     given = {name: flags[name] for name in TOKENIZING if flags[name] is not None}

@@ -27,9 +27,8 @@ from ..config import (
 from ..files.storage import Folder
 from ..job.folder import Finished
 from ..terminal import Console
-from ..tokens.job import estimate_job
+from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
-from ..tokens.probe import Estimate
 from .summary import estimate_table, shard_tables, store_tables, summary_of
 
 __all__ = ["Invocation", "import_beam_meanwhile", "show_estimate"]

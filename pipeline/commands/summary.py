@@ -6,7 +6,7 @@ from typing import Any
 from ...schemas.manifest import Manifest
 from ..job.folder import Finished
 from ..terminal import bar, plain_table, size
-from ..tokens.probe import Estimate
+from ..tokens.estimate import Estimate
 
 __all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
 

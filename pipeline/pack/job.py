@@ -12,7 +12,7 @@ from ..job.folder import JOB, Finished, State, begin
 from ..job.places import require_space
 from ..job.progress import Count, Progress
 from ..terminal import Console
-from ..tokens.probe import SHARD_BYTES_PER_TOKEN
+from ..tokens.estimate import SHARD_BYTES_PER_TOKEN
 from .manifest import OWNED, read_summaries, write_manifest
 from .settings import settings_of
 from .task import PackTask, pack_task, read_store, store_parts

@@ -292,6 +292,6 @@ def test_a_panic_of_a_library_ends_the_graph(inputs, tmp_path, monkeypatch):
     def panic(*_: object) -> None:
         raise PanicException("out of bounds")
 
-    monkeypatch.setattr("exactcpt.pipeline.tokens.parts.content_hashes", panic)
+    monkeypatch.setattr("exactcpt.pipeline.tokens.builder.content_hashes", panic)
     with pytest.raises(ExactcptError, match="internal error: PanicException: out of bounds"):
         run_tokenize(inputs, tmp_path / "store", RunSettings(workers=2))
