@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from .buckets import bucket_count, histogram_by_length, lower_edges, sum_by_bucket
 from .choices import PackingName
-from .exact import Exact, WeightTable, weight_table
+from .exact import WeightTable, weight_table
 from .packing import best_fit_steps
+from .parameters import Exact
 
 __all__ = [
     "Counter",
