@@ -11,10 +11,11 @@ import click
 from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.weights import dump_table, parse_table
+from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
 from ..job.places import file_to_write
 from ..pack.reweigh import reweigh, reweighed
-from ..pack.settings import PARAMETERS, Change
+from ..pack.settings import Change
 from ..shard_set.recognize import open_shard_set
 from ..terminal import Console
 from .summary import summary_of
@@ -51,12 +52,12 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
 
 
 def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
-    asked = {name: flags[name] for name in ("tau", *PARAMETERS) if flags[name] is not None}
+    asked = {name: flags[name] for name in PARAMETERS if flags[name] is not None}
     if asked.get("max_weight") == math.inf:
         asked["max_weight"] = None
     if flags["table"] is None:
         return asked
-    formula = [name for name in PARAMETERS if name in asked]
+    formula = [name for name in FORMULA if name in asked]
     if formula:
         raise UsageError(
             f"--table and --{formula[0].replace('_', '-')}",
