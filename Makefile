@@ -1,5 +1,5 @@
-# Everything happens in .venv; the first target that needs it makes it.
-#     make PYTHON=python3.12 test     another Python (3.11 to 3.13)
+# Everything happens in .venv, which the first target that needs it makes.
+#     make PYTHON=python3.12 test     uses another Python (3.11 to 3.13)
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,17 +12,17 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pytest bench lock clean
+.PHONY: help setup demo test check lint format pytest reference bench lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install exactcpt and the tools into it
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-		echo "$(PYTHON) is no Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..." >&2; \
+		echo "$(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 ..." >&2; \
 		exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
@@ -37,19 +37,22 @@ demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogra
 		--tokenizer tests/data/tokenizer.json --window 4096 --out $(DEMO)
 	@printf '%s\n' '' 'What next:' \
 		'  $(BIN)/exactcpt show $(DEMO)' \
-		'      a window as a person reads it: documents, effective contexts, weights' \
+		'      what the model will read: documents, effective contexts, weights' \
 		'  $(BIN)/exactcpt inspect $(DEMO).store --window 4096,16384 --packing concat,best_fit' \
-		'      where the loss would fall with other windows; --html FILE makes a page of it' \
+		'      what other windows would give; --html FILE writes a page' \
 		'  $(BIN)/exactcpt verify $(DEMO)' \
 		'      checks every claim of the shards' \
 		'  $(BIN)/exactcpt pack $(DEMO).store --window 8192 --out $(DEMO)-8192' \
 		'      another window, without tokenizing again' \
 		'  $(BIN)/exactcpt prepare --help' \
 		'      the same for a corpus of your own' \
-		'  schemas/README.md' \
-		'      what is in the shards, for your trainer'
+		'  docs/README.md' \
+		'      the pages on everything else; schemas/README.md has the shards, for your trainer'
 
 test: lint pytest ## run every check: ruff, pyright, pytest
+
+check: lint ## the fast lane: ruff, pyright, and the tests that are not slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
 
 lint: $(INSTALLED) ## ruff and pyright
 	$(BIN)/ruff check
@@ -63,6 +66,9 @@ format: $(INSTALLED) ## let ruff repair and format the code
 pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k packing"
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
+reference: $(INSTALLED) ## write docs/commands.md from the help of the commands
+	$(BIN)/python tests/helpers/command_reference.py
+
 bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py
 	$(BIN)/python tests/benchmarks/whatif.py
@@ -71,9 +77,9 @@ bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
 
-# One torch, the version that everything here was tried with. Its CUDA libraries are left out:
-# torch pins them itself, and a pin here would make pip replace those of another build or image.
-lock: ## write constraints.txt anew; for the newest versions: ARGS=--upgrade
+# One version of torch: the one that everything here was tried with. Its CUDA libraries are left
+# out: torch pins them itself, and a pin here would make pip replace those of another build or image.
+lock: ## write constraints.txt again; for the newest versions: ARGS=--upgrade
 	$(PYTHON) -m venv --clear $(LOCK)
 	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	echo 'torch==2.13.0' > $(LOCK)/torch.txt

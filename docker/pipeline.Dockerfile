@@ -1,14 +1,15 @@
-# The pipeline. From the repository's root:
+# The image of the jobs. Build and run it from the repository's root:
 #     docker build -f docker/pipeline.Dockerfile -t exactcpt .
 #     docker run --rm --user "$(id -u)" -v "$PWD:/work" exactcpt prepare --source ...
 #
-# A Beam runner with worker machines needs the same code there. Build its worker image from the
-# same file and name it to the runner after `--`:
+# The worker machines of a Beam runner need the same code. Build their image from this file, too,
+# and name it among the runner's options, after `--`:
 #     docker build -f docker/pipeline.Dockerfile --target worker -t REGISTRY/exactcpt-worker .
 #     exactcpt prepare ... --runner NAME -- --environment_type=DOCKER \
 #         --environment_config=REGISTRY/exactcpt-worker
-# (Dataflow calls the last option --sdk_container_image.) Beam wants the same minor version of
-# Python, and the same Beam, where the job is submitted: run it from the image `exactcpt`.
+# (Dataflow calls the last option --sdk_container_image.) Beam needs the same minor version of
+# Python, and the same version of Beam, on the workers and where the job is submitted: submit it
+# from the image `exactcpt`.
 
 ARG PYTHON=3.12
 ARG BEAM=2.77.0

@@ -1,12 +1,12 @@
-# Training. From the repository's root:
+# The image for training. Build and run it from the repository's root:
 #     docker build -f docker/training.Dockerfile -t exactcpt-training .
 #     docker run --rm --gpus all --ipc host --user "$(id -u)" -v "$PWD:/work" exactcpt-training \
 #         torchrun --nproc-per-node 8 --no-python \
 #         exactcpt train --shards shards --model MODEL --out run --max-tokens 1B
 #
-# torch brings its CUDA libraries along; the machine needs the driver and the container toolkit. To stop a run,
-# leave it the time of a checkpoint: docker stop --time 60. On several machines add torchrun's --nnodes,
-# --node-rank and --rdzv-endpoint, and name an --out that all of them see.
+# torch brings its CUDA libraries; the machine needs the driver and the container toolkit. To stop
+# a run, give it time for a checkpoint: docker stop --time 60. On several machines, add torchrun's
+# --nnodes, --node-rank and --rdzv-endpoint, and name an --out that all of them see.
 
 ARG PYTHON=3.12
 
@@ -20,7 +20,7 @@ RUN python -m venv /opt/exactcpt \
     && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt '.[tensorboard]'
 
 FROM python:${PYTHON}-slim
-# For what torch.compile writes.
+# torch.compile compiles C code.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*

@@ -17,7 +17,6 @@ from ..schemas.errors import UsageError
 from ..schemas.settings import read_toml, suggestion
 from ..schemas.sizes import parse_size
 from .core.choices import (
-    EXACT_RANGES,
     FORMATS,
     PACKINGS,
     BackendChoice,
@@ -25,6 +24,7 @@ from .core.choices import (
     PackingName,
     WorkerType,
 )
+from .core.parameters import Exact, ParameterError, exact_of
 
 __all__ = [
     "CHOICES",
@@ -170,7 +170,7 @@ class PackConfig:
         window: window length L in tokens.
         packing: "concat" or "best_fit".
         tau: where the tail begins, in tokens of effective context; None for window // 4.
-        alpha, gamma, epsilon, max_weight: see `exact.Exact`.
+        alpha, gamma, epsilon, max_weight: see `parameters.Exact`.
         validation_fraction: of documents, by content hash.
         token_budget: training tokens, or None for what the sources have.
         group_tokens: scope of the shuffle; a part is never divided, so it may be below the window.
@@ -183,10 +183,10 @@ class PackConfig:
     window: int = 8192
     packing: PackingName = "concat"
     tau: int | None = None
-    alpha: float = 0.15
-    gamma: float = 0.5
-    epsilon: float = 1e-8
-    max_weight: float | None = None
+    alpha: float = Exact.alpha
+    gamma: float = Exact.gamma
+    epsilon: float = Exact.epsilon
+    max_weight: float | None = Exact.max_weight
     validation_fraction: float = 0.01
     token_budget: int | None = None
     group_tokens: int = 256_000_000
@@ -198,13 +198,7 @@ class PackConfig:
     def __post_init__(self) -> None:
         _check_range("window", self.window, 2, MAX_WINDOW)
         _check_range("tau", self.tau, 0, self.window - 1)
-        for name, (low, high) in EXACT_RANGES.items():
-            _check_range(name, getattr(self, name), low, high)
-        if self.max_weight is not None and 1 + self.alpha > self.max_weight:
-            raise UsageError(
-                f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
-                expected=f"alpha of at most max_weight - 1 = {self.max_weight - 1:g}",
-            )
+        _ = self.exact  # its parameters are checked where it is made
         _check_range("validation_fraction", self.validation_fraction, 0, 0.999)
         _check_range("token_budget", self.token_budget, 1, None)
         _check_range("group_tokens", self.group_tokens, 1, 1 << 31)
@@ -227,6 +221,14 @@ class PackConfig:
     def tail_start(self) -> int:
         """Tau, or its default for the window."""
         return self.window // 4 if self.tau is None else self.tau
+
+    @property
+    def exact(self) -> Exact:
+        """The parameters of the weighting."""
+        try:
+            return exact_of({**vars(self), "tau": self.tail_start})
+        except ParameterError as error:
+            raise UsageError(error.found, expected=error.expected) from None
 
 
 SETTINGS: dict[str, Any] = {

@@ -15,6 +15,7 @@ __all__ = [
     "WEIGHT_TABLE",
     "Bucket",
     "Input",
+    "Kind",
     "Manifest",
     "Part",
     "PartFile",

@@ -13,6 +13,7 @@ import xxhash
 from ...schemas.errors import UsageError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE
 from ..config import PackConfig, TokenizeConfig, parse_mixing, parse_source
+from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 from ..inspection import report
 from ..inspection.as_csv import to_csv
@@ -21,13 +22,13 @@ from ..inspection.counted import inspect_shards, inspect_store
 from ..inspection.subject import Subject
 from ..inspection.tables import print_inspection
 from ..job.places import file_to_write
-from ..pack.settings import WEIGHING, settings_with
+from ..pack.settings import settings_with
 from ..shard_set.recognize import open_finished
 
 __all__ = ["run_inspect"]
 
 REPORTS = {"html": report.html, "svg": report.svg}
-SWEPT = ("window", "packing", *WEIGHING)
+SWEPT = ("window", "packing", *PARAMETERS)
 TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
 DEFAULT_SAMPLE = 0.02
 SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
@@ -92,8 +93,9 @@ def _sample(flags: Mapping[str, Any]) -> Subject:
         raise UsageError("--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json")
     from ..inspection.estimated import inspect_sample
     from ..inspection.sampling import draw
-    from ..tokens.job import choose_backend, probe_sources
+    from ..tokens.backend import choose_backend
     from ..tokens.plan import plan_tokenize
+    from ..tokens.probe import probe_sources
 
     sources = tuple(parse_source(text) for text in flags["sources"])
     given = {name: flags[name] for name in TOKENIZING if flags[name] is not None}
@@ -150,7 +152,7 @@ def _inspect(path: str, flags: Mapping[str, Any]) -> Subject:
         )
     store = _store_of(folder)
     _refuse_packing(flags, store)
-    weighings = list(_combinations(flags, WEIGHING))
+    weighings = list(_combinations(flags, PARAMETERS))
     for weighing in weighings:
         with _naming(weighing):
             settings_with(manifest["settings"], weighing)
@@ -173,7 +175,7 @@ def _refuse_packing(flags: Mapping[str, Any], store: str | None) -> None:
     if given:
         raise UsageError(
             f"{_flag(given[0])} asks what another packing would be, and shards are packed",
-            expected="a token store, or only " + ", ".join(map(_flag, WEIGHING)),
+            expected="a token store, or only " + ", ".join(map(_flag, PARAMETERS)),
             fix=f"inspect its token store: {store or 'the one it was packed from'}",
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ...schemas.errors import UsageError
-from ...schemas.manifest import SHARD_SET, Manifest
+from ...schemas.manifest import SHARD_SET
 from ..beam.runner import RunSettings
 from ..config import (
     RUN_SETTINGS,
@@ -25,10 +25,10 @@ from ..config import (
     read_settings,
 )
 from ..files.storage import Folder
+from ..job.folder import Finished
 from ..terminal import Console
-from ..tokens.job import estimate_job
+from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
-from ..tokens.probe import Estimate
 from .summary import estimate_table, shard_tables, store_tables, summary_of
 
 __all__ = ["Invocation", "import_beam_meanwhile", "show_estimate"]
@@ -101,9 +101,10 @@ class Invocation:
         click.echo(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}), nl=False)
         return True
 
-    def report(self, manifest: Manifest, out: Folder, *, already: bool) -> None:
+    def report(self, finished: Finished, out: Folder) -> None:
         """The summary, on stderr for a person or on stdout for a program."""
-        if already:
+        manifest = finished.manifest
+        if finished.before:
             self.console.say(f"{out.url} was finished before, with the same settings and inputs")
         tables = (
             shard_tables(manifest) if manifest["format"] == SHARD_SET else store_tables(manifest)
@@ -112,10 +113,10 @@ class Invocation:
         for warning in manifest.get("warnings", []):
             self.console.warn(warning)
         seconds = time.monotonic() - self.began
-        if not already:
+        if not finished.before:
             self.console.say(f"{out.url} is complete, after {seconds:.1f} s")
         if self.flags["as_json"]:
-            found = summary_of(manifest, out=out.url, already=already, seconds=seconds)
+            found = summary_of(finished, out=out.url, seconds=seconds)
             click.echo(json.dumps(found, ensure_ascii=False))
 
 

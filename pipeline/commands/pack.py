@@ -22,7 +22,5 @@ def run_pack(flags: Mapping[str, Any]) -> None:
     settings.refuse_unreachable([store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
     with locked(out):
-        manifest, already = pack(
-            config, store, out, settings, call.console, overwrite=flags["overwrite"]
-        )
-    call.report(manifest, out, already=already)
+        finished = pack(config, store, out, settings, call.console, overwrite=flags["overwrite"])
+    call.report(finished, out)

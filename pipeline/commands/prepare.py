@@ -4,15 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
+from ...schemas.manifest import MANIFEST, SHARD_SET
 from ..beam.runner import RunSettings
 from ..config import PackConfig
 from ..files.storage import Folder
-from ..job.folder import JOB, State, discard, is_of, locked, refuse_other_inputs, require_available
+from ..job.folder import (
+    JOB,
+    Finished,
+    State,
+    discard,
+    is_of,
+    locked,
+    refuse_other_inputs,
+    require_available,
+)
 from ..job.places import refuse_inside_sources, refuse_one_inside_another, require_space
 from ..pack import job as pack_job
 from ..pack.job import pack
-from ..pack.settings import pack_settings
+from ..pack.settings import shard_set_settings
 from ..terminal import Console
 from ..tokens import job as tokenize_job
 from ..tokens.job import tokenize
@@ -48,15 +57,12 @@ class PrepareJob:
     def _state(self) -> State:
         """What the shard set follows from."""
         return State(
-            settings={
-                **pack_settings(self.packing, list(self.plan.files)),
-                "tokenize": self.plan.settings,
-            },
+            settings=shard_set_settings(self.packing, list(self.plan.files), self.plan.settings),
             inputs=self.plan.state.inputs,
         )
 
-    def finished(self) -> Manifest | None:
-        """The shard set's manifest if an equal job has finished; its store may be gone.
+    def finished(self) -> Finished | None:
+        """The shard set, if an equal job has finished it; its store may be gone.
 
         Raises:
             ExactcptError: it has left out more of the inputs than is allowed now.
@@ -66,9 +72,9 @@ class PrepareJob:
             return None
         if out.read(PREPARED) != self._state.to_json():
             return None
-        manifest = parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET)
-        refuse_left_out(manifest, self.plan.config, out)
-        return manifest
+        finished = Finished.found_in(out, SHARD_SET)
+        refuse_left_out(finished.manifest, self.plan.config, out)
+        return finished
 
     def run(
         self,
@@ -77,7 +83,7 @@ class PrepareJob:
         *,
         overwrite: bool,
         probes: Mapping[str, Probe],
-    ) -> tuple[Manifest, bool]:
+    ) -> Finished:
         """Runs the job. The output folder is held, and known to be free, before the long part.
 
         Args:
@@ -88,21 +94,21 @@ class PrepareJob:
             probes: the beginnings of the sources.
 
         Returns:
-            The shard set's manifest, and whether an equal job had finished before.
+            The shard set.
         """
         with locked(self.out):
             self._require_out(overwrite=overwrite)
             stale = overwrite and not is_of(self.store, self.plan.state)
-            stored, kept = tokenize(
+            stored = tokenize(
                 self.plan, self.store, settings, console, overwrite=stale, probes=probes
             )
-            if not kept:
-                console.show(store_tables(stored))
-            manifest, already = pack(
+            if not stored.before:
+                console.show(store_tables(stored.manifest))
+            finished = pack(
                 self.packing, self.store, self.out, settings, console, overwrite=overwrite
             )
             self.out.write(PREPARED, self._state.to_json())
-        return manifest, already
+        return finished
 
     def _require_out(self, *, overwrite: bool) -> None:
         out, state = self.out, self._state
@@ -129,16 +135,13 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     refuse_inside_sources(config.sources, [store, out])
     import_beam_meanwhile()
     job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
-    manifest = None if flags["overwrite"] else job.finished()
-    already = manifest is not None
-    if manifest is None:
+    finished = None if flags["overwrite"] else job.finished()
+    if finished is None:
         found, probes = show_estimate(call, job.plan, packing)
         if flags["dry_run"]:
             return
         require_space({store: found.store_bytes, out: found.shard_bytes})
-        manifest, already = job.run(
-            settings, call.console, overwrite=flags["overwrite"], probes=probes
-        )
+        finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
     if flags["discard_store"]:
         job.discard_store()
-    call.report(manifest, out, already=already)
+    call.report(finished, out)

@@ -11,10 +11,11 @@ import click
 from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.weights import dump_table, parse_table
+from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
 from ..job.places import file_to_write
 from ..pack.reweigh import reweigh, reweighed
-from ..pack.settings import PARAMETERS, Change
+from ..pack.settings import Change
 from ..shard_set.recognize import open_shard_set
 from ..terminal import Console
 from .summary import summary_of
@@ -35,28 +36,28 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
     if not flags["out"]:
         raise UsageError("--out is missing", expected="--out DIR")
     out = Folder(flags["out"].rstrip("/"))
-    manifest, already = reweigh(change, shards, out, console, overwrite=flags["overwrite"])
-    seconds = time.monotonic() - began
+    finished = reweigh(change, shards, out, console, overwrite=flags["overwrite"])
+    manifest, seconds = finished.manifest, time.monotonic() - began
     console.rich.print(table_of(manifest["weights"]))
     for warning in manifest["warnings"]:
         console.warn(warning)
     console.say(
         f"{out.url} was finished before, with the same settings and inputs"
-        if already
+        if finished.before
         else f"{out.url} is complete, after {seconds:.1f} s"
     )
     if flags["as_json"]:
-        found = summary_of(manifest, out=out.url, already=already, seconds=seconds)
+        found = summary_of(finished, out=out.url, seconds=seconds)
         click.echo(json.dumps(found, ensure_ascii=False))
 
 
 def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
-    asked = {name: flags[name] for name in ("tau", *PARAMETERS) if flags[name] is not None}
+    asked = {name: flags[name] for name in PARAMETERS if flags[name] is not None}
     if asked.get("max_weight") == math.inf:
         asked["max_weight"] = None
     if flags["table"] is None:
         return asked
-    formula = [name for name in PARAMETERS if name in asked]
+    formula = [name for name in FORMULA if name in asked]
     if formula:
         raise UsageError(
             f"--table and --{formula[0].replace('_', '-')}",

@@ -4,17 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...schemas.manifest import Manifest
+from ..job.folder import Finished
 from ..terminal import bar, plain_table, size
-from ..tokens.probe import Estimate
+from ..tokens.estimate import Estimate
 
 __all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
 
 
-def summary_of(manifest: Manifest, *, out: str, already: bool, seconds: float) -> dict[str, Any]:
-    """What `--json` prints."""
+def summary_of(finished: Finished, *, out: str, seconds: float) -> dict[str, Any]:
+    """What `--json` prints.
+
+    Args:
+        finished: the output.
+        out: its path or URL.
+        seconds: since the command began.
+    """
+    manifest = finished.manifest
     keys = ("format", "sources", "splits", "weights", "warnings", "tokenizer")
     return {
-        "status": "finished before" if already else "done",
+        "status": "finished before" if finished.before else "done",
         "out": out,
         "seconds": round(seconds, 3),
         **{key: manifest[key] for key in keys if key in manifest},

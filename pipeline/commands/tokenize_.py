@@ -28,7 +28,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     if flags["dry_run"]:
         return
     require_space({store: found.store_bytes})
-    manifest, already = tokenize(
+    finished = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
-    call.report(manifest, store, already=already)
+    call.report(finished, store)

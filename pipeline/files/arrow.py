@@ -9,7 +9,7 @@ import pyarrow as pa
 from ...schemas.manifest import PartFile
 from .storage import Folder
 
-__all__ = ["map_batches", "map_table", "read_column", "read_table", "write_batches"]
+__all__ = ["map_batches", "map_table", "read_column", "write_batches"]
 
 
 def write_batches(folder: Folder, name: str, schema: Any, batches: Iterable[Any]) -> PartFile:
@@ -40,9 +40,3 @@ def map_table(path: Path) -> Any:
     """A local file as a table."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
-
-
-def read_table(folder: Folder, name: str) -> Any:
-    """A file of a folder, local or not, as a table."""
-    with folder.local_copies([name]) as local:
-        return map_table(local[name])

@@ -2,10 +2,19 @@
 
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
+from .json_types import (
+    BucketJson,
+    EstimatedJson,
+    InspectionJson,
+    RowJson,
+    SampledJson,
+    SourceJson,
+    StoredSourceJson,
+    SubjectJson,
+)
 from .subject import Row, Subject
 
 __all__ = ["to_json"]
@@ -14,8 +23,8 @@ INSPECTION = "exactcpt inspection"
 FORMAT_VERSION = 1
 
 
-def to_json(subjects: Iterable[Subject]) -> dict[str, Any]:
-    """What `--json` prints; see inspection.schema.json."""
+def to_json(subjects: Iterable[Subject]) -> InspectionJson:
+    """Returns what `--json` prints; see inspection.schema.json."""
     return {
         "format": INSPECTION,
         "format_version": FORMAT_VERSION,
@@ -24,8 +33,9 @@ def to_json(subjects: Iterable[Subject]) -> dict[str, Any]:
     }
 
 
-def _subject(subject: Subject) -> dict[str, Any]:
-    sources = [
+def _subject(subject: Subject) -> SubjectJson:
+    settings = subject.manifest["settings"]
+    sources: list[StoredSourceJson] = [
         {
             "name": source["name"],
             "documents": source["read"]["documents"],
@@ -33,7 +43,7 @@ def _subject(subject: Subject) -> dict[str, Any]:
         }
         for source in subject.manifest["sources"]
     ]
-    settings = subject.manifest["settings"]
+    sampled: SampledJson = {} if subject.sample is None else {"sample": subject.sample}
     return {
         "path": subject.path,
         "kind": subject.kind,
@@ -43,15 +53,16 @@ def _subject(subject: Subject) -> dict[str, Any]:
         "tokens": sum(source["tokens"] for source in sources),
         "sources": sources,
         "longest_document": subject.longest_document,
-        **({} if subject.sample is None else {"sample": dict(subject.sample)}),
-        "rows": [_row_json(row) for row in subject.rows],
+        **sampled,
+        "rows": [_row(row) for row in subject.rows],
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row(row: Row) -> RowJson:
     exposure, weighting = row.exposure, row.weighting
+    estimated: EstimatedJson = {} if row.intervals is None else {"intervals": row.intervals}
     return {
-        "settings": dict(row.settings),
+        "settings": row.settings,
         "windows": exposure.windows,
         "tokens": exposure.tokens,
         "padding": exposure.padding,
@@ -70,11 +81,11 @@ def _row_json(row: Row) -> dict[str, Any]:
         "buckets": _buckets(row),
         "sources": _sources(row),
         "command": row.command,
-        **({} if row.intervals is None else {"intervals": dict(row.intervals)}),
+        **estimated,
     }
 
 
-def _buckets(row: Row) -> list[dict[str, Any]]:
+def _buckets(row: Row) -> list[BucketJson]:
     weighting, targets = row.weighting, max(1, row.exposure.targets)
     cumulative = np.cumsum([bucket.targets for bucket in weighting.table.rows]).tolist()
     return [
@@ -96,7 +107,7 @@ def _buckets(row: Row) -> list[dict[str, Any]]:
     ]
 
 
-def _sources(row: Row) -> list[dict[str, Any]]:
+def _sources(row: Row) -> list[SourceJson]:
     return [
         {
             "name": name,

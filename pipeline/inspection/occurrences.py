@@ -28,7 +28,8 @@ from ..pack.plan import (
 )
 from ..pack.selection_units import Measure, plain_quotas, quotas, targets
 from ..pack.task import PackTask
-from ..tokens.store import PartIndex, hash_prefixes, read_index
+from ..tokens.hashes import hash_prefixes
+from ..tokens.store import PartIndex, read_index
 
 __all__ = ["ReadIndex", "index_reader", "longest_document", "training_groups"]
 

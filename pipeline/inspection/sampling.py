@@ -18,8 +18,8 @@ from ..sources.reading import read_member
 from ..sources.records import Batch
 from ..sources.splits import Split, make_splits
 from ..tokens.encoders import Encoder, assemble, borrow_encoder
+from ..tokens.hashes import content_hashes, hash_prefixes
 from ..tokens.plan import TokenizePlan
-from ..tokens.store import content_hashes, hash_prefixes
 
 __all__ = ["Sampled", "draw"]
 

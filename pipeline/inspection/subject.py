@@ -1,12 +1,11 @@
 """An inspection: what was inspected, and one row per combination of settings."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ...schemas.manifest import Manifest
 from ..core.whatif import Exposure, Weighting
 from ..pack.settings import Settings
+from .json_types import IntervalsJson, SampleJson
 
 __all__ = ["Row", "Subject"]
 
@@ -16,18 +15,18 @@ class Row:
     """The answer for one combination of settings.
 
     Attributes:
-        settings: of packing, as in the manifest of a shard set.
-        exposure: what the training windows have.
+        settings: the settings of packing, as in the manifest of a shard set.
+        exposure: what the training windows contain.
         weighting: what the weights do to it.
-        command: makes a shard set that is so.
-        intervals: of an estimate, as in the JSON; None where figures are exact.
+        command: the command line that makes such a shard set.
+        intervals: the intervals of an estimate; None where figures are exact.
     """
 
     settings: Settings
     exposure: Exposure
     weighting: Weighting
     command: str
-    intervals: Mapping[str, Any] | None = None
+    intervals: IntervalsJson | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +34,12 @@ class Subject:
     """What was inspected.
 
     Attributes:
-        path: as it was given.
+        path: the path as it was given.
         kind: "token store", "shard set" or "sample".
-        manifest: its manifest; of a sample, what a token store's would say.
-        longest_document: in tokens.
-        rows: one a combination of settings.
-        sample: what was sampled, as in the JSON; None where everything was counted.
+        manifest: its manifest; for a sample, the entries that a token store's would have.
+        longest_document: tokens of the longest document.
+        rows: one per combination of settings.
+        sample: what was sampled; None where everything was counted.
     """
 
     path: str
@@ -48,4 +47,4 @@ class Subject:
     manifest: Manifest
     longest_document: int
     rows: tuple[Row, ...]
-    sample: Mapping[str, Any] | None = None
+    sample: SampleJson | None = None

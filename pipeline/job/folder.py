@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
-from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
 from ..files.storage import Folder, resolve
 from .halt import clear_halt
 
 __all__ = [
     "JOB",
+    "Finished",
     "State",
     "begin",
     "differences",
     "discard",
+    "forget_progress",
     "is_of",
     "locked",
     "refuse_other_inputs",
@@ -64,6 +66,33 @@ class State:
     def of_json(cls, data: bytes) -> "State":
         """Reads a kept state."""
         return cls(**json.loads(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The output of a finished job.
+
+    Attributes:
+        manifest: the manifest of the output.
+        before: whether an earlier run of an equal job wrote it.
+    """
+
+    manifest: Manifest
+    before: bool
+
+    @classmethod
+    def found_in(cls, folder: Folder, kind: Kind) -> "Finished":
+        """Reads what an earlier run wrote.
+
+        Args:
+            folder: the output; it has a manifest.
+            kind: the manifest's format, TOKEN_STORE or SHARD_SET.
+
+        Raises:
+            FormatError: the manifest is not one of this kind.
+        """
+        manifest = parse(folder.read(MANIFEST), folder.url_of(MANIFEST), kind)
+        return cls(manifest=manifest, before=True)
 
 
 @contextmanager
@@ -238,10 +267,19 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
     folder.write(REMOVING, b"")
     for name in owned:
         folder.remove_tree(name)
-    for name in folder.names(JOB):
-        if name not in (LOCK, REMOVING):
-            folder.remove(name)
+    _clear_job(folder, keep=(LOCK, REMOVING))
     folder.remove(REMOVING)
+
+
+def forget_progress(folder: Folder) -> None:
+    """Removes what a job would have needed to go on; for a job that has finished."""
+    _clear_job(folder, keep=(LOCK, STATE))
+
+
+def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
+    for name in folder.names(JOB):
+        if name not in keep:
+            folder.remove(name)
 
 
 def _refuse_without_state(folder: Folder) -> None:

@@ -2,19 +2,19 @@
 
 import json
 
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, parse
+from ...schemas.manifest import SHARD_SET
 from ...schemas.shard import SPLITS
 from ..beam.runner import RunSettings, run
 from ..config import PackConfig
 from ..core.selection import Epochs
 from ..files.storage import Folder
-from ..job.folder import JOB, State, begin
+from ..job.folder import JOB, Finished, State, begin
 from ..job.places import require_space
 from ..job.progress import Count, Progress
 from ..terminal import Console
-from ..tokens.probe import SHARD_BYTES_PER_TOKEN
+from ..tokens.estimate import SHARD_BYTES_PER_TOKEN
 from .manifest import OWNED, read_summaries, write_manifest
-from .settings import settings_of
+from .settings import shard_set_settings
 from .task import PackTask, pack_task, read_store, store_parts
 from .units import GROUPS, number_shards
 
@@ -29,7 +29,7 @@ def pack(
     console: Console,
     *,
     overwrite: bool,
-) -> tuple[Manifest, bool]:
+) -> Finished:
     """Runs the job.
 
     Args:
@@ -41,18 +41,22 @@ def pack(
         overwrite: whether a shard set of other settings is replaced.
 
     Returns:
-        The shard set's manifest, and whether an equal job had finished before.
+        The shard set.
     """
     manifest, digest = read_store(store)
-    state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
+    sources = [source["name"] for source in manifest["sources"]]
+    state = State(
+        settings=shard_set_settings(config, sources, manifest["settings"]),
+        inputs={"token store": digest},
+    )
     if begin(out, state, OWNED, overwrite=overwrite):
-        return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+        return Finished.found_in(out, SHARD_SET)
     parts = store_parts(manifest, store)
     task = pack_task(config, manifest, parts, store, out)
     require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
     _run(task, settings, console)
     out.write("tokenizer.json", store.read("tokenizer.json"))
-    return write_manifest(task, state, manifest, digest, out), False
+    return Finished(manifest=write_manifest(task, state, manifest, digest, out), before=False)
 
 
 def _packed_tokens(task: PackTask) -> int:

@@ -10,7 +10,7 @@ from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, dump
 from ...schemas.shard import SPLITS, TRAIN, VALIDATION
 from ..core.buckets import bucket_count
 from ..files.storage import Folder
-from ..job.folder import JOB, State
+from ..job.folder import JOB, State, forget_progress
 from .task import PackTask
 from .units import GROUPS
 
@@ -60,9 +60,7 @@ def write_manifest(
     }
     manifest["warnings"] = [*store_manifest["warnings"], *warnings_of(manifest)]
     out.write(MANIFEST, dump(manifest))
-    for name in out.names(JOB):
-        if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
-            out.remove(name)
+    forget_progress(out)
     return manifest
 
 

@@ -29,7 +29,8 @@ from ..core.packing import Packing, pack, reorder_windows
 from ..core.runs import runs
 from ..core.selection import Quota, copies, is_validation, rank
 from ..core.shuffle import Purpose, permutation
-from ..tokens.store import PartIndex, hash_prefixes
+from ..tokens.hashes import hash_prefixes
+from ..tokens.store import PartIndex
 
 __all__ = [
     "Documents",

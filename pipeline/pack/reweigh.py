@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 
 from ...schemas.errors import FormatError
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump, parse
+from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
 from ..files.storage import Folder
-from ..job.folder import JOB, State, begin, locked
+from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
 from ..job.places import refuse_one_inside_another, require_space
 from ..job.progress import Count, Progress
 from ..shard_set.manifest import check_size
@@ -56,7 +56,7 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
 
 def reweigh(
     change: Change, shards: Folder, out: Folder, console: Console, *, overwrite: bool
-) -> tuple[Manifest, bool]:
+) -> Finished:
     """Runs the job.
 
     Args:
@@ -67,7 +67,7 @@ def reweigh(
         overwrite: whether a shard set of other settings is replaced.
 
     Returns:
-        The new set's manifest, and whether an equal job had finished before.
+        The new shard set.
 
     Raises:
         UsageError: one folder is in the other; a parameter is out of its range; `out` holds
@@ -84,17 +84,15 @@ def reweigh(
     )
     with locked(out):
         if begin(out, state, OWNED, overwrite=overwrite):
-            return parse(out.read(MANIFEST), out.url_of(MANIFEST), SHARD_SET), True
+            return Finished.found_in(out, SHARD_SET)
         if not can_clone(shards, out):
             require_space({out: sum(entry["bytes"] for entry in _files(old))})
         _write_tokenizer(old, shards, out)
         shards_of, documents = _copy_all(old, new, shards, out, console)
-        finished = {**new, "shards": shards_of, "documents": documents}
-        out.write(MANIFEST, dump(finished))
-        for name in out.names(JOB):
-            if name not in (f"{JOB}/state.json", f"{JOB}/lock"):
-                out.remove(name)
-    return finished, False
+        manifest = {**new, "shards": shards_of, "documents": documents}
+        out.write(MANIFEST, dump(manifest))
+        forget_progress(out)
+    return Finished(manifest=manifest, before=False)
 
 
 def _files(manifest: Manifest) -> list[ShardFile]:

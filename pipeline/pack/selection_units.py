@@ -38,7 +38,8 @@ from ..core.selection import (
 from ..files.arrow import map_table, write_batches
 from ..files.storage import Folder
 from ..job.folder import JOB
-from ..tokens.store import PartIndex, hash_prefixes, read_index
+from ..tokens.hashes import hash_prefixes
+from ..tokens.store import PartIndex, read_index
 from .plan import Documents, PartRef, part_documents
 from .task import PackTask
 

@@ -12,13 +12,12 @@ Files and splits depend on the inputs and `split_bytes` alone.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from ...schemas.errors import ExactcptError
 from ..files.storage import open_input
@@ -32,12 +31,10 @@ from .splits import Member
 __all__ = [
     "BLOCK_BYTES",
     "BadFileError",
-    "FileFacts",
     "join_small",
     "open_decompressed",
     "read_member",
     "record_batches",
-    "scan",
 ]
 
 BLOCK_BYTES = 8 << 20
@@ -47,41 +44,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 class BadFileError(ExactcptError):
     """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What one pass over a file's bytes tells.
-
-    Attributes:
-        xxh3_128: its content digest.
-        newlines: how many newlines precede each of the byte offsets asked for.
-    """
-
-    xxh3_128: str
-    newlines: dict[int, int]
-
-
-def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
-    """Reads a file's bytes once: its digest, and the newlines before each offset (rising)."""
-    digest = xxhash.xxh3_128()
-    newlines: dict[int, int] = {}
-    wanted = sorted(set(offsets))
-    position = count = 0
-    with open_input(file.url) as stream:
-        for target in [*wanted, None]:
-            while target is None or position < target:
-                size = BLOCK_BYTES if target is None else min(BLOCK_BYTES, target - position)
-                block = stream.read(size)
-                if not block:
-                    break
-                digest.update(block)
-                position += len(block)
-                if target is not None:
-                    count += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
-            if target is not None:
-                newlines[target] = count
-    return FileFacts(digest.hexdigest(), newlines)
 
 
 def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Iterator[Batch]:
@@ -97,7 +59,7 @@ def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Ite
     """
     file = member.file
     try:
-        yield from _READERS[file.format](member, fields, newlines_before)
+        yield from READERS[file.format](member, fields, newlines_before)
     except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
         _refuse_changed(file)
         raise _bad_file(file, error) from None
@@ -276,7 +238,7 @@ def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     yield from _column_batches(tables, shard, fields, 1)
 
 
-_READERS = {
+READERS = {
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
     "arrow": _read_arrow,

@@ -69,6 +69,11 @@ class Strings:
         """Length of each value, shape [n]."""
         return np.diff(self.offsets)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values; the buffer they are in may have more."""
+        return int(self.offsets[-1] - self.offsets[0]) * self.data.itemsize
+
     @classmethod
     def of_texts(cls, texts: Sequence[bytes]) -> "Strings":
         """Joins UTF-8 texts."""

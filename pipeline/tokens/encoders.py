@@ -42,7 +42,7 @@ class Encoder(Protocol):
         ...
 
 
-class _Reference:
+class Reference:
     def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
         self._tokenizer = reference_tokenizer(data, special_tokens_in_text)
 
@@ -70,7 +70,7 @@ def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
         yield batch
 
 
-class _Gigatoken:
+class Gigatoken:
     def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
         import gigatoken
 
@@ -113,9 +113,9 @@ def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) ->
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
     if backend == "tokenizers":
-        return _Reference(data, special_tokens_in_text)
+        return Reference(data, special_tokens_in_text)
     try:
-        return _Gigatoken(data, special_tokens_in_text)
+        return Gigatoken(data, special_tokens_in_text)
     except BaseException as error:
         if _is_of_library(error):
             raise UnsupportedTokenizerError(" ".join(str(error).split())[:200]) from None
@@ -134,7 +134,9 @@ def _tokenizer_json(url: str, sha256: str) -> bytes:
 
 
 @cache
-def _idle(sha256: str, backend: Backend, special_tokens_in_text: bool) -> "SimpleQueue[Encoder]":
+def idle_encoders(
+    sha256: str, backend: Backend, special_tokens_in_text: bool
+) -> "SimpleQueue[Encoder]":
     return SimpleQueue()
 
 
@@ -145,7 +147,7 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
     One that was interrupted is not used again.
     """
     chosen = backend or spec.backend
-    idle = _idle(spec.sha256, chosen, spec.special_tokens_in_text)
+    idle = idle_encoders(spec.sha256, chosen, spec.special_tokens_in_text)
     try:
         encoder = idle.get_nowait()
     except Empty:

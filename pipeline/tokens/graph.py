@@ -7,9 +7,8 @@ from apache_beam.pvalue import AsDict
 
 from ..beam.transforms import Spread, Work, assign_lanes
 from ..sources.splits import Split
-from . import units as tokenize
-from .parts import TokenizeTask
-from .units import ScanTask
+from .task import TokenizeTask
+from .units import ScanTask, scan_files, tokenize_split
 
 __all__ = ["tokenize_graph"]
 
@@ -34,11 +33,11 @@ def tokenize_graph(
         p
         | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
         | "Spread files" >> Spread()
-        | "Scan files" >> beam.ParDo(Work(tokenize.scan_files, task.store, many=True), task)
+        | "Scan files" >> beam.ParDo(Work(scan_files, task.store, many=True), task)
     )
     _ = (
         p
         | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
         | "Spread splits" >> Spread()
-        | "Tokenize" >> beam.ParDo(Work(tokenize.tokenize, task.store), task, AsDict(facts))
+        | "Tokenize" >> beam.ParDo(Work(tokenize_split, task.store), task, AsDict(facts))
     )

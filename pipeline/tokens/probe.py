@@ -5,7 +5,7 @@ all, to compare the tokenizer backends on its documents, and to estimate tokens 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +24,12 @@ from ..sources.reading import (
 )
 from ..sources.records import Batch, Fields, Strings
 from ..sources.splits import Member
-from .encoders import Encoder
 from .parity import sample
+from .plan import TokenizePlan
 
-__all__ = ["Estimate", "Probe", "estimate", "look_at"]
+__all__ = ["Probe", "look_at", "probe_sources"]
 
 FILES_TRIED = 3
-SHARD_BYTES_PER_TOKEN = 5.1
-STORE_BYTES_PER_TOKEN = 4.2
-TOKENS_PER_BYTE = 0.25
-"""Of text nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +45,17 @@ class Probe:
     density: float
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a job will come to, roughly.
+def probe_sources(plan: TokenizePlan) -> dict[str, Probe]:
+    """A look at the beginning of every source.
 
-    Attributes:
-        tokens: by source; None where a source's size is unknown before it is read.
-        windows: of training and validation together.
-        store_bytes, shard_bytes: on disk.
+    Raises:
+        ExactcptError: a source has no documents with the field that is to be read.
     """
-
-    tokens: Mapping[str, int | None]
-    windows: int
-    store_bytes: int
-    shard_bytes: int
+    skip = plan.config.on_bad_file == "skip"
+    return {
+        name: look_at(name, files, plan.fields[name], skip_bad_files=skip)
+        for name, files in plan.files.items()
+    }
 
 
 def look_at(
@@ -174,47 +167,3 @@ def _first_block(file: InputFile) -> tuple[int, int]:
         pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream,
     ):
         return len(stream.read(BLOCK_BYTES)), min(raw.tell(), file.bytes or 1)
-
-
-def estimate(
-    probes: Mapping[str, Probe],
-    files: Mapping[str, Sequence[InputFile]],
-    encoder: Encoder,
-    fields: Mapping[str, Fields],
-    copies: Mapping[str, float],
-    window: int | None,
-    token_budget: int | None = None,
-) -> Estimate:
-    """Extrapolates from the probes.
-
-    Args:
-        probes: by source.
-        files: by source.
-        encoder: of either backend.
-        fields: by source.
-        copies: how often a source is seen, where other than once.
-        window: of the shards, or None where there will be none.
-        token_budget: training tokens, where the sources do not decide that.
-    """
-    tokens: dict[str, int | None] = {}
-    for name, probe in probes.items():
-        sizes = [file.bytes for file in files[name] if file.bytes is not None]
-        held = sum(sizes) * probe.density * _tokens_per_item(probe, encoder, fields[name])
-        tokens[name] = int(held) if len(sizes) == len(files[name]) else None
-    known = {name: n for name, n in tokens.items() if n is not None}
-    seen = sum(int(n * copies.get(name, 1.0)) for name, n in known.items())
-    packed = seen if token_budget is None else token_budget
-    return Estimate(
-        tokens=tokens,
-        windows=-(-packed // window) if window else 0,
-        store_bytes=int(sum(known.values()) * STORE_BYTES_PER_TOKEN),
-        shard_bytes=int(packed * SHARD_BYTES_PER_TOKEN) if window else 0,
-    )
-
-
-def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:
-    """Tokens a byte of text; token ids are what they are."""
-    if fields.tokens is not None:
-        return 1.0
-    size = len(probe.documents.data)
-    return len(encoder.encode(probe.documents).data) / size if size else TOKENS_PER_BYTE

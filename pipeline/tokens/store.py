@@ -1,42 +1,23 @@
 """Reads the parts of a token store."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from ...schemas import store as names
+from ...schemas import store as store_format
 from ..files.arrow import map_batches, read_column
 from ..files.storage import Folder
-from ..sources.records import Strings
 
 __all__ = [
     "PartIndex",
     "PartTokens",
-    "content_hashes",
-    "hash_prefixes",
     "open_tokens",
     "read_ids",
     "read_index",
 ]
-
-
-def content_hashes(content: Strings) -> NDArray[np.void]:
-    """xxh3-128 of every value's bytes, as 16 bytes each."""
-    view = np.ascontiguousarray(content.data).view(np.uint8).data
-    ends = (content.offsets * content.data.itemsize).tolist()
-    digest = xxhash.xxh3_128_digest
-    joined = b"".join([digest(view[a:b]) for a, b in pairwise(ends)])
-    return np.frombuffer(joined, np.dtype("V16"))
-
-
-def hash_prefixes(hashes: NDArray[np.void]) -> NDArray[np.uint64]:
-    """The first 8 bytes of content hashes, as integers."""
-    return hashes.view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ def read_index(path: Path) -> PartIndex:
 
 def read_ids(store: Folder, part: str) -> Any:
     """The ids of a part's documents: a StringArray."""
-    return read_column(store, names.part_name(part), "id")
+    return read_column(store, store_format.part_name(part), "id")
 
 
 def open_tokens(path: Path) -> PartTokens:

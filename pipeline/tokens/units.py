@@ -14,11 +14,13 @@ from ..core.runs import runs
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..sources.listing import InputFile
-from ..sources.reading import BadFileError, scan
+from ..sources.reading import BadFileError
+from ..sources.scanning import scan
 from ..sources.splits import Split
-from .parts import TokenizeTask, tokenize_split
+from .parts import write_parts
+from .task import TokenizeTask
 
-__all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize"]
+__all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize_split"]
 
 SCAN_BYTES = 64 << 20
 
@@ -69,10 +71,12 @@ def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int,
     return [(url, before) for url, before in newlines.items() if before]
 
 
-def tokenize(split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]) -> None:
+def tokenize_split(
+    split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]
+) -> None:
     """Tokenizes a split; a bad file is noted where such files are to be left out."""
     try:
-        tokenize_split(split, task, newlines)
+        write_parts(split, task, newlines)
     except BadFileError as error:
         if not task.skip_bad_files:
             raise

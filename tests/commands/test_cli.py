@@ -231,6 +231,7 @@ def job_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_is_as_good_as_flags(tmp_path):
     done("prepare", "--config", job_file(tmp_path))
     flags = ["--window", 128, "--packing", "best_fit", "--alpha", 0.3, "--seed", 5]
@@ -362,6 +363,7 @@ def test_json_of_an_error_leaves_stdout_empty(tmp_path):
     assert outcome.code == 2 and outcome.out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_quiet_prints_nothing(tmp_path, kind):
     flags = ["--window", 256, "--worker-type", kind, "--quiet"]
@@ -416,6 +418,7 @@ def test_an_error_of_a_unit_is_short_in_the_installed_program(tmp_path):
         assert len(outcome.err.splitlines()) <= 4, outcome.err
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_progress_bar(tmp_path):
     import pty
 
@@ -558,6 +561,7 @@ def test_a_reader_that_goes_away(prepared):
     assert found.stdout == "{" and "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_the_summary_is_utf8_in_any_locale(prepared, tmp_path):
     harness.write_jsonl(tmp_path / "数.jsonl", [{"text": "naïve 漢字 " * 50}])
     flags = [*source("数字", tmp_path / "*.jsonl"), "--tokenizer", TOKENIZER, "--window", 16]

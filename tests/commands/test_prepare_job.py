@@ -13,6 +13,8 @@ from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.job.folder import discard
 from exactcpt.pipeline.tokens import job as tokenize_job
 
+pytestmark = pytest.mark.slow
+
 WINDOW = ["--window", 64]
 
 

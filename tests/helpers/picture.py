@@ -1,6 +1,7 @@
-"""Draws the pictures of the README: what `make demo` prints, and the report of its shards.
+"""Draws the pictures of the README: what `make demo` prints, a window of it, and its report.
 
-python tests/picture.py DEMO_SHARDS      writes tests/data/demo.svg and, with Chromium, report.png
+python tests/helpers/picture.py DEMO_SHARDS      writes to tests/data: demo.svg, window.svg
+                                                 and, with Chromium, report.png
 """
 
 import re
@@ -10,10 +11,12 @@ import tempfile
 from io import StringIO
 from pathlib import Path
 
+import window_picture
 from rich.console import Console
 
 from exactcpt.pipeline.cli import run_command
 from exactcpt.pipeline.commands.summary import shard_tables
+from exactcpt.pipeline.files.storage import Folder
 from exactcpt.schemas.manifest import SHARD_SET, Manifest, parse
 
 DATA = Path(__file__).parents[1] / "data"
@@ -54,6 +57,7 @@ def main() -> None:
     shards = Path(sys.argv[1])
     manifest = shards / "manifest.json"
     PICTURE.write_text(draw(parse(manifest.read_bytes(), str(manifest), SHARD_SET)), "utf-8")
+    window_picture.PICTURE.write_text(window_picture.draw(Folder(str(shards))), "utf-8")
     if shutil.which("chromium"):
         photograph(shards, REPORT)
 

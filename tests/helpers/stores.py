@@ -13,9 +13,9 @@ from exactcpt.pipeline.pack.plan import PartRef
 from exactcpt.pipeline.sources.listing import Source, find_files
 from exactcpt.pipeline.sources.records import Fields
 from exactcpt.pipeline.sources.splits import Split, make_splits
-from exactcpt.pipeline.tokens.parts import TokenizeTask
+from exactcpt.pipeline.tokens.task import TokenizeTask
 from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
-from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize
+from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
 
 DATA = Path(__file__).parents[1] / "data"
 EOS = 0
@@ -86,7 +86,7 @@ def tokenize_all(splits: Iterable[Split], task: TokenizeTask) -> None:
     splits = list(splits)
     newlines = dict(pair for scan in scan_tasks(splits) for pair in scan_files(scan, task))
     for split in splits:
-        tokenize(split, task, newlines)
+        tokenize_split(split, task, newlines)
 
 
 def write_jsonl(path: Path, texts: Iterable[str]) -> Path:

@@ -14,6 +14,8 @@ from exactcpt.pipeline.inspection import sampling
 from exactcpt.pipeline.inspection.sampling import Sampled, draw
 from exactcpt.pipeline.tokens.plan import plan_tokenize
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["alpha ", "beta gamma ", "a longer phrase, ", "\n"]
 
 

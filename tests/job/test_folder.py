@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.job import folder as job
-from exactcpt.pipeline.job.folder import LOCK, REMOVING, STATE, State, begin, differences, locked
+from exactcpt.pipeline.job.folder import (
+    LOCK,
+    REMOVING,
+    STATE,
+    State,
+    begin,
+    differences,
+    forget_progress,
+    locked,
+)
 from exactcpt.pipeline.job.halt import Guard, read_halt
 from exactcpt.schemas.errors import ExactcptError, UsageError
 from exactcpt.schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
@@ -84,6 +93,17 @@ def test_what_a_killed_writer_left_is_removed(folder):
     folder.write("parts/not.tmp", b"whole")
     started(folder)
     assert folder.names() == [STATE, "parts/not.tmp"]
+
+
+def test_a_finished_job_keeps_its_state_and_its_lock_alone(folder):
+    with locked(folder):
+        finished(folder)
+        folder.write(".job/plans/00000.json", b"{}")
+        folder.write(".job/halt.json", b"{}")
+        held = folder.read(STATE)
+        forget_progress(folder)
+        assert set(folder.names(".job")) == {STATE, LOCK}
+        assert folder.read(STATE) == held and folder.exists(MANIFEST)
 
 
 def test_a_halt_is_forgotten(folder):

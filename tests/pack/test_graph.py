@@ -24,7 +24,7 @@ from stores import (
 )
 
 from exactcpt.pipeline.beam.runner import RunSettings, run
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.pack.graph import pack_graph
@@ -34,6 +34,8 @@ from exactcpt.pipeline.pack.units import GROUPS
 from exactcpt.pipeline.tokens.graph import tokenize_graph
 from exactcpt.pipeline.tokens.units import scan_tasks
 from exactcpt.schemas.errors import ExactcptError
+
+pytestmark = pytest.mark.slow
 
 WINDOW = 32
 SEED = 5
@@ -290,6 +292,6 @@ def test_a_panic_of_a_library_ends_the_graph(inputs, tmp_path, monkeypatch):
     def panic(*_: object) -> None:
         raise PanicException("out of bounds")
 
-    monkeypatch.setattr("exactcpt.pipeline.tokens.parts.content_hashes", panic)
+    monkeypatch.setattr("exactcpt.pipeline.tokens.builder.content_hashes", panic)
     with pytest.raises(ExactcptError, match="internal error: PanicException: out of bounds"):
         run_tokenize(inputs, tmp_path / "store", RunSettings(workers=2))

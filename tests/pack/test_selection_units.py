@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
@@ -171,6 +171,7 @@ epochs = st.sampled_from(["0", "0.5", "1", "2.5", "3"]).map(lambda e: Epochs(Fra
 shares = st.sampled_from(["0.1", "0.3"]).map(lambda s: Share(Fraction(s)))
 
 
+@pytest.mark.slow
 @given(
     stores,
     st.booleans(),

@@ -9,7 +9,7 @@ from oracles import bucket_by_search
 from stores import EOS, parts_of, read_store, splits_of, task_of, tokenize_all, write_jsonl
 
 from exactcpt.pipeline.core.buckets import bucket_count
-from exactcpt.pipeline.files.arrow import read_table
+from exactcpt.pipeline.files.arrow import map_table
 from exactcpt.pipeline.files.storage import Folder, checksum
 from exactcpt.pipeline.pack.plan import (
     Documents,
@@ -156,12 +156,12 @@ def test_shards_together_are_the_plan(tmp_path, store):
     group, plans = plans_of(store)
     plan = plans["train"]
     whole = write(tmp_path / "whole", store, group, plan, 0, len(plan))
-    whole = read_table(Folder(str(tmp_path / "whole")), whole["path"]).to_pylist()
+    whole = map_table(tmp_path / "whole" / whole["path"]).to_pylist()
     cuts = [0, 1, 4, len(plan)]
     for start, stop in pairwise(cuts):
         out = tmp_path / str(start)
         piece = write(out, store, group, plan, start, stop)
-        assert read_table(Folder(str(out)), piece["path"]).to_pylist() == whole[start:stop]
+        assert map_table(out / piece["path"]).to_pylist() == whole[start:stop]
 
 
 def test_a_shard_of_a_remote_store_in_a_remote_folder(tmp_path, store):

@@ -18,6 +18,8 @@ import pytest
 import zstandard
 from harness import DATA, EOS, TOKENIZER, done, run, source
 
+pytestmark = pytest.mark.slow
+
 MANY = ["--max-rejected", 1]
 GOOD = [{"id": f"g{i}", "text": f"a good line, number {i}"} for i in range(20)]
 

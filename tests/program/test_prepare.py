@@ -23,8 +23,10 @@ from harness import DATA, EOS, TOKENIZER, bundled, bundled_records, done, source
 from oracles import bucket_by_search, concat_by_stream, histogram_by_counting, weights_by_formula
 from tokenizers import Tokenizer
 
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.schemas.shard import rows_per_batch
+
+pytestmark = pytest.mark.slow
 
 WINDOW = 512
 PLAIN = ["--window", WINDOW, "--split-bytes", "60k", "--shard-bytes", "300k"]
@@ -773,10 +775,10 @@ def test_backends_give_the_same_tokens(prepared, copied, tmp_path):
 @pytest.fixture
 def gigatoken_errs(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     """Makes gigatoken encode texts that contain some bytes in another way than the reference."""
-    from exactcpt.pipeline.tokens import encoders as tokenization
+    from exactcpt.pipeline.tokens import encoders
 
     def break_it(needle: bytes) -> None:
-        encode = tokenization._Gigatoken.encode
+        encode = encoders.Gigatoken.encode
 
         def wrong(self: Any, texts: Any) -> Any:
             ids = encode(self, texts)
@@ -786,7 +788,7 @@ def gigatoken_errs(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
                     data[ids.offsets[i]] = (data[ids.offsets[i]] + 1) % 4096
             return type(ids)(ids.offsets, data)
 
-        monkeypatch.setattr(tokenization._Gigatoken, "encode", wrong)
+        monkeypatch.setattr(encoders.Gigatoken, "encode", wrong)
 
     return break_it
 

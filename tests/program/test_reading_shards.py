@@ -19,6 +19,8 @@ from transformers import AutoModelForCausalLM
 
 from exactcpt.training.windows.batches import Batch, ShardDataset
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 FORMATS = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
 PAGE = FORMATS.split("\n## Reading shards\n")[1]

@@ -1,4 +1,4 @@
-"""Every command of the README runs, and its Python too."""
+"""Every command of the README and of the pages in docs/ runs, and their Python too."""
 
 import os
 import re
@@ -6,51 +6,118 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import harness
 import pytest
 import torch
+import window_picture
 from picture import PICTURE, draw
 from tiny import model_folder
 from transformers import AutoModelForCausalLM
 
+from exactcpt.pipeline.files.storage import Folder
 from exactcpt.schemas.manifest import SHARD_SET, parse
 from exactcpt.training.run.log import read_run
 
-REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text("utf-8")
+pytestmark = pytest.mark.slow
 
+REPOSITORY = Path(__file__).parents[2]
+README = REPOSITORY / "README.md"
+PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+
+DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
+LANGUAGES = {"sh", "python", "toml"}
+PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
 TRAINING = ("train", "compare", "export")
 SMALLER = {
-    "--shards shards": "shards-4096",
-    "--max-tokens 1B": "16K",
+    "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
 """What a reader with a small machine would change in the commands of training."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+class Block(NamedTuple):
+    """A fenced block of a page: what it is written in, and its lines."""
+
+    language: str
+    text: str
 
 
-def commands() -> list[str]:
+def blocks(page: Path) -> list[Block]:
+    fence = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [Block(*found) for found in fence.findall(page.read_text("utf-8"))]
+
+
+def commands(page: Path) -> list[str]:
     """The lines of all shell blocks, continued lines joined, comments removed."""
-    joined = "\n".join(blocks("sh")).replace("\\\n", " ")
+    return [c for block in blocks(page) if block.language == "sh" for c in commands_of(block.text)]
+
+
+def commands_of(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ")
     return [line.partition(" #")[0].strip() for line in joined.splitlines() if line.strip()]
 
 
-def test_every_kind_of_command_is_known():
-    first = {command.split()[0] for command in commands()}
-    assert first == {"make", "pip", "exactcpt", "torchrun"}
+def all_commands() -> list[str]:
+    return [command for page in (README, *PAGES) for command in commands(page)]
+
+
+def is_of_training(command: str) -> bool:
+    return command.startswith("torchrun ") or command.split()[1] in TRAINING
+
+
+def smaller(command: str) -> str:
+    for full, small in SMALLER.items():
+        command = command.replace(full, f"{full.split()[0]} {small}")
+    return command
+
+
+def test_every_kind_of_block_and_command_is_known():
+    found = {block.language for page in (README, *PAGES) for block in blocks(page)}
+    assert found - {"text"} == LANGUAGES
+    assert {command.split()[0] for command in all_commands()} == PROGRAMS
+
+
+def test_the_smaller_values_replace_something_on_every_page_that_trains():
+    for page in (README, REPOSITORY / "docs" / "train.md"):
+        for full in SMALLER:
+            assert any(full in command for command in commands(page)), (page.name, full)
 
 
 def test_make_targets_exist():
     makefile = (REPOSITORY / "Makefile").read_text("utf-8")
-    for command in commands():
+    for command in all_commands():
         if command.startswith("make "):
             assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE), command
+
+
+def test_what_pip_installs_exists():
+    installed = [shlex.split(c) for c in all_commands() if c.startswith("pip ")]
+    project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    for pip, install, constrained, lock, what in installed:
+        assert (pip, install, constrained) == ("pip", "install", "-c")
+        assert (REPOSITORY / lock).is_file()
+        extra = re.fullmatch(r"\.(?:\[(\w+)\])?", what)
+        assert extra is not None, what
+        assert extra[1] is None or re.search(rf"^{extra[1]} = \[", project, re.MULTILINE), what
+
+
+def test_images_and_their_stages_exist():
+    """Docker is not asked: what it would build from is there."""
+    for command in all_commands():
+        words = shlex.split(command)
+        if words[:2] == ["docker", "build"]:
+            file = REPOSITORY / words[words.index("-f") + 1]
+            assert file.is_file(), command
+            if "--target" in words:
+                stage = words[words.index("--target") + 1]
+                assert re.search(rf"^FROM .* AS {stage}$", file.read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +125,30 @@ def folder(tmp_path_factory, data) -> Path:
     """A folder with the bundled data, in which the commands of the README have been run."""
     at = tmp_path_factory.mktemp("readme")
     shutil.copytree(data, at / "tests" / "data")
-    for command in commands():
-        if command.startswith("exactcpt ") and command.split()[1] not in TRAINING:
+    for command in commands(README):
+        if command.startswith("exactcpt ") and not is_of_training(command):
             run(command, at)
+    model_folder(at / "Qwen2.5-0.5B", num_hidden_layers=1)
     return at
 
 
 @pytest.fixture(scope="module")
-def trained(folder) -> dict[str, str]:
-    """What each command of training has printed, in the same folder, with a tiny model."""
-    model_folder(folder / "Qwen2.5-0.5B", num_hidden_layers=1)
-    chosen = [c for c in commands() if "torchrun" in c or c.split()[1] in TRAINING]
-    for full, small in SMALLER.items():
-        assert any(full in command for command in chosen), full
-        chosen = [c.replace(full, f"{full.split()[0]} {small}") for c in chosen]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        return {command: (on_ranks if "torchrun" in command else run)(command, folder)
-                for command in chosen}  # fmt: skip
+def begun(folder, tmp_path_factory) -> Path:
+    """A copy of that folder as it was before any training."""
+    return Path(shutil.copytree(folder, tmp_path_factory.mktemp("begun") / "folder"))
+
+
+@pytest.fixture(scope="module")
+def trained(begun, folder) -> dict[str, str]:
+    """What each command of training has printed, in the README's folder, with a tiny model."""
+    chosen = [smaller(command) for command in commands(README) if is_of_training(command)]
+    return {command: run(command, folder) for command in chosen}
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def on_ranks(command: str, at: Path) -> str:
@@ -91,6 +164,9 @@ def on_ranks(command: str, at: Path) -> str:
 
 
 def run(command: str, at: Path) -> str:
+    """Runs a command in a folder; it has to succeed. What it prints may go into a file."""
+    if command.startswith("torchrun "):
+        return on_ranks(command, at)
     words = shlex.split(command)
     arguments, target = words[1:], None
     if ">" in arguments:
@@ -105,18 +181,84 @@ def run(command: str, at: Path) -> str:
     return outcome.out
 
 
+def run_page(page: Path, at: Path) -> Iterator[Path]:
+    """Runs a page's blocks from top to bottom; yields what its commands should have written.
+
+    A block of TOML is a file: its first line is a comment with the name. All Python of a page is
+    one program.
+    """
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.language == "toml":
+            title, _, _ = block.text.partition("\n")
+            (at / title.removeprefix("# ")).write_text(block.text)
+        elif block.language == "python":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(at)
+                exec(compile(block.text, page.name, "exec"), names)
+        elif block.language == "sh":
+            for command in commands_of(block.text):
+                if command.split()[0] in ("exactcpt", "torchrun"):
+                    run(smaller(command), at)
+                    yield from written_by(command, at)
+
+
+WHOLE = {
+    "prepare": "manifest.json",
+    "pack": "manifest.json",
+    "tokenize": "manifest.json",
+    "reweigh": "manifest.json",
+    "train": "run.json",
+    "export": "config.json",
+}
+"""The file in a command's --out that shows that it is whole."""
+
+
+def written_by(command: str, at: Path) -> list[Path]:
+    """The files that a command should leave."""
+    words = shlex.split(command)
+    following = dict(pairwise(words))
+    found = [at / following[word] for word in (">", "--html", "--svg") if word in following]
+    if {"--print-config", "--dry-run", "--table-only"} & set(words):
+        return found
+    settings = {}
+    if "--config" in following:
+        settings = tomllib.loads((at / following["--config"]).read_text())
+    out = following.get("--out", settings.get("out"))
+    if out is not None:
+        name = following["exactcpt"]
+        found.append(at / out / WHOLE[name])
+    return found
+
+
 def test_the_commands_leave_what_the_readme_says(folder):
     for line in ("manifest.json", "tokenizer.json", "train", "validation", "documents"):
         assert (folder / "shards" / line).exists()
-    assert (folder / "shards-4096" / "manifest.json").exists()
-    assert (folder / "other" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+def test_a_page_runs(page, begun, tmp_path):
+    """Each in a folder of its own, in which the README's corpus is prepared, or not yet."""
+    prepared = shutil.ignore_patterns("shards*") if page.stem == "prepare" else None
+    at = Path(shutil.copytree(begun, tmp_path / "folder", ignore=prepared))
+    for path in run_page(page, at):
+        assert path.is_file(), path
+        if path.suffix == ".svg":
+            assert path.read_text("utf-8").startswith("<svg")
+
+
+def test_a_page_with_a_wrong_command_fails(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nexactcpt verify nothing\n```\n")
+    with pytest.raises(AssertionError, match="exactcpt verify nothing"):
+        list(run_page(page, tmp_path))
 
 
 def test_the_python_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    programs = [block.text for block in blocks(README) if block.language == "python"]
+    for program in programs:
+        exec(compile(program, "README.md", "exec"), {})
     assert "[0.0, 1.0" in capsys.readouterr().out
 
 
@@ -125,7 +267,6 @@ def test_the_runs_are_a_pair(folder, trained):
     assert worlds == [1, 2]
     (printed,) = [out for command, out in trained.items() if " compare " in command]
     assert "paired: same windows, and only the weighting differs" in printed
-    assert (folder / "compared.svg").read_text("utf-8").startswith("<svg")
 
 
 def test_what_is_exported_is_the_trained_model(folder, trained):
@@ -136,15 +277,35 @@ def test_what_is_exported_is_the_trained_model(folder, trained):
     assert not torch.equal(before(input_ids=ids).logits, after(input_ids=ids).logits)
 
 
-def test_the_picture_is_what_make_demo_prints(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """The shards of `make demo`."""
+    shards = tmp_path_factory.mktemp("demo") / "shards"
     makefile = (REPOSITORY / "Makefile").read_text("utf-8")
     recipe = re.search(
         r"^\t\$\(BIN\)/exactcpt (prepare .*?[^\\])$", makefile, re.DOTALL | re.MULTILINE
     )
     assert recipe is not None
-    command = recipe[1].replace("\\\n", " ").replace("$(DEMO)", str(tmp_path / "demo"))
-    monkeypatch.chdir(REPOSITORY)
-    assert harness.run(*shlex.split(command)).code == 0
-    manifest = tmp_path / "demo" / "manifest.json"
+    command = recipe[1].replace("\\\n", " ").replace("$(DEMO)", str(shards))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        assert harness.run(*shlex.split(command)).code == 0
+    return shards
+
+
+def test_the_picture_is_what_make_demo_prints(demo):
+    manifest = demo / "manifest.json"
     drawn = draw(parse(manifest.read_bytes(), str(manifest), SHARD_SET))
-    assert PICTURE.read_text("utf-8") == drawn, "python tests/picture.py demo-shards draws it anew"
+    assert PICTURE.read_text("utf-8") == drawn, DRAW_AGAIN
+
+
+def test_the_picture_of_a_window_is_of_the_demo(demo):
+    committed = window_picture.PICTURE.read_text("utf-8")
+    assert shapes(committed) == shapes(window_picture.draw(Folder(str(demo)))), DRAW_AGAIN
+
+
+def shapes(svg: str) -> list[str]:
+    """Lines and words of a picture; where they stand depends on the fonts of the machine."""
+    found = re.findall(r' d="([^"]+)"|>([^<]+)</text>', svg)
+    assert len(found) > 20
+    return [path or word for path, word in found]

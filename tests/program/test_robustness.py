@@ -27,6 +27,8 @@ from exactcpt.pipeline.files import storage
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.verify import verify
 
+pytestmark = pytest.mark.slow
+
 # Small parts and shards, so that a job has many writes to be interrupted between.
 FLAGS = [*bundled(), "--window", 256, "--split-bytes", "40k", "--shard-bytes", "200k"]
 FLAGS += ["--group-tokens", "60k", "--workers", 2, "--dedup", "exact", "--token-budget", "300k"]
@@ -592,16 +594,16 @@ def test_a_damaged_store_is_not_packed(tmp_path):
 
 
 def test_an_input_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    from exactcpt.pipeline.sources import reading as sources
+    from exactcpt.pipeline.sources import reading
 
     flags = [*harness.small(tmp_path, ["some words"] * 50), "--out", tmp_path / "store"]
-    read = sources._READERS["jsonl"]
+    read = reading.READERS["jsonl"]
 
     def read_and_touch(*args: Any) -> Any:
         yield from read(*args)
         os.utime(tmp_path / "docs.jsonl", (1, 1))
 
-    monkeypatch.setitem(sources._READERS, "jsonl", read_and_touch)
+    monkeypatch.setitem(reading.READERS, "jsonl", read_and_touch)
     outcome = run("tokenize", *flags)
     assert outcome.code == 1
     assert "changed while it was read" in outcome.err

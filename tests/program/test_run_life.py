@@ -35,6 +35,8 @@ from exactcpt.training.run.log import read_log
 from exactcpt.training.train import Outcome, train
 from exactcpt.training.windows.batches import ShardDataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def every_line(monkeypatch):

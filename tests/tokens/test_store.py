@@ -34,15 +34,10 @@ from stores import (
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.sources.records import Fields, Strings
-from exactcpt.pipeline.tokens import parts as store_module
-from exactcpt.pipeline.tokens.parts import tokenize_split
-from exactcpt.pipeline.tokens.store import (
-    content_hashes,
-    hash_prefixes,
-    open_tokens,
-    read_ids,
-    read_index,
-)
+from exactcpt.pipeline.tokens import builder, parts
+from exactcpt.pipeline.tokens.hashes import content_hashes, hash_prefixes
+from exactcpt.pipeline.tokens.parts import write_parts
+from exactcpt.pipeline.tokens.store import open_tokens, read_ids, read_index
 from exactcpt.schemas.errors import BackendDifferenceError, ExactcptError
 from exactcpt.schemas.store import index_schema, part_schema
 
@@ -279,9 +274,9 @@ def test_a_second_run_writes_nothing(pieces, tmp_path):
 
 def test_a_finished_split_is_not_even_read(corpus, tmp_path):
     splits, task = splits_of({"a": corpus}), task_of(tmp_path / "store")
-    tokenize_split(splits[0], task, {})
+    write_parts(splits[0], task, {})
     corpus.unlink()
-    tokenize_split(splits[0], task, {})
+    write_parts(splits[0], task, {})
 
 
 def test_parts_of_the_other_backend_do_not_count(pieces, tmp_path):
@@ -298,7 +293,7 @@ def test_a_worker_that_was_left_behind_writes_nothing(pieces, tmp_path):
     store = tmp_path / "store"
     (store / ".job").mkdir(parents=True)
     (store / ".job/backend.json").write_text('{"used": "tokenizers", "fallback": "why"}')
-    tokenize_split(splits[0], task, {})
+    write_parts(splits[0], task, {})
     assert not (store / "parts").exists()
 
 
@@ -392,7 +387,7 @@ class Recording:
 @pytest.fixture
 def reference(monkeypatch):
     """Takes the place of the reference backend."""
-    borrow = store_module.borrow_encoder
+    borrow = parts.borrow_encoder
     recording = Recording(None)
 
     @contextmanager
@@ -401,7 +396,7 @@ def reference(monkeypatch):
             recording.encoder = encoder
             yield recording if backend == "tokenizers" else encoder
 
-    monkeypatch.setattr(store_module, "borrow_encoder", lend)
+    monkeypatch.setattr(parts, "borrow_encoder", lend)
     return recording
 
 
@@ -443,13 +438,13 @@ def test_a_damaged_file_leaves_no_part_of_its_last_piece(tmp_path, compressed, m
     compressed.write_bytes(data[: len(data) * 2 // 3])
     splits = splits_of({"a": compressed}, 40_000)
     with pytest.raises(BadFileError) as error:
-        tokenize_split(splits[0], task_of(tmp_path / "store", split_bytes=40_000), {})
+        write_parts(splits[0], task_of(tmp_path / "store", split_bytes=40_000), {})
     assert error.value.where == str(compressed)
     assert not any(s["last"] for s in summaries(tmp_path / "store"))
 
 
 def test_a_document_may_have_no_more_tokens_than_an_index_can_say(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr(store_module, "MAX_DOCUMENT_TOKENS", 10)
+    monkeypatch.setattr(builder, "MAX_DOCUMENT_TOKENS", 10)
     with pytest.raises(ExactcptError, match=r"a document has \d+ tokens"):
         tokenize_all(splits_of({"a": corpus}), task_of(tmp_path / "store"))
     assert summaries(tmp_path / "store") == []
@@ -469,7 +464,7 @@ def test_a_full_disk_leaves_nothing_behind_that_counts(tmp_path, corpus, monkeyp
 
     monkeypatch.setattr(Folder, "create", fail)
     with pytest.raises(OSError, match="No space left"):
-        tokenize_split(splits_of({"a": corpus})[0], task_of(store), {})
+        write_parts(splits_of({"a": corpus})[0], task_of(store), {})
     monkeypatch.undo()
     assert summaries(store) == []
     assert not list(store.rglob("*.tmp"))
@@ -485,7 +480,7 @@ def test_a_writer_that_fails_in_the_middle_removes_its_temporary_file(
 
     monkeypatch.setattr("exactcpt.pipeline.files.storage.Folder.describe", fail)
     with pytest.raises(RuntimeError):
-        tokenize_split(splits_of({"a": corpus})[0], task_of(tmp_path / "store"), {})
+        write_parts(splits_of({"a": corpus})[0], task_of(tmp_path / "store"), {})
     assert [p for p in (tmp_path / "store").rglob("*") if p.is_file()] == []
 
 

@@ -18,8 +18,8 @@ from stores import (
 
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.sources.reading import BadFileError
-from exactcpt.pipeline.tokens import units as tokenize_units
-from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize
+from exactcpt.pipeline.tokens import units
+from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("scan_bytes", [1, 5000, 1 << 20])
 def test_every_file_is_scanned_once_large_ones_alone(corpus, monkeypatch, scan_bytes):
-    monkeypatch.setattr(tokenize_units, "SCAN_BYTES", scan_bytes)
+    monkeypatch.setattr(units, "SCAN_BYTES", scan_bytes)
     splits = splits_of({"a": corpus}, 500)
     scans = scan_tasks(splits)
     assert [scan.ordinal for scan in scans] == list(range(len(scans)))
@@ -108,7 +108,7 @@ def damaged(tmp_path: Path) -> Path:
 def test_a_bad_file_ends_the_job(damaged, tmp_path):
     (split,) = splits_of({"a": damaged})
     with pytest.raises(BadFileError) as error:
-        tokenize(split, task_of(tmp_path / "store"), {})
+        tokenize_split(split, task_of(tmp_path / "store"), {})
     assert error.value.where == str(damaged / "b.jsonl.zst")
 
 
@@ -119,7 +119,7 @@ def test_bad_files_are_noted_one_after_the_other(damaged, tmp_path):
     store = Folder(task.store)
     noted: list[set[str]] = []
     while not noted or len(noted) < 2 or noted[-1] != noted[-2]:
-        tokenize(split, task, {})
+        tokenize_split(split, task, {})
         found = [json.loads(store.read(name)) for name in store.names(".job/bad")]
         assert all(bad["reason"] for bad in found)
         noted.append({bad["url"] for bad in found})

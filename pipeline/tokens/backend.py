@@ -1,0 +1,72 @@
+"""Which library encodes the documents: chosen before the work, and kept in the store.
+
+gigatoken is chosen if it supports the tokenizer and agrees with `tokenizers` on the torture set and
+on the beginning of every source. The choice changes at most once, when the two differ on a document
+later: the job then starts again with `tokenizers`, since a store has documents of one backend only.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from ...schemas.errors import BackendDifferenceError, ExactcptError
+from ..core.choices import Backend
+from ..files.storage import Folder
+from ..job.folder import JOB
+from .encoders import Encoder, UnsupportedTokenizerError, borrow_encoder
+from .parity import compare_backends, torture_set
+from .plan import TokenizePlan
+from .probe import Probe
+
+__all__ = ["choose_backend", "fast_encoder", "keep_choice", "kept_choice"]
+
+BACKEND = f"{JOB}/backend.json"
+"""The backend that was chosen, as `used`, and why it is not gigatoken, as `fallback`."""
+
+
+@contextmanager
+def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
+    """gigatoken if it takes the tokenizer; else the reference, and why."""
+    where = plan.tokenizer.where
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(borrow_encoder(plan.spec(where, "gigatoken"))), None
+        except UnsupportedTokenizerError as error:
+            problem = f"gigatoken does not support this tokenizer: {error}"
+            yield stack.enter_context(borrow_encoder(plan.spec(where, "tokenizers"))), problem
+
+
+def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
+    """The backend that all documents are encoded with, and why it is not gigatoken.
+
+    Raises:
+        ExactcptError: gigatoken was asked for and differs or does not support the tokenizer.
+    """
+    wanted = plan.config.tokenizer_backend
+    if wanted == "tokenizers":
+        return "tokenizers", None
+    texts = [torture_set(plan.tokenizer.special_tokens())]
+    texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
+    reference = plan.spec(plan.tokenizer.where, "tokenizers")
+    with fast_encoder(plan) as (encoder, problem), borrow_encoder(reference) as other:
+        try:
+            for some in texts if problem is None else ():
+                compare_backends(encoder, other, some)
+        except BackendDifferenceError as error:
+            problem = f"gigatoken and tokenizers encode a text differently: {error}"
+    if problem is not None and wanted == "gigatoken":
+        raise ExactcptError(problem, fix="use --tokenizer-backend auto or tokenizers")
+    return ("gigatoken", None) if problem is None else ("tokenizers", problem)
+
+
+def kept_choice(store: Folder) -> tuple[Backend, str | None] | None:
+    """The choice that a job keeps in its store, as of `choose_backend`; None before it is made."""
+    if not store.exists(BACKEND):
+        return None
+    kept = json.loads(store.read(BACKEND))
+    return kept["used"], kept["fallback"]
+
+
+def keep_choice(store: Folder, used: Backend, fallback: str | None) -> None:
+    """Keeps a choice in the store, in place of an earlier one."""
+    store.write(BACKEND, json.dumps({"used": used, "fallback": fallback}).encode())

@@ -1,0 +1,150 @@
+"""One part of a token store: tokenizes documents, and writes them with their index and summary."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ...schemas import store as store_format
+from ...schemas.errors import ExactcptError
+from ..files.arrow import write_batches
+from ..files.storage import Folder
+from ..sources.records import Batch, Rejected, Strings
+from .encoders import Encoder, assemble
+from .hashes import content_hashes, hash_prefixes
+from .parity import SAMPLE_BYTES, compare_backends, sample
+from .task import TokenizeTask
+
+__all__ = ["PartBuilder", "Summary"]
+
+MAX_DOCUMENT_TOKENS = (1 << 31) - 1
+Summary = dict[str, Any]
+"""What is kept of a complete part; the manifest is made of all summaries."""
+
+
+@dataclass
+class PartBuilder:
+    """Collects the documents of one part and writes it."""
+
+    source: str
+    task: TokenizeTask
+    encoder: Encoder
+    reference: Encoder | None
+    ids: list[Any] = field(default_factory=list)
+    tokens: list[Strings] = field(default_factory=list)
+    hashes: list[NDArray[np.void]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    text_bytes: int = 0
+    sample_left: int = SAMPLE_BYTES
+
+    def add(self, batch: Batch) -> None:
+        """Tokenizes a batch."""
+        self.rejected += batch.rejected
+        hashes = content_hashes(batch.content)
+        if self.task.fields[self.source].tokens is None:
+            self.text_bytes += batch.content.nbytes
+            ids = self.encoder.encode(batch.content)
+            self._compare(batch.content, hashes)
+        else:
+            ids = batch.content
+        spec = self.task.tokenizer
+        tokens = assemble(ids, spec.bos_id, spec.eos_id)
+        keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None))
+        self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
+        self.tokens.append(tokens.select(keep))
+        self.hashes.append(hashes[keep])
+
+    def _compare(self, texts: Strings, hashes: NDArray[np.void]) -> None:
+        """Spends on the batch its proportion of the part's sample."""
+        if self.reference is None or not len(texts):
+            return
+        share = SAMPLE_BYTES * texts.nbytes // max(1, self.task.split_bytes)
+        size = min(self.sample_left, max(share, SAMPLE_BYTES // 8))
+        drawn = sample(texts, hash_prefixes(hashes), size)
+        self.sample_left -= len(drawn.data)
+        compare_backends(self.encoder, self.reference, drawn)
+
+    def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Counts the documents that are too short, and returns which are not."""
+        empty, short = lengths <= 0, lengths < self.task.min_tokens
+        self.dropped["empty"] += int(empty.sum())
+        self.dropped["short"] += int((short & ~empty).sum())
+        return ~(empty | short)
+
+    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
+        """Writes documents, index, rejected records, and the summary that completes the part."""
+        documents = sum(map(len, self.tokens))
+        summary: Summary = {
+            "part": ordinal,
+            "source": self.source,
+            "members": members,
+            "last": last,
+            "documents": documents,
+            "tokens": sum(len(tokens.data) for tokens in self.tokens),
+            "text_bytes": self.text_bytes,
+            "rejected": _tally(record.reason for record in self.rejected),
+            "first_rejected": [record._asdict() for record in self.rejected[:3]],
+            "dropped": {reason: n for reason, n in self.dropped.items() if n},
+            "backend": self.task.tokenizer.backend,
+            "compared_bytes": SAMPLE_BYTES - self.sample_left,
+        }
+        if documents:
+            summary["file"] = self._write_documents(store, ordinal)
+            summary["index"] = self._write_index(store, ordinal)
+        if self.rejected:
+            lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
+            store.write(store_format.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
+        data = json.dumps(summary, ensure_ascii=False).encode()
+        store.write(store_format.summary_name(ordinal), data)
+
+    def _write_documents(self, store: Folder, ordinal: str) -> Any:
+        schema = store_format.part_schema(self.source)
+        list_type = schema.field("tokens").type
+        arrays: Any = pa.LargeListArray
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [
+                    ids.cast(pa.string()),
+                    arrays.from_arrays(
+                        pa.array(tokens.offsets), pa.array(tokens.data), type=list_type
+                    ),
+                ],
+                schema=schema,
+            )
+            for ids, tokens in zip(self.ids, self.tokens, strict=True)
+            if len(tokens)
+        ]
+        return write_batches(store, store_format.part_name(ordinal), schema, batches)
+
+    def _write_index(self, store: Folder, ordinal: str) -> Any:
+        lengths = np.concatenate([tokens.lengths for tokens in self.tokens])
+        if int(lengths.max()) > MAX_DOCUMENT_TOKENS:
+            raise ExactcptError(
+                f"a document has {int(lengths.max()):,} tokens",
+                where=f"part {ordinal} of source {self.source!r}",
+                expected=f"at most {MAX_DOCUMENT_TOKENS:,}",
+                fix="split the document",
+            )
+        hashes = np.concatenate(self.hashes)
+        columns = [
+            pa.array(lengths.astype(np.int32)),
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(16), len(hashes), [None, pa.py_buffer(hashes.tobytes())]
+            ),
+            pa.array(np.arange(len(lengths), dtype=np.int32)),
+        ]
+        schema = store_format.index_schema()
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+        return write_batches(store, store_format.index_name(ordinal), schema, [batch])
+
+
+def _tally(reasons: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for reason in reasons:
+        counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,233 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from batches import END, TEXTS, lists, strings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exactcpt.pipeline.sources.records import Strings
+from exactcpt.pipeline.tokens import encoders
+from exactcpt.pipeline.tokens.encoders import (
+    UnsupportedTokenizerError,
+    assemble,
+    borrow_encoder,
+    make_encoder,
+)
+from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, TokenizerSpec
+from exactcpt.schemas.errors import BackendDifferenceError
+
+
+def library(tokenizer: TokenizerFile):
+    """The tokenizer as its own library loads it."""
+    import tokenizers
+
+    return tokenizers.Tokenizer.from_buffer(tokenizer.json)
+
+
+@given(st.lists(TEXTS | st.sampled_from([END, f"{END} a", "the end of text"]), max_size=5))
+def test_backends_give_what_the_library_gives(bundled, values):
+    reference = library(bundled)
+    reference.encode_special_tokens = True
+    expected = [reference.encode(value, add_special_tokens=False).ids for value in values]
+    for backend in ("gigatoken", "tokenizers"):
+        encoded = make_encoder(backend, bundled.json, False).encode(strings(*values))
+        assert lists(encoded) == expected
+        assert encoded.data.dtype == np.int32
+
+
+@pytest.mark.parametrize("backend", ["gigatoken", "tokenizers"])
+def test_special_tokens_in_a_text_are_text_unless_allowed(tokenizer, backend):
+    ordinary = make_encoder(backend, tokenizer.json, False)
+    special = make_encoder(backend, tokenizer.json, True)
+    assert tokenizer.special_tokens()
+    for token in tokenizer.special_tokens()[:20]:
+        number, text = tokenizer.id_of(token), strings(f"x {token} y")
+        assert number not in ordinary.encode(text).data
+        assert special.encode(text).data.tolist().count(number) == 1
+
+
+@pytest.mark.parametrize("backend", ["gigatoken", "tokenizers"])
+def test_encoders_of_both_modes_work_side_by_side(bundled, backend):
+    ordinary = make_encoder(backend, bundled.json, False)
+    special = make_encoder(backend, bundled.json, True)
+    assert bundled.id_of(END) in special.encode(strings(END)).data
+    assert bundled.id_of(END) not in ordinary.encode(strings(END)).data
+    assert bundled.id_of(END) in special.encode(strings(END)).data
+
+
+@pytest.mark.parametrize("backend", ["gigatoken", "tokenizers"])
+def test_no_texts_and_empty_texts(bundled, backend):
+    encoder = make_encoder(backend, bundled.json, False)
+    assert lists(encoder.encode(strings())) == []
+    assert lists(encoder.encode(strings("", "", ""))) == [[], [], []]
+    assert lists(encoder.encode(strings("", "a", ""))) == [[], [bundled.id_of("a")], []]
+
+
+@pytest.mark.parametrize("backend", ["gigatoken", "tokenizers"])
+def test_texts_may_lie_inside_a_larger_buffer(bundled, backend):
+    whole = strings("left out", "Löwe", "b", "left out")
+    encoder = make_encoder(backend, bundled.json, False)
+    inside = encoder.encode(Strings(whole.offsets[1:4], whole.data))
+    assert lists(inside) == lists(encoder.encode(strings("Löwe", "b")))
+
+
+def test_the_reference_encodes_in_batches(bundled, monkeypatch):
+    values = [f"text number {i}" for i in range(50)]
+    at_once = make_encoder("tokenizers", bundled.json, False).encode(strings(*values))
+    monkeypatch.setattr(encoders, "REFERENCE_BATCH_BYTES", 30)
+    in_batches = make_encoder("tokenizers", bundled.json, False).encode(strings(*values))
+    assert lists(at_once) == lists(in_batches)
+
+
+def word_piece() -> bytes:
+    import tokenizers
+    from tokenizers.models import WordPiece
+
+    vocabulary = {"[UNK]": 0, "a": 1, "##b": 2, END: 3}
+    made = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    made.add_special_tokens([END])
+    return made.to_str().encode()
+
+
+def test_gigatoken_says_that_it_does_not_support_a_tokenizer():
+    with pytest.raises(UnsupportedTokenizerError, match=r"."):
+        make_encoder("gigatoken", word_piece(), False)
+    encoded = make_encoder("tokenizers", word_piece(), False).encode(strings("ab"))
+    assert lists(encoded) == [[1, 2]]
+
+
+class PanicException(BaseException):
+    """What pyo3 calls a panic."""
+
+
+@pytest.mark.parametrize("failure", [PanicException("index out of bounds"), ValueError("no")])
+def test_gigatoken_that_fails_on_a_text_is_a_difference(bundled, failure):
+    class Failing:
+        def encode_batch(self, *_, **__):
+            raise failure
+
+    encoder = make_encoder("gigatoken", bundled.json, False)
+    encoder._tokenizer = Failing()
+    with pytest.raises(BackendDifferenceError, match=f"gigatoken failed: {failure}"):
+        encoder.encode(strings("a"))
+
+
+def test_an_interruption_is_not_a_difference(bundled):
+    class Interrupted:
+        def encode_batch(self, *_, **__):
+            raise KeyboardInterrupt
+
+    encoder = make_encoder("gigatoken", bundled.json, False)
+    encoder._tokenizer = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode(strings("a"))
+
+
+# borrowing
+
+
+def spec(tokenizer: TokenizerFile, backend: str = "gigatoken") -> TokenizerSpec:
+    return TokenizerSpec(
+        url=tokenizer.where,
+        sha256=tokenizer.sha256,
+        backend=backend,
+        special_tokens_in_text=False,
+        bos_id=None,
+        eos_id=0,
+        pad_id=0,
+        largest_id=tokenizer.largest_id,
+    )
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[object]:
+    """Encoders made since; none are idle at first, and none stay."""
+    found: list[object] = []
+
+    def make(*_: object) -> object:
+        found.append(object())
+        return found[-1]
+
+    monkeypatch.setattr(encoders, "make_encoder", make)
+    encoders.idle_encoders.cache_clear()
+    yield found
+    encoders.idle_encoders.cache_clear()
+
+
+def test_an_encoder_is_used_again(bundled, made):
+    for _ in range(3):
+        with borrow_encoder(spec(bundled)) as encoder:
+            assert encoder is made[0]
+    assert len(made) == 1
+
+
+def test_no_encoder_is_lent_twice_at_once(bundled, made):
+    for borrowers in (4, 8, 3):
+        with ExitStack() as stack:
+            lent = [stack.enter_context(borrow_encoder(spec(bundled))) for _ in range(borrowers)]
+        assert len(set(lent)) == borrowers
+    assert len(made) == 8
+
+
+def test_threads_borrow_encoders_of_their_own(bundled, made):
+    lock, lent = threading.Lock(), set()
+
+    def use(_: int) -> None:
+        with borrow_encoder(spec(bundled)) as encoder:
+            with lock:
+                assert encoder not in lent
+                lent.add(encoder)
+            time.sleep(1e-3)
+            with lock:
+                lent.remove(encoder)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(100)))
+    assert len(made) <= 8
+
+
+def test_encoders_are_kept_apart_by_backend(bundled, made):
+    with borrow_encoder(spec(bundled)) as one:
+        pass
+    with borrow_encoder(spec(bundled), "tokenizers") as other:
+        assert one is not other
+    with borrow_encoder(spec(bundled, "tokenizers")) as again:
+        assert again is other
+
+
+def test_an_encoder_survives_an_error_of_its_user_but_not_an_interruption(bundled, made):
+    with pytest.raises(RuntimeError), borrow_encoder(spec(bundled)) as first:
+        raise RuntimeError
+    with pytest.raises(KeyboardInterrupt), borrow_encoder(spec(bundled)) as second:
+        raise KeyboardInterrupt
+    with borrow_encoder(spec(bundled)) as third:
+        pass
+    assert first is second
+    assert second is not third
+
+
+# assemble
+
+
+def assembled(document: list[int], bos: int | None, eos: int) -> list[int]:
+    begin = [bos] if bos is not None and document[:1] != [bos] else []
+    end = [eos] if document[-1:] != [eos] else []
+    return begin + document + end
+
+
+ids = st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=8)
+
+
+@given(ids, st.none() | st.integers(0, 4), st.integers(0, 4), st.integers(0, 3))
+def test_bos_and_eos_are_added_where_they_are_missing(documents, bos, eos, before):
+    """Also where the documents begin in the middle of a buffer."""
+    whole = Strings.of_ids([[3] * before, *documents, [4] * before])
+    part = Strings(whole.offsets[1:-1], whole.data)
+    found = assemble(part, bos, eos)
+    assert lists(found) == [assembled(document, bos, eos) for document in documents]
+    assert found.data.dtype == np.int32
+    assert found.offsets.dtype == np.int64
