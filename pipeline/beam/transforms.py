@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.buckets import bucket_count
 from ..job.halt import Guard
 
-__all__ = ["Spread", "SumHistograms", "Work", "assign_lanes"]
+__all__ = ["Once", "Spread", "SumHistograms", "Work", "assign_lanes"]
 
 T = TypeVar("T")
 
@@ -41,18 +41,43 @@ class SumHistograms(beam.CombineFn):
 
 
 class Work(beam.DoFn):
-    """Applies a unit of work to each element, guarded; `many` for those that return several.
+    """Applies a unit of work to each element, guarded; side inputs are its further arguments.
 
-    Side inputs are passed on as further arguments.
+    Args:
+        unit: the function to call.
+        folder: path or URL of the folder that the job writes.
+        many: whether the unit returns several results.
+        element: whether the unit takes the element; see `Once`.
     """
 
-    def __init__(self, unit: Callable[..., Any], folder: str, *, many: bool = False) -> None:
-        self._unit, self._many = Guard(unit, folder), many
+    def __init__(
+        self, unit: Callable[..., Any], folder: str, *, many: bool = False, element: bool = True
+    ) -> None:
+        self._unit, self._many, self._takes_element = Guard(unit, folder), many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
         """Calls the unit."""
-        result = self._unit(element, *sides)
+        result = self._unit(element, *sides) if self._takes_element else self._unit(*sides)
         return result if self._many else [result]
+
+
+class Once(beam.PTransform):
+    """Calls a unit of work once, for the whole job: no element, one result.
+
+    Args:
+        unit: the function to call.
+        folder: path or URL of the folder that the job writes.
+        arguments: of the unit; those that are side inputs are passed as their values.
+    """
+
+    def __init__(self, unit: Callable[..., Any], folder: str, *arguments: Any) -> None:
+        super().__init__()
+        self._work, self._arguments = Work(unit, folder, element=False), arguments
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """See the class."""
+        start = input_or_inputs | "Start" >> beam.Create([None])
+        return start | "Call" >> beam.ParDo(self._work, *self._arguments)
 
 
 class Spread(beam.PTransform):

@@ -32,6 +32,7 @@ __all__ = [
     "is_validation",
     "quota",
     "rank",
+    "rank_bin",
     "tokens_by_rank",
     "wanted_copies",
 ]
@@ -99,9 +100,14 @@ def rank(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return mix(hashes, seed, Purpose.MIXING)
 
 
+def rank_bin(ranks: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The bin of each rank, 0 to RANK_BINS - 1, shape [n]."""
+    return (ranks >> np.uint64(48)).astype(np.int64)
+
+
 def tokens_by_rank(ranks: NDArray[np.uint64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Tokens a bin of rank, shape [RANK_BINS]; such histograms add up over parts."""
-    bins = (ranks >> np.uint64(48)).astype(np.int64)
+    """Tokens per bin of ranks, shape [RANK_BINS]; such histograms add up over parts."""
+    bins = rank_bin(ranks)
     order = np.argsort(bins, kind="stable")
     total = np.concatenate(([0], np.cumsum(np.asarray(lengths, np.int64)[order])))
     edges = np.searchsorted(bins[order], np.arange(RANK_BINS + 1))
