@@ -79,7 +79,7 @@ class Exposure:
 
     @property
     def documents(self) -> int:
-        """OrderedLengths: copies are counted."""
+        """Occurrences: a document counts as often as it is seen."""
         return sum(source.documents for source in self.sources.values())
 
     @property
