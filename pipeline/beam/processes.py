@@ -1,6 +1,6 @@
-"""Worker processes of the embedded runner, watched: the death of one is an error at once.
+"""Worker processes of the embedded runner: when one dies, the job fails at once.
 
-Stock Beam waits for ever for a worker that was killed, as when memory runs out.
+Beam itself waits for ever for a worker that was killed, as happens when memory runs out.
 """
 
 import logging
@@ -21,14 +21,14 @@ __all__ = ["WorkerProcesses"]
 
 @dataclass
 class _Worker:
-    """A worker process, and the file that takes its stderr; None where that is shown."""
+    """A worker process, and the file with its stderr; None where that goes to the terminal."""
 
     process: subprocess.Popen[bytes]
     stderr: IO[bytes] | None
     is_stopped: bool = False
 
     def stop(self) -> None:
-        """Ends the process. Nothing is lost: what it writes is whole or absent."""
+        """Ends the process. No file is left half written: a file is whole or absent."""
         self.is_stopped = True
         with suppress(ProcessLookupError):
             self.process.kill()
@@ -37,7 +37,7 @@ class _Worker:
             self.stderr.close()
 
     def why_it_ended(self) -> str:
-        """How a process ended that nobody stopped."""
+        """Describes how the process ended, if it was not stopped."""
         code = self.process.returncode
         if code < 0:
             name = signal.Signals(-code).name
@@ -59,7 +59,7 @@ class WorkerProcesses:
         self._workers: list[_Worker] = []
 
     def raise_if_one_died(self) -> None:
-        """Checks on them.
+        """Checks that all workers run.
 
         Raises:
             ExactcptError: one has ended that was not stopped.
@@ -73,15 +73,15 @@ class WorkerProcesses:
                 )
 
     def stop(self) -> None:
-        """Ends all that are still there."""
+        """Ends all workers that still run."""
         for worker in list(self._workers):
             worker.stop()
 
     def start(self, handler: Any) -> _Worker:
-        """Starts a worker for a handler of Beam's."""
+        """Starts a worker for one of Beam's handlers."""
         debug = logging.getLogger().isEnabledFor(logging.DEBUG)
         stderr = None if debug else tempfile.TemporaryFile()  # noqa: SIM115  closed by `stop`
-        # A session of its own: Ctrl-C is for the job, which ends its workers itself.
+        # A session of its own, so that Ctrl-C reaches only the job; it ends its workers itself.
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -98,7 +98,7 @@ class WorkerProcesses:
         return self._workers[-1]
 
     def register(self) -> None:
-        """Makes Beam's embedded runner start its worker processes here."""
+        """Makes Beam's embedded runner start its worker processes with this object."""
         from apache_beam.portability import python_urns
         from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
@@ -119,7 +119,7 @@ class WorkerProcesses:
 
 
 def _environment(handler: Any) -> dict[str, str]:
-    """What Beam's SDK worker wants to know, as it wants to be told."""
+    """The environment variables that Beam's SDK worker reads."""
     from apache_beam.portability.api import endpoints_pb2
     from google.protobuf import json_format, text_format
 

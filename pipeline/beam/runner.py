@@ -1,8 +1,8 @@
-"""Running a Beam graph: embedded on this machine's cores, or on whatever runner Beam knows.
+"""Runs a Beam graph: embedded on this machine's cores, or on any other runner of Beam's.
 
-The embedded runner is Beam's FnApiRunner, named explicitly: the default DirectRunner would look for
-a server binary to download. Workers are threads, which suit work that is done in Rust, numpy and
-Arrow, or processes, which many cores need.
+The embedded runner is Beam's FnApiRunner, named explicitly because the default DirectRunner would
+look for a server binary to download. Workers are threads, which suit work that is done in Rust,
+numpy and Arrow, or processes, which many cores need.
 """
 
 import logging
@@ -26,7 +26,7 @@ EMBEDDED = "embedded"
 LOCAL_RUNNERS = {"directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
 WRONG_RUNNERS = {"daskrunner": "it recomputes side inputs and merges tagged outputs"}
 NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
-"""Without it an http_proxy would be asked for the way to local workers."""
+"""Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
 Build = Callable[[Any, int | None], None]
@@ -34,11 +34,11 @@ Build = Callable[[Any, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """Where and how wide a graph runs; nothing of it changes what is written.
+    """Where a graph runs, and with how many workers; none of it changes what is written.
 
     Attributes:
-        runner: "embedded" or a runner's name as Beam knows it.
-        workers: how many, for the embedded runner.
+        runner: "embedded", or a runner by Beam's name for it.
+        workers: how many the embedded runner has.
         worker_type: threads or processes, for the embedded runner.
         beam_args: Beam's own options.
     """
@@ -50,14 +50,15 @@ class RunSettings:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the work is done by this machine's embedded runner."""
+        """Whether the graph runs on the embedded runner, on this machine."""
         return self.runner == EMBEDDED
 
     def refuse_unreachable(self, urls: Sequence[str]) -> None:
-        """Checks that the runner is sound and that its workers can reach the given places.
+        """Checks that the runner works, and that its workers can reach the given URLs.
 
         Raises:
-            UsageError: a local path with a remote runner, or a runner known to give wrong results.
+            UsageError: the runner is known to give wrong results, or it is remote and one of the
+                URLs is a local path.
         """
         name = self.runner.lower().rpartition(".")[2]
         if name in WRONG_RUNNERS:
@@ -71,10 +72,10 @@ class RunSettings:
         local = [url for url in urls if is_local_url(url) and not url.startswith("file://")]
         if local:
             raise UsageError(
-                f"the workers of {self.runner} cannot read or write a path of this machine",
+                f"the workers of {self.runner} cannot read or write a path on this machine",
                 where=", ".join(local),
                 expected="URLs that every worker reaches, such as s3:// or gs://",
-                fix="put the files there; for a network disk all workers have mounted write file:///path",
+                fix="put the files there, or write file:///path for a disk that all workers mount",
             )
 
 
@@ -86,11 +87,11 @@ def run(
     Args:
         build: adds the graph to a pipeline, given the number of lanes.
         settings: where it runs.
-        folder: what the job writes; a unit that ends the job says so there.
-        poll: called several times a second meanwhile.
+        folder: where the job writes; a work unit that ends the job leaves its error there.
+        poll: called several times a second while the graph runs.
 
     Raises:
-        ExactcptError: the graph failed, or a unit has ended the job.
+        ExactcptError: the graph failed, or a work unit has ended the job.
     """
     look_for_halt = HaltWatch(folder)
     execution = _Execution(build, settings)
@@ -112,7 +113,7 @@ def run(
 
 
 class _Execution(threading.Thread):
-    """Runs the pipeline, so that the main thread can watch it and be interrupted."""
+    """Runs the pipeline in a thread, so that the main thread can watch it and be interrupted."""
 
     def __init__(self, build: Build, settings: RunSettings) -> None:
         super().__init__(name="exactcpt-pipeline", daemon=True)
@@ -169,7 +170,7 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
 
 
 def _silence_beam() -> None:
-    """Beam logs and prints the traceback of every failed unit; `_explain` tells the cause."""
+    """Stops Beam from printing the traceback of every failed unit; `_explain` has the cause."""
     from apache_beam.runners.worker import sdk_worker
 
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
@@ -177,7 +178,7 @@ def _silence_beam() -> None:
 
 
 def _explain(error: BaseException) -> ExactcptError:
-    """The cause out of Beam's long traceback: its last line."""
+    """An error with the last line of Beam's long traceback, which is the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ExactcptError(
         f"the pipeline failed: {lines[-1] if lines else type(error).__name__}",

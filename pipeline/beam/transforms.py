@@ -1,4 +1,4 @@
-"""Beam transforms that the graphs are made of. What they apply to elements is in the units."""
+"""The Beam transforms that the graphs are made of; the work units are elsewhere."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 from ..core.buckets import bucket_count
 from ..job.halt import Guard
 
-__all__ = ["Spread", "SumHistograms", "Work", "assign_lanes"]
+__all__ = ["Once", "Spread", "SumHistograms", "Work", "assign_lanes"]
 
 T = TypeVar("T")
 
 
 class SumHistograms(beam.CombineFn):
-    """Adds int64 histograms: exact, in any order and any grouping."""
+    """Adds int64 histograms; the sum is exact in any order and grouping."""
 
     def __init__(self, window: int) -> None:
         self._buckets = bucket_count(window)
 
     def create_accumulator(self) -> NDArray[np.int64]:
-        """No targets."""
+        """A histogram without targets."""
         return np.zeros(self._buckets, np.int64)
 
     def add_input(
         self, mutable_accumulator: NDArray[np.int64], element: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Adds one histogram."""
+        """The sum and one more histogram."""
         return mutable_accumulator + element
 
     def merge_accumulators(self, accumulators: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Adds partial sums."""
+        """The sum of partial sums."""
         return sum(accumulators, self.create_accumulator())
 
     def extract_output(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -41,26 +41,51 @@ class SumHistograms(beam.CombineFn):
 
 
 class Work(beam.DoFn):
-    """Applies a unit of work to each element, guarded; `many` for those that return several.
+    """Applies a unit of work to each element, guarded; side inputs are its further arguments.
 
-    Side inputs are passed on as further arguments.
+    Args:
+        unit: the function to call.
+        folder: path or URL of the folder that the job writes.
+        many: whether the unit returns several results.
+        element: whether the unit takes the element; see `Once`.
     """
 
-    def __init__(self, unit: Callable[..., Any], folder: str, *, many: bool = False) -> None:
-        self._unit, self._many = Guard(unit, folder), many
+    def __init__(
+        self, unit: Callable[..., Any], folder: str, *, many: bool = False, element: bool = True
+    ) -> None:
+        self._unit, self._many, self._takes_element = Guard(unit, folder), many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
         """Calls the unit."""
-        result = self._unit(element, *sides)
+        result = self._unit(element, *sides) if self._takes_element else self._unit(*sides)
         return result if self._many else [result]
 
 
-class Spread(beam.PTransform):
-    """(lane, unit) -> unit: units of one lane are worked on together, lanes apart from each other.
+class Once(beam.PTransform):
+    """Calls a unit of work once, for the whole job: no element, one result.
 
-    The embedded runner gives every worker one bundle a stage, whatever it costs. With a lane a
-    worker the caller decides who does what. Elsewhere every unit has a lane of its own, and this is
-    a reshuffle: the runner may move units between workers.
+    Args:
+        unit: the function to call.
+        folder: path or URL of the folder that the job writes.
+        arguments: of the unit; those that are side inputs are passed as their values.
+    """
+
+    def __init__(self, unit: Callable[..., Any], folder: str, *arguments: Any) -> None:
+        super().__init__()
+        self._work, self._arguments = Work(unit, folder, element=False), arguments
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """See the class."""
+        start = input_or_inputs | "Start" >> beam.Create([None])
+        return start | "Call" >> beam.ParDo(self._work, *self._arguments)
+
+
+class Spread(beam.PTransform):
+    """(lane, unit) -> unit: one worker does the units of a lane, and lanes are independent.
+
+    The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With one
+    lane per worker the caller decides which worker does what. On other runners every unit has a
+    lane of its own, and this is a reshuffle: the runner may move units between workers.
     """
 
     def expand(self, input_or_inputs: Any) -> Any:
@@ -75,12 +100,12 @@ class Spread(beam.PTransform):
 def assign_lanes(
     units: Sequence[T], work: Callable[[T], int], lanes: int | None
 ) -> list[tuple[int, T]]:
-    """Units with the lane of each: the largest first, each to the lane that has least to do.
+    """Pairs of lane and unit: the largest unit first, each in the lane with the least work so far.
 
     Args:
         units: what is to be done.
-        work: how much a unit is, in any unit of measure.
-        lanes: how many there are; None for one a unit.
+        work: how much work a unit is, on any scale.
+        lanes: how many there are; None for one lane per unit.
     """
     if lanes is None:
         return list(enumerate(units))

@@ -1,4 +1,4 @@
-"""What a worker process runs: Beam's SDK worker, which ends when the job's process does.
+"""The program of a worker process: Beam's SDK worker, which ends when the job's process does.
 
 python -m exactcpt.pipeline.beam.worker [--debug]
 """
@@ -12,7 +12,7 @@ import time
 __all__ = ["PARENT", "main"]
 
 PARENT = "EXACTCPT_RUNNER_PID"
-"""The environment variable that names the process of the job."""
+"""The environment variable with the process id of the job."""
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A killed runner cannot say goodbye, and the worker's connections may wait for ever."""
+    """Ends this process when its parent is gone: the worker's connections might wait for ever."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

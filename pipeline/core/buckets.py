@@ -1,4 +1,18 @@
-"""Buckets of effective context, and their histogram from segment lengths alone.
+"""Effective context, its buckets, and how many targets each bucket has.
+
+A window of L tokens is a row of segments, each a run of tokens of one document. Documents are
+masked from each other, so the target at position j sees the tokens of its own segment that precede
+it. With s(j) the start of j's segment, its effective context is
+
+    l_j = j - s(j)
+
+    segments    3       2     4
+    window      a a a | b b | c c c c
+    l_j         0 1 2   0 1   0 1 2 3
+
+A target is supervised where l_j >= 1: the first token of a segment sees nothing of its document.
+Inside a segment of n tokens the contexts are 0, 1, ..., n - 1, each exactly once. Everything this
+program knows about a corpus before it touches a token follows from that.
 
 Bucket 0 holds the contexts 0..7 and bucket b >= 1 holds 2^(b+2) .. 2^(b+3) - 1:
 
@@ -7,7 +21,7 @@ Bucket 0 holds the contexts 0..7 and bucket b >= 1 holds 2^(b+2) .. 2^(b+3) - 1:
 
 A segment of n tokens has one supervised target at each context 1..n-1. So the number of targets
 with context l is the number of segments longer than l, and a bucket's count is the sum of that
-over its contexts: no token is looked at. Example, segments of 3 and 10 tokens:
+over its contexts: the lengths of the segments are enough. Example, segments of 3 and 10 tokens:
 
     l                          1  2  3  4  5  6  7 | 8  9
     segments longer than l     2  2  1  1  1  1  1 | 1  1
@@ -49,10 +63,10 @@ def lower_edges(n_buckets: int) -> NDArray[np.int64]:
 
 
 def context_codes(window: int) -> NDArray[np.uint8]:
-    """The dictionary code of every context, shape [window].
+    """The weight code of every context 0..window-1, shape [window].
 
-    Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The codes of a
-    segment of n tokens are the first n entries.
+    Code 0 means unsupervised and belongs to context 0; code b + 1 means bucket b. The contexts of a
+    segment of n tokens are 0..n-1, so its codes are the first n entries.
     """
     n = bucket_count(window)
     sizes = np.diff(lower_edges(n), append=window)
@@ -62,7 +76,7 @@ def context_codes(window: int) -> NDArray[np.uint8]:
 
 
 def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """Supervised targets a bucket over segments of the given lengths.
+    """Supervised targets per bucket over segments of the given lengths.
 
     Args:
         segment_lengths: in tokens, each in 1..window, padding left out; any shape.
@@ -75,11 +89,14 @@ def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.i
 
 
 def histogram_by_length(segments: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """As `histogram`, from how many segments there are of each length.
+    """As `histogram`, from the number of segments of each length.
 
     Args:
-        segments: how many have 0, 1, 2, ... tokens; shape [n], n <= window + 1.
+        segments: how many have 0, 1, 2, ... tokens, shape [n], n <= window + 1.
         window: the window length L in tokens.
+
+    Returns:
+        int64, shape [bucket_count(window)].
     """
     longer_than = np.asarray(segments, np.int64)[::-1].cumsum()[::-1][1:]
     longer_than[:1] = 0  # context 0 is unsupervised
@@ -87,10 +104,10 @@ def histogram_by_length(segments: NDArray[np.integer], window: int) -> NDArray[n
 
 
 def sum_by_bucket(counts: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """Adds up, in each bucket, what there is of its contexts.
+    """Adds up the counts of each bucket's contexts.
 
     Args:
-        counts: of the contexts 0, 1, ...; shape [n], n <= window.
+        counts: the counts of the contexts 0, 1, ..., shape [n], n <= window.
         window: the window length L in tokens.
 
     Returns:

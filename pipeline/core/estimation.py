@@ -1,19 +1,20 @@
 """How far a sample's figures may be from the corpus': expected histograms, and a bootstrap.
 
-The targets that a document contributes to a bucket depend on its length n, the window L, and under
-`concat` on where in a window it begins. Over all L places that are equally likely, with m the
-largest context, min(n, L) - 1, the expected number of its targets with context l is
+How many targets a document of n tokens adds to a bucket depends on the window length L and, under
+`concat`, on where in a window the document begins. All L places are equally likely. With the
+largest context m = min(n, L) - 1, the expected number of its targets with context l is
 
     E(l) = (n + L - 1 - 2 l) / L      for l = 1 .. m, else 0
 
-(n <= L: uncut at L - n + 1 of the places; at each of the other n - 1 it has a first and a last
-piece, of every length once. n > L: n - L whole windows over all places, first pieces of 1 .. L
-tokens, last pieces of 0 .. L - 1.) Under `best_fit` the pieces follow from the length alone. So a
-histogram is a sum over documents, and so is that of a resample of them.
+(n <= L: the document is uncut at L - n + 1 of the places. At the other n - 1 it has a first and a
+last piece, and over these places each has every length 1 .. n - 1 once. n > L: all places together
+give n - L whole windows, first pieces of 1 .. L tokens and last pieces of 0 .. L - 1.) Under
+`best_fit` the pieces follow from n and L alone. So a histogram is a sum over documents, and so is
+the histogram of a resample of them.
 
 The bootstrap draws, from each source, as many blocks of documents as the sample has, with
-replacement. Documents of one block were read together, so it is the blocks that are independent.
-Deviations are shrunk by sqrt(1 - f), f the part of the corpus that was sampled: a sample of
+replacement. Documents of one block were read together, so only blocks are independent. Deviations
+are multiplied by sqrt(1 - f), where f is the fraction of the corpus that was sampled: a sample of
 everything has no error.
 """
 
@@ -44,18 +45,18 @@ LEVEL = 0.95
 RESAMPLES = 400
 PACKED_RESAMPLES = 100
 BOOTSTRAP = 1
-"""Tells these draws from those of the sample itself."""
+"""Sets these draws apart from those of the sample itself."""
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 
 def expected_histogram(lengths: NDArray[np.integer], window: int, packing: PackingName) -> Floats:
-    """Supervised targets by bucket that documents of each length contribute.
+    """Expected supervised targets per bucket of documents of the given lengths.
 
     Args:
         lengths: in tokens, shape [n].
         window: L, in tokens.
-        packing: for `concat` it is the mean over all places in a window.
+        packing: under `concat` the mean is over all places in a window.
 
     Returns:
         Shape [n, buckets].
@@ -74,7 +75,9 @@ def expected_histogram(lengths: NDArray[np.integer], window: int, packing: Packi
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """Sums over the documents of each block of one source, each document as often as it stands for.
+    """Sums over the documents of each block of one source.
+
+    Each document counts as many times as there are documents that it stands for.
 
     Attributes:
         histogram: expected supervised targets, shape [blocks, buckets].
@@ -87,25 +90,27 @@ class Blocks:
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """Histograms and tokens of resamples: shapes [resamples, buckets] and [resamples].
+    """The sums of each resample over all blocks of all sources.
 
-    `tokens` is relative to the sample's.
+    Attributes:
+        histogram: expected supervised targets, shape [resamples, buckets].
+        tokens: relative to the sample's, shape [resamples].
     """
 
     histogram: Floats
     tokens: Floats
 
     def interval(self, figure: Callable[[Floats], float], estimate: float) -> Interval:
-        """In which a figure of the histogram lies in 95% of the resamples; it has the estimate."""
+        """The interval of a figure of the histogram in 95% of the resamples, estimate included."""
         return _middle(np.array([figure(one) for one in self.histogram]), estimate)
 
     def shares(self, estimates: Sequence[float]) -> list[Interval]:
-        """The same for each bucket's share of the targets."""
+        """The interval of each bucket's share of the targets."""
         shares = self.histogram / np.maximum(self.histogram.sum(axis=1, keepdims=True), 1e-300)
         return [_middle(shares[:, b], share) for b, share in enumerate(estimates)]
 
     def of_tokens(self, estimate: float) -> Interval:
-        """The same for what grows with the number of tokens."""
+        """The interval of a figure that is proportional to the number of tokens."""
         return _middle(self.tokens * estimate, estimate)
 
 
@@ -116,15 +121,15 @@ def _middle(values: Floats, estimate: float) -> Interval:
 
 
 def block_weights(blocks: Sequence[int], fraction: float, seed: int) -> list[Floats]:
-    """What each block of each source counts for in each resample, on average 1.
+    """The weight of each block in each resample; the mean weight is 1.
 
     Args:
-        blocks: of each source.
-        fraction: of the corpus that was sampled, 0 to 1.
+        blocks: how many each source has.
+        fraction: how much of the corpus was sampled, 0 to 1.
         seed: of the draws.
 
     Returns:
-        For each source, shape [RESAMPLES, blocks].
+        One array per source, shape [RESAMPLES, blocks].
     """
     shrink = np.sqrt(max(0.0, 1 - fraction))
     weights: list[Floats] = []
@@ -139,7 +144,7 @@ def block_weights(blocks: Sequence[int], fraction: float, seed: int) -> list[Flo
 
 
 def resample(sources: Sequence[Blocks], weights: Sequence[Floats]) -> Resampled:
-    """The sums over the blocks of all sources, weighted; see `block_weights`."""
+    """The sums over the blocks of all sources, with the weights of `block_weights`."""
     pairs = list(zip(weights, sources, strict=True))
     total = sum(float(blocks.tokens.sum()) for blocks in sources)
     return Resampled(
@@ -155,14 +160,15 @@ def window_interval(
     window: int,
     estimate: int,
 ) -> Interval:
-    """An interval for the number of windows under `best_fit`: some resamples are packed.
+    """An interval for the number of windows under `best_fit`, from resamples that are packed.
 
-    A sample fits together worse than the corpus, and a resample worse than the sample. So it is the
-    distance of the resamples from the estimate that tells on which side of it the truth lies.
+    A sample fits together worse than the corpus, and a resample worse than the sample. So the
+    corpus is expected as far from the estimate as the resamples are, on the other side of it.
 
     Args:
-        documents: of each source, lengths, how many documents each stands for, and its block.
-        weights: of the blocks.
+        documents: for each source, the lengths of its documents, how many documents each stands
+            for, and its block; shape [documents] each.
+        weights: those of `block_weights`.
         window: L, in tokens.
         estimate: of the number of windows.
     """

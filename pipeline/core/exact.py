@@ -1,4 +1,4 @@
-"""EXACT: from the corpus' histogram of effective contexts to one weight a bucket.
+"""EXACT: from the corpus' histogram of effective contexts to one weight per bucket.
 
 Source: EXACT, Effective-context Allocation for Context Training, arXiv 2605.10544. The paper gives
 the shape of the weight, the buckets and the fixed budget; gamma, tau and all default values follow
@@ -13,8 +13,8 @@ a third party's reading of it, which is why each of them is an option.
     w_b     1 + alpha r_b / r_bar              for b in T, else 1
 
 The extra weight is a fixed budget: sum_T q_b (w_b - 1) = alpha, whatever gamma. With gamma = 0
-every target of the tail gets 1 + alpha; with gamma = 1 (and eps = 0) every bucket of the tail gets
-the same extra mass.
+every target of the tail gets 1 + alpha; with gamma = 1 (and eps = 0) the extra weights of every
+bucket of the tail add up to the same sum.
 
 Example: the tail has two buckets with 300 and 100 targets, alpha = 0.15, gamma = 0.5:
 
@@ -23,7 +23,7 @@ Example: the tail has two buckets with 300 and 100 targets, alpha = 0.15, gamma 
     w      1.1268    1.2196    0.75 * 0.1268 + 0.25 * 0.2196 = 0.15
 
 With a ceiling W on the weights (`max_weight`, not in the paper) w_b = 1 + min(W - 1, lambda r_b),
-and lambda is such that the budget still holds; it can only where alpha <= W - 1.
+and lambda is chosen so that the budget still holds, which takes alpha <= W - 1.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,17 @@ __all__ = ["BucketWeight", "WeightTable", "given_table", "weight_table"]
 
 @dataclass(frozen=True, kw_only=True)
 class BucketWeight:
-    """One row of the weight table. `share` is q_b and `inverse_frequency` r_b; None outside T."""
+    """One row of the weight table.
+
+    Attributes:
+        bucket: b.
+        low, high: the smallest and the largest context of the bucket, both included.
+        targets: c_b.
+        in_tail: whether b is in T.
+        share: q_b, or None outside T.
+        inverse_frequency: r_b, or None outside T and where the weights were given.
+        weight: w_b.
+    """
 
     bucket: int
     low: int
@@ -51,12 +61,12 @@ class BucketWeight:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightTable:
-    """The weights of all buckets, and what they spend.
+    """The weights of all buckets.
 
     Attributes:
-        rows: one a bucket, from bucket 0 to that of context window - 1.
-        budget: sum_T q_b (w_b - 1); alpha up to rounding, or 0 where the tail is empty. Of given
-            weights whatever they spend.
+        rows: one per bucket, from bucket 0 to that of context window - 1.
+        budget: sum_T q_b (w_b - 1), the mean extra weight of the tail's targets: alpha up to
+            rounding, or 0 where the tail is empty. Given weights may have any.
     """
 
     rows: tuple[BucketWeight, ...]
@@ -64,7 +74,7 @@ class WeightTable:
 
     @property
     def tail_is_empty(self) -> bool:
-        """Whether no bucket is weighted: tau is past the data."""
+        """Whether the tail has no targets: no context reaches tau."""
         return not any(row.in_tail for row in self.rows)
 
     @property
@@ -107,13 +117,14 @@ def weight_table(counts: Sequence[int], window: int, exact: Exact) -> WeightTabl
 def given_table(
     counts: Sequence[int], window: int, tau: int, weights: Sequence[float]
 ) -> WeightTable:
-    """A table of given weights; tau only says of which buckets the budget is told.
+    """A table of given weights.
 
     Args:
         counts: c_b, shape [bucket_count(window)].
         window: the window length in tokens.
-        tau: where the tail begins, in tokens of effective context.
-        weights: w_b, of the shape of `counts`.
+        tau: where the tail begins, in tokens of effective context: the budget is its mean extra
+            weight.
+        weights: w_b, shape [bucket_count(window)].
     """
     plain = weight_table(counts, window, Exact(tau=tau, alpha=0.0)).rows
     rows = tuple(
@@ -125,11 +136,12 @@ def given_table(
 
 
 def _spend(share: dict[int, float], inverse: dict[int, float], exact: Exact) -> dict[int, float]:
-    """The extra weight of each bucket of the tail: lambda r_b under the ceiling, the budget spent.
+    """The extra weight w_b - 1 of each bucket of the tail: lambda r_b, but at most the ceiling.
 
     The rarest buckets have the largest r_b and reach the ceiling first. So they are capped one by
-    one until the rest can take what is left of the budget without exceeding it. Where buckets tie
-    in r_b the rarest still goes first: what rounding leaves of the budget must meet a large share.
+    one, until the other buckets can take the rest of the budget without reaching it. Of buckets
+    with equal r_b the rarest is capped first, so that what rounding leaves of the budget is spread
+    over a large share.
     """
     ceiling = float("inf") if exact.max_weight is None else exact.max_weight - 1
     extra: dict[int, float] = {}

@@ -8,13 +8,13 @@
 
 `best_fit` cuts only what cannot fit: documents longer than L are cut into pieces of L tokens, then
 all pieces go, longest first, each into the window with the least room that still takes it
-(best-fit decreasing), and what stays free is padding:
+(best-fit decreasing), and the room that is left is padding:
 
     window 0   c c c c            segments (c, 0, 4)
     window 1   a a a | c          segments (a, 0, 3) (c, 4, 1)
     window 2   b b | . .          segments (b, 0, 2)
 
-Neither looks at a token: lengths in, segments out.
+Neither needs a token: lengths go in, segments come out.
 """
 
 from bisect import bisect_left, insort
@@ -31,20 +31,21 @@ __all__ = ["Packing", "Step", "best_fit", "best_fit_steps", "concat", "pack", "r
 
 Step = tuple[int, int, int, int, int]
 """(length, room, full, each, rest): pieces of `length` tokens go into windows with `room` tokens
-free. `full` windows take `each` pieces, as many as fit; if `rest` is not 0, one more window takes
-the `rest` pieces that are left. The windows are new where `room` is the whole window."""
+free. `full` windows take `each` pieces, as many as fit. If `rest` is not 0, one more window takes
+the `rest` pieces that remain. Where `room` is the window length, the windows are new."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """Windows as rows of segments; padding is what a window's segments leave free.
+    """Windows as rows of segments; the room that a window's segments leave is padding.
 
     Attributes:
         window: L, in tokens.
-        document: which document a segment is of: index into the lengths packed, shape [segments].
-        offset: the segment's first token inside its document, shape [segments].
-        length: tokens of the segment, 1..L, shape [segments].
-        first: window w holds the segments first[w]:first[w + 1], shape [windows + 1].
+        document: the document of each segment, as an index into the lengths packed; shape
+            [segments].
+        offset: position of each segment's first token in its document, shape [segments].
+        length: tokens of each segment, 1..L, shape [segments].
+        first: window w has the segments first[w]:first[w + 1], shape [windows + 1].
     """
 
     window: int
@@ -65,7 +66,13 @@ class Packing:
 
 
 def pack(lengths: NDArray[np.integer], window: int, packing: PackingName) -> Packing:
-    """Packs documents of the given lengths (tokens, each >= 1), in that order, into windows."""
+    """Packs documents into windows.
+
+    Args:
+        lengths: of the documents in order, in tokens, each at least 1; shape [documents].
+        window: the window length L in tokens.
+        packing: how.
+    """
     return {"concat": concat, "best_fit": best_fit}[packing](lengths, window)
 
 
@@ -75,7 +82,7 @@ def concat(lengths: NDArray[np.integer], window: int) -> Packing:
     total = int(lengths.sum())
     starts = np.cumsum(lengths) - lengths
     cuts = np.arange(0, total, window)
-    begin = np.concatenate((starts, cuts))  # of segments, in tokens of the whole stream
+    begin = np.concatenate((starts, cuts))  # where segments begin in the joined documents
     begin.sort(kind="stable")  # merges the two sorted runs
     begin = begin[np.flatnonzero(np.diff(begin, prepend=-1))]
     document = np.searchsorted(starts, begin, side="right") - 1
@@ -91,8 +98,8 @@ def concat(lengths: NDArray[np.integer], window: int) -> Packing:
 def best_fit(lengths: NDArray[np.integer], window: int) -> Packing:
     """Best-fit decreasing; no document that fits into a window is cut.
 
-    Pieces of equal length are taken in the order of their documents. Which of several windows with
-    equal room takes a piece does not change how much room any window ends with.
+    Pieces of equal length are placed in the order of their documents. Of several windows with equal
+    room any may take a piece: the rooms that are left in the end are the same.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     document, piece = _pieces((lengths - 1) // window + 1)
@@ -113,12 +120,12 @@ def best_fit(lengths: NDArray[np.integer], window: int) -> Packing:
 
 
 def best_fit_steps(pieces: NDArray[np.integer], window: int) -> Iterator[Step]:
-    """The steps of best-fit decreasing.
+    """Yields the steps of best-fit decreasing.
 
-    Pieces of one length are placed together: they fill the fullest windows that take one until
-    those take no more, then the next fullest, and what no window takes goes into new ones. Windows
-    with equal room are filled in one step, so there are few steps: at most one for each length and
-    room that meet.
+    The pieces of one length are placed together. They go into the fullest windows that have room
+    for one until those are full, then into the next fullest, and at last into new windows. Windows
+    with equal room are filled in one step, so there are few steps: at most one for each pair of a
+    length and a room.
 
     Args:
         pieces: how many have 0, 1, 2, ... tokens, shape [n], n <= window + 1.
@@ -159,7 +166,7 @@ def best_fit_steps(pieces: NDArray[np.integer], window: int) -> Iterator[Step]:
 
 
 def reorder_windows(packing: Packing, order: NDArray[np.integer]) -> Packing:
-    """The same windows, the one at order[i] becoming window i."""
+    """The same windows in another order: window i is the one that was at order[i]."""
     counts = np.diff(packing.first)[order]
     first = np.concatenate(([0], np.cumsum(counts)))
     segment = np.repeat(packing.first[:-1][order] - first[:-1], counts) + np.arange(int(first[-1]))
@@ -173,25 +180,24 @@ def reorder_windows(packing: Packing, order: NDArray[np.integer]) -> Packing:
 
 
 def _pieces(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """counts[i] pieces of document i: [2, 1] becomes documents [0, 0, 1], pieces [0, 1, 0]."""
+    """Document and number of each piece, from counts[i] pieces of document i.
+
+    [2, 1] gives documents [0, 0, 1] and numbers [0, 1, 0].
+    """
     document = np.repeat(np.arange(len(counts)), counts)
     before = np.cumsum(counts) - counts
     return document, np.arange(len(document)) - before[document]
 
 
 def _place(pieces: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """The window of every piece, pieces in order of falling length.
+    """The window of every piece, shape [sum(pieces)], pieces in order of falling length.
 
-    Windows are numbered as they are opened. Of several with equal room, the last to get that room
-    is filled first.
-
-    Args:
-        pieces: as in `best_fit_steps`.
-        window: the window length L in tokens.
+    Windows are numbered as they are opened. Of windows with equal room, those that got it last are
+    filled first. Both arguments are those of `best_fit_steps`.
     """
     runs: dict[int, list[range]] = defaultdict(list)  # room -> runs of windows that have it
     filled: list[range] = []
-    taken: list[int] = []  # pieces by each window of filled[i]
+    taken: list[int] = []  # pieces that each window of filled[i] takes
     windows = 0
 
     def fill(run: range, room: int, pieces: int) -> None:

@@ -1,4 +1,4 @@
-"""Cutting a sequence into runs of bounded size: parts into groups, files into units of work."""
+"""Cuts a sequence into runs of bounded size: parts into groups, files into work units."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -9,7 +9,13 @@ T = TypeVar("T")
 
 
 def runs(items: Iterable[T], size: Callable[[T], int], limit: int) -> list[list[T]]:
-    """Consecutive items in runs of together at most `limit`; a larger item is a run of its own."""
+    """Consecutive items in runs.
+
+    Args:
+        items: what is cut, in order.
+        size: the size of an item.
+        limit: largest size of a run; an item that is larger is a run of its own.
+    """
     found: list[list[T]] = []
     filled = 0
     for item in items:

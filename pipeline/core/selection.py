@@ -1,13 +1,18 @@
-"""Selection: which documents are trained on, which validate, and how often each is seen.
+"""Selection: which documents are for training, which for validation, and how often each is seen.
 
-Everything follows from content hashes, document lengths and a seed, so it is the same whatever the
-order in which parts are looked at.
+Everything follows from content hashes, document lengths and a seed, so the order in which the parts
+of a store are processed does not matter.
 
-    duplicates    of equal content hashes, the first in the store stays
-    split         a document validates if its hash, hashed again with the seed, is below
-                  fraction * 2^64: equal content is always on one side
-    copies        a source's training documents have floor(copies) copies each, and those of lowest
-                  rank one more, until the token target is met, exact to one document
+    duplicates    of documents with equal content hashes, the first in the store stays
+    split         a document is for validation if its hash, hashed again with the seed, is below
+                  fraction * 2^64; so equal content is always on one side
+    copies        how many times a training document occurs in the windows (0: it is dropped). Each
+                  has floor(copies) of its source; those of lowest rank have one more, until the
+                  source's token target is met, exact to one document
+
+The rank of a document is its hash, hashed with the seed once more. Ranks fall into bins, and one
+histogram of tokens per bin tells in which bin a token target is met, so only that bin's documents
+are ever sorted.
 """
 
 from collections.abc import Mapping
@@ -32,26 +37,27 @@ __all__ = [
     "is_validation",
     "quota",
     "rank",
+    "rank_bin",
     "tokens_by_rank",
     "wanted_copies",
 ]
 
 MOST_COPIES = 1000
-"""How often a source may be seen."""
+"""The most often that a source may be seen."""
 RANK_BINS = 1 << 16
-"""Bins of the histogram of tokens over ranks."""
+"""Bins of ranks, by their first 16 bits."""
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """A source is seen this often; 0.5 is half of its tokens."""
+    """A source is seen this many times; 0.5 is half of its tokens once."""
 
     epochs: Fraction
 
 
 @dataclass(frozen=True)
 class Share:
-    """A source is this part of the token budget."""
+    """A source is this fraction of the token budget."""
 
     share: Fraction
 
@@ -64,9 +70,9 @@ class Quota:
     """How many copies the training documents of a source have.
 
     Attributes:
-        copies: what was asked for, as a mean over tokens.
-        last: the last document in order of (rank, index) that has one copy more than
-            floor(copies), or None if none has.
+        copies: the mean over the source's tokens.
+        last: rank and index of the last document, in that order, that has one copy more than
+            floor(copies); None if no document has.
     """
 
     copies: Fraction
@@ -74,10 +80,10 @@ class Quota:
 
 
 def is_repeated(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Documents whose content an earlier one has.
+    """Whether an earlier document has the same content, shape [n].
 
     Args:
-        hashes: content hashes in two words each, in the order of the store; shape [n, 2].
+        hashes: content hashes as two words each, in the order of the store; shape [n, 2].
     """
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: the first in the store comes first
     ordered = hashes[order]
@@ -87,7 +93,13 @@ def is_repeated(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 def is_validation(hashes: NDArray[np.uint64], fraction: Fraction, seed: int) -> NDArray[np.bool_]:
-    """Which documents validate. Hashes are the first 8 bytes of content hashes, shape [n]."""
+    """Whether documents are for validation, shape [n].
+
+    Args:
+        hashes: the first 8 bytes of content hashes, shape [n].
+        fraction: how many are for validation, 0 to 1.
+        seed: of the split.
+    """
     limit = int(fraction * (1 << 64))
     if limit == 0:
         return np.zeros(len(hashes), bool)
@@ -95,13 +107,23 @@ def is_validation(hashes: NDArray[np.uint64], fraction: Fraction, seed: int) -> 
 
 
 def rank(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """The seeded order in which documents get an additional copy, shape [n]."""
+    """The rank of documents, lowest first to get an additional copy, shape [n].
+
+    Args:
+        hashes: the first 8 bytes of content hashes, shape [n].
+        seed: of the order.
+    """
     return mix(hashes, seed, Purpose.MIXING)
 
 
+def rank_bin(ranks: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The bin of each rank, 0 to RANK_BINS - 1, shape [n]."""
+    return (ranks >> np.uint64(48)).astype(np.int64)
+
+
 def tokens_by_rank(ranks: NDArray[np.uint64], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Tokens a bin of rank, shape [RANK_BINS]; such histograms add up over parts."""
-    bins = (ranks >> np.uint64(48)).astype(np.int64)
+    """Tokens per bin of ranks, shape [RANK_BINS]; such histograms add up over parts."""
+    bins = rank_bin(ranks)
     order = np.argsort(bins, kind="stable")
     total = np.concatenate(([0], np.cumsum(np.asarray(lengths, np.int64)[order])))
     edges = np.searchsorted(bins[order], np.arange(RANK_BINS + 1))
@@ -111,18 +133,21 @@ def tokens_by_rank(ranks: NDArray[np.uint64], lengths: NDArray[np.integer]) -> N
 def wanted_copies(
     tokens: Mapping[str, int], mixing: Mapping[str, Mixing], token_budget: int | None
 ) -> dict[str, Fraction]:
-    """How often each source is to be seen, as a mean over its tokens.
+    """How many times each source is to be seen, as a mean over its tokens.
 
-    Without a budget it is the sources' `epochs`. With one, a `share` is a part of it, and what the
-    shares leave goes to the other sources, in proportion to epochs times tokens.
+    Without a budget these are the sources' `epochs`. With one, each `share` is a fraction of it,
+    and the rest goes to the other sources, in proportion to epochs times tokens.
 
     Args:
         tokens: training tokens of each source.
-        mixing: what each source asks for; 1 epoch where it is not named.
+        mixing: the epochs or share of each source; 1 epoch for those that are left out.
         token_budget: tokens to train on, or None.
 
     Returns:
-        For each source. A source without tokens cannot have its share; nobody else gets it.
+        One number per source. The share of a source without tokens is not given to others.
+
+    Raises:
+        ValueError: a source has a share, but there is no budget.
     """
     epochs: dict[str, Fraction] = {}
     wanted: dict[str, Fraction] = {}
@@ -144,12 +169,20 @@ def wanted_copies(
 
 
 def extra_tokens(copies: Fraction, tokens: int) -> int:
-    """The token target of the fractional copy: how many of a source's tokens get one more copy."""
+    """The token target of a source: how many of its tokens get one more copy."""
     return int((copies - copies.__floor__()) * tokens)
 
 
 def boundary_bin(histogram: NDArray[np.int64], target: int) -> tuple[int, int] | None:
-    """The bin of rank in which a token target is met, and what of it remains at the bin's start."""
+    """The bin in which a token target is met, and what remains of the target where the bin starts.
+
+    Args:
+        histogram: tokens per bin, as of `tokens_by_rank`.
+        target: in tokens.
+
+    Returns:
+        None where the target is not positive.
+    """
     if target <= 0:
         return None
     reached = np.cumsum(histogram)
@@ -164,12 +197,12 @@ def quota(
     indices: NDArray[np.int64],
     lengths: NDArray[np.integer],
 ) -> Quota:
-    """The quota of a source, from the documents of the bin in which its target is met.
+    """The quota of a source, from the documents of the bin in which its token target is met.
 
     Args:
-        copies: how often the source is to be seen.
-        remaining: what remains of the token target before this bin, at least 1.
-        ranks, indices, lengths: of the bin's documents, shape [n].
+        copies: how many times the source is to be seen.
+        remaining: tokens of the target that remain where the bin starts, at least 1.
+        ranks, indices, lengths: those of the bin's documents, in any order; shape [n].
     """
     order = np.lexsort((indices, ranks))
     reached = np.cumsum(np.asarray(lengths, np.int64)[order])
@@ -180,7 +213,12 @@ def quota(
 def copies(
     ranks: NDArray[np.uint64], indices: NDArray[np.int64], quota: Quota
 ) -> NDArray[np.int32]:
-    """How many copies each training document of a source has, shape [n]."""
+    """How many copies each training document of a source has, shape [n].
+
+    Args:
+        ranks, indices: those of the documents, shape [n].
+        quota: the quota of their source.
+    """
     count = np.full(len(ranks), quota.copies.__floor__(), np.int32)
     if quota.last is not None:
         last_rank, last_index = np.uint64(quota.last[0]), quota.last[1]

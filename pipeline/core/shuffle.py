@@ -1,7 +1,7 @@
-"""Seeded order and seeded draws, as pure functions of (seed, purpose, scope).
+"""Seeded orders and draws, as pure functions of (seed, purpose, scope).
 
-Only SeedSequence and the raw 64-bit stream of the Philox generator are used: NumPy promises that
-both stay the same across versions, which it does not for `Generator.permutation`.
+Only SeedSequence and the raw 64-bit stream of the Philox generator are used. NumPy promises that
+both stay the same in all versions; it does not promise that of `Generator.permutation`.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ __all__ = ["Purpose", "mix", "permutation", "stream"]
 
 
 class Purpose(IntEnum):
-    """What randomness is for: draws for different purposes are independent."""
+    """What draws are for; draws for different purposes are independent."""
 
     PARTS = 0
     DOCUMENTS = 1
@@ -24,16 +24,16 @@ class Purpose(IntEnum):
 
 
 def stream(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.uint64]:
-    """n draws of 64 bits."""
+    """n draws of 64 bits, shape [n]; scope is any further numbers that tell draws apart."""
     generator = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose, *scope)))
     return generator.random_raw(n)
 
 
 def permutation(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.int64]:
-    """A permutation of range(n): the order that sorts n draws, ties kept in order.
+    """A permutation of range(n), shape [n]: the order that sorts n draws, ties kept in order.
 
-    Each draw carries its index in its low bits, so sorting the draws alone yields the order, and
-    does so several times faster than an argsort. n < 2^32 leaves at least 32 bits of randomness.
+    Each draw has its index in its low bits. So sorting the draws gives the order, several times
+    faster than an argsort. With n < 2^32 at least 32 bits of each draw are random.
     """
     index_bits = np.uint64(max(1, n.bit_length()))
     draws = stream(n, seed, purpose, *scope) << index_bits | np.arange(n, dtype=np.uint64)
@@ -42,9 +42,9 @@ def permutation(n: int, seed: int, purpose: Purpose, *scope: int) -> NDArray[np.
 
 
 def mix(keys: NDArray[np.uint64], seed: int, purpose: Purpose) -> NDArray[np.uint64]:
-    """Hashes content hashes again, so that every seed and purpose ranks them in another order.
+    """Hashes content hashes again, so that they have another order for every seed and purpose.
 
-    The finaliser of SplitMix64 (Steele, Lea, Flood, 2014) over key + offset, a bijection.
+    This is the finaliser of SplitMix64 (Steele, Lea, Flood, 2014) of key + offset, a bijection.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(purpose,))
     z = keys + sequence.generate_state(1, np.uint64)[0]

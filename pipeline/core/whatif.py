@@ -1,22 +1,21 @@
-"""What packing and weighting would do to a corpus, from the lengths of its documents alone.
+"""What packing and weighting would give, from the lengths of the documents alone.
 
-    lengths in packed order ── a window, a packing ──> Exposure ── EXACT's parameters ──> Weighting
+    lengths in packed order ── window, packing ──> Exposure ── EXACT's parameters ──> Weighting
 
-An `Exposure` says how many supervised targets each bucket of effective context has, by source, and
-how the windows are filled. It is what packing the same documents in the same order comes to, to the
-integer, but nothing is placed: segments are counted by length.
+An `Exposure` has the number of supervised targets in each bucket of effective context, by source,
+and how full the windows are. It is exactly what packing the same documents in the same order would
+give, but no document is placed: segments are only counted by length.
 
-`concat`: a document that lies in one window is one segment. One that does not is cut into what is
-left of its first window, whole windows, and the rest. L = 4, documents of 3, 2 and 5 tokens:
+`concat`: a document inside one window is one segment. A document that is cut has one segment in its
+first window, whole windows, and one segment in its last. L = 4, documents of 3, 2 and 5 tokens:
 
     a a a b | b c c c | c c . .       segments of 3 + (1 + 1) + (3 + 2) tokens
 
-`best_fit`: the pieces follow from the lengths, and the windows from how many pieces have each
-length. Best-fit decreasing opens a window for the longest piece that the window will have. So the
-windows opened for pieces of each length are the windows by their longest segment, and it is enough
-to know how many windows have each room.
+`best_fit`: the pieces follow from the lengths, and the windows from the number of pieces of each
+length. Best-fit decreasing opens a window for the longest piece that the window will have, so the
+windows opened for pieces of each length are the windows by their longest segment.
 
-    pieces      4  3  2  1            documents of 3, 2 and 5 tokens: pieces of 3, 2, 4 and 1
+    pieces of   4  3  2  1 tokens     documents of 3, 2 and 5 tokens: pieces of 3, 2, 4 and 1
     opened      1  1  1  0            the piece of 1 goes into the window of the 3
 """
 
@@ -40,6 +39,7 @@ __all__ = [
     "SourceWeighting",
     "Weighting",
     "weigh",
+    "weigh_by",
     "windows_by_largest_context",
     "windows_opened",
 ]
@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class SourceExposure:
-    """What the windows have of one source: documents (copies counted), tokens, and c_b."""
+    """The documents (each as often as it is seen), tokens and c_b of one source in the windows."""
 
     documents: int
     tokens: int
@@ -56,16 +56,16 @@ class SourceExposure:
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What the windows of a split add up to, whatever their targets weigh.
+    """The windows of a split in figures, before any weighting.
 
     Attributes:
         window: L, in tokens.
         windows: how many there are.
-        segments: without padding.
-        cut_documents: occurrences that have more than one segment.
+        segments: how many there are, padding left out.
+        cut_documents: occurrences of documents that are split across windows.
         largest_context: the largest effective context of any target; 0 where there are no targets.
-        windows_by_largest: windows whose largest effective context is in each bucket, shape
-            [buckets]; a window without a supervised target is in none.
+        windows_by_largest: windows per bucket of their largest effective context, shape
+            [buckets]; windows without a supervised target are not counted.
         sources: by name.
     """
 
@@ -79,12 +79,12 @@ class Exposure:
 
     @property
     def documents(self) -> int:
-        """OrderedLengths: copies are counted."""
+        """Occurrences: a document counts as often as it is seen."""
         return sum(source.documents for source in self.sources.values())
 
     @property
     def tokens(self) -> int:
-        """Without padding."""
+        """Tokens of documents, padding left out."""
         return sum(source.tokens for source in self.sources.values())
 
     @property
@@ -106,17 +106,20 @@ class Exposure:
         return int(self.histogram.sum())
 
     def tail_windows(self, tau: int) -> int:
-        """Windows that have a target in a bucket whose smallest context is at least tau."""
+        """Windows with at least one target in a bucket whose smallest context is at least tau."""
         edges = lower_edges(len(self.windows_by_largest))
         return int(self.windows_by_largest[edges >= tau].sum())
 
 
 class OrderedLengths:
-    """Documents in the order in which they are packed together, copies one by one.
+    """Documents in the order in which they are packed together, each as often as it is seen.
 
     Attributes:
         lengths: in tokens, int32, shape [n].
-        source: which source each is of, shape [n].
+        source: number of each document's source, shape [n].
+        ends: where each ends in the joined documents, in tokens; shape [n].
+        class_source, class_length, class_count: every pair of a source and a length that occurs,
+            and how often; shape [pairs].
     """
 
     def __init__(self, lengths: NDArray[np.int32], source: NDArray[np.integer]) -> None:
@@ -131,12 +134,12 @@ class OrderedLengths:
 
 
 class Counter:
-    """Counts what a window length and a packing make of groups of documents, one after the other.
+    """Counts the segments and windows of groups of documents, for one window length and packing.
 
     Args:
         window: L, in tokens.
         packing: how documents are packed.
-        sources: names, in the order of `OrderedLengths.source`.
+        sources: names of the sources, in the order of their numbers.
         longest: tokens of the longest document.
     """
 
@@ -151,7 +154,7 @@ class Counter:
         self._cut = 0
 
     def add(self, group: OrderedLengths) -> None:
-        """Counts documents that are packed together, and apart from all others."""
+        """Counts a group: documents that are packed together, and apart from all others."""
         if not len(group):
             return
         if self._packing == "concat":
@@ -180,7 +183,7 @@ class Counter:
         # A window has at most one first piece and one last piece.
         longest[first[cut]] = np.maximum(longest[first[cut]], head)
         longest[last[cut]] = np.maximum(longest[last[cut]], tail)
-        longest[longest == 0] = window  # it is inside a document
+        longest[longest == 0] = window  # one segment of a document fills the window
         self._longest += np.bincount(longest, minlength=len(self._longest))
 
     def _add_best_fit(self, group: OrderedLengths) -> None:
@@ -198,17 +201,17 @@ class Counter:
         length: NDArray[np.integer],
         count: NDArray[np.integer],
     ) -> None:
-        """Counts segments; lengths that are longer than a window are none."""
+        """Counts segments; lengths above the window length are skipped."""
         fits = length <= self._window
         np.add.at(self._segments, (source[fits], length[fits]), count[fits])
 
     def _count_whole(self, source: NDArray[np.integer], count: NDArray[np.integer]) -> None:
-        """Counts segments of a window's length; there may be none that are so long."""
+        """Counts segments that fill a window, of which some sources may have none."""
         some = count > 0
         self._count(source[some], np.full(int(some.sum()), self._window), count[some])
 
     def exposure(self) -> Exposure:
-        """What was counted."""
+        """The figures of all groups so far."""
         lengths = np.arange(self._segments.shape[1])
         used = np.flatnonzero(self._longest)
         return Exposure(
@@ -230,11 +233,12 @@ class Counter:
 
 
 def windows_by_largest_context(windows: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """Windows by the bucket of their largest effective context, shape [buckets].
+    """Windows per bucket of their largest effective context, shape [buckets].
+
+    Windows whose longest segment is a single token have no supervised target and are not counted.
 
     Args:
-        windows: how many have a longest segment of 0, 1, 2, ... tokens, shape [n]; those without
-            a supervised target, whose longest segment is a single token, are in no bucket.
+        windows: how many have a longest segment of 0, 1, 2, ... tokens, shape [n].
         window: the window length L in tokens.
     """
     by_context = windows[1:].copy()
@@ -250,7 +254,7 @@ def windows_opened(pieces: NDArray[np.integer], window: int) -> NDArray[np.int64
         window: the window length L in tokens.
 
     Returns:
-        int64, shape [n]: also the windows by the length of their longest segment.
+        int64, shape [n]. These are also the windows by the length of their longest segment.
     """
     opened = np.zeros(len(pieces), np.int64)
     for length, room, full, _, rest in best_fit_steps(pieces, window):
@@ -261,11 +265,12 @@ def windows_opened(pieces: NDArray[np.integer], window: int) -> NDArray[np.int64
 
 @dataclass(frozen=True, kw_only=True)
 class SourceWeighting:
-    """What the weights do to one source.
+    """The effect of the weights on one source.
 
     Attributes:
         tail_targets: its supervised targets in the tail.
-        mass_before, mass_after: its part of the loss mass with all weights 1, and weighted; 0 to 1.
+        mass_before, mass_after: its share of the total loss weight, with all weights 1 and with
+            the weights; 0 to 1.
         mean_weight: over its supervised targets; None where it has none.
     """
 
@@ -277,18 +282,20 @@ class SourceWeighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Weighting:
-    """What the weights do to an exposure.
+    """The effect of the weights on an exposure.
 
-    The loss mass of some targets is the sum of their weights.
+    The loss weight of some targets is the sum of their weights.
 
     Attributes:
         table: the weight of every bucket.
         tail_windows: windows with at least one target in the tail.
-        largest_weight: of any bucket that has targets; 1 where none has.
+        largest_weight: the largest weight of a bucket with targets; 1 where there are none.
         mean_weight: over the supervised targets; None where there are none.
-        effective_sample_size: (sum w)^2 / sum w^2 over the number of targets: the part of them that
-            would carry as much information with equal weights (Kish); None where there are none.
-        mass_before, mass_after: each bucket's part of the loss mass, 0 to 1; shape [buckets].
+        effective_sample_size: (sum w)^2 / sum w^2 over the number of targets: the fraction of them
+            that would carry as much information with equal weights (Kish); None where there are
+            none.
+        mass_before, mass_after: each bucket's share of the total loss weight, with all weights 1
+            and with the weights; 0 to 1, shape [buckets].
         sources: by name.
     """
 
@@ -303,13 +310,19 @@ class Weighting:
 
 
 def weigh(exposure: Exposure, exact: Exact) -> Weighting:
-    """Weighs an exposure; costs nothing, whatever the size of the corpus."""
+    """Weighs the targets of an exposure; the time it takes does not grow with the corpus."""
     table = weight_table(exposure.histogram.tolist(), exposure.window, exact)
     return weigh_by(table, exposure, exact.tau)
 
 
 def weigh_by(table: WeightTable, exposure: Exposure, tau: int) -> Weighting:
-    """Weighs an exposure with a weight table of its own histogram, whose tail begins at tau."""
+    """Weighs the targets of an exposure with a given table.
+
+    Args:
+        table: made from the exposure's histogram.
+        exposure: the targets and windows.
+        tau: where the table's tail begins, in tokens of effective context.
+    """
     counts = exposure.histogram
     targets = int(counts.sum())
     weights = np.array(table.weights)

@@ -6,25 +6,26 @@ functions. The index is small enough to be gone through at once, so here nothing
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas import store as names
+from ...schemas import store as store_format
 from ...schemas.errors import FormatError
 from ...schemas.shard import TRAIN
-from ..core.selection import RANK_BINS, Quota, is_repeated, is_validation, rank, tokens_by_rank
+from ..core.selection import RANK_BINS, Quota, is_repeated, tokens_by_rank
 from ..core.whatif import OrderedLengths
 from ..files.storage import Folder
 from ..pack.plan import (
     Documents,
     PartRef,
+    Ranked,
     in_packed_order,
     make_groups,
     occurrences_of,
     part_documents,
+    training_documents,
 )
 from ..pack.selection_units import Measure, plain_quotas, quotas, targets
 from ..pack.task import PackTask
@@ -43,10 +44,10 @@ def index_reader(store: Folder, task: PackTask) -> Iterator[ReadIndex]:
     Raises:
         FormatError: an index is unreadable, or does not have the documents and tokens of its part.
     """
-    with store.local_copies([names.index_name(part.part) for part in task.parts]) as local:
+    with store.local_copies([store_format.index_name(part.part) for part in task.parts]) as local:
 
         def read(part: PartRef) -> PartIndex:
-            name = names.index_name(part.part)
+            name = store_format.index_name(part.part)
             try:
                 index = read_index(local[name])
             except (pa.ArrowException, ValueError, KeyError) as error:
@@ -93,8 +94,8 @@ def training_groups(task: PackTask, read: ReadIndex) -> Iterator[OrderedLengths]
     sources, settings = task.sources, task.settings
 
     def documents(part: PartRef) -> Documents:
-        mine = repeated[part.first_document :][: part.documents]
-        return part_documents(part, read(part), quotas[part.source], mine, settings)
+        quota = quotas[part.source]
+        return part_documents(part, read(part), quota, _of(part, repeated), settings)
 
     for group in make_groups(task.parts, quotas, task.group_tokens, settings.seed):
         found, _ = occurrences_of(group, documents, sources)
@@ -131,27 +132,24 @@ def _is_among(values: NDArray[np.uint64], rising: NDArray[np.uint64]) -> NDArray
 def _mixed_quotas(
     task: PackTask, read: ReadIndex, repeated: NDArray[np.bool_]
 ) -> Mapping[str, Quota]:
-    """How many copies each source's documents have."""
+    """How often each source's documents are seen."""
 
-    def training(part: PartRef) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32]]:
-        index = read(part)
-        prefixes = hash_prefixes(index.hashes)
-        numbers = part.first_document + np.arange(part.documents)
-        settings = task.settings
-        train = ~is_validation(prefixes, settings.validation_fraction, settings.seed)
-        train &= ~repeated[numbers]
-        return rank(prefixes[train], settings.seed), numbers[train], index.lengths[train]
+    def training(part: PartRef) -> Ranked:
+        return training_documents(part, read(part), _of(part, repeated), task.settings)
 
     by_rank = {name: np.zeros(RANK_BINS, np.int64) for name in task.sources}
     for part in task.parts:
-        ranks, _, lengths = training(part)
-        by_rank[part.source] += tokens_by_rank(ranks, lengths)
-    wanted = targets(None, task, {name: Measure(int(n.sum()), n) for name, n in by_rank.items()})
-    candidates: dict[str, list[Any]] = {name: [] for name in task.sources}
+        found = training(part)
+        by_rank[part.source] += tokens_by_rank(found.ranks, found.lengths)
+    wanted = targets(task, {name: Measure(tokens) for name, tokens in by_rank.items()})
+    candidates: dict[str, list[Ranked]] = {name: [] for name in task.sources}
     for part in task.parts:
         boundary = wanted[part.source].boundary
         if boundary is not None:
-            ranks, numbers, lengths = training(part)
-            mine = (ranks >> np.uint64(48)) == np.uint64(boundary[0])
-            candidates[part.source].append((ranks[mine], numbers[mine], lengths[mine]))
-    return quotas(None, task, wanted, candidates)
+            candidates[part.source].append(training(part).in_bin(boundary[0]))
+    return quotas(task, wanted, candidates)
+
+
+def _of(part: PartRef, by_document: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A part's entries in an array of all documents of the store."""
+    return by_document[part.first_document :][: part.documents]

@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
-from ..beam.transforms import Spread, SumHistograms, Work, assign_lanes
+from ..beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
 from . import selection_units as select
 from . import units as pack
 from .task import PackTask
@@ -36,8 +36,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
     quotas = AsSingleton(_quotas(p, task, repeated, lanes))
     plans = (
         p
-        | "Start" >> beam.Create([None])
-        | "Group" >> beam.ParDo(Work(pack.group, task.out), task, quotas)
+        | "Group" >> Once(pack.group, task.out, task, quotas)
         | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, lanes)
         | "Spread groups" >> Spread()
         | "Plan" >> beam.ParDo(Work(pack.plan, task.out), task, repeated, quotas)
@@ -100,11 +99,7 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
         | "Measure" >> beam.ParDo(Work(select.measure, task.out), task, repeated)
         | "Sum measures" >> beam.CombinePerKey(select.Measure.total)
     )
-    targets = (
-        p
-        | "Set targets" >> beam.Create([None])
-        | "Targets" >> beam.ParDo(Work(select.targets, task.out), task, AsDict(measures))
-    )
+    targets = p | "Targets" >> Once(select.targets, task.out, task, AsDict(measures))
     candidates = (
         parts
         | "Candidates"
@@ -116,9 +111,6 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) 
         )
         | "Candidates of a source" >> beam.GroupByKey()
     )
-    return (
-        p
-        | "Set quotas" >> beam.Create([None])
-        | "Quotas"
-        >> beam.ParDo(Work(select.quotas, task.out), task, AsSingleton(targets), AsDict(candidates))
+    return p | "Quotas" >> Once(
+        select.quotas, task.out, task, AsSingleton(targets), AsDict(candidates)
     )

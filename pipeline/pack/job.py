@@ -71,11 +71,11 @@ def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
     from .graph import pack_graph
 
     out = Folder(task.out)
-    with Progress(console, "pack", _Look(out, task)) as progress:
+    with Progress(console, "pack", _ShardsDone(out, task)) as progress:
         run(lambda p, lanes: pack_graph(p, task, lanes), settings, out, progress.poll)
 
 
-class _Look:
+class _ShardsDone:
     """Counts shards, once all groups are planned and it is known how many there will be."""
 
     def __init__(self, out: Folder, task: PackTask) -> None:

@@ -27,7 +27,7 @@ from ..core.buckets import histogram, targets_in
 from ..core.choices import PackingName
 from ..core.packing import Packing, pack, reorder_windows
 from ..core.runs import runs
-from ..core.selection import Quota, copies, is_validation, rank
+from ..core.selection import Quota, copies, is_validation, rank, rank_bin
 from ..core.shuffle import Purpose, permutation
 from ..tokens.hashes import hash_prefixes
 from ..tokens.store import PartIndex
@@ -40,6 +40,7 @@ __all__ = [
     "Occurrences",
     "PartRef",
     "PlanSettings",
+    "Ranked",
     "SplitPlan",
     "in_packed_order",
     "make_groups",
@@ -48,6 +49,7 @@ __all__ = [
     "plan_group",
     "plan_schema",
     "plan_table",
+    "training_documents",
 ]
 
 REASONS = ("duplicate", "mixing")
@@ -172,6 +174,36 @@ def part_documents(
     count = np.where(validates, 1, copies(rank(prefixes, settings.seed), index, quota))
     count[repeated] = 0
     return Documents(index, part_index.lengths, validates, count.astype(np.int32), repeated)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Training documents of one source; shapes [documents].
+
+    Attributes:
+        ranks: in which order documents get an additional copy.
+        index: in the store.
+        lengths: in tokens.
+    """
+
+    ranks: NDArray[np.uint64]
+    index: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+
+    def in_bin(self, number: int) -> "Ranked":
+        """Those whose rank is in a bin of `selection.rank_bin`."""
+        mine = rank_bin(self.ranks) == number
+        return Ranked(self.ranks[mine], self.index[mine], self.lengths[mine])
+
+
+def training_documents(
+    part: PartRef, part_index: PartIndex, repeated: NDArray[np.bool_], settings: PlanSettings
+) -> Ranked:
+    """The training documents of a part that are not repeated; arguments as of `part_documents`."""
+    index = part.first_document + np.arange(part.documents)
+    prefixes = hash_prefixes(part_index.hashes)
+    train = ~is_validation(prefixes, settings.validation_fraction, settings.seed) & ~repeated
+    return Ranked(rank(prefixes[train], settings.seed), index[train], part_index.lengths[train])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,7 @@ from ..core.selection import (
     boundary_bin,
     extra_tokens,
     is_repeated,
-    is_validation,
     quota,
-    rank,
     tokens_by_rank,
     wanted_copies,
 )
@@ -40,7 +38,7 @@ from ..files.storage import Folder
 from ..job.folder import JOB
 from ..tokens.hashes import hash_prefixes
 from ..tokens.store import PartIndex, read_index
-from .plan import Documents, PartRef, part_documents
+from .plan import Documents, PartRef, Ranked, part_documents, training_documents
 from .task import PackTask
 
 __all__ = [
@@ -211,18 +209,22 @@ def selected(part: PartRef, task: PackTask, repeated: Mapping[str, str], quota: 
 
 @dataclass(frozen=True)
 class Measure:
-    """Training tokens of some of a source's documents, in all and by rank."""
+    """Training tokens of some of a source's documents, by the bins of their ranks."""
 
-    tokens: int
     by_rank: NDArray[np.int64]
 
+    @property
+    def tokens(self) -> int:
+        """In all bins."""
+        return int(self.by_rank.sum())
+
     @classmethod
-    def total(cls, measures: Any) -> "Measure":
+    def total(cls, measures: Iterable["Measure"]) -> "Measure":
         """The sum of some measures."""
-        tokens, by_rank = 0, np.zeros(RANK_BINS, np.int64)
+        by_rank = np.zeros(RANK_BINS, np.int64)
         for measure in measures:
-            tokens, by_rank = tokens + measure.tokens, by_rank + measure.by_rank
-        return cls(tokens, by_rank)
+            by_rank += measure.by_rank
+        return cls(by_rank)
 
 
 @dataclass(frozen=True)
@@ -233,27 +235,18 @@ class Target:
     boundary: tuple[int, int] | None
 
 
-def _train_documents(
-    part: PartRef, task: PackTask, repeated: Mapping[str, str]
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32]]:
-    """Rank, index and length of a part's training documents that are not repeated."""
-    index = _index(part, task)
-    prefixes = hash_prefixes(index.hashes)
-    numbers = part.first_document + np.arange(part.documents)
-    settings = task.settings
-    train = ~is_validation(prefixes, settings.validation_fraction, settings.seed)
-    train &= ~_repeated(part, task, repeated)
-    return rank(prefixes[train], settings.seed), numbers[train], index.lengths[train]
+def _training(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> Ranked:
+    is_repeat = _repeated(part, task, repeated)
+    return training_documents(part, _index(part, task), is_repeat, task.settings)
 
 
 def measure(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> tuple[str, Measure]:
     """The training tokens of a part, by its source; `repeated` is as in `selected`."""
-    ranks, _, lengths = _train_documents(part, task, repeated)
-    by_rank = tokens_by_rank(ranks, lengths)
-    return part.source, Measure(int(by_rank.sum()), by_rank)
+    found = _training(part, task, repeated)
+    return part.source, Measure(tokens_by_rank(found.ranks, found.lengths))
 
 
-def targets(_: None, task: PackTask, measures: Mapping[str, Measure]) -> dict[str, Target]:
+def targets(task: PackTask, measures: Mapping[str, Measure]) -> dict[str, Target]:
     """What each source is to contribute.
 
     Raises:
@@ -281,31 +274,34 @@ def targets(_: None, task: PackTask, measures: Mapping[str, Measure]) -> dict[st
 
 def candidates(
     part: PartRef, task: PackTask, repeated: Mapping[str, str], wanted: Mapping[str, Target]
-) -> list[tuple[str, Any]]:
+) -> list[tuple[str, Ranked]]:
     """The part's documents in the bin in which its source's token target is met."""
     boundary = wanted[part.source].boundary
     if boundary is None:
         return []
-    ranks, numbers, lengths = _train_documents(part, task, repeated)
-    mine = (ranks >> np.uint64(48)) == np.uint64(boundary[0])
-    return [(part.source, (ranks[mine], numbers[mine], lengths[mine]))]
+    return [(part.source, _training(part, task, repeated).in_bin(boundary[0]))]
 
 
 def quotas(
-    _: None, task: PackTask, wanted: Mapping[str, Target], found: Mapping[str, Any]
+    task: PackTask, wanted: Mapping[str, Target], found: Mapping[str, Iterable[Ranked]]
 ) -> dict[str, Quota]:
     """The quota of each source, from the candidates of all its parts."""
-    result: dict[str, Quota] = {}
-    for name in task.sources:
-        target = wanted[name]
-        if target.boundary is None:
-            result[name] = Quota(target.copies)
-        else:
-            ranks, numbers, lengths = (np.concatenate(c) for c in zip(*found[name], strict=True))
-            result[name] = quota(target.copies, target.boundary[1], ranks, numbers, lengths)
-    return result
+    return {name: _quota(wanted[name], found.get(name, ())) for name in task.sources}
+
+
+def _quota(target: Target, found: Iterable[Ranked]) -> Quota:
+    if target.boundary is None:
+        return Quota(target.copies)
+    some = list(found)
+    return quota(
+        target.copies,
+        target.boundary[1],
+        np.concatenate([one.ranks for one in some]),
+        np.concatenate([one.index for one in some]),
+        np.concatenate([one.lengths for one in some]),
+    )
 
 
 def plain_quotas(task: PackTask) -> dict[str, Quota]:
-    """Every source once: what there is to say where nothing is mixed."""
+    """Every source once, for jobs without mixing."""
     return {name: Quota(Fraction(1)) for name in task.sources}

@@ -43,7 +43,7 @@ DOCUMENTS_PER_FILE = 1 << 20
 GROUPS = f"{JOB}/groups.json"
 
 
-def group(_: None, task: PackTask, quotas: Mapping[str, Quota]) -> list[Group]:
+def group(task: PackTask, quotas: Mapping[str, Quota]) -> list[Group]:
     """All groups; how many, and the copies asked for, are written for the manifest."""
     groups = make_groups(task.parts, quotas, task.group_tokens, task.settings.seed)
     copies = {name: float(quota.copies) for name, quota in quotas.items()}

@@ -9,7 +9,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline.beam.transforms import Spread, SumHistograms, Work, assign_lanes
+from exactcpt.pipeline.beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
 from exactcpt.pipeline.job.halt import HaltedError
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -144,6 +144,21 @@ def test_work_passes_side_inputs_on(tmp_path):
         times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
         work = Work(repeat, str(tmp_path), many=True)
         assert_that(p | beam.Create(["a"]) | beam.ParDo(work, times), equal_to(["a"] * 3))
+
+
+def test_a_unit_without_an_element_is_called_once(tmp_path):
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
+        found = p | "Repeat" >> Once(repeat, str(tmp_path), "a", times)
+        assert_that(found, equal_to([["a"] * 3]))
+
+
+def test_work_without_an_element_is_guarded(tmp_path):
+    work = Work(fail, str(tmp_path), element=False)
+    with pytest.raises(ValueError, match="one"):
+        work.process(None, "one")
+    with pytest.raises(HaltedError):
+        work.process(None, "two")
 
 
 def test_work_is_guarded(tmp_path):

@@ -179,8 +179,8 @@ def test_values_of_the_wrong_kind(flag, says):
 @pytest.mark.parametrize(
     ("runner", "says"),
     [
-        ("DataflowRunner", ["cannot read or write a path of this machine", "URLs"]),
-        ("SparkRunner", ["cannot read or write a path of this machine"]),
+        ("DataflowRunner", ["cannot read or write a path on this machine", "URLs"]),
+        ("SparkRunner", ["cannot read or write a path on this machine"]),
         ("DaskRunner", ["gives wrong results"]),
     ],
 )

@@ -19,6 +19,29 @@ from exactcpt.pipeline.core.buckets import (
 WINDOWS = sorted({2, 3, 7, 8, 9, 10, *POWERS, 4095, 4096, 4097, 8191, 8192, 8193})
 
 
+def test_worked_example_contexts():
+    """The oracle agrees with the drawing that the module begins with."""
+    assert contexts_by_mask([3, 2, 4]) == [0, 1, 2, 0, 1, 0, 1, 2, 3]
+    assert contexts_by_mask([]) == []
+
+
+@given(segments(largest_window=40))
+def test_each_context_of_a_segment_comes_once_in_order(drawn):
+    """Under a document-causal mask, over a whole window."""
+    lengths, _ = drawn
+    expected = [context for length in lengths.tolist() for context in range(length)]
+    assert contexts_by_mask(lengths.tolist()) == expected
+
+
+@given(segments(largest_window=40))
+def test_the_codes_of_a_segment_are_the_first_entries(drawn):
+    lengths, window = drawn
+    codes = context_codes(window)
+    found = [code for length in lengths.tolist() for code in codes[:length].tolist()]
+    contexts = contexts_by_mask(lengths.tolist())
+    assert found == [bucket_by_search(c) + 1 if c else 0 for c in contexts]
+
+
 def test_worked_example_buckets():
     bounds = {0: (0, 7), 1: (8, 15), 2: (16, 31), 3: (32, 63), 4: (64, 127), 5: (128, 255)}
     for bucket, (low, high) in bounds.items():

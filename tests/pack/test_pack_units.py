@@ -60,7 +60,7 @@ def task(tmp_path: Path) -> PackTask:
 def pack_all(task: PackTask) -> list[dict]:
     """Everything the graph of packing does, one unit after the other."""
     quotas = plain_quotas(task)
-    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
+    plans = [plan(one, task, {}, quotas) for one in group(task, quotas)]
     table = weigh(sum(train_histogram(one, WINDOW) for one in plans), task)
     for _, shard in number_shards(plans, task, None):
         fill_shard(shard, task, table)
@@ -152,7 +152,7 @@ def test_what_was_dropped_is_counted_by_reason(task):
 
 def test_groups_are_counted_and_copies_told(task, tmp_path):
     quotas = {"a": Quota(Fraction(5, 2)), "b": Quota(Fraction(0)), "empty": Quota(Fraction(3))}
-    groups = group(None, task, quotas)
+    groups = group(task, quotas)
     written = json.loads((tmp_path / "out/.job/groups.json").read_text())
     assert written == {
         "groups": len(groups),
@@ -165,7 +165,7 @@ def test_groups_are_counted_and_copies_told(task, tmp_path):
 
 def test_a_document_is_dropped_once_however_many_copies_its_part_has(task):
     quotas = {"a": Quota(Fraction(7, 2), (0, 0)), "b": Quota(Fraction(0))}
-    plans = [plan(one, task, {}, quotas) for one in group(None, task, quotas)]
+    plans = [plan(one, task, {}, quotas) for one in group(task, quotas)]
     dropped = Counter()
     for one in plans:
         for source, counts in one["dropped"].items():

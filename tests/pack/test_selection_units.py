@@ -94,12 +94,12 @@ def select(task: PackTask) -> tuple[dict, list[int], list[int]]:
         for part in task.parts:
             source, found = measure(part, task, files)
             measures.setdefault(source, []).append(found)
-        wanted = targets(None, task, {name: Measure.total(m) for name, m in measures.items()})
+        wanted = targets(task, {name: Measure.total(m) for name, m in measures.items()})
         collected: dict[str, list] = {}
         for part in reversed(task.parts):
             for source, some in candidates(part, task, files, wanted):
                 collected.setdefault(source, []).append(some)
-        chosen = quotas(None, task, wanted, collected)
+        chosen = quotas(task, wanted, collected)
     else:
         chosen = plain_quotas(task)
     copies: list[int] = []
