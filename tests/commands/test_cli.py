@@ -10,10 +10,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import harness
 import pytest
 from harness import DATA, TOKENIZER, bundled, done, finish, run, source, start
 
+from exactcpt.pipeline.cli import cli
+from exactcpt.pipeline.commands.options import HELP
 from exactcpt.pipeline.config import SETTINGS
 
 COMMANDS = ("prepare", "tokenize", "pack", "verify")
@@ -66,6 +69,16 @@ def test_every_setting_has_a_flag_and_a_default_in_help():
     assert not missing
     for default in ("8,192", "0.15", "0.5", "1e-08", "0.01", "concat", "auto", "embedded"):
         assert re.search(rf"\[default:\s+{re.escape(default)}\]", text)
+
+
+def test_a_setting_has_one_help_text_in_all_commands():
+    found: dict[str, set[str]] = {}
+    for command in ("prepare", "tokenize", "pack", "reweigh", "inspect"):
+        for option in cli.commands[command].params:
+            if isinstance(option, click.Option) and option.name in SETTINGS:
+                text = (option.help or "").partition("  [default:")[0]
+                found.setdefault(option.name, set()).add(text.removesuffix(" inf: no limit."))
+    assert found == {name: {HELP[name]} for name in SETTINGS}
 
 
 def test_version():
