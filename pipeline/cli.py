@@ -24,7 +24,6 @@ from .commands.options import (
     RUN_OPTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
-    WEIGHING,
     Fraction,
     change,
     options,
@@ -32,6 +31,7 @@ from .commands.options import (
     several,
     with_terms,
 )
+from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals
 
 __all__ = ["cli", "main", "run_command"]
@@ -173,7 +173,7 @@ def verify(**flags: Any) -> None:
 
 @cli.command(short_help="Copy a shard set with other loss weights.")
 @click.argument("shards", metavar="SHARDS")
-@options(*map(change, WEIGHING))
+@options(*map(change, PARAMETERS))
 @click.option(
     "--table", metavar="FILE", help="Take the weights from a weight table (JSON), not the formula."
 )
@@ -205,7 +205,7 @@ def reweigh(**flags: Any) -> None:
 
 @cli.command(short_help="Show histograms and weights before anything is trained.")
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@options(*map(several, ("window", "packing", *WEIGHING)))
+@options(*map(several, ("window", "packing", *PARAMETERS)))
 @MIXING_OPTIONS
 @options(*map(setting, ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")))
 @TOKENIZE_OPTIONS

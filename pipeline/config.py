@@ -15,7 +15,8 @@ from typing import Any, Literal, TypedDict
 
 from ..schemas.errors import UsageError
 from ..schemas.settings import Size, check_range, kinds, read_toml, suggestion, typed
-from .core.choices import EXACT_RANGES, BackendChoice, Format, PackingName, WorkerType
+from .core.choices import BackendChoice, Format, PackingName, WorkerType
+from .core.parameters import Exact, ParameterError, exact_of
 
 __all__ = [
     "KINDS",
@@ -150,7 +151,7 @@ class PackConfig:
         window: window length L in tokens.
         packing: how documents are packed into windows, see `core.packing`.
         tau: the effective context, in tokens, at which the tail begins; None for window // 4.
-        alpha, gamma, epsilon, max_weight: see `core.exact.Exact`.
+        alpha, gamma, epsilon, max_weight: see `core.parameters.Exact`.
         validation_fraction: the fraction of documents held out for validation, by content hash.
         token_budget: training tokens; None for all that the sources have.
         group_tokens: tokens per shuffle group. A part of the store is never divided, so the value
@@ -164,10 +165,10 @@ class PackConfig:
     window: Size = 8192
     packing: PackingName = "concat"
     tau: Size | None = None
-    alpha: float = 0.15
-    gamma: float = 0.5
-    epsilon: float = 1e-8
-    max_weight: float | None = None
+    alpha: float = Exact.alpha
+    gamma: float = Exact.gamma
+    epsilon: float = Exact.epsilon
+    max_weight: float | None = Exact.max_weight
     validation_fraction: float = 0.01
     token_budget: Size | None = None
     group_tokens: Size = 256_000_000
@@ -179,13 +180,7 @@ class PackConfig:
     def __post_init__(self) -> None:
         check_range("window", self.window, 2, MAX_WINDOW)
         check_range("tau", self.tau, 0, self.window - 1)
-        for name, (low, high) in EXACT_RANGES.items():
-            check_range(name, getattr(self, name), low, high)
-        if self.max_weight is not None and 1 + self.alpha > self.max_weight:
-            raise UsageError(
-                f"alpha {self.alpha:g} cannot be spent with max_weight {self.max_weight:g}",
-                expected=f"alpha of at most max_weight - 1 = {self.max_weight - 1:g}",
-            )
+        _ = self.exact  # its parameters are checked where it is made
         check_range("validation_fraction", self.validation_fraction, 0, 0.999)
         check_range("token_budget", self.token_budget, 1, None)
         check_range("group_tokens", self.group_tokens, 1, 1 << 31)
@@ -208,6 +203,14 @@ class PackConfig:
     def tail_start(self) -> int:
         """Tau, or its default, a quarter of the window."""
         return self.window // 4 if self.tau is None else self.tau
+
+    @property
+    def exact(self) -> Exact:
+        """The parameters of the weighting."""
+        try:
+            return exact_of({**vars(self), "tau": self.tail_start})
+        except ParameterError as error:
+            raise UsageError(error.found, expected=error.expected) from None
 
 
 class RunOptions(TypedDict, total=False):

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...schemas.errors import UsageError
 from ..config import PackConfig, TokenizeConfig, flag_of
+from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
-from ..pack.settings import WEIGHING, Change, Settings, settings_with
+from ..pack.settings import Change, Settings, settings_with
 
 __all__ = [
     "TOKENIZING",
@@ -43,7 +44,7 @@ def packings_asked_for(flags: Flags, mixing: Mapping[str, Any]) -> list[PackConf
     """
     fixed = {name: flags[name] for name in SINGLE if flags[name] is not None}
     found: list[PackConfig] = []
-    for asked in _combinations(flags, (*PACKING, *WEIGHING)):
+    for asked in _combinations(flags, (*PACKING, *PARAMETERS)):
         with _naming(asked):
             found.append(PackConfig(**fixed, **asked, mixing=mixing))
     return found
@@ -59,7 +60,7 @@ def weights_asked_for(flags: Flags, settings: Settings) -> Sequence[Change]:
     Raises:
         UsageError: a value is out of its range; names the combination.
     """
-    found = list(_combinations(flags, WEIGHING))
+    found = list(_combinations(flags, PARAMETERS))
     for asked in found:
         with _naming(asked):
             settings_with(settings, asked)
@@ -119,7 +120,7 @@ def refuse_for_shards(flags: Flags, store: Folder | None) -> None:
         where = store.url if store else "the one they were packed from"
         raise UsageError(
             f"{given} asks about another packing, and these shards are packed already",
-            expected="a token store, or only " + ", ".join(map(flag_of, WEIGHING)),
+            expected="a token store, or only " + ", ".join(map(flag_of, PARAMETERS)),
             fix=f"inspect their token store: {where}",
         )
 

@@ -12,7 +12,7 @@ import click
 
 from ...schemas.sizes import parse_size
 from ..config import KINDS, MAX_WORKERS, SETTINGS, flag_of
-from ..core.choices import EXACT_RANGES
+from ..core.parameters import PARAMETERS
 
 __all__ = [
     "BEAM_ARGS",
@@ -26,7 +26,6 @@ __all__ = [
     "RUN_OPTIONS",
     "SUMMARY_AS_JSON",
     "TOKENIZE_OPTIONS",
-    "WEIGHING",
     "Fraction",
     "change",
     "options",
@@ -186,9 +185,6 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 # Options of several commands
 
-WEIGHING = ("tau", *EXACT_RANGES)
-"""The settings that TERMS explains."""
-
 TERMS = """\b
 Terms:
   target             a token that the model is trained to predict
@@ -221,7 +217,7 @@ TOKENIZE_OPTIONS = options(
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),
 )
 PACK_OPTIONS = options(
-    *map(setting, ("window", "packing", *WEIGHING)),
+    *map(setting, ("window", "packing", *PARAMETERS)),
     *map(setting, ("validation_fraction", "token_budget", "group_tokens", "shard_bytes")),
     *map(setting, ("dedup", "seed")),
 )

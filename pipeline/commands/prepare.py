@@ -21,7 +21,7 @@ from ..job.folder import (
 from ..job.places import refuse_inside_sources, refuse_one_inside_another, require_space
 from ..pack import job as pack_job
 from ..pack.job import pack
-from ..pack.settings import pack_settings
+from ..pack.settings import shard_set_settings
 from ..shard_set.beside import store_place
 from ..terminal import Console
 from ..tokens import job as tokenize_job
@@ -58,10 +58,7 @@ class PrepareJob:
     def _state(self) -> State:
         """What the shard set follows from."""
         return State(
-            settings={
-                **pack_settings(self.packing, list(self.plan.files)),
-                "tokenize": self.plan.settings,
-            },
+            settings=shard_set_settings(self.packing, list(self.plan.files), self.plan.settings),
             inputs=self.plan.state.inputs,
         )
 

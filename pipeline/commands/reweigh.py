@@ -11,10 +11,11 @@ from ...schemas.manifest import Manifest
 from ...schemas.sizes import plural
 from ...schemas.weights import dump_table, parse_table
 from ..config import flag_of
+from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
 from ..job.places import file_to_write
 from ..pack.reweigh import reweigh, reweighed
-from ..pack.settings import PARAMETERS, Change
+from ..pack.settings import Change
 from ..shard_set.recognize import open_shard_set
 from .invocation import Invocation, folder_at
 from .summary import histogram_table
@@ -37,12 +38,12 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
 
 def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
     """The new values that the flags ask for."""
-    asked = {name: flags[name] for name in ("tau", *PARAMETERS) if flags[name] is not None}
+    asked = {name: flags[name] for name in PARAMETERS if flags[name] is not None}
     if asked.get("max_weight") == math.inf:
         asked["max_weight"] = None
     if flags["table"] is None:
         return asked
-    formula = [name for name in PARAMETERS if name in asked]
+    formula = [name for name in FORMULA if name in asked]
     if formula:
         raise UsageError(
             f"both --table and {flag_of(formula[0])}",

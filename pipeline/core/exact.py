@@ -30,44 +30,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .buckets import lower_edges
-from .choices import EXACT_RANGES
+from .parameters import Exact
 
-__all__ = ["BucketWeight", "Exact", "WeightTable", "given_table", "weight_table"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exact:
-    """The parameters of the weighting.
-
-    Attributes:
-        tau: where the tail begins, in tokens of effective context.
-        alpha: mean extra weight of the tail's targets.
-        gamma: exponent of the inverse frequency; 0 treats the tail's buckets alike.
-        epsilon: added to q_b before the power.
-        max_weight: ceiling for a weight, at least 1 + alpha, or None.
-
-    Raises:
-        ValueError: a parameter is out of its range, `choices.EXACT_RANGES`.
-    """
-
-    tau: int
-    alpha: float = 0.15
-    gamma: float = 0.5
-    epsilon: float = 1e-8
-    max_weight: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.tau < 0:
-            raise ValueError(f"tau is {self.tau}; it must be at least 0")
-        for name, (low, high) in EXACT_RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must be from {low} to {high}")
-        if self.max_weight is not None and 1 + self.alpha > self.max_weight:
-            raise ValueError(
-                f"alpha is {self.alpha}, but max_weight {self.max_weight} leaves room for at most "
-                f"{self.max_weight - 1:g}; raise max_weight or lower alpha"
-            )
+__all__ = ["BucketWeight", "WeightTable", "given_table", "weight_table"]
 
 
 @dataclass(frozen=True, kw_only=True)

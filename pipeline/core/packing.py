@@ -18,6 +18,8 @@ Neither looks at a token: lengths in, segments out.
 """
 
 from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +27,12 @@ from numpy.typing import NDArray
 
 from .choices import PackingName
 
-__all__ = ["Packing", "best_fit", "concat", "pack", "reorder_windows"]
+__all__ = ["Packing", "Step", "best_fit", "best_fit_steps", "concat", "pack", "reorder_windows"]
+
+Step = tuple[int, int, int, int, int]
+"""(length, room, full, each, rest): pieces of `length` tokens go into windows with `room` tokens
+free. `full` windows take `each` pieces, as many as fit; if `rest` is not 0, one more window takes
+the `rest` pieces that are left. The windows are new where `room` is the whole window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +112,52 @@ def best_fit(lengths: NDArray[np.integer], window: int) -> Packing:
     )
 
 
+def best_fit_steps(pieces: NDArray[np.integer], window: int) -> Iterator[Step]:
+    """The steps of best-fit decreasing.
+
+    Pieces of one length are placed together: they fill the fullest windows that take one until
+    those take no more, then the next fullest, and what no window takes goes into new ones. Windows
+    with equal room are filled in one step, so there are few steps: at most one for each length and
+    room that meet.
+
+    Args:
+        pieces: how many have 0, 1, 2, ... tokens, shape [n], n <= window + 1.
+        window: the window length L in tokens.
+    """
+    windows: dict[int, int] = {}  # how many windows have a room; full windows are left out
+    rooms: list[int] = []  # the keys of `windows`, rising
+
+    def leave(room: int, count: int) -> None:
+        if room in windows:
+            windows[room] += count
+        elif room:
+            insort(rooms, room)
+            windows[room] = count
+
+    for length in np.flatnonzero(pieces)[::-1].tolist():
+        left = int(pieces[length])
+        while left:
+            at = bisect_left(rooms, length)
+            if at < len(rooms):
+                room = rooms.pop(at)
+                found = windows.pop(room)
+            else:
+                room = window
+                found = -(-left // (window // length))
+            each = room // length
+            full, rest = divmod(left, each)
+            if full >= found:
+                full, rest = found, 0
+            yield length, room, full, each, rest
+            left -= full * each + rest
+            if full:
+                leave(room - each * length, full)
+            if rest:
+                leave(room - rest * length, 1)
+            if untouched := found - full - bool(rest):
+                leave(room, untouched)
+
+
 def reorder_windows(packing: Packing, order: NDArray[np.integer]) -> Packing:
     """The same windows, the one at order[i] becoming window i."""
     counts = np.diff(packing.first)[order]
@@ -126,53 +179,45 @@ def _pieces(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return document, np.arange(len(document)) - before[document]
 
 
-def _place(count_of_length: NDArray[np.integer], window: int) -> NDArray[np.int64]:
+def _place(pieces: NDArray[np.integer], window: int) -> NDArray[np.int64]:
     """The window of every piece, pieces in order of falling length.
 
-    Pieces are placed a length at a time, not one by one: pieces of length n fill the fullest window
-    that takes one until it takes no more, then the next, so a whole run of windows with equal room
-    is filled in one step. Steps are few: at most one a length and room that meet.
+    Windows are numbered as they are opened. Of several with equal room, the last to get that room
+    is filled first.
+
+    Args:
+        pieces: as in `best_fit_steps`.
+        window: the window length L in tokens.
     """
-    stacks: dict[int, list[range]] = {}  # room -> runs of windows that have exactly that room
-    rooms: list[int] = []  # the rooms that have windows, rising
+    runs: dict[int, list[range]] = defaultdict(list)  # room -> runs of windows that have it
     filled: list[range] = []
     taken: list[int] = []  # pieces by each window of filled[i]
     windows = 0
 
-    def fill(run: range, room: int, pieces: int, length: int) -> None:
-        if run and pieces:
-            filled.append(run)
-            taken.append(pieces)
-        room -= pieces * length
-        if run and room:
-            if room not in stacks:
-                insort(rooms, room)
-                stacks[room] = []
-            stacks[room].append(run)
+    def fill(run: range, room: int, pieces: int) -> None:
+        filled.append(run)
+        taken.append(pieces)
+        if room:
+            runs[room].append(run)
 
-    for length in np.flatnonzero(count_of_length)[::-1].tolist():
-        left = int(count_of_length[length])
-        while left:
-            at = bisect_left(rooms, length)
-            if at < len(rooms):
-                room = rooms[at]
-                run = stacks[room].pop()
-                if not stacks[room]:
-                    del stacks[room], rooms[at]
-            else:
-                room = window
-                new = -(-left // (window // length))
-                run = range(windows, windows + new)
-                windows += new
-            each = room // length
-            full, rest = divmod(left, each)
+    for length, room, full, each, rest in best_fit_steps(pieces, window):
+        if room == window:
+            new = full + bool(rest)
+            runs[room].append(range(windows, windows + new))
+            windows += new
+        while full or rest:
+            run = runs[room].pop()
             if full >= len(run):
-                full, rest = len(run), 0
-            touched = full + bool(rest)
-            fill(run[:full], room, each, length)
-            fill(run[full:touched], room, rest, length)
-            fill(run[touched:], room, 0, length)
-            left -= full * each + rest
+                fill(run, room - each * length, each)
+                full -= len(run)
+            else:
+                if full:
+                    fill(run[:full], room - each * length, each)
+                if rest:
+                    fill(run[full : full + 1], room - rest * length, rest)
+                if untouched := run[full + bool(rest) :]:
+                    runs[room].append(untouched)
+                break
     step, nth = _pieces(np.array([len(run) for run in filled], dtype=np.int64))
     window_of = np.array([run.start for run in filled], dtype=np.int64)[step] + nth
     return np.repeat(window_of, np.array(taken, dtype=np.int64)[step])

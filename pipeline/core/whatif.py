@@ -20,7 +20,6 @@ to know how many windows have each room.
     opened      1  1  1  0            the piece of 1 goes into the window of the 3
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,9 @@ from numpy.typing import NDArray
 
 from .buckets import bucket_count, histogram_by_length, lower_edges, sum_by_bucket
 from .choices import PackingName
-from .exact import Exact, WeightTable, weight_table
+from .exact import WeightTable, weight_table
+from .packing import best_fit_steps
+from .parameters import Exact
 
 __all__ = [
     "Counter",
@@ -252,34 +253,9 @@ def windows_opened(pieces: NDArray[np.integer], window: int) -> NDArray[np.int64
         int64, shape [n]: also the windows by the length of their longest segment.
     """
     opened = np.zeros(len(pieces), np.int64)
-    windows: dict[int, int] = {}  # how many have a room; none has room 0
-    rooms: list[int] = []  # those that have windows, rising
-
-    def leave(room: int, count: int) -> None:
-        if room and count:
-            if room not in windows:
-                insort(rooms, room)
-            windows[room] = windows.get(room, 0) + count
-
-    for length in np.flatnonzero(pieces)[::-1].tolist():
-        left = int(pieces[length])
-        while left:
-            at = bisect_left(rooms, length)
-            if at < len(rooms):
-                room = rooms.pop(at)
-                found = windows.pop(room)
-            else:
-                room = window
-                found = -(-left // (window // length))
-                opened[length] = found
-            each = room // length
-            full, rest = divmod(left, each)
-            if full >= found:
-                full, rest = found, 0
-            leave(room - each * length, full)
-            leave(room - rest * length, 1 if rest else 0)
-            leave(room, found - full - (1 if rest else 0))
-            left -= full * each + rest
+    for length, room, full, _, rest in best_fit_steps(pieces, window):
+        if room == window:
+            opened[length] += full + bool(rest)
     return opened
 
 

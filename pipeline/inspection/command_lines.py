@@ -5,7 +5,8 @@ import shlex
 from typing import Any
 
 from ..config import PackConfig
-from ..pack.settings import WEIGHING, Settings
+from ..core.parameters import PARAMETERS
+from ..pack.settings import ALWAYS_NAMED, Settings
 
 __all__ = ["pack_command", "pack_flags", "reweigh_command"]
 
@@ -17,11 +18,10 @@ def pack_command(store: str, settings: Settings) -> str:
 
 def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
     """The flags that ask for settings of packing; those of mixing only where it is wanted."""
-    always = ("window", "packing", "tau", "alpha", "gamma")
     defaults = PackConfig.__dataclass_fields__
     flags: list[str] = []
     for name in (name for name in defaults if name != "mixing"):
-        if name in always or settings[name] != defaults[name].default:
+        if name in ALWAYS_NAMED or settings[name] != defaults[name].default:
             flags += [f"--{name.replace('_', '-')}", _plain(settings[name])]
     for source, asked in settings["mixing"].items() if mixing else ():
         if asked != {"epochs": 1.0}:
@@ -31,7 +31,7 @@ def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
 
 def reweigh_command(shards: str, settings: Settings) -> str:
     """The command line that gives a shard set these weights; OUT is to be replaced."""
-    weights = {name: settings[name] for name in WEIGHING}
+    weights = {name: settings[name] for name in PARAMETERS}
     if weights["max_weight"] is None:
         weights["max_weight"] = math.inf  # what is not named stays as the set has it
     flags = [

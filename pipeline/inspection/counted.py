@@ -101,7 +101,7 @@ def inspect_shards(
         shards: the shard set.
         path: how commands call it.
         manifest: its manifest.
-        weighings: settings of `WEIGHING` that replace the set's own.
+        weighings: parameters of the weights that replace the set's own.
         store: path of its token store, if it is known.
 
     Raises:

@@ -27,11 +27,12 @@ from ..core.estimation import (
     resample,
     window_interval,
 )
-from ..core.exact import Exact, weight_table
+from ..core.exact import weight_table
+from ..core.parameters import Exact, exact_of
 from ..core.selection import is_validation, wanted_copies
 from ..core.shuffle import Purpose, permutation
 from ..core.whatif import Counter, Exposure, OrderedLengths, SourceExposure, weigh
-from ..pack.settings import exact_of, mixing_of, pack_settings
+from ..pack.settings import mixing_of, pack_settings
 from ..tokens.plan import TokenizePlan
 from .command_lines import pack_flags
 from .sampling import Sampled
@@ -133,7 +134,8 @@ def _read(sampled: Sampled) -> dict[str, int]:
 def _times(train: Mapping[str, Sampled], config: PackConfig) -> Times:
     """How many documents of the packed corpus each sampled document stands for."""
     tokens = {name: round(float(one.weight @ one.lengths)) for name, one in train.items()}
-    copies = wanted_copies(tokens, mixing_of(config, list(train)), config.token_budget)
+    mixing = mixing_of(pack_settings(config, list(train)))
+    copies = wanted_copies(tokens, mixing, config.token_budget)
     return {name: one.weight * float(copies[name]) for name, one in train.items()}
 
 

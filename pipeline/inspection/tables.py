@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..core.parameters import PARAMETERS
+from ..pack.settings import ALWAYS_NAMED
 from ..terminal import bar
 
 __all__ = ["SETTINGS", "print_inspection"]
@@ -16,11 +18,7 @@ Row = Mapping[str, Any]
 SETTINGS = (
     "window",
     "packing",
-    "tau",
-    "alpha",
-    "gamma",
-    "epsilon",
-    "max_weight",
+    *PARAMETERS,
     "mixing",
     "token_budget",
     "dedup",
@@ -28,7 +26,6 @@ SETTINGS = (
     "group_tokens",
     "seed",
 )
-ALWAYS_NAMED = ("window", "packing", "tau", "alpha", "gamma")
 WIDEST_BAR = 16
 NARROWEST_BAR = 3
 

@@ -14,7 +14,7 @@ from ..job.progress import Count, Progress
 from ..terminal import Console
 from ..tokens.probe import SHARD_BYTES_PER_TOKEN
 from .manifest import OWNED, read_summaries, write_manifest
-from .settings import settings_of
+from .settings import shard_set_settings
 from .task import PackTask, pack_task, read_store, store_parts
 from .units import GROUPS, number_shards
 
@@ -44,7 +44,11 @@ def pack(
         The shard set.
     """
     manifest, digest = read_store(store)
-    state = State(settings=settings_of(config, manifest), inputs={"token store": digest})
+    sources = [source["name"] for source in manifest["sources"]]
+    state = State(
+        settings=shard_set_settings(config, sources, manifest["settings"]),
+        inputs={"token store": digest},
+    )
     if begin(out, state, OWNED, overwrite=overwrite):
         return Finished.found_in(out, SHARD_SET)
     parts = store_parts(manifest, store)

@@ -1,40 +1,47 @@
-"""The settings of a shard set: of packing, of mixing, of weighting."""
+"""The settings of a shard set, as its manifest records them.
+
+    PackConfig ──> pack_settings ──> settings ──> mixing_of, exact_of, table_for
+                                     settings ── settings_with(change) ──> settings
+
+A set whose weights were given, not computed, has them in `table`; then the parameters of the
+formula are None.
+"""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from ...schemas.errors import UsageError
-from ...schemas.manifest import Manifest
 from ..config import PackConfig
-from ..core.exact import Exact, WeightTable, given_table, weight_table
+from ..core.exact import WeightTable, given_table, weight_table
+from ..core.parameters import FORMULA, exact_of
 from ..core.selection import Epochs, Mixing, Share
 
 __all__ = [
-    "PARAMETERS",
-    "WEIGHING",
+    "ALWAYS_NAMED",
     "Change",
     "Settings",
-    "exact_of",
     "mixing_of",
     "pack_settings",
-    "settings_of",
     "settings_with",
+    "shard_set_settings",
     "table_for",
 ]
 
-WEIGHING = ("tau", "alpha", "gamma", "epsilon", "max_weight")
-"""The settings that change weights alone."""
+ALWAYS_NAMED = ("window", "packing", "tau", "alpha", "gamma")
+"""What a short description names; of the other settings only those that are not the default."""
 Settings = Mapping[str, Any]
-
-
-def exact_of(settings: Settings) -> Exact:
-    """The parameters of the weights among settings."""
-    return Exact(**{name: settings[name] for name in WEIGHING})
+Change = Mapping[str, Any]
+"""New values for some of the parameters of the weights, or for tau and `table`, one weight per
+bucket. Values that are not given stay."""
 
 
 def pack_settings(config: PackConfig, sources: Sequence[str]) -> dict[str, Any]:
     """Every setting of packing that changes content, defaults filled in.
+
+    Args:
+        config: what was asked for.
+        sources: names of all sources.
 
     Raises:
         UsageError: a source that is mixed does not exist.
@@ -45,26 +52,52 @@ def pack_settings(config: PackConfig, sources: Sequence[str]) -> dict[str, Any]:
             f"there is no source {unknown[0]!r} to mix",
             expected=f"one of {', '.join(sources)}",
         )
-    plain = ("window", "packing", "alpha", "gamma", "epsilon", "max_weight", "validation_fraction")
-    counts = ("token_budget", "group_tokens", "shard_bytes", "dedup", "seed")
     return {
-        **{name: getattr(config, name) for name in plain},
+        "window": config.window,
+        "packing": config.packing,
+        **{name: getattr(config, name) for name in FORMULA},
+        "validation_fraction": config.validation_fraction,
         "tau": config.tail_start,
-        **{name: getattr(config, name) for name in counts},
+        "token_budget": config.token_budget,
+        "group_tokens": config.group_tokens,
+        "shard_bytes": config.shard_bytes,
+        "dedup": config.dedup,
+        "seed": config.seed,
         "mixing": {name: dict(config.mixing.get(name, {"epochs": 1.0})) for name in sources},
     }
 
 
-def settings_of(config: PackConfig, store_manifest: Manifest) -> dict[str, Any]:
-    """The settings of a shard set, those of its token store included."""
-    names = [source["name"] for source in store_manifest["sources"]]
-    return {**pack_settings(config, names), "tokenize": store_manifest["settings"]}
+def shard_set_settings(
+    config: PackConfig, sources: Sequence[str], tokenize: Settings
+) -> dict[str, Any]:
+    """`pack_settings`, and under `tokenize` the settings of the token store."""
+    return {**pack_settings(config, sources), "tokenize": tokenize}
 
 
-def mixing_of(config: PackConfig, sources: Sequence[str]) -> dict[str, Mixing]:
+def settings_with(old: Settings, change: Change) -> dict[str, Any]:
+    """A shard set's settings with other weights.
+
+    Where the old weights were given and the new ones are computed, parameters that the change does
+    not name have their defaults.
+
+    Raises:
+        UsageError: a parameter is out of its range.
+    """
+    tau = old["tau"] if change.get("tau") is None else change["tau"]
+    asked = {name: change[name] for name in FORMULA if name in change}
+    if "table" in change or ("table" in old and not asked):
+        PackConfig(window=old["window"], tau=tau)  # checks tau
+        table = change["table"] if "table" in change else old["table"]
+        return {**old, "tau": tau, **dict.fromkeys(FORMULA), "table": list(table)}
+    kept = {} if "table" in old else {name: old[name] for name in FORMULA}
+    config = PackConfig(window=old["window"], tau=tau, **{**kept, **asked})
+    computed = {name: value for name, value in old.items() if name != "table"}
+    return {**computed, "tau": tau, **{name: getattr(config, name) for name in FORMULA}}
+
+
+def mixing_of(settings: Settings) -> dict[str, Mixing]:
     """What each source asks for."""
-    asked = pack_settings(config, sources)["mixing"]
-    return {name: _mixing(one) for name, one in asked.items()}
+    return {name: _mixing(asked) for name, asked in settings["mixing"].items()}
 
 
 def _mixing(asked: Mapping[str, float]) -> Mixing:
@@ -73,34 +106,13 @@ def _mixing(asked: Mapping[str, float]) -> Mixing:
     return Epochs(exact) if kind == "epochs" else Share(exact)
 
 
-PARAMETERS = ("alpha", "gamma", "epsilon", "max_weight")
-Change = Mapping[str, Any]
-"""New values for some of tau, alpha, gamma, epsilon and max_weight; or for tau and `table`, a
-weight a bucket. What is not named stays as it is in the set."""
+def table_for(counts: Sequence[int], settings: Settings) -> WeightTable:
+    """The weight table of a histogram under a shard set's settings.
 
-
-def settings_with(old: Mapping[str, Any], change: Change) -> dict[str, Any]:
-    """A shard set's settings with other weights; what a given table lacks has its default.
-
-    Raises:
-        UsageError: a parameter is out of its range.
+    Args:
+        counts: supervised targets per bucket, shape [buckets].
+        settings: the window, and the weights.
     """
-    tau = old["tau"] if change.get("tau") is None else change["tau"]
-    if "table" in change or ("table" in old and not any(name in change for name in PARAMETERS)):
-        PackConfig(window=old["window"], tau=tau)
-        given = {"table": list(change.get("table", old.get("table")))}
-        return {**old, "tau": tau, **dict.fromkeys(PARAMETERS), **given}
-    kept = {} if "table" in old else {name: old[name] for name in PARAMETERS}
-    asked = {name: change[name] for name in PARAMETERS if name in change}
-    config = PackConfig(window=old["window"], tau=tau, **{**kept, **asked})
-    plain = {name: value for name, value in old.items() if name != "table"}
-    return {**plain, "tau": tau, **{name: getattr(config, name) for name in PARAMETERS}}
-
-
-def table_for(counts: Sequence[int], settings: Mapping[str, Any]) -> WeightTable:
-    """The weight table of a histogram under a shard set's settings."""
-    window, tau = settings["window"], settings["tau"]
     if "table" in settings:
-        return given_table(counts, window, tau, settings["table"])
-    exact = Exact(tau=tau, **{name: settings[name] for name in PARAMETERS})
-    return weight_table(counts, window, exact)
+        return given_table(counts, settings["window"], settings["tau"], settings["table"])
+    return weight_table(counts, settings["window"], exact_of(settings))

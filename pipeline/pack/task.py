@@ -9,12 +9,12 @@ import xxhash
 from ...schemas.errors import ExactcptError, IncompleteError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, parse
 from ..config import PackConfig
-from ..core.exact import Exact
+from ..core.parameters import Exact
 from ..core.selection import Epochs, Mixing
 from ..files.storage import Folder
 from ..job.folder import JOB
 from .plan import PartRef, PlanSettings
-from .settings import mixing_of
+from .settings import mixing_of, pack_settings
 
 __all__ = ["PackTask", "pack_task", "read_store", "store_parts"]
 
@@ -140,14 +140,8 @@ def pack_task(
             validation_fraction=Fraction(str(config.validation_fraction)),
             seed=config.seed,
         ),
-        exact=Exact(
-            tau=config.tail_start,
-            alpha=config.alpha,
-            gamma=config.gamma,
-            epsilon=config.epsilon,
-            max_weight=config.max_weight,
-        ),
-        mixing=mixing_of(config, names),
+        exact=config.exact,
+        mixing=mixing_of(pack_settings(config, names)),
         token_budget=config.token_budget,
         dedup=config.dedup == "exact",
         group_tokens=config.group_tokens,

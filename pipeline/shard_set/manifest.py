@@ -11,12 +11,12 @@ from ...schemas.manifest import Manifest, ShardFile
 from ...schemas.shard import SPLITS
 from ..config import PackConfig
 from ..core.buckets import bucket_count
+from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 
 __all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
 
 SEE_VERIFY = "see what is wrong: exactcpt verify"
-REQUIRED = ("tau", "alpha", "gamma", "epsilon")
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
@@ -52,10 +52,10 @@ def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of weights that the formula has; of given weights there is only tau."""
     if "table" in settings:
         return {"tau": settings["tau"]}
-    for name in REQUIRED:
-        if settings[name] is None:
+    for name in PARAMETERS:
+        if settings[name] is None and name != "max_weight":
             raise UsageError(f"{name} is null", expected="a number, or given weights")
-    return {name: settings[name] for name in (*REQUIRED, "max_weight")}
+    return {name: settings[name] for name in PARAMETERS}
 
 
 def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:

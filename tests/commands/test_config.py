@@ -263,7 +263,7 @@ def test_settings_at_the_ends_of_their_ranges(settings):
 
 
 def test_a_budget_that_the_ceiling_leaves_no_room_for():
-    with pytest.raises(UsageError, match=r"alpha 0\.5 cannot be spent with max_weight 1\.2"):
+    with pytest.raises(UsageError, match=r"alpha 0\.5 is more than max_weight 1\.2 allows"):
         PackConfig(alpha=0.5, max_weight=1.2)
 
 

@@ -9,7 +9,8 @@ from oracles import weights_by_bisection, weights_by_formula
 from strategies import exacts, histograms
 
 from exactcpt.pipeline.core.buckets import bucket_count
-from exactcpt.pipeline.core.exact import Exact, WeightTable, given_table, weight_table
+from exactcpt.pipeline.core.exact import WeightTable, given_table, weight_table
+from exactcpt.pipeline.core.parameters import Exact, ParameterError
 
 
 def spent(table: WeightTable) -> float:
@@ -171,26 +172,26 @@ def test_a_ceiling_that_binds_moves_the_budget_to_the_others():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"tau": -1}, "tau is -1; it must be at least 0"),
-        ({"alpha": -0.1}, "alpha is -0.1; it must be from 0 to 1000"),
-        ({"alpha": 1001.0}, "alpha is 1001.0; it must be from 0 to 1000"),
-        ({"alpha": math.nan}, "alpha is nan; it must be from 0 to 1000"),
-        ({"gamma": -1}, "gamma is -1; it must be from 0 to 10"),
-        ({"gamma": math.inf}, "gamma is inf; it must be from 0 to 10"),
-        ({"epsilon": -1e-9}, "epsilon is -1e-09; it must be from 0 to 1"),
-        ({"epsilon": 2}, "epsilon is 2; it must be from 0 to 1"),
-        ({"max_weight": 0.9}, "max_weight is 0.9; it must be from 1 to 1001"),
-        ({"max_weight": math.inf}, "max_weight is inf; it must be from 1 to 1001"),
-        ({"max_weight": math.nan}, "max_weight is nan; it must be from 1 to 1001"),
+        ({"tau": -1}, "tau is -1; expected: at least 0"),
+        ({"alpha": -0.1}, "alpha is -0.1; expected: 0 to 1,000"),
+        ({"alpha": 1001.0}, "alpha is 1,001.0; expected: 0 to 1,000"),
+        ({"alpha": math.nan}, "alpha is nan; expected: 0 to 1,000"),
+        ({"gamma": -1}, "gamma is -1; expected: 0 to 10"),
+        ({"gamma": math.inf}, "gamma is inf; expected: 0 to 10"),
+        ({"epsilon": -1e-9}, "epsilon is -1e-09; expected: 0 to 1"),
+        ({"epsilon": 2}, "epsilon is 2; expected: 0 to 1"),
+        ({"max_weight": 0.9}, "max_weight is 0.9; expected: 1 to 1,001"),
+        ({"max_weight": math.inf}, "max_weight is inf; expected: 1 to 1,001"),
+        ({"max_weight": math.nan}, "max_weight is nan; expected: 1 to 1,001"),
         (
             {"alpha": 0.5, "max_weight": 1.25},
-            "alpha is 0.5, but max_weight 1.25 leaves room for at most 0.25; "
-            "raise max_weight or lower alpha",
+            "alpha 0.5 is more than max_weight 1.25 allows; "
+            "expected: alpha of at most max_weight - 1 = 0.25",
         ),
     ],
 )
 def test_impossible_parameters(changed, message):
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ParameterError) as raised:
         Exact(**{"tau": 2048, **changed})
     assert str(raised.value) == message
 

@@ -12,8 +12,9 @@ from strategies import documents, exacts, histograms
 
 from exactcpt.pipeline.core.buckets import bucket_count
 from exactcpt.pipeline.core.choices import PACKINGS, PackingName
-from exactcpt.pipeline.core.exact import Exact, weight_table
+from exactcpt.pipeline.core.exact import weight_table
 from exactcpt.pipeline.core.packing import pack
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.whatif import (
     Counter,
     Exposure,

@@ -7,7 +7,6 @@ import numpy as np
 
 from exactcpt.pipeline.config import PackConfig
 from exactcpt.pipeline.core.buckets import bucket_count
-from exactcpt.pipeline.core.exact import Exact
 from exactcpt.pipeline.core.whatif import Exposure, SourceExposure, weigh
 from exactcpt.pipeline.inspection.as_json import to_json
 from exactcpt.pipeline.inspection.command_lines import pack_command
@@ -36,12 +35,11 @@ def exposure_of(counts: Mapping[str, Sequence[int]], window: int) -> Exposure:
 def row_of(counts: Mapping[str, Sequence[int]], window: int, **settings: Any) -> Row:
     config = PackConfig(window=window, **settings)
     chosen = pack_settings(config, list(counts))
-    exact = Exact(**{name: chosen[name] for name in Exact.__dataclass_fields__})
     exposure = exposure_of(counts, window)
     return Row(
         settings=chosen,
         exposure=exposure,
-        weighting=weigh(exposure, exact),
+        weighting=weigh(exposure, config.exact),
         command=pack_command("corpus.store", chosen),
     )
 

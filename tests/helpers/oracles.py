@@ -8,8 +8,8 @@ from itertools import groupby, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from exactcpt.pipeline.core.exact import Exact
 from exactcpt.pipeline.core.packing import Packing
+from exactcpt.pipeline.core.parameters import Exact
 
 Token = tuple[int, int]  # document, offset
 Segment = tuple[int, int, int]  # document, offset, length

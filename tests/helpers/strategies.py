@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from exactcpt.pipeline.core.buckets import bucket_count
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 
 POWERS = tuple(2**k + d for k in range(2, 8) for d in (-1, 0, 1))
 

@@ -326,7 +326,7 @@ EITHER = "  expected: the folder of a token store or shard set\n"
         (["--gamma", "inf"], "gamma is inf\n  where:    --gamma inf\n  expected: 0 to 10"),
         (
             ["--alpha", "0.1,0.9", "--max-weight", "1.5"],
-            "alpha 0.9 cannot be spent with max_weight 1.5\n"
+            "alpha 0.9 is more than max_weight 1.5 allows\n"
             "  where:    --alpha 0.9 --max-weight 1.5\n"
             "  expected: alpha of at most max_weight - 1 = 0.5",
         ),
@@ -467,7 +467,7 @@ LONGER: dict[str, Callable[[Any], object]] = {
 IMPOSSIBLE: dict[str, Callable[[Any], object]] = {
     "tau is 256": lambda m: m["settings"].update(tau=256),
     "alpha is null": lambda m: m["settings"].update(alpha=None),
-    "alpha 0.15 cannot be spent with max_weight 1.1": (
+    "alpha 0.15 is more than max_weight 1.1 allows": (
         lambda m: m["settings"].update(max_weight=1.1)
     ),
     "window is 1,073,741,824": lambda m: m["settings"].update(window=1 << 30),

@@ -29,7 +29,8 @@ from playwright.sync_api import BrowserContext, Page
 from strategies import exacts, histograms
 
 from exactcpt.pipeline.core.buckets import lower_edges
-from exactcpt.pipeline.core.exact import Exact, weight_table
+from exactcpt.pipeline.core.exact import weight_table
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.whatif import Exposure, Weighting, weigh
 from exactcpt.pipeline.inspection import report
 

@@ -24,7 +24,7 @@ from stores import (
 )
 
 from exactcpt.pipeline.beam.runner import RunSettings, run
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.pack.graph import pack_graph

@@ -9,7 +9,7 @@ import pytest
 from oracles import histogram_by_counting
 from stores import contents, differing, parts_of, splits_of, task_of, tokenize_all, write_jsonl
 
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Quota
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder

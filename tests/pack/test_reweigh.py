@@ -271,7 +271,7 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--alpha=2", "--max-weight=1.5"], "alpha 2 cannot be spent with max_weight 1.5"),
+        (["--alpha=2", "--max-weight=1.5"], "alpha 2 is more than max_weight 1.5 allows"),
         (["--tau=512"], "tau is 512"),
         (["--tau=-1"], "tau"),
         (["--alpha=-1"], "alpha is -1.0"),

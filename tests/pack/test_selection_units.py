@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder

@@ -23,7 +23,7 @@ from harness import DATA, EOS, TOKENIZER, bundled, bundled_records, done, source
 from oracles import bucket_by_search, concat_by_stream, histogram_by_counting, weights_by_formula
 from tokenizers import Tokenizer
 
-from exactcpt.pipeline.core.exact import Exact
+from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.schemas.shard import rows_per_batch
 
 WINDOW = 512

@@ -11,19 +11,17 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
 
-from ...core.exact import Exact
+from ...core.parameters import PARAMETERS
 from . import charts
 
 __all__ = ["html", "svg"]
 
 Inspection = Mapping[str, Any]
-WEIGHTING = tuple(field.name for field in fields(Exact))
 PLACING = ("window", "packing")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -94,7 +92,7 @@ def unweighted_command(subject: Mapping[str, Any], row: Mapping[str, Any]) -> st
     if subject["kind"] == "shard set":
         return shlex.join(["exactcpt", "reweigh", subject["path"]])
     words = shlex.split(row["command"])
-    flags = {f"--{name.replace('_', '-')}" for name in (*WEIGHTING, "out")}
+    flags = {f"--{name.replace('_', '-')}" for name in (*PARAMETERS, "out")}
     values = {at + 1 for at, word in enumerate(words) if word in flags}
     return shlex.join(
         word for at, word in enumerate(words) if word not in flags and at not in values
@@ -143,7 +141,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _without_weighting(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in WEIGHTING}
+    return {name: value for name, value in settings.items() if name not in PARAMETERS}
 
 
 def _reach(buckets: Sequence[Mapping[str, Any]]) -> list[float]:
