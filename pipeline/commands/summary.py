@@ -73,7 +73,7 @@ def shard_tables(manifest: Manifest) -> list[Any]:
 
 def _sources(manifest: Manifest) -> Any:
     table = plain_table(
-        "source", "documents", "tokens", "times seen", "training tokens", "share", "dropped"
+        "source", "documents", "tokens", "times seen", "training\ntokens", "share", "dropped"
     )
     total = max(1, manifest["splits"]["train"]["tokens"])
     for source in manifest["sources"]:
@@ -115,7 +115,7 @@ def histogram_table(weights: Mapping[str, Any]) -> Any:
         weights: the `weights` of a shard set's manifest.
     """
     table = plain_table(
-        "effective context", "targets", "share", "", "weight", "share of loss weight"
+        "effective context", "targets", "share", "", "weight", "share of\nloss weight"
     )
     rows = weights["table"]
     targets = sum(row["targets"] for row in rows)

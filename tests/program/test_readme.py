@@ -147,4 +147,6 @@ def test_the_picture_is_what_make_demo_prints(tmp_path, monkeypatch):
     assert harness.run(*shlex.split(command)).code == 0
     manifest = tmp_path / "demo" / "manifest.json"
     drawn = draw(parse(manifest.read_bytes(), str(manifest), SHARD_SET))
-    assert PICTURE.read_text("utf-8") == drawn, "python tests/picture.py demo-shards draws it anew"
+    assert PICTURE.read_text("utf-8") == drawn, (
+        "python tests/helpers/picture.py demo-shards draws it anew"
+    )
