@@ -1,203 +1,40 @@
-"""The command line. Nothing heavy is imported before a command needs it."""
+"""The command line: one function per command, which imports what it needs when it runs."""
 
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
 from ..schemas.errors import ExactcptError
-from ..schemas.sizes import parse_size
-from .config import CHOICES, MAX_WORKERS, SETTINGS
+from .commands.options import (
+    BEAM_ARGS,
+    CONFIG_OPTIONS,
+    DEBUG,
+    MIXING_OPTIONS,
+    OUT_SHARDS,
+    OVERWRITE,
+    PACK_OPTIONS,
+    QUIET,
+    RUN_OPTIONS,
+    SUMMARY_AS_JSON,
+    TOKENIZE_OPTIONS,
+    Fraction,
+    change,
+    options,
+    setting,
+    several,
+    with_terms,
+)
+from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals
 
 __all__ = ["cli", "main", "run_command"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Size(click.ParamType):
-    """A count of tokens or bytes, with an optional unit."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parses 4096, 256M, 32MiB."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-SIZE = Size()
-
-
-class Several(click.ParamType):
-    """Values with commas between them; none is twice in the list."""
-
-    def __init__(self, kind: click.ParamType) -> None:
-        self.kind, self.name = kind, f"{kind.name}[,...]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parses 4096,8192."""
-        if isinstance(value, tuple):
-            return value
-        found = (self.kind.convert(word.strip(), param, ctx) for word in value.split(","))
-        return tuple(dict.fromkeys(found))
-
-
-class Part(click.ParamType):
-    """A part of something: 2% or 0.02."""
-
-    name = "part"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Parses 2% and 0.02."""
-        if isinstance(value, float):
-            return value
-        try:
-            part = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-        except ValueError:
-            self.fail(f"{value!r} is no part such as 2% or 0.02", param, ctx)
-        if not 0 < part <= 1:
-            self.fail(f"{value} is not above 0 and at most 100%", param, ctx)
-        return part
-
-
-def asked(name: str, kind: click.ParamType, help_text: str) -> Callable[[F], F]:
-    """A flag for one or more values of a setting of packing."""
-    flag = "--" + name.replace("_", "-")
-    return click.option(flag, name, type=Several(kind), default=None, help=help_text)
-
-
-def setting(name: str, help_text: str, kind: Any = None, **attributes: Any) -> Callable[[F], F]:
-    """A flag for a setting; its default is the configuration's, so that a file can come between."""
-    default = SETTINGS[name].default
-    if default is not MISSING and default is not None:
-        shown = (
-            f"{default:,}"
-            if isinstance(default, int) and not isinstance(default, bool)
-            else default
-        )
-        help_text = f"{help_text}  [default: {shown}]"
-    if name in CHOICES:
-        kind = click.Choice(CHOICES[name])
-    flag = "--" + name.replace("_", "-")
-    return click.option(flag, name, type=kind, default=None, help=help_text, **attributes)
-
-
-def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order in which help shows them."""
-
-    def decorate(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-TOKENIZE_OPTIONS = options(
-    click.option(
-        "--source",
-        "sources",
-        multiple=True,
-        metavar="NAME=PATTERN[,OPTION=X]...",
-        help="A corpus: a file, folder, glob or URL. Options: text=FIELD, id=FIELD, tokens=FIELD "
-        "(pre-tokenized), epochs=X or share=X, format=jsonl|parquet|arrow|text|hub (where names do "
-        "not say it, or a folder has several). Repeatable.",
-    ),
-    setting("tokenizer", "tokenizer.json, or a folder that has one.", metavar="PATH"),
-    setting("tokenizer_backend", "Which library encodes."),
-    setting(
-        "eos_token", "Ends every document; by default found in the vocabulary.", metavar="TOKEN"
-    ),
-    click.option(
-        "--bos/--no-bos",
-        "bos",
-        default=None,
-        help="Whether documents begin with a BOS.  [default: as the tokenizer's template]",
-    ),
-    setting("special_tokens_in_text", "Whether the text of a special token becomes that token."),
-    setting("min_tokens", "Shorter documents are dropped (BOS and EOS do not count).", SIZE),
-    setting("split_bytes", "Input text of a unit of work.", SIZE),
-    setting("on_bad_file", "Truncated or corrupt files end the job, or are left out."),
-    setting("max_rejected", "Fraction of records that may be rejected.", float),
-)
-PACK_OPTIONS = options(
-    setting("window", "Window length in tokens.", SIZE),
-    setting("packing", "How documents are packed into windows."),
-    setting(
-        "tau", "Where the tail begins, in tokens of effective context.  [default: window / 4]", SIZE
-    ),
-    setting("alpha", "Mean extra weight of the tail's targets.", float),
-    setting("gamma", "Exponent of the inverse frequency.", float),
-    setting("epsilon", "Added to a bucket's share before the power.", float),
-    setting("max_weight", "Ceiling for a weight.  [default: none]", float),
-    setting("validation_fraction", "Documents that validate, by content hash.", float),
-    setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE),
-    setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE),
-    setting("shard_bytes", "Size of a shard.", SIZE),
-    setting("dedup", "Whether documents of equal content are dropped."),
-    setting("seed", "Of every shuffle and draw.", int),
-)
-MIXING_OPTIONS = options(
-    click.option(
-        "--epochs", multiple=True, metavar="NAME=X", help="How often a source is seen. Repeatable."
-    ),
-    click.option(
-        "--share",
-        multiple=True,
-        metavar="NAME=X",
-        help="A source's part of the token budget. Repeatable.",
-    ),
-)
-RUN_OPTIONS = options(
-    click.option(
-        "--workers",
-        type=click.IntRange(1, MAX_WORKERS),
-        help="Of the embedded runner.  [default: all cores]",
-    ),
-    click.option(
-        "--worker-type",
-        type=click.Choice(CHOICES["worker_type"]),
-        help="Of the embedded runner; processes for many cores.  [default: threads]",
-    ),
-    click.option(
-        "--runner",
-        help="embedded, or any runner of Beam; its options go after --.  [default: embedded]",
-    ),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Write the output anew, whatever job has written there before. prepare keeps a token "
-        "store of the same settings and inputs.",
-    ),
-)
-OUTPUT_OPTIONS = options(
-    click.option(
-        "--config", metavar="FILE", help="TOML with the same settings; flags override it."
-    ),
-    click.option(
-        "--print-config", is_flag=True, help="Print the effective settings as TOML and stop."
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-    click.option("--debug", is_flag=True, help="Show tracebacks and the runner's log."),
-)
-BEAM_ARGS = click.argument(
-    "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
-)
 
 
 class _Commands(click.Group):
@@ -224,21 +61,38 @@ def _registered() -> EntryPoints:
 )
 @click.version_option(package_name="exactcpt")
 def cli() -> None:
-    """Packed long-context training data, every target weighted by its effective context."""
+    """Turn text corpora into packed training windows in which every token to predict has a loss
+    weight by its effective context: how much of its own document it can see.
+
+    `prepare` does all of it: it tokenizes corpora into a token store and packs the store into a
+    shard set, from which `train` or any other trainer reads.
+    """
 
 
-@cli.command()
+@cli.command(short_help="Tokenize corpora and pack them into weighted shards.")
 @TOKENIZE_OPTIONS
 @PACK_OPTIONS
-@click.option("--out", metavar="DIR", help="The shard set to write.")
-@click.option("--store", metavar="DIR", help="The token store between.  [default: OUT.store]")
+@OUT_SHARDS
+@click.option(
+    "--store",
+    metavar="DIR",
+    help="Folder for the token store; one of the same settings and inputs is used again, also "
+    "with --overwrite.  [default: OUT.store]",
+)
 @click.option("--discard-store", is_flag=True, help="Remove the token store at the end.")
-@click.option("--dry-run", is_flag=True, help="Estimate windows and disk space, and stop.")
+@click.option("--dry-run", is_flag=True, help="Estimate tokens, windows and disk space, and stop.")
 @RUN_OPTIONS
-@OUTPUT_OPTIONS
+@CONFIG_OPTIONS
+@SUMMARY_AS_JSON
+@QUIET
+@DEBUG
 @BEAM_ARGS
+@with_terms
 def prepare(**flags: Any) -> None:
-    """Corpora to weighted shards: tokenize and pack.
+    """Tokenize corpora and pack them into weighted shards: `tokenize`, then `pack`.
+
+    The token store between the two stays, so another window or other weights need no second
+    tokenization. Run the same command again after a stop, and it goes on where it was.
 
     \b
     exactcpt prepare --source books=books.jsonl.zst --source web='web/*.parquet',epochs=0.5 \\
@@ -249,116 +103,137 @@ def prepare(**flags: Any) -> None:
     run_prepare(flags)
 
 
-@cli.command(short_help="Corpora to a token store.")
+@cli.command(short_help="Tokenize corpora into a token store.")
 @TOKENIZE_OPTIONS
-@click.option("--out", metavar="DIR", help="The token store to write.")
+@click.option("--out", metavar="DIR", help="Folder to write the token store to.")
 @click.option("--dry-run", is_flag=True, help="Estimate tokens and disk space, and stop.")
 @RUN_OPTIONS
-@OUTPUT_OPTIONS
+@CONFIG_OPTIONS
+@SUMMARY_AS_JSON
+@QUIET
+@DEBUG
 @BEAM_ARGS
 def tokenize(**flags: Any) -> None:
-    """Corpora to a token store, from which any window and packing can be made."""
+    """Tokenize corpora into a token store, from which `pack` makes shards of any window length,
+    packing and weighting.
+
+    \b
+    exactcpt tokenize --source web='web/*.parquet' --tokenizer tokenizer.json --out web.store
+    """
     from .commands.tokenize_ import run_tokenize
 
     run_tokenize(flags)
 
 
-@cli.command()
+@cli.command(short_help="Pack a token store into weighted shards.")
 @click.argument("store", metavar="STORE")
 @PACK_OPTIONS
 @MIXING_OPTIONS
-@click.option("--out", metavar="DIR", help="The shard set to write.")
+@OUT_SHARDS
 @RUN_OPTIONS
-@OUTPUT_OPTIONS
+@CONFIG_OPTIONS
+@SUMMARY_AS_JSON
+@QUIET
+@DEBUG
 @BEAM_ARGS
+@with_terms
 def pack(**flags: Any) -> None:
-    """A token store to weighted shards."""
+    """Pack a token store into windows, and write them as shards with a loss weight per target.
+
+    \b
+    exactcpt pack shards.store --window 4096 --packing best_fit --alpha 0.3 --out shards-4096
+    """
     from .commands.pack import run_pack
 
     run_pack(flags)
 
 
-@cli.command(short_help="Re-derive what a shard set claims.")
+@cli.command(short_help="Check a shard set against what its manifest claims.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--store",
     metavar="DIR",
-    help="Compare with this token store.  [default: SHARDS.store, if it is there]",
+    help="Token store to compare with.  [default: SHARDS.store, if it is there]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code is the answer.")
+@DEBUG
 def verify(**flags: Any) -> None:
-    """Re-derive what a shard set claims; exit 1 and a list if anything is wrong.
+    """Check a shard set against what its manifest claims; list what is wrong and exit with 1.
 
-    Duplicates, split and copies, segments, codes, histograms and weights are worked out a second
-    time. Not checked: the order of windows, and which of them are in one shard (group_tokens,
-    shard_bytes); without the store, that tokens and content hashes are those of the documents.
+    Files, checksums, segments, duplicates, the split, mixing, histograms and weights are worked out
+    a second time, from the shards themselves. Not checked: the order of the windows, and which of
+    them share a shard (group_tokens, shard_bytes). Without the token store it is not checked that
+    tokens and content hashes are those of the documents.
     """
     from .commands.verify import run_verify
 
-    run_verify(flags["shards"], flags["store"], as_json=flags["as_json"], quiet=flags["quiet"])
+    run_verify(flags)
 
 
-@cli.command()
+@cli.command(short_help="Copy a shard set with other loss weights.")
 @click.argument("shards", metavar="SHARDS")
-@click.option("--tau", type=SIZE, help="Where the tail begins, in tokens of effective context.")
-@click.option("--alpha", type=float, help="Mean extra weight of the tail's targets.")
-@click.option("--gamma", type=float, help="Exponent of the inverse frequency.")
-@click.option("--epsilon", type=float, help="Added to a bucket's share before the power.")
-@click.option("--max-weight", type=float, help="Ceiling for a weight; inf for none.")
-@click.option("--table", metavar="FILE", help="A weight table (JSON) instead of the formula.")
-@click.option("--out", metavar="DIR", help="The shard set to write.")
-@click.option("--table-only", is_flag=True, help="Write the weight table, to --out or stdout.")
-@click.option("--overwrite", is_flag=True, help="Replace what another job has written there.")
-@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@options(*map(change, PARAMETERS))
+@click.option(
+    "--table", metavar="FILE", help="Take the weights from a weight table (JSON), not the formula."
+)
+@OUT_SHARDS
+@click.option(
+    "--table-only",
+    is_flag=True,
+    help="Write only the weight table: to the file --out, or to stdout.",
+)
+@OVERWRITE
+@SUMMARY_AS_JSON
+@QUIET
+@DEBUG
+@with_terms
 def reweigh(**flags: Any) -> None:
-    """The same shards with other weights, without the token store.
+    """Copy a shard set with other loss weights. No token store is needed.
 
-    What is not given stays as it is in SHARDS. The result is what `pack` would write.
+    Parameters that are not given keep the values of SHARDS. The copy is what `pack` would write
+    with the new ones.
+
+    \b
+    exactcpt reweigh shards --alpha 0.3 --tau 1024 --out shards-0.3
+    exactcpt reweigh shards --gamma 1 --table-only > table.json
     """
     from .commands.reweigh import run_reweigh
 
     run_reweigh(flags)
 
 
-@cli.command(short_help="See where the supervision goes, before training.")
+@cli.command(short_help="Show histograms and weights before anything is trained.")
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@asked("window", SIZE, "Window lengths in tokens.")
-@asked("packing", click.Choice(CHOICES["packing"]), "How documents are packed into windows.")
-@asked("tau", SIZE, "Where the tail begins, in tokens of effective context.  [default: window / 4]")
-@asked("alpha", click.FLOAT, "Mean extra weight of the tail's targets.")
-@asked("gamma", click.FLOAT, "Exponent of the inverse frequency.")
-@asked("epsilon", click.FLOAT, "Added to a bucket's share before the power.")
-@asked("max_weight", click.FLOAT, "Ceilings for a weight; inf for none.")
+@options(*map(several, ("window", "packing", *PARAMETERS)))
 @MIXING_OPTIONS
-@setting("validation_fraction", "Documents that validate, by content hash.", float)
-@setting("token_budget", "Training tokens.  [default: what the sources have]", SIZE)
-@setting("group_tokens", "Scope of the shuffle, in tokens.", SIZE)
-@setting("dedup", "Whether documents of equal content are dropped.")
-@setting("seed", "Of every shuffle and draw.", int)
+@options(*map(setting, ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")))
 @TOKENIZE_OPTIONS
 @click.option(
     "--sample",
-    type=Part(),
-    metavar="PART",
-    help="How much of the sources is read and tokenized, to estimate from: 2% or 0.02.  "
-    "[default: 2%]",
+    type=Fraction(),
+    help="Fraction of the sources to tokenize for the estimate: 2% or 0.02.  [default: 2%]",
 )
-@click.option("--by-source", is_flag=True, help="Show every source's histogram, too.")
+@click.option("--by-source", is_flag=True, help="Also show the histogram of every source.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a line a row and bucket.")
-@click.option("--html", metavar="FILE", help="Write a page for a browser, with sliders.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV: one line per combination and bucket."
+)
+@click.option("--html", metavar="FILE", help="Write a web page with sliders for the weights.")
 @click.option("--svg", metavar="FILE", help="Write the charts as a picture.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@DEBUG
+@with_terms
 def inspect(**flags: Any) -> None:
-    """See where the supervision goes, before anything is trained: histograms and weights.
+    """Show histograms and weights before anything is trained: how many targets have how much
+    effective context, and which share of the loss weight they get.
 
-    PATH is a token store, which answers for any settings (one row a combination), or a shard set,
-    which answers for any weights. Two paths are compared. Raw corpora (--source, --tokenizer) are
+    PATH is a token store, for which any window, packing and weights can be tried, or a shard set,
+    for which any weights can. Two paths are compared. Raw corpora (--source, --tokenizer) are
     estimated from a sample.
+
+    Where several values can be given, separated by commas, every combination is shown. A setting
+    that is not given has the default of `pack` for a token store and corpora, and the set's own
+    value for a shard set.
 
     \b
     exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
@@ -370,12 +245,20 @@ def inspect(**flags: Any) -> None:
     run_inspect(flags)
 
 
-@cli.command(short_help="Windows as a person reads them.")
+@cli.command(short_help="Show windows as text, with effective contexts and weights.")
 @click.argument("shards", metavar="SHARDS")
-@click.option("--window", type=click.IntRange(0), metavar="N", help="This window.  [default: 0]")
-@click.option("--split", type=click.Choice(("train", "validation")), help="[default: train]")
 @click.option(
-    "--doc", metavar="ID", help="A document through its windows: its id, or #N for doc_index N."
+    "--window", type=click.IntRange(0), metavar="N", help="Number of the window.  [default: 0]"
+)
+@click.option(
+    "--split",
+    type=click.Choice(("train", "validation")),
+    help="Split that the window is in.  [default: train]",
+)
+@click.option(
+    "--doc",
+    metavar="ID",
+    help="Show a document through all its windows: its id, or #N for doc_index N.",
 )
 @click.option(
     "--heaviest",
@@ -383,15 +266,17 @@ def inspect(**flags: Any) -> None:
     is_flag=False,
     flag_value=20,
     metavar="[N]",
-    help="The segments with the most extra weight.  [N: 20]",
+    help="Show the N segments with the most extra weight.  [N: 20]",
 )
-@click.option("--html", metavar="FILE", help="Write a page instead of printing.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--html", metavar="FILE", help="Write a web page instead of printing.")
+@DEBUG
 def show(**flags: Any) -> None:
-    """Windows as a person reads them: text, documents, effective contexts, weights.
+    """Show windows as text: documents, effective contexts, loss weights.
 
-    Without colour (in a pager, a file, or with NO_COLOR) the margin has the weights;
-    FORCE_COLOR=1 keeps the shades for `less -R`.
+    A segment is the part of a document that is in one window. The effective context of a token is
+    how many tokens precede it in its segment. Colours are shades of the weight; without colour (in
+    a pager, a file, or with NO_COLOR) the margin has the weights. FORCE_COLOR=1 keeps the shades
+    for `less -R`.
     """
     from .commands.show import run_show
 

@@ -1,9 +1,9 @@
 """The configuration of a job: TOML file and flags, one set of names, checked where it is made.
 
-    [[source]] tables and --source        Source, and how it is mixed
+    [[source]] tables and --source        SourceConfig: what to read, and how often it is seen
     tokenizer, min_tokens, ...            TokenizeConfig: what the token store depends on
-    window, packing, tau, ...             PackConfig: what the shards depend on
-    workers, runner, ...                  runner.RunSettings: what nothing depends on
+    window, packing, tau, ...             PackConfig: what the shards depend on besides
+    out, workers, runner, ...             RunOptions: what changes no output
 
 A flag overrides the file. A setting's name is its flag's, with underscores.
 """
@@ -11,41 +11,32 @@ A flag overrides the file. A setting's name is its flag's, with underscores.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict
 
 from ..schemas.errors import UsageError
-from ..schemas.settings import read_toml, suggestion
-from ..schemas.sizes import parse_size
-from .core.choices import (
-    FORMATS,
-    PACKINGS,
-    BackendChoice,
-    Format,
-    PackingName,
-    WorkerType,
-)
+from ..schemas.settings import Size, check_range, kinds, read_toml, suggestion, typed
+from .core.choices import BackendChoice, Format, PackingName, WorkerType
 from .core.parameters import Exact, ParameterError, exact_of
 
 __all__ = [
-    "CHOICES",
+    "KINDS",
     "MAX_WORKERS",
-    "RUN_SETTINGS",
     "SETTINGS",
     "PackConfig",
+    "RunOptions",
     "SourceConfig",
     "TokenizeConfig",
+    "flag_of",
     "parse_mixing",
     "parse_source",
     "read_settings",
 ]
 
-Dedup = Literal["none", "exact"]
-DEDUPS: tuple[Dedup, ...] = get_args(Dedup)
 MAX_WORKERS = 1024
 MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
-"""Each split becomes files of its own; see also `sources.MAX_SPLITS`."""
+"""Each split becomes files of its own; see also `sources.splits.MAX_SPLITS`."""
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 
 
@@ -54,12 +45,14 @@ class SourceConfig:
     """One `--source` or `[[source]]`.
 
     Attributes:
-        name: what tables and manifests call it.
+        name: its name in tables and manifests.
         pattern: a file, folder, glob or URL.
-        text, id, tokens: fields of a record; `tokens` for pre-tokenized documents.
-        epochs: how often it is seen.
-        share: its part of the token budget.
-        format: of its files, where their names do not say.
+        text: the field of a record that holds the text of the document.
+        id: the field that holds the id of the document.
+        tokens: the field that holds token ids, if the documents are tokenized already.
+        epochs: how many times it is seen.
+        share: the fraction of the token budget that it fills.
+        format: the format of its files, where their names do not tell.
     """
 
     name: str
@@ -72,46 +65,30 @@ class SourceConfig:
     format: Format | None = None
 
     def __post_init__(self) -> None:
-        for name in ("name", "pattern", "text", "id", "tokens", "format"):
-            self._check_type(name, str, "a text")
-        for name in ("epochs", "share"):
-            self._check_type(name, (int, float), "a number")
-        if self.format not in (None, *FORMATS):
-            raise UsageError(
-                f"source {self.name!r} has format {self.format!r}", expected=", ".join(FORMATS)
-            )
+        this = f"source {self.name!r}"
+        for option, kind in SOURCE_KINDS.items():
+            value = getattr(self, option)
+            if value is not None or option in ("name", "pattern", "text", "id"):
+                typed(f"{this}: {option}", value, kind, None)
         for option in ("text", "id", "tokens"):
-            _check(
-                getattr(self, option) != "",
-                f"source {self.name!r}: {option} without a field",
-                f"{option}=FIELD",
+            if getattr(self, option) == "":
+                raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
+        if not self.pattern:
+            raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
+        if not self.name or set(self.name) & set("/,="):
+            raise UsageError(
+                f"source name {self.name!r} is not allowed", expected="letters, digits, - or _"
             )
-        _check(bool(self.pattern), f"source {self.name!r} without a pattern", "NAME=PATTERN")
-        _check(
-            bool(self.name) and not set(self.name) & set("/,="),
-            f"source name {self.name!r}",
-            "letters, digits, - or _",
-        )
         if self.epochs is not None and self.share is not None:
-            raise UsageError(
-                f"source {self.name!r} has both epochs and share", fix="give one of them"
-            )
-        _check_range(f"source {self.name!r}: epochs", self.epochs, 0, 1000)
-        _check_range(f"source {self.name!r}: share", self.share, 0, 1)
+            raise UsageError(f"{this} has both epochs and share", fix="give one of them")
+        check_range(f"{this}: epochs", self.epochs, *MIXING_RANGES["epochs"])
+        check_range(f"{this}: share", self.share, *MIXING_RANGES["share"])
         if self.id == (self.tokens or self.text):
-            raise UsageError(
-                f"source {self.name!r} reads one field as id and as document: {self.id!r}"
-            )
-
-    def _check_type(self, name: str, wanted: Any, words: str) -> None:
-        value = getattr(self, name)
-        optional = name not in ("name", "pattern", "text", "id")
-        if not ((value is None and optional) or (isinstance(value, wanted) and value is not True)):
-            raise UsageError(f"source {self.name!r}: {name} is {value!r}", expected=words)
+            raise UsageError(f"{this} uses field {self.id!r} both as id and as document")
 
     @property
     def is_mixed(self) -> bool:
-        """Whether it says how often it is to be seen."""
+        """Whether it says how often it is seen."""
         return self.epochs is not None or self.share is not None
 
     @property
@@ -120,21 +97,25 @@ class SourceConfig:
         return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
 
 
+SOURCE_KINDS = kinds(SourceConfig)
+MIXING_RANGES = {"epochs": (0, 1000), "share": (0, 1)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizeConfig:
     """What a token store depends on.
 
     Attributes:
         sources: the corpora.
-        tokenizer: path or URL of a tokenizer.json or of a folder that has one.
-        tokenizer_backend: which library encodes.
-        eos_token: ends documents; None to find it.
-        bos: whether documents get a BOS; None as the tokenizer's template says.
+        tokenizer: path or URL of a tokenizer.json, or of a folder that contains one.
+        tokenizer_backend: the library that encodes text.
+        eos_token: the token that ends every document; None to find it in the vocabulary.
+        bos: whether documents begin with a BOS token; None to follow the tokenizer's template.
         special_tokens_in_text: whether the text of a special token becomes that token.
-        min_tokens: shorter documents are dropped, BOS and EOS not counted.
-        split_bytes: input text of a unit of work.
+        min_tokens: documents with fewer tokens are dropped, BOS and EOS not counted.
+        split_bytes: bytes of input text per work unit.
         on_bad_file: whether a file that cannot be read ends the job or is left out.
-        max_rejected: fraction of records that may be rejected.
+        max_rejected: the fraction of records that may be rejected.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -143,8 +124,8 @@ class TokenizeConfig:
     eos_token: str | None = None
     bos: bool | None = None
     special_tokens_in_text: Literal["ordinary", "allow"] = "ordinary"
-    min_tokens: int = 1
-    split_bytes: int = 32 << 20
+    min_tokens: Size = 1
+    split_bytes: Size = 32 << 20
     on_bad_file: Literal["fail", "skip"] = "fail"
     max_rejected: float = 0.01
 
@@ -156,61 +137,62 @@ class TokenizeConfig:
                 f"two sources have the name {twice[0]!r}", fix="give each its own name"
             )
         if not names:
-            raise UsageError("there is no source", fix="name one with --source NAME=PATTERN")
-        _check_range("min_tokens", self.min_tokens, 1, None)
-        _check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
-        _check_range("max_rejected", self.max_rejected, 0, 1)
+            raise UsageError("no source is given", fix="name one with --source NAME=PATTERN")
+        check_range("min_tokens", self.min_tokens, 1, None)
+        check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
+        check_range("max_rejected", self.max_rejected, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
-    """What a shard set depends on beside its token store.
+    """What a shard set depends on besides its token store.
 
     Attributes:
         window: window length L in tokens.
-        packing: "concat" or "best_fit".
-        tau: where the tail begins, in tokens of effective context; None for window // 4.
-        alpha, gamma, epsilon, max_weight: see `parameters.Exact`.
-        validation_fraction: of documents, by content hash.
-        token_budget: training tokens, or None for what the sources have.
-        group_tokens: scope of the shuffle; a part is never divided, so it may be below the window.
-        shard_bytes: size of a shard.
-        dedup: whether documents of equal content are kept.
-        seed: of every shuffle and draw.
-        mixing: source -> {"epochs": x} or {"share": x}; {"epochs": 1} where it is not named.
+        packing: how documents are packed into windows, see `core.packing`.
+        tau: the effective context, in tokens, at which the tail begins; None for window // 4.
+        alpha, gamma, epsilon, max_weight: see `core.parameters.Exact`.
+        validation_fraction: the fraction of documents held out for validation, by content hash.
+        token_budget: training tokens; None for all that the sources have.
+        group_tokens: tokens per shuffle group. A part of the store is never divided, so the value
+            may be smaller than the window.
+        shard_bytes: approximate size of a shard file in bytes.
+        dedup: whether documents with equal content are dropped ("exact") or kept ("none").
+        seed: the seed of every shuffle and random draw.
+        mixing: source -> {"epochs": x} or {"share": x}; a source that is missing has {"epochs": 1}.
     """
 
-    window: int = 8192
+    window: Size = 8192
     packing: PackingName = "concat"
-    tau: int | None = None
+    tau: Size | None = None
     alpha: float = Exact.alpha
     gamma: float = Exact.gamma
     epsilon: float = Exact.epsilon
     max_weight: float | None = Exact.max_weight
     validation_fraction: float = 0.01
-    token_budget: int | None = None
-    group_tokens: int = 256_000_000
-    shard_bytes: int = 256 << 20
-    dedup: Dedup = "none"
+    token_budget: Size | None = None
+    group_tokens: Size = 256_000_000
+    shard_bytes: Size = 256 << 20
+    dedup: Literal["none", "exact"] = "none"
     seed: int = 0
     mixing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_range("window", self.window, 2, MAX_WINDOW)
-        _check_range("tau", self.tau, 0, self.window - 1)
+        check_range("window", self.window, 2, MAX_WINDOW)
+        check_range("tau", self.tau, 0, self.window - 1)
         _ = self.exact  # its parameters are checked where it is made
-        _check_range("validation_fraction", self.validation_fraction, 0, 0.999)
-        _check_range("token_budget", self.token_budget, 1, None)
-        _check_range("group_tokens", self.group_tokens, 1, 1 << 31)
-        _check_range("shard_bytes", self.shard_bytes, 1, 1 << 40)
-        _check_range("seed", self.seed, 0, (1 << 64) - 1)
+        check_range("validation_fraction", self.validation_fraction, 0, 0.999)
+        check_range("token_budget", self.token_budget, 1, None)
+        check_range("group_tokens", self.group_tokens, 1, 1 << 31)
+        check_range("shard_bytes", self.shard_bytes, 1, 1 << 40)
+        check_range("seed", self.seed, 0, (1 << 64) - 1)
         self._check_shares()
 
     def _check_shares(self) -> None:
         shares = {name: m["share"] for name, m in self.mixing.items() if "share" in m}
         if shares and self.token_budget is None:
             raise UsageError(
-                "a share is a part of the token budget, and there is none",
+                "a share is a fraction of the token budget, and no budget is given",
                 fix="give --token-budget, or epochs instead of share",
             )
         total = sum(Fraction(str(share)) for share in shares.values())
@@ -219,7 +201,7 @@ class PackConfig:
 
     @property
     def tail_start(self) -> int:
-        """Tau, or its default for the window."""
+        """Tau, or its default, a quarter of the window."""
         return self.window // 4 if self.tau is None else self.tau
 
     @property
@@ -231,37 +213,46 @@ class PackConfig:
             raise UsageError(error.found, expected=error.expected) from None
 
 
+class RunOptions(TypedDict, total=False):
+    """What else a configuration file may say: places, mixing flags, and how the graph runs."""
+
+    out: str
+    store: str
+    epochs: list[str]
+    share: list[str]
+    workers: int
+    worker_type: WorkerType
+    runner: str
+    beam_args: list[str]
+
+
 SETTINGS: dict[str, Any] = {
     **{name: f for name, f in TokenizeConfig.__dataclass_fields__.items() if name != "sources"},
     **{name: f for name, f in PackConfig.__dataclass_fields__.items() if name != "mixing"},
 }
-"""Every setting of the two configurations, by name."""
-RUN_SETTINGS = ("out", "store", "epochs", "share", "workers", "worker_type", "runner", "beam_args")
-"""What a configuration file may say beside them."""
-SIZES = (
-    "min_tokens",
-    "split_bytes",
-    "window",
-    "tau",
-    "token_budget",
-    "group_tokens",
-    "shard_bytes",
-)
-CHOICES: dict[str, tuple[str, ...]] = {
-    "tokenizer_backend": get_args(BackendChoice),
-    "special_tokens_in_text": ("ordinary", "allow"),
-    "on_bad_file": ("fail", "skip"),
-    "packing": PACKINGS,
-    "dedup": DEDUPS,
-    "worker_type": get_args(WorkerType),
+"""The fields of the two configurations, by the name of their setting."""
+
+KINDS = {
+    **kinds(TokenizeConfig, without=("sources",)),
+    **kinds(PackConfig, without=("mixing",)),
+    **kinds(RunOptions),
 }
+"""The kind of value that each setting and each run option takes."""
+
+
+def flag_of(setting: str) -> str:
+    """The flag of a setting, as the command line has it."""
+    return "--" + setting.replace("_", "-")
 
 
 def parse_source(text: str) -> SourceConfig:
-    """A source from its flag.
+    """Reads a source from its flag.
 
-    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F], where commas
-    that no known option follows belong to the pattern.
+    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F]. A comma that
+    no option follows belongs to the pattern.
+
+    Raises:
+        UsageError: the flag has another form, an unknown option or a value out of range.
     """
     name, equals, rest = text.partition("=")
     if not equals or not rest:
@@ -276,12 +267,14 @@ def parse_source(text: str) -> SourceConfig:
             options[key] = value
         elif equals and key.isidentifier():
             raise UsageError(
-                f"--source {name}: no option {key!r}",
+                f"--source {name}: unknown option {key!r}",
                 expected=", ".join(SOURCE_OPTIONS),
                 fix=suggestion(key, SOURCE_OPTIONS),
             )
         elif options:
-            raise UsageError(f"--source {name}: {piece!r} is no option", expected="OPTION=VALUE")
+            raise UsageError(
+                f"--source {name}: {piece!r} is not an option", expected="OPTION=VALUE"
+            )
         else:
             pattern += f",{piece}"
     for key in ("epochs", "share"):
@@ -291,32 +284,41 @@ def parse_source(text: str) -> SourceConfig:
 
 
 def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict[str, float]]:
-    """`mixing` from flags of the form NAME=X."""
+    """Reads `mixing` from the values of --epochs and --share.
+
+    Raises:
+        UsageError: a value is not of the form NAME=X, out of range, or a source is named twice.
+    """
     mixing: dict[str, dict[str, float]] = {}
     for kind, flags in (("epochs", epochs), ("share", shares)):
         for text in flags:
             name, equals, value = text.partition("=")
             if not equals:
-                raise UsageError(f"--{kind} {text!r}", expected="NAME=X")
+                raise UsageError(f"--{kind} {text!r} has no value", expected="NAME=X")
             if name in mixing:
                 raise UsageError(
-                    f"source {name!r} is mixed twice", fix="give one of epochs and share, once"
+                    f"--epochs and --share name source {name!r} twice", fix="name it once"
                 )
             x = _number(f"--{kind} {name}", value)
-            _check_range(f"--{kind} {name}", x, 0, 1000 if kind == "epochs" else 1)
+            check_range(f"--{kind} {name}", x, *MIXING_RANGES[kind])
             mixing[name] = {kind: x}
     return mixing
 
 
 def read_settings(path: str) -> dict[str, Any]:
-    """The settings of a TOML file by name, and `source`, a list of tables.
+    """Reads the settings in a TOML file, by name; `source` is a list of tables.
 
     Raises:
-        UsageError: it is missing, no TOML, or a name or value is not allowed.
+        UsageError: the file is missing or is not valid TOML, or a name or value is not allowed.
     """
-    values = read_toml(path, (*SETTINGS, *RUN_SETTINGS, "source"))
-    _check_source_tables(values.get("source", []), path)
-    return {name: _typed(name, value, path) for name, value in values.items()}
+    values = read_toml(path, (*KINDS, "source"))
+    sources = values.pop("source", None)
+    found = {name: typed(name, value, KINDS[name], path) for name, value in values.items()}
+    check_range("workers", found.get("workers"), 1, MAX_WORKERS, where=path)
+    if sources is None:
+        return found
+    _check_source_tables(sources, path)
+    return {**found, "source": sources}
 
 
 def _check_source_tables(tables: Any, path: str) -> None:
@@ -326,7 +328,7 @@ def _check_source_tables(tables: Any, path: str) -> None:
         unknown = sorted(set(table) - {"name", "pattern", *SOURCE_OPTIONS})
         missing = sorted({"name", "pattern"} - set(table))
         if unknown or missing:
-            what = f"has no option {unknown[0]!r}" if unknown else f"lacks {missing[0]!r}"
+            what = f"has unknown option {unknown[0]!r}" if unknown else f"lacks {missing[0]!r}"
             raise UsageError(
                 f"[[source]] {what}",
                 where=path,
@@ -334,63 +336,8 @@ def _check_source_tables(tables: Any, path: str) -> None:
             )
 
 
-def _typed(name: str, value: Any, path: str) -> Any:
-    """A value of the file as its flag would give it."""
-    if name in CHOICES and value not in CHOICES[name]:
-        raise UsageError(f"{name} is {value!r}", where=path, expected=" or ".join(CHOICES[name]))
-    if name in SIZES and isinstance(value, str):
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}", where=path) from None
-    wanted = _type_of(name)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise UsageError(f"{name} is {value!r}", where=path, expected=_TYPE_WORDS[wanted])
-    if name == "workers" and not 1 <= value <= MAX_WORKERS:
-        raise UsageError(f"workers is {value}", where=path, expected=f"1 to {MAX_WORKERS:,}")
-    if wanted is list and name != "source":
-        _check_texts(name, value, path)
-    return float(value) if wanted == (int, float) else value
-
-
-def _check_texts(name: str, values: Any, path: str) -> None:
-    if not all(isinstance(value, str) for value in values):
-        raise UsageError(f"{name} is {values!r}", where=path, expected="a list of texts")
-
-
-_TYPE_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    (int, float): "a number",
-    str: "a text",
-    bool: "true or false",
-    list: "a list",
-}
-
-
-def _type_of(name: str) -> Any:
-    if name in ("source", "epochs", "share", "beam_args"):
-        return list
-    if name in (*SIZES, "seed", "workers"):
-        return int
-    floats = ("max_rejected", "alpha", "gamma", "epsilon", "max_weight", "validation_fraction")
-    return (int, float) if name in floats else bool if name == "bos" else str
-
-
 def _number(what: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise UsageError(f"{what} is {text!r}", expected="a number") from None
-
-
-def _check(condition: bool, found: str, expected: str) -> None:
-    if not condition:
-        raise UsageError(f"{found} is not allowed", expected=expected)
-
-
-def _check_range(name: str, value: float | None, low: float, high: float | None) -> None:
-    """NaN is in no range."""
-    if value is None or (value >= low and (high is None or value <= high)):
-        return
-    wanted = f"at least {low:,}" if high is None else f"{low:,} to {high:,}"
-    raise UsageError(f"{name} is {value:,}", expected=wanted)

@@ -84,14 +84,14 @@ _WORDS: dict[type, str] = {
 }
 
 
-def typed(name: str, value: Any, kind: Kind, where: str) -> Any:
+def typed(name: str, value: Any, kind: Kind, where: str | None) -> Any:
     """A value from a TOML file as its flag would give it.
 
     Args:
         name: of the setting.
         value: as TOML has it: a size may be a string, a float may be a whole number.
         kind: what a value of the setting is.
-        where: the file.
+        where: the file; None if the value is not from a file.
 
     Raises:
         UsageError: the value is of another kind, or not one of the choices.
@@ -119,7 +119,7 @@ def _is_of(value: Any, wanted: type) -> bool:
     return all(isinstance(each, str) for each in inside)
 
 
-def _check(condition: bool, name: str, value: Any, expected: str, where: str) -> None:
+def _check(condition: bool, name: str, value: Any, expected: str, where: str | None) -> None:
     if not condition:
         raise UsageError(f"{name} is {value!r}", where=where, expected=expected)
 

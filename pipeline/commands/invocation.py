@@ -1,23 +1,27 @@
-"""What the commands that run a job have in common: settings, console, summary."""
+"""What the commands have in common: settings, folders, console, summary.
+
+flags ──┐
+        ├── Invocation ── configurations, folders ── the command's job ── report
+file ───┘
+"""
 
 import importlib
 import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from ...schemas.errors import UsageError
-from ...schemas.manifest import SHARD_SET
 from ..beam.runner import RunSettings
 from ..config import (
-    RUN_SETTINGS,
     SETTINGS,
     PackConfig,
+    RunOptions,
     SourceConfig,
     TokenizeConfig,
     parse_mixing,
@@ -29,33 +33,53 @@ from ..job.folder import Finished
 from ..terminal import Console
 from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
-from .summary import estimate_table, shard_tables, store_tables, summary_of
+from .summary import estimate_table, summary_of
 
-__all__ = ["Invocation", "import_beam_meanwhile", "show_estimate"]
+__all__ = ["Invocation", "folder_at", "import_beam_meanwhile", "show_estimate"]
+
+
+def folder_at(path: str) -> Folder:
+    """The folder at a path or URL from the command line."""
+    return Folder(path.rstrip("/") or path[:1])
 
 
 class Invocation:
-    """The settings of one call: the file's, overridden by flags."""
+    """One call of a command.
+
+    Attributes:
+        flags: as click parsed them; None or empty where a flag was not given.
+        values: the settings of the file, overridden by flags.
+        sources: those of the flags, else those of the file.
+        console: for messages to a person.
+    """
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = flags
-        file = read_settings(flags["config"]) if flags["config"] else {}
+        file = read_settings(flags["config"]) if flags.get("config") else {}
         given = {name: value for name, value in flags.items() if value not in (None, ())}
         self.values: dict[str, Any] = {**file, **given}
         self.sources = [parse_source(text) for text in flags.get("sources") or ()] or [
             SourceConfig(**table) for table in file.get("source", [])
         ]
         self.console = Console(quiet=flags["quiet"])
-        self.began = time.monotonic()
+        self._began = time.monotonic()
 
     def folder(self, name: str) -> Folder:
-        """A folder that must have been named."""
+        """The folder that an option names.
+
+        Raises:
+            UsageError: the option is missing.
+        """
         if not self.values.get(name):
             raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
-        return Folder(str(self.values[name]).rstrip("/"))
+        return folder_at(self.values[name])
 
     def tokenize_config(self) -> TokenizeConfig:
-        """The configuration of tokenization."""
+        """The configuration of tokenization.
+
+        Raises:
+            UsageError: there is no tokenizer or no source, or a value is out of its range.
+        """
         if not self.values.get("tokenizer"):
             raise UsageError(
                 "--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json"
@@ -63,13 +87,21 @@ class Invocation:
         return TokenizeConfig(sources=tuple(self.sources), **self._chosen(TokenizeConfig))
 
     def pack_config(self) -> PackConfig:
-        """The configuration of packing."""
+        """The configuration of packing.
+
+        Raises:
+            UsageError: a value is out of its range.
+        """
         mixing = {s.name: s.mixing for s in self.sources if s.is_mixed}
         mixing |= parse_mixing(self.values.get("epochs", ()), self.values.get("share", ()))
         return PackConfig(mixing=mixing, **self._chosen(PackConfig))
 
     def run_settings(self) -> RunSettings:
-        """Where graphs run."""
+        """Where graphs run.
+
+        Raises:
+            UsageError: an argument is left over that is not an option of Beam.
+        """
         beam_args = tuple(self.values.get("beam_args", ()))
         if beam_args and not beam_args[0].startswith("-"):
             raise UsageError(
@@ -87,13 +119,15 @@ class Invocation:
         return {n: v for n, v in self.values.items() if n in SETTINGS and n in fields}
 
     def print_config(self, *configs: Any) -> bool:
-        """Prints the effective configuration, if that is what was asked for."""
+        """Prints the effective configuration if --print-config asks for it; returns whether."""
         if not self.flags["print_config"]:
             return False
         import tomli_w
 
         settings: dict[str, Any] = {
-            name: self.values[name] for name in RUN_SETTINGS if self.values.get(name) is not None
+            name: self.values[name]
+            for name in RunOptions.__annotations__
+            if self.values.get(name) is not None
         }
         for config in configs:
             settings |= {n: v for n, v in asdict(config).items() if n in SETTINGS and v is not None}
@@ -101,18 +135,20 @@ class Invocation:
         click.echo(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}), nl=False)
         return True
 
-    def report(self, finished: Finished, out: Folder) -> None:
-        """The summary, on stderr for a person or on stdout for a program."""
-        manifest = finished.manifest
+    def report(self, finished: Finished, out: Folder, tables: Iterable[Any]) -> None:
+        """Prints the summary of a job: for a person on stderr, and with --json on stdout.
+
+        Args:
+            finished: what the job wrote.
+            out: where it wrote it.
+            tables: what a person is shown of it.
+        """
         if finished.before:
             self.console.say(f"{out.url} was finished before, with the same settings and inputs")
-        tables = (
-            shard_tables(manifest) if manifest["format"] == SHARD_SET else store_tables(manifest)
-        )
         self.console.show(tables)
-        for warning in manifest.get("warnings", []):
+        for warning in finished.manifest["warnings"]:
             self.console.warn(warning)
-        seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self._began
         if not finished.before:
             self.console.say(f"{out.url} is complete, after {seconds:.1f} s")
         if self.flags["as_json"]:
@@ -121,7 +157,7 @@ class Invocation:
 
 
 def import_beam_meanwhile() -> None:
-    """Importing Beam takes longer than looking at the inputs: both at once."""
+    """Imports Beam while the inputs are looked at; importing it takes longer than that."""
     threading.Thread(
         name="exactcpt-import", target=importlib.import_module, args=("apache_beam",), daemon=True
     ).start()
@@ -130,7 +166,16 @@ def import_beam_meanwhile() -> None:
 def show_estimate(
     call: Invocation, plan: TokenizePlan, packing: PackConfig | None
 ) -> tuple[Estimate, Any]:
-    """Reads the beginning of every source, and prints what the job will take; returns both."""
+    """Prints what a job will write, estimated from the beginning of every source.
+
+    Args:
+        call: the command.
+        plan: of tokenization.
+        packing: None if the token store is not packed.
+
+    Returns:
+        The estimate, and what was read of each source.
+    """
     found, probes = estimate_job(plan, packing)
     say = call.console.say
     say(

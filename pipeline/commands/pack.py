@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..files.storage import Folder
 from ..job.folder import locked
 from ..job.places import refuse_one_inside_another
 from ..pack.job import pack
-from .invocation import Invocation
+from .invocation import Invocation, folder_at
+from .summary import shard_tables
 
 __all__ = ["run_pack"]
 
 
 def run_pack(flags: Mapping[str, Any]) -> None:
-    """Packs."""
+    """Packs a token store."""
     call = Invocation(flags)
     config, settings = call.pack_config(), call.run_settings()
     if call.print_config(config):
         return
-    store, out = Folder(flags["store"].rstrip("/")), call.folder("out")
+    store, out = folder_at(flags["store"]), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
     with locked(out):
         finished = pack(config, store, out, settings, call.console, overwrite=flags["overwrite"])
-    call.report(finished, out)
+    call.report(finished, out, shard_tables(finished.manifest))

@@ -22,14 +22,15 @@ from ..job.places import refuse_inside_sources, refuse_one_inside_another, requi
 from ..pack import job as pack_job
 from ..pack.job import pack
 from ..pack.settings import shard_set_settings
+from ..shard_set.beside import store_place
 from ..terminal import Console
 from ..tokens import job as tokenize_job
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
 from ..tokens.plan import TokenizePlan, plan_tokenize
 from ..tokens.probe import Probe
-from .invocation import Invocation, import_beam_meanwhile, show_estimate
-from .summary import store_tables
+from .invocation import Invocation, folder_at, import_beam_meanwhile, show_estimate
+from .summary import shard_tables, store_tables
 
 __all__ = ["PrepareJob", "run_prepare"]
 
@@ -129,7 +130,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     if call.print_config(config, packing):
         return
     out = call.folder("out")
-    store = Folder(call.values.get("store") or f"{out.url}.store")
+    store = folder_at(call.values["store"]) if call.values.get("store") else store_place(out)
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
     refuse_inside_sources(config.sources, [store, out])
@@ -144,4 +145,4 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
         finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
     if flags["discard_store"]:
         job.discard_store()
-    call.report(finished, out)
+    call.report(finished, out, shard_tables(finished.manifest))

@@ -1,18 +1,19 @@
-"""What a job prints when it is done: tables for a person, a dictionary for a program."""
+"""What a job prints before and after its work: tables for a person, a dictionary for a program."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...schemas.manifest import Manifest
+from ...schemas.sizes import plural
 from ..job.folder import Finished
 from ..terminal import bar, plain_table, size
 from ..tokens.estimate import Estimate
 
-__all__ = ["estimate_table", "shard_tables", "store_tables", "summary_of"]
+__all__ = ["estimate_table", "histogram_table", "shard_tables", "store_tables", "summary_of"]
 
 
 def summary_of(finished: Finished, *, out: str, seconds: float) -> dict[str, Any]:
-    """What `--json` prints.
+    """The summary that `--json` prints.
 
     Args:
         finished: the output.
@@ -35,7 +36,7 @@ def summary_of(finished: Finished, *, out: str, seconds: float) -> dict[str, Any
 
 
 def store_tables(manifest: Manifest) -> list[Any]:
-    """A token store: what was read of each source."""
+    """The tables of a token store: what was read of each source, and what was not used."""
     table = plain_table(
         "source", "documents", "tokens", "text", "tokens/byte", "rejected", "dropped"
     )
@@ -55,7 +56,7 @@ def store_tables(manifest: Manifest) -> list[Any]:
 
 
 def _unused_records(manifest: Manifest) -> list[Any]:
-    """Why records are not in the store; no table where all of them are."""
+    """A table of the records that are not in the store, by reason; none if all of them are."""
     table = plain_table("source", "records not used", "count")
     for source in manifest["sources"]:
         for kind in ("rejected", "dropped"):
@@ -66,12 +67,14 @@ def _unused_records(manifest: Manifest) -> list[Any]:
 
 
 def shard_tables(manifest: Manifest) -> list[Any]:
-    """A shard set: sources, splits, and the histogram with its weights."""
-    return [_sources(manifest), _splits(manifest), weight_table(manifest["weights"])]
+    """The tables of a shard set: sources, splits, and the histogram with its weights."""
+    return [_sources(manifest), _splits(manifest), histogram_table(manifest["weights"])]
 
 
 def _sources(manifest: Manifest) -> Any:
-    table = plain_table("source", "documents", "tokens", "copies", "trained on", "share", "dropped")
+    table = plain_table(
+        "source", "documents", "tokens", "times seen", "training\ntokens", "share", "dropped"
+    )
     total = max(1, manifest["splits"]["train"]["tokens"])
     for source in manifest["sources"]:
         train = source["splits"]["train"]["tokens"]
@@ -89,7 +92,7 @@ def _sources(manifest: Manifest) -> Any:
 
 def _splits(manifest: Manifest) -> Any:
     table = plain_table(
-        "split", "shards", "windows", "tokens", "padding", "cut documents", "targets"
+        "split", "shards", "windows", "tokens", "padding", "documents split", "targets"
     )
     window = manifest["settings"]["window"]
     for name, split in manifest["splits"].items():
@@ -105,9 +108,15 @@ def _splits(manifest: Manifest) -> Any:
     return table
 
 
-def weight_table(weights: Mapping[str, Any]) -> Any:
-    """The histogram of effective contexts, with the weight of each bucket; `*` marks the tail."""
-    table = plain_table("effective context", "targets", "share", "", "weight", "loss mass")
+def histogram_table(weights: Mapping[str, Any]) -> Any:
+    """The histogram of effective contexts, with the weight of each bucket; `*` marks the tail.
+
+    Args:
+        weights: the `weights` of a shard set's manifest.
+    """
+    table = plain_table(
+        "effective context", "targets", "share", "", "weight", "share of\nloss weight"
+    )
     rows = weights["table"]
     targets = sum(row["targets"] for row in rows)
     mass = sum(row["targets"] * row["weight"] for row in rows)
@@ -124,19 +133,19 @@ def weight_table(weights: Mapping[str, Any]) -> Any:
         )
     table.columns[3].justify = "left"
     budget, alpha = weights["budget"], weights["alpha"]
-    asked = "as given" if alpha is None else f"alpha {alpha:g}"
-    table.caption = f"* tail; mean extra weight of its targets {budget:.4f}, {asked}"
+    asked = "given weights" if alpha is None else f"alpha {alpha:g}"
+    table.caption = f"* tail; mean extra weight of its targets {budget:.4f} ({asked})"
     return table
 
 
 def estimate_table(found: Estimate) -> Any:
-    """What a job will come to, by source."""
+    """The estimated tokens of each source, and the size of the output."""
     table = plain_table("source", "tokens (estimated)")
     for name, tokens in found.tokens.items():
-        table.add_row(name, "unknown before it is read" if tokens is None else f"{tokens:,}")
+        table.add_row(name, "unknown until it is read" if tokens is None else f"{tokens:,}")
     caption = [f"token store {size(found.store_bytes)}"]
     if found.windows:
-        caption += [f"shards {size(found.shard_bytes)}", f"{found.windows:,} windows"]
+        caption += [f"shards {size(found.shard_bytes)}", plural(found.windows, "window")]
     table.caption = ", ".join(caption)
     return table
 

@@ -1,4 +1,4 @@
-"""What the commands do: a configuration out of flags and file, then the jobs, then a summary."""
+"""The command `tokenize`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,13 @@ from ..job.places import refuse_inside_sources, require_space
 from ..tokens.job import tokenize
 from ..tokens.plan import plan_tokenize
 from .invocation import Invocation, import_beam_meanwhile, show_estimate
+from .summary import store_tables
 
 __all__ = ["run_tokenize"]
 
 
 def run_tokenize(flags: Mapping[str, Any]) -> None:
-    """Tokenizes."""
+    """Tokenizes corpora."""
     call = Invocation(flags)
     config, settings = call.tokenize_config(), call.run_settings()
     if call.print_config(config):
@@ -31,4 +32,4 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     finished = tokenize(
         plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
     )
-    call.report(finished, store)
+    call.report(finished, store, store_tables(finished.manifest))

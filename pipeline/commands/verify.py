@@ -2,54 +2,58 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import xxhash
 
-from ...schemas.manifest import MANIFEST, SHARD_SET, parse
+from ...schemas.manifest import MANIFEST
+from ...schemas.sizes import plural
 from ..files.storage import Folder
+from ..shard_set.beside import store_beside, store_place
 from ..terminal import Console
+from .invocation import Invocation, folder_at
+
+if TYPE_CHECKING:
+    from ..verify.report import Report
 
 __all__ = ["run_verify"]
 
 
-def run_verify(shards: str, store: str | None, *, as_json: bool, quiet: bool) -> None:
-    """Verifies a shard set."""
+def run_verify(flags: Mapping[str, Any]) -> None:
+    """Verifies a shard set; ends the program with code 1 if it is wrong anywhere."""
     from ..verify import verify
 
-    url = shards.rstrip("/")
-    beside = f"{url}.store"
-    console = Console(quiet=quiet)
-    if store is None and Folder(beside).exists(MANIFEST):
-        if _is_store_of(Folder(beside), Folder(url)):
-            store = beside
-        else:
-            console.say(f"not compared with {beside}: it is the store of other shards")
-    report = verify(url, store)
-    if as_json:
+    call = Invocation(flags)
+    shards = folder_at(flags["shards"])
+    store = flags["store"]
+    report = verify(
+        shards.url, _store_to_compare_with(shards, call.console) if store is None else store
+    )
+    if flags["as_json"]:
         click.echo(json.dumps(asdict(report) | {"ok": report.ok}))
-    _print_report(console, report)
+    _print_report(call.console, report)
     if not report.ok:
         sys.exit(1)
 
 
-def _is_store_of(store: Folder, shards: Folder) -> bool:
-    if not shards.exists(MANIFEST):
-        return True
-    manifest = parse(shards.read(MANIFEST), shards.url_of(MANIFEST), SHARD_SET)
-    digest = xxhash.xxh3_128_hexdigest(store.read(MANIFEST))
-    return manifest["store"]["manifest_xxh3_128"] == digest
+def _store_to_compare_with(shards: Folder, console: Console) -> str | None:
+    """The token store beside the shards; says so if a store is there that is not theirs."""
+    if (store := store_beside(shards)) is not None:
+        return store.url
+    other = store_place(shards)
+    if shards.exists(MANIFEST) and other.exists(MANIFEST):
+        console.say(f"not compared with {other.url}: it is the store of other shards")
+    return None
 
 
-def _print_report(console: Console, report: Any) -> None:
+def _print_report(console: Console, report: "Report") -> None:
     for check in report.checks:
-        problems = check.problems
-        mark = "ok" if not problems else f"{problems:,} wrong"
+        mark = f"{check.problems:,} wrong" if check.problems else "ok"
         console.say(f"  {check.name:<12} {mark:<10} {check.checked}")
     for finding in report.findings:
         expected = f" (expected {finding.expected})" if finding.expected else ""
         console.say(f"{finding.check}: {finding.where}: {finding.found}{expected}")
     total = sum(check.problems for check in report.checks)
-    console.say("everything agrees" if report.ok else f"{total:,} problems")
+    console.say("everything agrees" if report.ok else plural(total, "problem"))

@@ -1,6 +1,6 @@
-"""Progress for a person: bars on a terminal, now and then a plain line elsewhere.
+"""Progress for a person: a bar on a terminal, an occasional plain line elsewhere.
 
-A runner tells nothing before it is done, so progress is what has appeared in the job's folder.
+A runner reports nothing until it is done, so progress is read off the files in the job's folder.
 """
 
 import time
@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from ...schemas.sizes import plural
 from ..terminal import Console
 
 __all__ = ["Count", "Progress"]
 
-LOOK_SECONDS = 0.5
+COUNT_SECONDS = 0.5
 LINE_SECONDS = 15.0
-LOOK_SHARE = 0.05
-"""Of the time: a look at a large store, or at a remote one, takes a while itself."""
+COUNT_SHARE = 0.05
+"""Largest share of the time spent counting: listing a large or remote folder is slow."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Count:
     """How far a job is.
 
     Attributes:
-        what: the unit that is counted: "splits", "shards".
-        done, total: how many; total is None while it is unknown.
-        tokens: processed so far.
+        what: what is counted, in the singular: "split", "shard".
+        done: how many are done.
+        total: how many there are; None while it is unknown.
+        tokens: tokens processed so far.
     """
 
     what: str
@@ -34,12 +36,19 @@ class Count:
     total: int | None
     tokens: int
 
+    @property
+    def in_words(self) -> str:
+        """The count for a person: "3 of 12 splits, 1,000 tokens"."""
+        of_all = f"{self.done:,} of " if self.total is not None else ""
+        number = self.done if self.total is None else self.total
+        return f"{of_all}{plural(number, self.what)}, {plural(self.tokens, 'token')}"
+
 
 class Progress:
-    """Shows how far one graph is; `poll` is called often and looks now and then."""
+    """Shows how far one graph is; `poll` may be called often and counts only now and then."""
 
-    def __init__(self, console: Console, title: str, look: Callable[[], Count]) -> None:
-        self._console, self._title, self._look = console, title, look
+    def __init__(self, console: Console, title: str, count: Callable[[], Count]) -> None:
+        self._console, self._title, self._count = console, title, count
         self._next = self._said = self._began = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -72,20 +81,19 @@ class Progress:
             self._bar.stop()
 
     def poll(self) -> None:
-        """Looks if it is time to."""
+        """Counts and shows progress if the last time is long enough ago."""
         now = time.monotonic()
         if now >= self._next:
             self._show(now, final=False)
             took = time.monotonic() - now
-            self._next = now + max(LOOK_SECONDS, took / LOOK_SHARE)
+            self._next = now + max(COUNT_SECONDS, took / COUNT_SHARE)
 
     def _show(self, now: float, *, final: bool) -> None:
         if self._bar is None and not final and now - self._said < LINE_SECONDS:
             return
-        count = self._look()
+        count = self._count()
         rate = count.tokens / max(now - self._began, 1e-3)
-        done = f"{count.done:,}" if count.total is None else f"{count.done:,} of {count.total:,}"
-        text = f"{done} {count.what}, {count.tokens:,} tokens, {rate / 1e6:.1f} M tokens/s"
+        text = f"{count.in_words}, {rate / 1e6:.1f} M tokens/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=count.done, total=count.total, text=text)
         else:

@@ -93,4 +93,4 @@ class _ShardsDone:
                 if name not in self._windows and "/.shard" not in name:
                     self._windows[name] = json.loads(self._out.read(name))["windows"]
         tokens = sum(self._windows.values()) * self._task.settings.window
-        return Count("shards", len(self._windows), self._total, tokens)
+        return Count("shard", len(self._windows), self._total, tokens)

@@ -133,7 +133,7 @@ def _copy_all(
     done = tokens = 0
 
     def look() -> Count:
-        return Count("files", done, len(files), tokens)
+        return Count("file", done, len(files), tokens)
 
     with Progress(console, "reweigh", look) as progress:
 

@@ -161,4 +161,4 @@ class SplitsDone:
                 summary = json.loads(self._store.read(name))
                 self._seen[name] = (summary["last"], summary["tokens"])
         done = sum(last for last, _ in self._seen.values())
-        return Count("splits", done, self._total, sum(tokens for _, tokens in self._seen.values()))
+        return Count("split", done, self._total, sum(tokens for _, tokens in self._seen.values()))

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.config import (
-    CHOICES,
+    KINDS,
     SETTINGS,
     PackConfig,
     SourceConfig,
@@ -161,19 +161,19 @@ def test_source_flags(flag, expected):
         ("=x", "source name ''"),
         ("a/b=x", "source name 'a/b'"),
         ("b=x,epoch=2", "did you mean 'epochs'"),
-        ("b=x,color=2", "no option 'color'"),
-        ("b=x,text=t,oops", "'oops' is no option"),
+        ("b=x,color=2", "unknown option 'color'"),
+        ("b=x,text=t,oops", "'oops' is not an option"),
         ("b=x,epochs=two", "epochs is 'two'"),
         ("b=x,epochs=-1", "epochs is -1"),
         ("b=x,epochs=nan", "epochs is nan"),
         ("b=x,epochs=1001", "0 to 1,000"),
         ("b=x,share=1.5", "0 to 1"),
         ("b=x,share=0.5,epochs=1", "both epochs and share"),
-        ("b=x,text=", "source 'b': text without a field"),
-        ("b=x,id=", "source 'b': id without a field"),
+        ("b=x,text=", "source 'b': text names no field"),
+        ("b=x,id=", "source 'b': id names no field"),
         ("b=x,tokens=", "expected: tokens=FIELD"),
-        ("b=x,text=id", "one field as id and as document"),
-        ("b=x,format=csv", "format 'csv'"),
+        ("b=x,text=id", "uses field 'id' both as id and as document"),
+        ("b=x,format=csv", "source 'b': format is 'csv'"),
     ],
 )
 def test_source_flags_that_are_wrong(flag, says):
@@ -201,8 +201,8 @@ def test_mixing_flags(epochs, shares, expected):
         (["a=x"], [], "a number"),
         (["a=-1"], [], "0 to 1,000"),
         ([], ["a=2"], "0 to 1"),
-        (["a=1", "a=2"], [], "mixed twice"),
-        (["a=1"], ["a=0.5"], "mixed twice"),
+        (["a=1", "a=2"], [], "--epochs and --share name source 'a' twice"),
+        (["a=1"], ["a=0.5"], "--epochs and --share name source 'a' twice"),
     ],
 )
 def test_mixing_flags_that_are_wrong(epochs, shares, says):
@@ -279,7 +279,7 @@ def test_shares_need_a_budget_and_add_up_to_at_most_one():
 def test_sources_have_names_of_their_own():
     with pytest.raises(UsageError, match="two sources have the name 'docs'"):
         TokenizeConfig(sources=(DOCS, DOCS), tokenizer="t")
-    with pytest.raises(UsageError, match="there is no source"):
+    with pytest.raises(UsageError, match="no source is given"):
         TokenizeConfig(sources=(), tokenizer="t")
 
 
@@ -354,9 +354,9 @@ def test_every_setting_may_be_in_a_file(tmp_path):
 
 
 def test_every_choice_is_one_of_its_setting():
-    for name, allowed in CHOICES.items():
-        if name in SETTINGS:
-            assert SETTINGS[name].default in allowed
+    for name, setting in SETTINGS.items():
+        if KINDS[name].choices:
+            assert setting.default in KINDS[name].choices
 
 
 def test_settings_are_the_fields_of_the_configurations():
@@ -380,7 +380,7 @@ def test_settings_are_the_fields_of_the_configurations():
         ('alpha = "0.15"', "a number"),
         ("alpha = true", "a number"),
         ("bos = 1", "true or false"),
-        ("tokenizer = 5", "a text"),
+        ("tokenizer = 5", "a string"),
         ('packing = "bestfit"', "concat or best_fit"),
         ("packing = 3", "concat or best_fit"),
         ("packing = []", "concat or best_fit"),
@@ -388,16 +388,16 @@ def test_settings_are_the_fields_of_the_configurations():
         ("workers = 0", "1 to 1,024"),
         ("workers = 5000", "1 to 1,024"),
         ('workers = "all"', "a whole number"),
-        ("out = 5", "a text"),
-        ("beam_args = '--x'", "a list"),
-        ("beam_args = [1]", "beam_args"),
-        ("epochs = 'a=1'", "a list"),
-        ("epochs = [2]", "epochs"),
+        ("out = 5", "a string"),
+        ("beam_args = '--x'", "a list of strings"),
+        ("beam_args = [1]", "beam_args is [1]\n"),
+        ("epochs = 'a=1'", "a list of strings"),
+        ("epochs = [2]", "epochs is [2]\n"),
         ("source = 5", "[[source]]"),
         ("source = ['a=b']", "[[source]]"),
         ("[source]\nname = 'a'", "[[source]]"),
         ("[[source]]\nname = 'a'", "lacks 'pattern'"),
-        ("[[source]]\nname = 'a'\npattern = 'b'\nepoch = 2", "no option 'epoch'"),
+        ("[[source]]\nname = 'a'\npattern = 'b'\nepoch = 2", "has unknown option 'epoch'"),
         ("window = ", "not valid TOML"),
         ("quiet = true", "unknown setting 'quiet'"),
     ],

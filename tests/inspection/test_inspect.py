@@ -337,12 +337,12 @@ EITHER = "  expected: the folder of a token store or shard set\n"
         (["--epochs", "short=-1"], "--epochs short is -1.0\n  expected: 0 to 1,000"),
         (
             ["--share", "short=0.5"],
-            "a share is a part of the token budget, and there is none\n"
+            "a share is a fraction of the token budget, and no budget is given\n"
             "  fix:      give --token-budget, or epochs instead of share",
         ),
         (
             ["--json", "--csv"],
-            "--json and --csv are two forms of one output\n  fix:      give one of them",
+            "both --json and --csv\n  expected: one of them",
         ),
     ],
 )

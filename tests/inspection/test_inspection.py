@@ -171,9 +171,9 @@ def test_shards_know_their_store_where_it_is_beside_them(store: Path, tmp_path: 
     outcome = run("inspect", tmp_path / "here", "--window", "4k")
     assert outcome.code == 2
     assert outcome.err == (
-        "error: --window asks what another packing would be, and shards are packed\n"
+        "error: --window asks about another packing, and these shards are packed already\n"
         "  expected: a token store, or only --tau, --alpha, --gamma, --epsilon, --max-weight\n"
-        f"  fix:      inspect its token store: {tmp_path / 'here.store'}\n"
+        f"  fix:      inspect their token store: {tmp_path / 'here.store'}\n"
     )
 
 
@@ -270,4 +270,4 @@ def test_a_set_with_a_ceiling_is_inspected_without(given, tmp_path):
 def test_one_file_for_both_reports(given, tmp_path):
     flags = ["--html", tmp_path / "both", "--svg", tmp_path / "both"]
     outcome = run("inspect", given / "set", *flags)
-    assert outcome.code == 2 and "name one file" in outcome.err
+    assert outcome.code == 2 and "--html and --svg name the same file" in outcome.err

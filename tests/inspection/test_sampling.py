@@ -144,7 +144,7 @@ def test_it_says_that_it_is_an_estimate(corpus: Path):
         (["somewhere"], "both --source and the path somewhere"),
         (["--sample", "0"], "0 is not above 0 and at most 100%"),
         (["--sample", "101%"], "101% is not above 0 and at most 100%"),
-        (["--sample", "x%"], "'x%' is no part such as 2% or 0.02"),
+        (["--sample", "x%"], "'x%' is not a fraction such as 2% or 0.02"),
         (["--window", "1"], "window is 1"),
     ],
 )

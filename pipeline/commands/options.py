@@ -1,0 +1,276 @@
+"""The options of the commands: types of values, help texts, and options that several commands have.
+
+Every help text stands here or in `cli`, once. Types and defaults are those of the configuration.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from typing import Any, TypeVar
+
+import click
+
+from ...schemas.sizes import parse_size
+from ..config import KINDS, MAX_WORKERS, SETTINGS, flag_of
+from ..core.parameters import PARAMETERS
+
+__all__ = [
+    "BEAM_ARGS",
+    "CONFIG_OPTIONS",
+    "DEBUG",
+    "MIXING_OPTIONS",
+    "OUT_SHARDS",
+    "OVERWRITE",
+    "PACK_OPTIONS",
+    "QUIET",
+    "RUN_OPTIONS",
+    "SUMMARY_AS_JSON",
+    "TOKENIZE_OPTIONS",
+    "Fraction",
+    "change",
+    "options",
+    "setting",
+    "several",
+    "with_terms",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Types of values
+
+
+class Size(click.ParamType):
+    """A count of tokens or bytes, with an optional unit."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parses 4096, 256M, 32MiB."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Several(click.ParamType):
+    """Values separated by commas; a value that is repeated counts once."""
+
+    def __init__(self, one: click.ParamType) -> None:
+        self.one, self.name = one, f"{one.name}[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parses 4096,8192."""
+        if isinstance(value, tuple):
+            return value
+        found = (self.one.convert(word.strip(), param, ctx) for word in value.split(","))
+        return tuple(dict.fromkeys(found))
+
+
+class Fraction(click.ParamType):
+    """A fraction above 0: 2% or 0.02."""
+
+    name = "fraction"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parses 2% and 0.02."""
+        if isinstance(value, float):
+            return value
+        try:
+            fraction = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a fraction such as 2% or 0.02", param, ctx)
+        if not 0 < fraction <= 1:
+            self.fail(f"{value} is not above 0 and at most 100%", param, ctx)
+        return fraction
+
+
+# Settings
+
+HELP: Mapping[str, str] = {
+    "tokenizer": "A tokenizer.json, or a folder that contains one.",
+    "tokenizer_backend": "Library that encodes text. auto takes gigatoken if it gives the same "
+    "tokens as tokenizers.",
+    "eos_token": "Token that ends every document.",
+    "bos": "Begin every document with a BOS token, or with none.",
+    "special_tokens_in_text": "How to encode the text of a special token: as ordinary text, or "
+    "(allow) as that token.",
+    "min_tokens": "Drop documents with fewer tokens, BOS and EOS not counted.",
+    "split_bytes": "Bytes of input text per work unit.",
+    "on_bad_file": "What to do with a truncated or corrupt file: end the job, or leave the file "
+    "out.",
+    "max_rejected": "Fraction of records that may be rejected before the job fails.",
+    "window": "Window length in tokens.",
+    "packing": "How to fill windows. concat joins documents and splits them where a window ends; "
+    "best_fit splits only documents that are longer than a window.",
+    "tau": "Effective context, in tokens, at which the tail begins.",
+    "alpha": "Mean extra weight of the targets in the tail.",
+    "gamma": "Exponent of the inverse frequency. At 0 the whole tail has one weight; the larger "
+    "gamma, the more of the extra weight goes to rare buckets.",
+    "epsilon": "Added to each bucket's share of the tail before the power is taken.",
+    "max_weight": "Upper limit for the weight of a target.",
+    "validation_fraction": "Fraction of documents held out for validation, chosen by content hash.",
+    "token_budget": "Number of training tokens.",
+    "group_tokens": "Tokens per shuffle group; documents are shuffled and packed within groups.",
+    "shard_bytes": "Approximate size of a shard file in bytes.",
+    "dedup": "Keep all documents of equal content (none), or only the first (exact).",
+    "seed": "Seed of every shuffle and random draw.",
+}
+"""What each setting means, in every command that has a flag for it."""
+
+DEFAULTS: Mapping[str, str] = {
+    "eos_token": "found in the vocabulary",
+    "bos": "as the tokenizer's template",
+    "tau": "window / 4",
+    "max_weight": "none",
+    "token_budget": "all that the sources have",
+}
+"""Defaults that are no values."""
+
+METAVARS: Mapping[str, str] = {"tokenizer": "PATH", "eos_token": "TOKEN"}
+
+
+def setting(name: str) -> Callable[[F], F]:
+    """The flag of a setting. Its default is the configuration's, so that a file can come between.
+
+    Args:
+        name: of the setting.
+    """
+    default = SETTINGS[name].default
+    shown = DEFAULTS.get(name, f"{default:,}" if type(default) is int else default)
+    text = HELP[name] + (f"  [default: {shown}]" if shown is not MISSING else "")
+    return _flag(name, _type_of(name), text)
+
+
+def several(name: str) -> Callable[[F], F]:
+    """The flag of a setting, for several values at once; no value stands for what is there."""
+    return _flag(name, Several(_type_of(name)), HELP[name] + UNLIMITED.get(name, ""))
+
+
+def change(name: str) -> Callable[[F], F]:
+    """The flag of a setting, for a new value; no value stands for what is there."""
+    return _flag(name, _type_of(name), HELP[name] + UNLIMITED.get(name, ""))
+
+
+UNLIMITED = {"max_weight": " inf: no limit."}
+
+
+def _type_of(name: str) -> click.ParamType:
+    kind = KINDS[name]
+    if kind.choices:
+        return click.Choice(kind.choices)
+    return Size() if kind.is_size else click.types.convert_type(kind.type)
+
+
+def _flag(name: str, kind: click.ParamType, text: str) -> Callable[[F], F]:
+    flag = flag_of(name)
+    if KINDS[name].type is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    return click.option(flag, name, type=kind, default=None, metavar=METAVARS.get(name), help=text)
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order in which help shows them."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+# Options of several commands
+
+TERMS = """\b
+Terms:
+  target             a token that the model is trained to predict
+  effective context  of a target: how many tokens of its own document precede it in its window
+  bucket             a range of effective contexts: 0-7, 8-15, 16-31, ...
+  tail               the buckets that begin at an effective context of TAU or more
+  weight             1 + ALPHA * r / mean(r) for a target in the tail, 1 for any other; q is its
+                     bucket's share of the targets in the tail, and r = (q + EPSILON) ^ -GAMMA
+"""
+
+
+def with_terms(function: F) -> F:
+    """Ends a command's help text with the terms in which the weighting is explained."""
+    function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{TERMS}"
+    return function
+
+
+TOKENIZE_OPTIONS = options(
+    click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="NAME=PATTERN[,OPTION=X]...",
+        help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
+        "tokens=FIELD for documents that are tokenized already; epochs=X (times seen) or share=X "
+        "(fraction of the token budget); format=jsonl|parquet|arrow|text|hub where file names do "
+        "not tell it or a folder has several. Repeatable.",
+    ),
+    *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
+    *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),
+)
+PACK_OPTIONS = options(
+    *map(setting, ("window", "packing", *PARAMETERS)),
+    *map(setting, ("validation_fraction", "token_budget", "group_tokens", "shard_bytes")),
+    *map(setting, ("dedup", "seed")),
+)
+MIXING_OPTIONS = options(
+    click.option(
+        "--epochs",
+        multiple=True,
+        metavar="NAME=X",
+        help="Times that a source is seen: 2 for twice, 0.5 for half of it. Repeatable.",
+    ),
+    click.option(
+        "--share",
+        multiple=True,
+        metavar="NAME=X",
+        help="Fraction of the token budget that a source fills. Repeatable.",
+    ),
+)
+OUT_SHARDS = click.option("--out", metavar="DIR", help="Folder to write the shard set to.")
+OVERWRITE = click.option(
+    "--overwrite", is_flag=True, help="Replace what an earlier job wrote to the output folder."
+)
+RUN_OPTIONS = options(
+    click.option(
+        "--workers",
+        type=click.IntRange(1, MAX_WORKERS),
+        help="Number of workers of the embedded runner.  [default: all cores]",
+    ),
+    click.option(
+        "--worker-type",
+        type=_type_of("worker_type"),
+        help="Kind of workers of the embedded runner; processes suit many cores.  "
+        "[default: threads]",
+    ),
+    click.option(
+        "--runner",
+        metavar="NAME",
+        help="embedded, or any Beam runner; its own options go after --.  [default: embedded]",
+    ),
+    OVERWRITE,
+)
+CONFIG_OPTIONS = options(
+    click.option(
+        "--config", metavar="FILE", help="TOML file with the same settings; flags override it."
+    ),
+    click.option(
+        "--print-config", is_flag=True, help="Print the effective settings as TOML and stop."
+    ),
+)
+SUMMARY_AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."
+)
+QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
+BEAM_ARGS = click.argument(
+    "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
+)
