@@ -1,1 +1,5 @@
-"""Folders, local and remote, and Arrow files."""
+"""Files on a local disk or on any filesystem that fsspec has a driver for.
+
+storage.py  folders: reading, listing, and writing files that appear whole or not at all
+arrow.py    Arrow IPC files: written batch by batch, read as memory maps
+"""

@@ -1,1 +1,9 @@
-"""A finished shard set, read again: manifest, windows, documents."""
+"""A finished shard set, read back.
+
+recognize.py  what a path is: a shard set, a token store, or what else, and what would help
+manifest.py   checks of its manifest and of the files that it lists
+windows.py    its windows, or the segments of all of them without their tokens
+documents.py  single rows of its documents table
+
+Whether the set is correct is for `verify` to say, which shares none of this code.
+"""

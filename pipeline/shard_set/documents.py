@@ -1,4 +1,4 @@
-"""Rows of the documents table, a few of many: the table is never in memory as a whole."""
+"""Single rows of the documents table; the table is never loaded whole."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
-from ...schemas.manifest import Manifest
+from ...schemas.manifest import Manifest, ShardFile
 from ..files.storage import Folder
+from .manifest import SEE_VERIFY
 
 __all__ = ["DocumentRow", "find_ids", "ids_near", "read_rows"]
 
@@ -21,7 +23,7 @@ COLUMNS = ["doc_index", "id", "source", "n_tokens", "split", "copies", "drop_rea
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentRow:
-    """A document, as the table has it: see the format's README."""
+    """One row of the documents table; schemas/README.md says what its columns mean."""
 
     doc_index: int
     id: str
@@ -33,9 +35,9 @@ class DocumentRow:
 
 
 def read_rows(shards: Folder, manifest: Manifest, wanted: Iterable[int]) -> dict[int, DocumentRow]:
-    """The rows of some documents by their `doc_index`; what is not in the table is left out.
+    """Reads the rows of some documents, by `doc_index`; numbers not in the table are left out.
 
-    The table has every document in the order of `doc_index`, so a number says where its row is.
+    The table has all documents in the order of `doc_index`, so the number tells where the row is.
 
     Raises:
         FormatError: a file of the table is missing, cannot be read, or is not in that order.
@@ -52,15 +54,15 @@ def read_rows(shards: Folder, manifest: Manifest, wanted: Iterable[int]) -> dict
                     found[row["doc_index"]] = DocumentRow(**row)
             if not {first + i for i in mine.tolist()} <= found.keys():
                 raise FormatError(
-                    "the documents table is not in the order of doc_index",
+                    "the documents table is not sorted by doc_index",
                     where=shards.url_of(entry["path"]),
-                    fix="see what `exactcpt verify` says of the set",
+                    fix=SEE_VERIFY,
                 )
         first += entry["rows"]
     return found
 
 
-def _rows_at(file: Any, wanted: Any) -> Iterator[dict[str, Any]]:
+def _rows_at(file: pq.ParquetFile, wanted: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
     begin = 0
     for group in range(file.num_row_groups):
         end = begin + file.metadata.row_group(group).num_rows
@@ -71,18 +73,19 @@ def _rows_at(file: Any, wanted: Any) -> Iterator[dict[str, Any]]:
 
 
 def find_ids(shards: Folder, manifest: Manifest, wanted: str, most: int) -> list[int]:
-    """`doc_index` of the first documents with an id, at most so many."""
+    """The `doc_index` of the first documents that have an id, `most` of them at most."""
     found: list[int] = []
     same: Any = pa.scalar(wanted, pa.string())
     for table in _id_groups(shards, manifest):
-        found += table.filter(pc.equal(table["id"], same))["doc_index"].to_pylist()
+        numbers: list[Any] = table.filter(pc.equal(table["id"], same))["doc_index"].to_pylist()
+        found += numbers
         if len(found) >= most:
             break
     return found[:most]
 
 
 def ids_near(shards: Folder, manifest: Manifest, wanted: str) -> list[str]:
-    """Ids that may have been meant: one that contains it, and its neighbours in order."""
+    """Ids that may have been meant: one that contains it, and its two neighbours when sorted."""
     containing = before = after = None
     same: Any = pa.scalar(wanted, pa.string())
     for table in _id_groups(shards, manifest):
@@ -97,7 +100,7 @@ def ids_near(shards: Folder, manifest: Manifest, wanted: str) -> list[str]:
     return list(dict.fromkeys(x for x in (containing, before, after) if x is not None))
 
 
-def _id_groups(shards: Folder, manifest: Manifest) -> Iterator[Any]:
+def _id_groups(shards: Folder, manifest: Manifest) -> Iterator[pa.Table]:
     for entry in manifest["documents"]:
         with _open(shards, entry) as file:
             for group in range(file.num_row_groups):
@@ -105,7 +108,7 @@ def _id_groups(shards: Folder, manifest: Manifest) -> Iterator[Any]:
 
 
 @contextmanager
-def _open(shards: Folder, entry: Any) -> Iterator[Any]:
+def _open(shards: Folder, entry: ShardFile) -> Iterator[pq.ParquetFile]:
     where = shards.url_of(entry["path"])
     if shards.size(entry["path"]) is None:
         raise FormatError("a file of the documents table is missing", where=where)
@@ -117,5 +120,5 @@ def _open(shards: Folder, entry: Any) -> Iterator[Any]:
             raise FormatError(
                 f"the documents table cannot be read: {error}",
                 where=where,
-                fix="see what `exactcpt verify` says of the set",
+                fix=SEE_VERIFY,
             ) from None

@@ -1,4 +1,4 @@
-"""A finished shard set's manifest and files, as those read them who do not verify the set."""
+"""Checks of a finished shard set's manifest and files, for every reader except verify."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import pyarrow as pa
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest, ShardFile
 from ...schemas.shard import SPLITS
+from ...schemas.sizes import plural
 from ..config import PackConfig
 from ..core.buckets import bucket_count
 from ..core.parameters import PARAMETERS
@@ -16,15 +17,14 @@ from ..files.storage import Folder
 
 __all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
 
-SEE_VERIFY = "see what is wrong: exactcpt verify"
+SEE_VERIFY = "run `exactcpt verify` on the shard set to see all that is wrong"
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
-    """What the JSON schema of a shard set's manifest cannot say: ranges and shapes by its window.
+    """Checks what a JSON schema cannot say: the settings' ranges, and one entry per bucket.
 
     Raises:
-        FormatError: its settings could not have been asked for, or its buckets are not those of
-            its window.
+        FormatError: a setting is out of range, or a table does not have the buckets of the window.
     """
     settings = manifest["settings"]
     window = settings["window"]
@@ -32,7 +32,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         PackConfig(window=window, **_of_weights(settings))
     except UsageError as error:
         raise FormatError(
-            f"the manifest has settings that cannot be: {error.found}",
+            f"the manifest has an impossible setting: {error.found}",
             where=where,
             expected=error.expected,
             fix=SEE_VERIFY,
@@ -41,7 +41,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     for what, found in _by_bucket(manifest):
         if found != buckets:
             raise FormatError(
-                f"the manifest has {what} of {found} buckets",
+                f"the manifest has {what} of {plural(found, 'bucket')}",
                 where=where,
                 expected=f"{buckets}, for windows of {window:,} tokens",
                 fix=SEE_VERIFY,
@@ -49,7 +49,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
 
 
 def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of weights that the formula has; of given weights there is only tau."""
+    """The parameters of the weighting formula; for given weights there is only tau."""
     if "table" in settings:
         return {"tau": settings["tau"]}
     for name in PARAMETERS:
@@ -59,7 +59,7 @@ def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:
-    """What has an entry a bucket, and how many it has."""
+    """Everything in the manifest that has one entry per bucket, and how many entries it has."""
     yield "a weight table", len(manifest["weights"]["table"])
     if "table" in manifest["settings"]:
         yield "given weights", len(manifest["settings"]["table"])
@@ -71,7 +71,7 @@ def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:
 
 
 def check_size(shards: Folder, entry: ShardFile) -> None:
-    """That a file which the manifest lists is there, with its size.
+    """Checks that a file listed in the manifest is there and has its size.
 
     Raises:
         FormatError: it is missing or has another size.
@@ -88,18 +88,18 @@ def check_size(shards: Folder, entry: ShardFile) -> None:
 
 @contextmanager
 def reading(shards: Folder, entry: ShardFile) -> Iterator[None]:
-    """Around the reading of a file which the manifest lists: what is wrong with it is told.
+    """Wraps the reading of a file listed in the manifest: errors about its content name the file.
 
     Raises:
-        FormatError: it is missing, has another size, or cannot be read; a ValueError from inside
-            says why.
+        FormatError: it is missing, has another size, or cannot be read; also for a ValueError
+            that the block raises.
     """
     check_size(shards, entry)
     try:
         yield
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's; Arrow's own, for bytes that are not there, has no number
+            raise  # an error of the disk; Arrow's own, for missing bytes, has no number
         raise FormatError(
             f"a file of the shard set cannot be read: {error}",
             where=shards.url_of(entry["path"]),

@@ -1,4 +1,4 @@
-"""What a path is: a token store, a shard set, or something that was meant to become one."""
+"""What a path is: a token store, a shard set, or something else, and what would help then."""
 
 import json
 from pathlib import PurePosixPath
@@ -6,6 +6,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
 from ..job.folder import JOB, State
 from ..sources.formats import format_of
@@ -22,10 +23,9 @@ def open_finished(folder: Folder) -> tuple[str, Manifest]:
     """The kind and the manifest of a token store or shard set.
 
     Raises:
-        UsageError: there is nothing, or something else: what it seems to be, and what would help.
+        UsageError: nothing is there, or something else; the error says what, and what would help.
         IncompleteError: its job has not finished.
-        FormatError: its manifest is corrupt, of another format, of a newer version, or has what
-            cannot be.
+        FormatError: its manifest is corrupt, of another format, of a newer version, or impossible.
     """
     return _open(folder, EITHER)
 
@@ -34,8 +34,8 @@ def open_shard_set(folder: Folder) -> Manifest:
     """The manifest of a shard set.
 
     Raises:
-        UsageError, IncompleteError, FormatError: as of `open_finished`; a token store is something
-            else here.
+        UsageError: as in `open_finished`, and for a token store.
+        IncompleteError, FormatError: as in `open_finished`.
     """
     kind, manifest = _open(folder, SHARDS)
     if kind != SHARD_SET:
@@ -43,7 +43,7 @@ def open_shard_set(folder: Folder) -> Manifest:
             "this is a token store",
             where=folder.url,
             expected=SHARDS,
-            fix=f"make one of it: exactcpt pack {folder.url} --out DIR",
+            fix=f"make a shard set from it: exactcpt pack {folder.url} --out DIR",
         )
     return manifest
 
@@ -64,11 +64,11 @@ def _read(folder: Folder) -> tuple[str, Manifest]:
     try:
         found = json.loads(data)
     except ValueError:
-        found = {"format": TOKEN_STORE}  # it is for `parse` to say what is wrong
+        found = {"format": TOKEN_STORE}  # `parse` says what is wrong
     kind = found.get("format") if isinstance(found, dict) else None
     if kind not in (TOKEN_STORE, SHARD_SET):
         raise FormatError(
-            "this is no token store and no shard set",
+            "this is neither a token store nor a shard set",
             expected=f'"format": "{TOKEN_STORE}" or "{SHARD_SET}"',
             where=f'{where} says "format": {json.dumps(kind)[:80]}',
         )
@@ -81,12 +81,12 @@ def _read(folder: Folder) -> tuple[str, Manifest]:
 def _a_file(url: str, wanted: str) -> UsageError:
     parent = Folder(url.rpartition("/")[0] or ".")
     if PurePosixPath(url).name == MANIFEST:
-        return UsageError("this is a file", where=url, expected=wanted, fix=f"name {parent.url}")
+        return UsageError("this is a file", where=url, expected=wanted, fix=f"use {parent.url}")
     file_format = format_of(url)[0]
     if file_format is None:
         return UsageError("this is a file", where=url, expected=wanted)
     return UsageError(
-        f"this is a file of records ({file_format}), as a corpus has",
+        f"this is a corpus file ({file_format})",
         where=url,
         expected=wanted,
         fix=_of_corpus(url, wanted),
@@ -99,19 +99,20 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
     above = Folder(folder.url.rpartition("/")[0] or ".")
     if above.exists(MANIFEST):
         return UsageError(
-            "this folder is a part of a token store or shard set",
+            "this folder is inside a token store or shard set",
             where=folder.url,
             expected=wanted,
-            fix=f"name {above.url}",
+            fix=f"use {above.url}",
         )
     names = [str(name) for name in fs.find(path, maxdepth=LEVELS_LOOKED_AT)]
     formats = [found for found in (format_of(name)[0] for name in names) if found]
     if not formats:
-        what = "this folder is empty" if not names else "this is no token store and no shard set"
+        neither = "this is neither a token store nor a shard set"
+        what = neither if names else "this folder is empty"
         return UsageError(what, where=folder.url, expected=wanted)
     kind = max(set(formats), key=formats.count)
     return UsageError(
-        f"this is a folder with {formats.count(kind):,} files of records ({kind}), as a corpus has",
+        f"this is a folder of {plural(formats.count(kind), 'corpus file')} ({kind})",
         where=folder.url,
         expected=wanted,
         fix=_of_corpus(folder.url, wanted),
@@ -123,10 +124,10 @@ def _unfinished(folder: Folder) -> IncompleteError:
         is_shards = "token store" in State.of_json(folder.read(f"{JOB}/state.json")).inputs
     except (TypeError, ValueError):
         return IncompleteError(
-            "this token store or shard set is not finished, and which job began it cannot be read",
+            "this token store or shard set is not finished, and the state of its job is damaged",
             where=folder.url_of(f"{JOB}/state.json"),
             expected="a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed",
-            fix="remove the folder, and run the job again",
+            fix="remove the folder and run the job again",
         )
     command = "pack" if is_shards else "tokenize"
     return IncompleteError(
@@ -141,4 +142,4 @@ def _of_corpus(pattern: str, wanted: str) -> str:
     source = f"--source NAME={pattern} --tokenizer PATH"
     if wanted == EITHER:
         return f"inspect a sample of it: exactcpt inspect {source}"
-    return f"make shards of it: exactcpt prepare {source} --out DIR"
+    return f"make shards from it: exactcpt prepare {source} --out DIR"

@@ -1,6 +1,7 @@
-"""The windows of a finished shard set, read back: one window, or the segments of all.
+"""The windows of a finished shard set: some with their tokens, or the segments of all without.
 
-Segments are read by ranges and windows from memory maps, so no more tokens are read than shown.
+Segments are read by byte ranges and windows from memory maps, so only tokens that are asked for
+are read.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...schemas.manifest import Manifest
 from ...schemas.shard import UNSUPERVISED, shard_schema
+from ...schemas.sizes import plural
 from ..files.arrow import map_batches
 from ..files.storage import Folder
 from .manifest import reading
@@ -29,11 +31,11 @@ class Segment:
     Attributes:
         window: number of the window in its split.
         start: position of its first token in the window.
-        document: the document, or -1 for padding.
-        offset: where it begins inside the document, in tokens.
-        tokens: int32[n].
-        weights: float32[n].
-        supervised: bool[n], whether a position counts as a target at all.
+        document: the document's `doc_index`, or -1 for padding.
+        offset: position of its first token in the document.
+        tokens: int32, shape [n].
+        weights: float32, shape [n].
+        supervised: whether a position is a target, shape [n].
     """
 
     window: int
@@ -51,10 +53,10 @@ class Segments:
 
     Attributes:
         window: number of the window in its split.
-        start: position in the window.
-        length: tokens.
-        document: the document, or -1 for padding.
-        offset: where it begins inside the document.
+        start: position of its first token in the window.
+        length: in tokens.
+        document: the document's `doc_index`, or -1 for padding.
+        offset: position of its first token in the document.
     """
 
     window: NDArray[np.int64]
@@ -65,11 +67,11 @@ class Segments:
 
 
 def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Segments]:
-    """The segments of all windows of a split, in order; no token is read.
+    """Reads the segments of all windows of a split, in order, without their tokens.
 
     Raises:
-        FormatError: a shard is missing or cannot be read, has another number of windows than the
-            manifest says, or segments that are none of such a window.
+        FormatError: a shard is missing or cannot be read, its number of windows is not that in
+            the manifest, or its segments do not make up windows.
     """
     window, first = manifest["settings"]["window"], 0
     names = shard_schema(window).names
@@ -82,19 +84,19 @@ def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Se
                 batch = reader.get_batch(i)
                 yield _segments(batch, window, first)
                 first += batch.num_rows
-            _check_count(first - begin, entry)
+            _check_count(first - begin, entry["windows"])
 
 
-def _check_count(found: int, entry: Any) -> None:
-    if found != entry["windows"]:
-        raise ValueError(f"it has {found:,} windows, and the manifest says {entry['windows']:,}")
+def _check_count(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"it has {plural(found, 'window')}, but the manifest says {expected:,}")
 
 
-def _segments(batch: Any, window: int, first: int) -> Segments:
-    """The segments of a batch's windows, of which the first is number `first`.
+def _segments(batch: pa.RecordBatch, window: int, first: int) -> Segments:
+    """The segments of a batch of windows, numbered from `first`.
 
     Raises:
-        ValueError: they are none of windows of `window` tokens.
+        ValueError: they do not make up windows of `window` tokens.
     """
     lists = [_whole(batch, name, window) for name in COLUMNS]
     counts, *others = (np.diff(column.offsets.to_numpy()) for column in lists)
@@ -108,10 +110,14 @@ def _segments(batch: Any, window: int, first: int) -> Segments:
 
     every = np.arange(batch.num_rows)
     for other in others:
-        refuse(other != counts, every, f"has not as many entries in each of {', '.join(COLUMNS)}")
-    refuse((length < 1) | (length > window), row, f"has a segment not of 1 to {window:,} tokens")
+        refuse(other != counts, every, f"has different numbers of entries in {', '.join(COLUMNS)}")
+    refuse(
+        (length < 1) | (length > window),
+        row,
+        f"has a segment outside 1 to {window:,} tokens",
+    )
     ends = np.concatenate([[0], stop])[np.cumsum(counts)]
-    refuse(ends != window * (every + 1), every, f"has segments of not {window:,} tokens in all")
+    refuse(ends != window * (every + 1), every, f"has not {window:,} tokens in its segments")
     return Segments(
         window=first + row,
         start=stop - length - window * row,
@@ -121,13 +127,14 @@ def _segments(batch: Any, window: int, first: int) -> Segments:
     )
 
 
-def _whole(batch: Any, name: str, window: int) -> Any:
-    """A column that can be looked into: Arrow itself believes what a file says of its buffers.
+def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
+    """A column that is safe to read: Arrow itself trusts what a file says about its buffers.
 
     Raises:
         ValueError: it is of another type, has nulls, or its buffers are too short.
     """
-    column, wanted = batch.column(name), shard_schema(window).field(name).type
+    column: Any = batch.column(name)
+    wanted = shard_schema(window).field(name).type
     if column.type != wanted:
         raise ValueError(f"{name} is {column.type}, not {wanted}")
     column.validate()
@@ -141,10 +148,16 @@ def _whole(batch: Any, name: str, window: int) -> Any:
 def read_windows(
     shards: Folder, manifest: Manifest, split: str, wanted: list[int]
 ) -> Iterator[list[Segment]]:
-    """The segments of the wanted windows; their numbers must be rising.
+    """Reads some windows of a split: for each, its segments with their tokens.
+
+    Args:
+        shards: the shard set.
+        manifest: its manifest.
+        split: "train" or "validation".
+        wanted: numbers of windows in the split, ascending.
 
     Raises:
-        FormatError: as of `read_segments`, and a window's tokens or weights cannot be read.
+        FormatError: as in `read_segments`, or a window's tokens or weights cannot be read.
     """
     window, first, left = manifest["settings"]["window"], 0, list(wanted)
     for entry in manifest["shards"][split]:
@@ -153,13 +166,15 @@ def read_windows(
             path = entry["path"]
             with reading(shards, entry), shards.local_copies([path]) as local:
                 batches = map_batches(local[path])
-                _check_count(sum(batch.num_rows for batch in batches), entry)
+                _check_count(sum(batch.num_rows for batch in batches), entry["windows"])
                 yield from _pick(batches, mine, first, window)
         left = left[len(mine) :]
         first += entry["windows"]
 
 
-def _pick(batches: list[Any], wanted: list[int], first: int, size: int) -> Iterator[list[Segment]]:
+def _pick(
+    batches: list[pa.RecordBatch], wanted: list[int], first: int, size: int
+) -> Iterator[list[Segment]]:
     begin = 0
     for batch in batches:
         while wanted and wanted[0] < begin + batch.num_rows:
@@ -169,7 +184,7 @@ def _pick(batches: list[Any], wanted: list[int], first: int, size: int) -> Itera
         begin += batch.num_rows
 
 
-def _window(row: Any, number: int, size: int) -> list[Segment]:
+def _window(row: pa.RecordBatch, number: int, size: int) -> list[Segment]:
     tokens = _whole(row, "input_ids", size).flatten().to_numpy()
     encoded = _whole(row, "loss_weight", size).flatten()
     encoded.validate(full=True)  # its codes

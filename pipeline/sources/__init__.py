@@ -1,1 +1,14 @@
-"""Corpora: which files they have, their splits, their records."""
+"""Corpora: which files they are made of, how these are divided into work, and their records.
+
+    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
+
+listing.py   the files of a source; matching.py, what a pattern matches; formats.py, which of these
+             are documents; hub.py, data sets by their Hugging Face name
+splits.py    the work units: byte ranges of plain JSON Lines, row groups of Parquet, a whole
+             compressed file, or several small files
+scanning.py  one pass over a file: its digest and line numbers
+reading.py   the records of a split, in batches of a few MiB; jsonl.py and columns.py parse them,
+             records.py says what a batch is
+
+Files and splits depend on the inputs and `split_bytes` alone.
+"""

@@ -11,7 +11,9 @@ from .records import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_nu
 __all__ = ["batch_of_columns"]
 
 
-def batch_of_columns(rows: Any, file: str, fields: Fields, first_row: int) -> Batch:
+def batch_of_columns(
+    rows: pa.RecordBatch | pa.Table, file: str, fields: Fields, first_row: int
+) -> Batch:
     """The documents of a record batch or table; rows with null or with invalid UTF-8 are rejected.
 
     Args:
@@ -42,7 +44,7 @@ def batch_of_columns(rows: Any, file: str, fields: Fields, first_row: int) -> Ba
     )
 
 
-def _content(rows: Any, file: str, fields: Fields) -> Any:
+def _content(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array:
     """The column of documents, as strings or as lists of int64."""
     name = fields.content
     if name not in rows.schema.names:
@@ -65,7 +67,7 @@ def _content(rows: Any, file: str, fields: Fields) -> Any:
     )
 
 
-def _ids(rows: Any, file: str, fields: Fields) -> Any:
+def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array:
     """The column of ids as strings, null where a row has none."""
     if fields.id not in rows.schema.names:
         return pa.nulls(rows.num_rows, pa.string())
@@ -88,7 +90,7 @@ def _plain(column: Any) -> Any:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     tests = (
         pa.types.is_string,
         pa.types.is_large_string,
@@ -103,14 +105,14 @@ def _is_list_of_integers(kind: Any) -> bool:
     return any(test(kind) for test in tests) and pa.types.is_integer(kind.value_type)
 
 
-def _reasons(content: Any, ids: Any, fields: Fields) -> list[str | None]:
+def _reasons(content: pa.Array, ids: pa.Array, fields: Fields) -> list[str | None]:
     """Why each row is rejected, None for those that are not; empty where all rows are fine."""
     if _reason(content, ids, fields) is None:
         return []
     return [_reason(content.slice(i, 1), ids.slice(i, 1), fields) for i in range(len(content))]
 
 
-def _reason(content: Any, ids: Any, fields: Fields) -> str | None:
+def _reason(content: pa.Array, ids: pa.Array, fields: Fields) -> str | None:
     """What is wrong with some of the rows."""
     if content.null_count:
         return f"field {fields.content!r} is null"
@@ -118,13 +120,14 @@ def _reason(content: Any, ids: Any, fields: Fields) -> str | None:
         return "invalid UTF-8"
     if fields.tokens is None:
         return None
-    tokens = content.flatten()
+    lists: Any = content
+    tokens = lists.flatten()
     if tokens.null_count:
         return f"field {fields.content!r} is not a list of integers"
     return fields.unknown_id if has_unknown_id(tokens.to_numpy(), fields) else None
 
 
-def _is_valid(column: Any) -> bool:
+def _is_valid(column: pa.Array | pa.ChunkedArray) -> bool:
     """Whether all strings are UTF-8.
 
     Raises:

@@ -5,6 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from ...schemas.errors import ExactcptError
 
 __all__ = ["Pinned", "pin", "read_shard", "shard_count"]
@@ -63,7 +65,7 @@ def shard_count(pattern: str) -> int:
     return int(_open(pattern).num_shards)
 
 
-def read_shard(pattern: str, index: int) -> Iterator[Any]:
+def read_shard(pattern: str, index: int) -> Iterator[pa.Table]:
     """The rows of one shard as Arrow tables, in order."""
     data = _open(pattern)
     shard = data.shard(num_shards=data.num_shards, index=index).with_format("arrow")

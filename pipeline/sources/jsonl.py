@@ -176,8 +176,8 @@ def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) 
 
 
 class _Rows(NamedTuple):
-    ids: Any
-    content: Any
+    ids: pa.Array
+    content: pa.Array
 
 
 def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
@@ -206,7 +206,7 @@ def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
     return None
 
 
-def _one_chunk(column: Any) -> Any:
+def _one_chunk(column: pa.ChunkedArray) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 

@@ -182,7 +182,7 @@ def _read_arrow(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         yield from _column_batches(record_batches(stream), member.file, fields, 1)
 
 
-def record_batches(stream: Any) -> Iterable[Any]:
+def record_batches(stream: Any) -> Iterable[pa.RecordBatch]:
     """The record batches of an Arrow IPC file or stream."""
     try:
         reader = pa.ipc.open_file(stream)
@@ -193,7 +193,7 @@ def record_batches(stream: Any) -> Iterable[Any]:
 
 
 def _column_batches(
-    batches: Iterable[Any], file: InputFile, fields: Fields, first_row: int
+    batches: Iterable[pa.RecordBatch | pa.Table], file: InputFile, fields: Fields, first_row: int
 ) -> Iterator[Batch]:
     for whole in batches:
         step = max(1, whole.num_rows * BLOCK_BYTES // max(1, whole.nbytes))

@@ -87,18 +87,20 @@ class Strings:
         return cls(ends, np.array([i for document in documents for i in document], np.int32))
 
     @classmethod
-    def of_arrow(cls, array: Any) -> "Strings":
+    def of_arrow(cls, array: pa.Array) -> "Strings":
         """Views an Arrow array of strings or lists of integers, without a copy where possible."""
         if not len(array):
             is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
             return cls(np.zeros(1, np.int64), np.empty(0, np.int32 if is_list else np.uint8))
         if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
             wide = np.int64 if pa.types.is_large_string(array.type) else np.int32
-            _, offsets, data = array.buffers()
+            buffers: list[Any] = array.buffers()
+            _, offsets, data = buffers
             ends = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1]
             values = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
         else:
-            ends, values = np.asarray(array.offsets), np.asarray(array.values)
+            lists: Any = array
+            ends, values = np.asarray(lists.offsets), np.asarray(lists.values)
         # A slice of an array has the buffers of all of it.
         data = values[ends[0] : ends[-1]]
         return cls(
@@ -133,7 +135,7 @@ class Strings:
 class Batch:
     """Records read together: the documents that were accepted, and what was rejected."""
 
-    ids: Any  # pa.StringArray, as long as content
+    ids: pa.Array
     content: Strings
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -147,7 +149,7 @@ class Batch:
         )
 
 
-def ids_by_number(file: str, first: int, count: int) -> Any:
+def ids_by_number(file: str, first: int, count: int) -> pa.Array:
     """The ids of records that have none of their own: file:line or file:row."""
     numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
     pieces: tuple[Any, ...] = (file, numbers, ":")

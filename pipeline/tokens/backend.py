@@ -26,7 +26,10 @@ BACKEND = f"{JOB}/backend.json"
 
 @contextmanager
 def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
-    """gigatoken if it takes the tokenizer; else the reference, and why."""
+    """Lends an encoder: gigatoken's, or if it does not support the tokenizer the reference's.
+
+    The second value says why it is not gigatoken's, or is None.
+    """
     where = plan.tokenizer.where
     with ExitStack() as stack:
         try:
@@ -37,10 +40,14 @@ def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
 
 
 def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
-    """The backend that all documents are encoded with, and why it is not gigatoken.
+    """Chooses the backend for all documents, and says why it is not gigatoken if that is so.
+
+    Args:
+        plan: what to tokenize.
+        probes: the beginning of every source.
 
     Raises:
-        ExactcptError: gigatoken was asked for and differs or does not support the tokenizer.
+        ExactcptError: gigatoken was asked for, and differs or does not support the tokenizer.
     """
     wanted = plan.config.tokenizer_backend
     if wanted == "tokenizers":
@@ -60,7 +67,7 @@ def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Bac
 
 
 def kept_choice(store: Folder) -> tuple[Backend, str | None] | None:
-    """The choice that a job keeps in its store, as of `choose_backend`; None before it is made."""
+    """The choice that a store keeps, as `choose_backend` returned it; None before it is made."""
     if not store.exists(BACKEND):
         return None
     kept = json.loads(store.read(BACKEND))

@@ -1,4 +1,8 @@
-"""One part of a token store: tokenizes documents, and writes them with their index and summary."""
+"""One part of a token store: tokenizes its documents and writes its files.
+
+These are the documents, their index, the rejected records and, last, the summary, which says that
+the part is complete.
+"""
 
 import json
 from collections.abc import Iterable
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
+from ...schemas.manifest import PartFile
 from ..files.arrow import write_batches
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
@@ -22,19 +27,34 @@ from .task import TokenizeTask
 __all__ = ["PartBuilder", "Summary"]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
+"""The index has lengths as int32."""
 Summary = dict[str, Any]
-"""What is kept of a complete part; the manifest is made of all summaries."""
+"""Counts and file checksums of a part, as JSON; the manifest is made from all summaries."""
 
 
 @dataclass
 class PartBuilder:
-    """Collects the documents of one part and writes it."""
+    """Collects the documents of one part and writes it.
+
+    Attributes:
+        source: the source of all its documents.
+        task: how to tokenize.
+        encoder: encodes the texts.
+        reference: encodes a sample of them too, to compare; None if nothing is compared.
+        ids: of the documents, one array per batch.
+        tokens: of the documents, with BOS and EOS.
+        hashes: content hashes of the documents, 16 bytes each.
+        rejected: records that are not documents.
+        dropped: documents left out, by reason.
+        text_bytes: text that was encoded, dropped documents included.
+        sample_left: bytes that may still be compared.
+    """
 
     source: str
     task: TokenizeTask
     encoder: Encoder
     reference: Encoder | None
-    ids: list[Any] = field(default_factory=list)
+    ids: list[pa.Array] = field(default_factory=list)
     tokens: list[Strings] = field(default_factory=list)
     hashes: list[NDArray[np.void]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -43,7 +63,11 @@ class PartBuilder:
     sample_left: int = SAMPLE_BYTES
 
     def add(self, batch: Batch) -> None:
-        """Tokenizes a batch."""
+        """Tokenizes a batch.
+
+        Raises:
+            BackendDifferenceError: encoder and reference differ on the batch's sample.
+        """
         self.rejected += batch.rejected
         hashes = content_hashes(batch.content)
         if self.task.fields[self.source].tokens is None:
@@ -60,7 +84,7 @@ class PartBuilder:
         self.hashes.append(hashes[keep])
 
     def _compare(self, texts: Strings, hashes: NDArray[np.void]) -> None:
-        """Spends on the batch its proportion of the part's sample."""
+        """Compares the encoders on the batch's share of the part's sample."""
         if self.reference is None or not len(texts):
             return
         share = SAMPLE_BYTES * texts.nbytes // max(1, self.task.split_bytes)
@@ -70,14 +94,24 @@ class PartBuilder:
         compare_backends(self.encoder, self.reference, drawn)
 
     def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Counts the documents that are too short, and returns which are not."""
+        """Counts the documents that are too short; returns which documents to keep."""
         empty, short = lengths <= 0, lengths < self.task.min_tokens
         self.dropped["empty"] += int(empty.sum())
         self.dropped["short"] += int((short & ~empty).sum())
         return ~(empty | short)
 
     def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
-        """Writes documents, index, rejected records, and the summary that completes the part."""
+        """Writes documents, index, rejected records, and the summary that completes the part.
+
+        Args:
+            store: the token store.
+            ordinal: the part's name.
+            members: how many files or ranges of files its split has.
+            last: whether it is the last part of its split.
+
+        Raises:
+            ExactcptError: a document has more than MAX_DOCUMENT_TOKENS tokens.
+        """
         documents = sum(map(len, self.tokens))
         summary: Summary = {
             "part": ordinal,
@@ -102,7 +136,7 @@ class PartBuilder:
         data = json.dumps(summary, ensure_ascii=False).encode()
         store.write(store_format.summary_name(ordinal), data)
 
-    def _write_documents(self, store: Folder, ordinal: str) -> Any:
+    def _write_documents(self, store: Folder, ordinal: str) -> PartFile:
         schema = store_format.part_schema(self.source)
         list_type = schema.field("tokens").type
         arrays: Any = pa.LargeListArray
@@ -121,7 +155,7 @@ class PartBuilder:
         ]
         return write_batches(store, store_format.part_name(ordinal), schema, batches)
 
-    def _write_index(self, store: Folder, ordinal: str) -> Any:
+    def _write_index(self, store: Folder, ordinal: str) -> PartFile:
         lengths = np.concatenate([tokens.lengths for tokens in self.tokens])
         if int(lengths.max()) > MAX_DOCUMENT_TOKENS:
             raise ExactcptError(

@@ -1,12 +1,13 @@
-"""Tokenization: text in, token ids out, with two backends of which one has to earn its trust.
+"""Encoders: text in, token ids out, by one of two libraries.
 
-`tokenizers` is the reference. `gigatoken` is some fifty times as fast and is used where it encodes
-a torture set, documents of every source, and a sample of every part exactly as the reference does.
-One difference, and the whole job falls back to the reference.
+`tokenizers` is the reference. `gigatoken` is about fifty times as fast and is used as long as it
+encodes a torture set, documents of every source, and a sample of every part exactly as the
+reference does (parity.py). After a single difference the whole job falls back to the reference
+(backend.py).
 
 By default the text of a special token inside a document is encoded like any other text, so no
-document can forge the end of itself. gigatoken always reads it as the special token; given the
-same tokenizer.json without its special added tokens, it does not.
+document can forge its own end. gigatoken always reads it as the special token, unless it is given
+the tokenizer.json without its special added tokens.
 """
 
 import json
@@ -28,6 +29,7 @@ from .tokenizer import TokenizerSpec, reference_tokenizer
 __all__ = ["Encoder", "UnsupportedTokenizerError", "assemble", "borrow_encoder", "make_encoder"]
 
 REFERENCE_BATCH_BYTES = 1 << 20
+"""Bytes of text that the reference is given at a time, as Python strings."""
 
 
 class UnsupportedTokenizerError(Exception):
@@ -38,15 +40,18 @@ class Encoder(Protocol):
     """Encodes texts without adding tokens. One instance serves one thread at a time."""
 
     def encode(self, texts: Strings) -> Strings:
-        """UTF-8 texts to token ids, int32."""
+        """The token ids of UTF-8 texts, int32."""
         ...
 
 
 class Reference:
+    """The encoder of `tokenizers`, which defines what is right."""
+
     def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
         self._tokenizer = reference_tokenizer(data, special_tokens_in_text)
 
     def encode(self, texts: Strings) -> Strings:
+        """See `Encoder`."""
         ids: list[NDArray[np.int32]] = []
         for batch in _batches(texts, REFERENCE_BATCH_BYTES):
             encoded = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
@@ -71,6 +76,8 @@ def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
 
 
 class Gigatoken:
+    """The encoder of `gigatoken`."""
+
     def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
         import gigatoken
 
@@ -79,6 +86,11 @@ class Gigatoken:
         )
 
     def encode(self, texts: Strings) -> Strings:
+        """See `Encoder`.
+
+        Raises:
+            BackendDifferenceError: the library fails on a text.
+        """
         if not len(texts):
             return Strings(np.zeros(1, np.int64), np.empty(0, np.int32))
         import awkward as ak
@@ -109,6 +121,11 @@ def _without_special_tokens(data: bytes) -> bytes:
 def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) -> Encoder:
     """An encoder from the bytes of a tokenizer.json.
 
+    Args:
+        backend: which library encodes.
+        data: the bytes of tokenizer.json.
+        special_tokens_in_text: whether the text of a special token becomes that token.
+
     Raises:
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
@@ -123,28 +140,23 @@ def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) ->
 
 
 def _is_of_library(error: BaseException) -> bool:
-    """Whether it is an error of a library in Rust, whose panics are no Exceptions."""
+    """Whether a library in Rust raised it; its panics are not Exceptions."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
-
-
-@cache
-def _tokenizer_json(url: str, sha256: str) -> bytes:
-    with open_input(url) as file:
-        return file.read()
-
-
-@cache
-def idle_encoders(
-    sha256: str, backend: Backend, special_tokens_in_text: bool
-) -> "SimpleQueue[Encoder]":
-    return SimpleQueue()
 
 
 @contextmanager
 def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Iterator[Encoder]:
-    """An encoder nobody else uses meanwhile. Used ones are kept: their caches are warm.
+    """Lends an encoder that nobody else uses at the same time.
 
-    One that was interrupted is not used again.
+    Encoders are kept for the next borrower, since their caches are warm; one that was interrupted
+    is not used again.
+
+    Args:
+        spec: the tokenizer.
+        backend: which library encodes; that of `spec` if it is None.
+
+    Raises:
+        UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
     chosen = backend or spec.backend
     idle = idle_encoders(spec.sha256, chosen, spec.special_tokens_in_text)
@@ -161,8 +173,22 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
     idle.put(encoder)
 
 
+@cache
+def _tokenizer_json(url: str, sha256: str) -> bytes:
+    with open_input(url) as file:
+        return file.read()
+
+
+@cache
+def idle_encoders(
+    sha256: str, backend: Backend, special_tokens_in_text: bool
+) -> "SimpleQueue[Encoder]":
+    """The encoders of this process that nobody uses at the moment."""
+    return SimpleQueue()
+
+
 def assemble(ids: Strings, bos_id: int | None, eos_id: int) -> Strings:
-    """Puts `bos_id` before and `eos_id` after every document that does not have them there."""
+    """Adds BOS before and EOS after every document that does not begin and end with them."""
     count = len(ids)
     filled = ids.lengths > 0
     starts_bare, ends_bare = np.full(count, bos_id is not None), np.ones(count, bool)

@@ -20,13 +20,13 @@ def tokenize_graph(
     splits: Sequence[Split],
     lanes: int | None,
 ) -> None:
-    """Scans files, then tokenizes splits of them into parts.
+    """Scans files, then tokenizes their splits into parts.
 
     Args:
-        p: the pipeline.
+        p: the pipeline that gets the steps.
         task: how to tokenize.
-        scans: what to scan.
-        splits: what to tokenize.
+        scans: the files to scan.
+        splits: the splits to tokenize.
         lanes: see `transforms.assign_lanes`.
     """
     facts = (

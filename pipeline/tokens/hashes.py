@@ -1,4 +1,4 @@
-"""Content hashes: documents of equal content have equal ones."""
+"""Content hashes: equal for documents of equal content, whatever their ids and sources."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ __all__ = ["content_hashes", "hash_prefixes"]
 
 
 def content_hashes(content: Strings) -> NDArray[np.void]:
-    """xxh3-128 of every value's bytes, as 16 bytes each."""
+    """The xxh3-128 of the bytes of every value: 16 bytes each, shape [len(content)]."""
     view = np.ascontiguousarray(content.data).view(np.uint8).data
     ends = (content.offsets * content.data.itemsize).tolist()
     digest = xxhash.xxh3_128_digest
@@ -21,5 +21,5 @@ def content_hashes(content: Strings) -> NDArray[np.void]:
 
 
 def hash_prefixes(hashes: NDArray[np.void]) -> NDArray[np.uint64]:
-    """The first 8 bytes of content hashes, as integers."""
+    """The first 8 bytes of each hash as a big-endian integer, shape [len(hashes)]."""
     return hashes.view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)

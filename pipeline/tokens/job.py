@@ -40,18 +40,18 @@ def tokenize(
     """Runs the job.
 
     Args:
-        plan: what to do.
+        plan: what to tokenize.
         store: where the token store is written.
         settings: where the graph runs.
         console: for messages and progress.
         overwrite: whether a store of other settings is replaced.
-        probes: the beginnings of the sources.
+        probes: the beginning of every source.
 
     Returns:
         The token store.
 
     Raises:
-        ExactcptError: that job has left out more than is allowed now.
+        ExactcptError: that job left out more than is allowed now, or this one cannot finish.
     """
     with locked(store):
         if begin(store, plan.state, OWNED, overwrite=overwrite):
@@ -82,7 +82,7 @@ def tokenize(
 def _decide_backend(
     store: Folder, plan: TokenizePlan, probes: Mapping[str, Probe], console: Console
 ) -> tuple[Backend, str | None]:
-    """The decision is kept: a store has documents of one backend only."""
+    """The choice that the store has kept, or else a new one, which it then keeps."""
     kept = kept_choice(store)
     if kept is not None:
         return kept
@@ -94,7 +94,7 @@ def _decide_backend(
 
 
 def _start_again(store: Folder, fallback: str) -> None:
-    """The decision goes first: parts of the other backend must never count again."""
+    """Removes all parts. The new choice is kept first: the old parts must never count again."""
     keep_choice(store, "tokenizers", fallback)
     store.remove_tree("parts")
     store.remove_tree("rejected")
@@ -104,7 +104,7 @@ def _start_again(store: Folder, fallback: str) -> None:
 def _run_to_end(
     plan: TokenizePlan, store: Folder, settings: RunSettings, console: Console, backend: Backend
 ) -> None:
-    """Runs the graph until every file that can be read is in the store."""
+    """Runs the graph until the store has every file that can be read."""
     from .graph import tokenize_graph
 
     task = tokenize_task(plan, store, backend)
@@ -128,7 +128,7 @@ def _run_to_end(
 
 
 def _without(splits: Sequence[Split], bad: Mapping[str, str]) -> list[Split]:
-    """The splits less the bad files; ordinals stay."""
+    """The splits without the bad files; ordinals stay."""
     kept = [
         replace(s, members=tuple(m for m in s.members if m.file.url not in bad)) for s in splits
     ]
@@ -136,7 +136,7 @@ def _without(splits: Sequence[Split], bad: Mapping[str, str]) -> list[Split]:
 
 
 def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
-    """Removes what was written of splits that have lost a file since, summaries first."""
+    """Removes the parts of splits that have since lost a bad file, summaries first."""
     members = {f"{split.ordinal:06d}": len(split.members) for split in splits}
     for name in store.names("parts"):
         ordinal = name.rpartition("/")[2].removesuffix(".json")
@@ -149,7 +149,7 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
 
 
 class SplitsDone:
-    """Counts the splits that are done; each summary is read once."""
+    """Counts the finished splits, for the progress bar; reads each summary once."""
 
     def __init__(self, store: Folder, total: int) -> None:
         self._store, self._total = store, total

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from ...schemas.sizes import plural
 from ..config import TokenizeConfig
 from ..core.choices import Backend
 from ..files.storage import Folder
@@ -17,7 +18,7 @@ __all__ = ["bad_files", "refuse_left_out", "write_manifest"]
 
 
 def bad_files(store: Folder) -> dict[str, str]:
-    """Files found unreadable, and why."""
+    """The input files that could not be read, by URL, and why."""
     bad = [json.loads(store.read(name)) for name in store.names(f"{JOB}/bad")]
     return {each["url"]: each["reason"] for each in bad}
 
@@ -25,7 +26,17 @@ def bad_files(store: Folder) -> dict[str, str]:
 def write_manifest(
     plan: TokenizePlan, store: Folder, backend: Backend, fallback: str | None
 ) -> Manifest:
-    """Writes the manifest, last of all files, and clears the job's folder; returns the manifest."""
+    """Writes the manifest, last of all files, and clears the job's folder; returns the manifest.
+
+    Args:
+        plan: what was tokenized.
+        store: the token store, with all its parts.
+        backend: the backend that encoded the documents.
+        fallback: why it is not gigatoken, if that was preferred.
+
+    Raises:
+        ExactcptError: too many records were rejected.
+    """
     summaries = [
         json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
     ]
@@ -56,48 +67,20 @@ def write_manifest(
     return manifest
 
 
-def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
-    """A warning where files have equal content: most likely one was given twice."""
-    first: dict[str, str] = {}
-    pairs: list[str] = []
-    for file in inputs:
-        if file["xxh3_128"] is not None and file["bytes"]:
-            name = f"{file['source']}: {file['path']}"
-            original = first.setdefault(file["xxh3_128"], name)
-            pairs += [f"{original} = {name}"] if original != name else []
-    if not pairs:
-        return []
-    more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
-    return [f"input files with the same content: {', '.join(pairs[:3])}{more}"]
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("exactcpt", "pyarrow", "tokenizers", "gigatoken")}
-
-
-def _part(summary: Mapping[str, Any]) -> Part:
-    return {
-        "part": summary["part"],
-        "source": summary["source"],
-        "documents": summary["documents"],
-        "tokens": summary["tokens"],
-        "file": summary["file"],
-        "index": summary["index"],
-    }
-
-
-def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
-    def total(key: str) -> dict[str, int]:
-        reasons = sorted({reason for s in summaries for reason in s[key]})
-        return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
-
-    return {
-        "documents": sum(s["documents"] for s in summaries),
-        "tokens": sum(s["tokens"] for s in summaries),
-        "text_bytes": sum(s["text_bytes"] for s in summaries),
-        "rejected": total("rejected"),
-        "dropped": total("dropped"),
-    }
+def _refuse_too_many_rejected(
+    plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]], store: Folder
+) -> None:
+    rejected, records = _rejected_of(summaries)
+    if rejected <= plan.config.max_rejected * records:
+        return
+    first = [r for s in summaries for r in s["first_rejected"]][:3]
+    examples = "\n".join(f"    {r['file']}:{r['at']} ({r['unit']}): {r['reason']}" for r in first)
+    raise ExactcptError(
+        f"too many records were rejected: {rejected:,} of {records:,}\n{examples}",
+        where=f"all of them are listed in {store.url_of('rejected')}",
+        expected=f"at most {plan.config.max_rejected:.2%}",
+        fix="correct the input, or allow more with --max-rejected, and run the command again",
+    )
 
 
 def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
@@ -118,50 +101,79 @@ def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
     ]
 
 
-def _rejected_of(read: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Records that were rejected, and all records, of parts or of sources."""
-    rejected = sum(sum(one["rejected"].values()) for one in read)
-    return rejected, rejected + sum(one["documents"] + sum(one["dropped"].values()) for one in read)
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("exactcpt", "pyarrow", "tokenizers", "gigatoken")}
 
 
-def _refuse_too_many_rejected(
-    plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]], store: Folder
-) -> None:
-    rejected, records = _rejected_of(summaries)
-    if rejected <= plan.config.max_rejected * records:
-        return
-    first = [r for s in summaries for r in s["first_rejected"]][:3]
-    examples = "\n".join(f"    {r['file']}:{r['at']} ({r['unit']}): {r['reason']}" for r in first)
-    raise ExactcptError(
-        f"{rejected:,} of {records:,} records were rejected:\n{examples}",
-        where=f"all of them are listed in {store.url_of('rejected')}",
-        expected=f"at most {plan.config.max_rejected:.2%}",
-        fix="mend the input, or allow more with --max-rejected and run again",
-    )
+def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
+    def total(key: str) -> dict[str, int]:
+        reasons = sorted({reason for s in summaries for reason in s[key]})
+        return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
+
+    return {
+        "documents": sum(s["documents"] for s in summaries),
+        "tokens": sum(s["tokens"] for s in summaries),
+        "text_bytes": sum(s["text_bytes"] for s in summaries),
+        "rejected": total("rejected"),
+        "dropped": total("dropped"),
+    }
+
+
+def _part(summary: Mapping[str, Any]) -> Part:
+    return {
+        "part": summary["part"],
+        "source": summary["source"],
+        "documents": summary["documents"],
+        "tokens": summary["tokens"],
+        "file": summary["file"],
+        "index": summary["index"],
+    }
+
+
+def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
+    """A warning about files of equal content, most likely one corpus given twice."""
+    first: dict[str, str] = {}
+    pairs: list[str] = []
+    for file in inputs:
+        if file["xxh3_128"] is not None and file["bytes"]:
+            name = f"{file['source']}: {file['path']}"
+            original = first.setdefault(file["xxh3_128"], name)
+            pairs += [f"{original} = {name}"] if original != name else []
+    if not pairs:
+        return []
+    more = f" and {len(pairs) - 3:,} more" if len(pairs) > 3 else ""
+    return [f"input files with the same content: {', '.join(pairs[:3])}{more}"]
 
 
 def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) -> None:
-    """Refuses finished output that has left out more than is allowed now.
+    """Refuses finished output that leaves out more than is allowed now.
 
     Args:
-        manifest: of a token store, or of shards made from one.
+        manifest: of a token store, or of a shard set made from one.
         config: what is allowed now.
-        folder: where the output is.
+        folder: the output.
 
     Raises:
-        ExactcptError: it lacks bad files, or too many records.
+        ExactcptError: bad files are left out, or too many records.
     """
     skipped = [i for i in manifest["inputs"] if i["skipped"]]
     if skipped and config.on_bad_file == "fail":
         raise ExactcptError(
-            f"{folder.url} is finished, but without {len(skipped):,} bad files, such as "
+            f"{folder.url} is finished, but leaves out {plural(len(skipped), 'bad file')}, such as "
             f"{skipped[0]['path']} ({skipped[0]['skipped']})",
-            fix="accept that with --on-bad-file skip, or mend them and use --overwrite",
+            fix="accept that with --on-bad-file skip, or correct the input and use --overwrite",
         )
     rejected, records = _rejected_of([source["read"] for source in manifest["sources"]])
     if rejected > config.max_rejected * records:
         raise ExactcptError(
-            f"{folder.url} is finished, but {rejected:,} of {records:,} records were rejected",
+            f"{folder.url} is finished, but too many records were rejected: {rejected:,} of "
+            f"{records:,}",
             expected=f"at most {config.max_rejected:.2%}",
-            fix="mend the input and use --overwrite, or allow more with --max-rejected",
+            fix="correct the input and use --overwrite, or allow more with --max-rejected",
         )
+
+
+def _rejected_of(read: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many records were rejected, and how many there were, in some parts or sources."""
+    rejected = sum(sum(one["rejected"].values()) for one in read)
+    return rejected, rejected + sum(one["documents"] + sum(one["dropped"].values()) for one in read)

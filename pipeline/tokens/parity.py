@@ -1,4 +1,7 @@
-"""Whether two tokenizer backends give the same ids."""
+"""Parity: whether two encoders give the same ids, and the texts on which they are compared.
+
+The torture set is encoded before the job begins, a sample of its documents for every part.
+"""
 
 from collections.abc import Sequence
 
@@ -9,13 +12,30 @@ from ...schemas.errors import BackendDifferenceError
 from ..sources.records import Strings
 from .encoders import Encoder
 
-__all__ = ["SAMPLE_BYTES", "TORTURE_TEXTS", "compare_backends", "sample"]
+__all__ = ["SAMPLE_BYTES", "compare_backends", "sample", "torture_set"]
 
 SAMPLE_BYTES = 64 << 10
-"""How much text of a part both backends encode."""
+"""Bytes of text of a part that both encoders get."""
 SAMPLE_DOCUMENT_BYTES = 4 << 10
+"""Longer documents are truncated."""
 SAMPLE_LEAST_BYTES = 1 << 8
-"""Shorter documents count as that long, so that a sample has a bounded number of them."""
+"""Shorter documents count as this long, which bounds the number of documents in a sample."""
+
+
+def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> None:
+    """Encodes texts with both encoders and compares the ids.
+
+    Raises:
+        BackendDifferenceError: they differ; it quotes the first text on which they do.
+    """
+    a, b = one.encode(texts), other.encode(texts)
+    if np.array_equal(a.offsets, b.offsets) and np.array_equal(a.data, b.data):
+        return
+    at = next(i for i in range(len(texts)) if not np.array_equal(a[i], b[i]))
+    text = texts[at].tobytes().decode(errors="replace")
+    raise BackendDifferenceError(repr(text if len(text) <= 80 else text[:80] + "..."))
+
+
 TORTURE_TEXTS: tuple[str, ...] = (
     "Café Å \u1e9b\u0323 ﬁ",  # NFC and compatibility characters
     "Cafe\u0301 A\u030a \u1112\u1161\u11ab",  # the same decomposed
@@ -37,27 +57,19 @@ TORTURE_TEXTS: tuple[str, ...] = (
 )
 
 
-def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> None:
-    """Encodes texts with both.
-
-    Raises:
-        BackendDifferenceError: naming the first text they differ on.
-    """
-    a, b = one.encode(texts), other.encode(texts)
-    if np.array_equal(a.offsets, b.offsets) and np.array_equal(a.data, b.data):
-        return
-    at = next(i for i in range(len(texts)) if not np.array_equal(a[i], b[i]))
-    text = texts[at].tobytes().decode(errors="replace")
-    raise BackendDifferenceError(repr(text if len(text) <= 80 else text[:80] + "..."))
+def torture_set(special_tokens: Sequence[str]) -> Strings:
+    """The torture texts, and one text per special token that has it in several places."""
+    specials = [f"x{token}y {token}\n{token}{token}" for token in special_tokens]
+    return Strings.of_texts([text.encode() for text in (*TORTURE_TEXTS, *specials)])
 
 
 def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES) -> Strings:
-    """Documents for both backends: those of the smallest hashes, long ones truncated.
+    """Draws the texts with the smallest hashes; long ones are truncated.
 
     Args:
         texts: UTF-8 texts.
-        hashes: a content hash of each, shape [len(texts)].
-        size: how many bytes at most.
+        hashes: one content hash per text, shape [len(texts)].
+        size: how many bytes to draw at most.
     """
     chosen: list[bytes] = []
     left = size
@@ -72,13 +84,7 @@ def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES)
 
 
 def _truncate(text: NDArray[np.uint8], size: int) -> bytes:
-    """The longest prefix of whole characters of at most `size` bytes."""
+    """The longest prefix of at most `size` bytes that ends with a whole character."""
     if len(text) <= size:
         return text.tobytes()
     return text[:size].tobytes().decode(errors="ignore").encode()
-
-
-def torture_set(special_tokens: Sequence[str]) -> Strings:
-    """The torture texts, and texts with special tokens in them."""
-    specials = [f"x{token}y {token}\n{token}{token}" for token in special_tokens]
-    return Strings.of_texts([text.encode() for text in (*TORTURE_TEXTS, *specials)])

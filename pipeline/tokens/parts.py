@@ -1,9 +1,8 @@
-"""The token store: writing the parts of a split, and reading parts back.
+"""The parts of a split: how many there are, and which of them still have to be written.
 
-A split of the input becomes one part, or several where it is compressed or larger than it seemed.
-A part is written as documents, index, rejected records, and at last its summary: what has a summary
-is complete and is kept when a job is run again. A summary of the other backend does not count, so
-that a job which falls back never mixes the two.
+A split of the input becomes one part, or several if it is compressed or larger than it seemed.
+A part with a summary is complete and is kept when a job is run again. A summary of the other
+backend does not count, so that a job which falls back never mixes the two.
 """
 
 import json
@@ -32,11 +31,11 @@ def write_parts(
 
     Args:
         split: what to read.
-        task: how.
-        newlines: by URL, the newlines that precede each byte offset at which a member begins.
+        task: how to tokenize.
+        newlines: by URL, how many newlines precede each byte offset at which a member begins.
 
     Raises:
-        BadFileError: an input file is truncated or corrupt. Parts written before stay.
+        BadFileError: an input file is truncated or corrupt. Parts already written stay.
         BackendDifferenceError: gigatoken and the reference differ.
     """
     store = Folder(task.store)
@@ -44,9 +43,9 @@ def write_parts(
     if _is_complete(store, split, backend):
         return
     for piece, batches in enumerate(_pieces(_read(split, task, newlines), task.split_bytes)):
-        ordinal = f"{split.ordinal:06d}-{piece:04d}"
+        ordinal = _part_ordinal(split, piece)
         if _summary(store, ordinal, backend) is not None:
-            for _ in batches:
+            for _ in batches:  # the next part begins where this one ends
                 pass
             continue
         with _encoders(task) as (encoder, reference):
@@ -58,27 +57,25 @@ def write_parts(
         builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
 
 
-def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
-    """The summary of a complete part; None where there is none, or one of the other backend."""
-    name = store_format.summary_name(ordinal)
-    summary = json.loads(store.read(name)) if store.exists(name) else None
-    return summary if summary and summary["backend"] == backend else None
-
-
-def _is_outdated(store: Folder, backend: Backend) -> bool:
-    """Whether the job has changed its backend, and this is a worker it could not stop."""
-    kept = kept_choice(store)
-    return kept is not None and kept[0] != backend
-
-
 def _is_complete(store: Folder, split: Split, backend: Backend) -> bool:
     for piece in count():
-        summary = _summary(store, f"{split.ordinal:06d}-{piece:04d}", backend)
+        summary = _summary(store, _part_ordinal(split, piece), backend)
         if summary is None:
             return False
         if summary["last"]:
             return True
     return False
+
+
+def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
+    """The summary of a complete part; None if it has none, or one of the other backend."""
+    name = store_format.summary_name(ordinal)
+    summary = json.loads(store.read(name)) if store.exists(name) else None
+    return summary if summary and summary["backend"] == backend else None
+
+
+def _part_ordinal(split: Split, piece: int) -> str:
+    return f"{split.ordinal:06d}-{piece:04d}"
 
 
 def _read(
@@ -89,8 +86,18 @@ def _read(
         yield from read_member(member, task.fields[split.source], before)
 
 
+def _pieces(batches: Iterator[Batch], size: int) -> "Iterator[_Piece]":
+    """Cuts batches into one or more pieces of at least `size` bytes, except for the last."""
+    ahead = _Lookahead(batches)
+    while True:
+        piece = _Piece(ahead, size)
+        yield piece
+        if not ahead.has_next:
+            return
+
+
 class _Piece:
-    """The batches of one part; `is_last` is known once they are used up."""
+    """The batches of one part; `is_last` is valid once they are used up."""
 
     def __init__(self, batches: "_Lookahead", size: int) -> None:
         self._batches, self._size = batches, size
@@ -106,7 +113,7 @@ class _Piece:
 
 
 class _Lookahead:
-    """An iterator that knows whether there is more."""
+    """An iterator that can tell whether it has another batch."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
@@ -123,22 +130,18 @@ class _Lookahead:
         return batch
 
 
-def _pieces(batches: Iterator[Batch], size: int) -> Iterator[_Piece]:
-    """At least one piece, each of at least `size` bytes but for the last one."""
-    ahead = _Lookahead(batches)
-    while True:
-        piece = _Piece(ahead, size)
-        yield piece
-        if not ahead.has_next:
-            return
-
-
 @contextmanager
 def _encoders(task: TokenizeTask) -> Iterator[tuple[Encoder, Encoder | None]]:
-    """The encoder, and the reference to compare it with where that is wanted."""
+    """The encoder, and the reference to compare it with if the task asks for that."""
     with borrow_encoder(task.tokenizer) as encoder:
         if not task.check:
             yield encoder, None
             return
         with borrow_encoder(task.tokenizer, "tokenizers") as reference:
             yield encoder, reference
+
+
+def _is_outdated(store: Folder, backend: Backend) -> bool:
+    """Whether the job has changed its backend, and this is a worker it could not stop."""
+    kept = kept_choice(store)
+    return kept is not None and kept[0] != backend

@@ -1,4 +1,4 @@
-"""The plan of tokenization: everything that is known before any work is done."""
+"""The plan of tokenization: tokenizer, special ids and input files, found before any work."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,19 @@ __all__ = ["TokenizePlan", "plan_tokenize"]
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizePlan:
-    """Everything that is known before any work is done.
+    """What a job will do, found before any work.
 
     Attributes:
         config: the configuration.
         tokenizer: the tokenizer's files.
-        bos_id, eos_id, pad_id, largest_id: its special ids, and the largest one.
-        eos_token: what ends a document, as text.
-        files: by source.
-        fields: by source.
-        warnings: what a person should know.
+        bos_id: put before every document, or None.
+        eos_id: put after every document.
+        eos_token: its text.
+        pad_id: fills windows.
+        largest_id: the largest id in the vocabulary.
+        files: the input files, by source.
+        fields: which fields of a record are read, by source.
+        warnings: for the person who runs the job, and for the manifest.
     """
 
     config: TokenizeConfig
@@ -57,7 +60,7 @@ class TokenizePlan:
 
     @property
     def state(self) -> State:
-        """What the store follows from."""
+        """The settings and inputs that determine the store."""
         inputs = {
             file.url: [source, file.bytes, file.stamp]
             for source, files in self.files.items()
@@ -66,11 +69,11 @@ class TokenizePlan:
         return State(settings=self.settings, inputs=inputs)
 
     def tokenizer_manifest(self, used: Backend, fallback: str | None) -> dict[str, Any]:
-        """What manifests say of the tokenizer.
+        """The manifest's entry for the tokenizer.
 
         Args:
-            used: the backend that encoded.
-            fallback: why it is not the one that was preferred.
+            used: the backend that encoded the documents.
+            fallback: why it is not gigatoken, if that was preferred.
         """
         return {
             "sha256": self.tokenizer.sha256,
@@ -87,7 +90,7 @@ class TokenizePlan:
         }
 
     def spec(self, url: str, backend: Backend) -> TokenizerSpec:
-        """The tokenizer as workers get it."""
+        """The tokenizer as workers get it: read from `url`, encoding with `backend`."""
         return TokenizerSpec(
             url=url,
             sha256=self.tokenizer.sha256,
@@ -109,7 +112,8 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     """Reads the tokenizer and lists the inputs.
 
     Raises:
-        ExactcptError: no tokenizer, no EOS, a source that matches nothing, a file in two sources.
+        ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
+            to two sources.
     """
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, warning = tokenizer.choose_eos(config.eos_token)
@@ -121,12 +125,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     }
     listings = {
         s.name: find_files(
-            Source(
-                name=s.name,
-                pattern=s.pattern,
-                fields=fields[s.name],
-                format=s.format,
-            )
+            Source(name=s.name, pattern=s.pattern, fields=fields[s.name], format=s.format)
         )
         for s in config.sources
     }
@@ -147,7 +146,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
-    """Links and other spellings of a path lead to the same file; empty ones do no harm."""
+    """Refuses files listed twice, by links or other spellings too; empty files do no harm."""
     seen: dict[Hashable, InputFile] = {}
     for file in (file for listed in files.values() for file in listed if file.bytes != 0):
         first = seen.setdefault(identity(file), file)
@@ -156,10 +155,10 @@ def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
         where = (
             f"in two sources: {first.source!r} and {file.source!r}"
             if first.source != file.source
-            else f"twice in source {file.source!r}"
+            else f"listed twice in source {file.source!r}"
         )
         raise ExactcptError(
-            f"one file is {where}",
+            f"the same file is {where}",
             where=file.url if file.url == first.url else f"{first.url} and {file.url}",
-            fix="narrow one of the patterns; use epochs to see a source more often",
+            fix="narrow one of the patterns; to train on a source more than once, use epochs",
         )

@@ -1,7 +1,7 @@
-"""A first look at every source, before any work is paid for.
+"""The probe: reads the beginning of every source before any work starts.
 
-It reads the beginning of a file or two of each source: enough to see whether the field is there at
-all, to compare the tokenizer backends on its documents, and to estimate tokens and disk space.
+The beginning of one to three files per source is enough to see whether records have the field at
+all, to compare the tokenizer backends on real documents, and to estimate tokens and disk space.
 """
 
 import json
@@ -30,6 +30,7 @@ from .plan import TokenizePlan
 __all__ = ["Probe", "look_at", "probe_sources"]
 
 FILES_TRIED = 3
+"""Files of a source that are opened at most, in search of a document."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Probe:
 
     Attributes:
         documents: some of its documents, together at most 64 KiB; texts, or token ids.
-        density: bytes of text, or token ids, that a byte of its files holds.
+        density: bytes of text (or token ids) per byte of its files.
     """
 
     documents: Strings
@@ -46,7 +47,7 @@ class Probe:
 
 
 def probe_sources(plan: TokenizePlan) -> dict[str, Probe]:
-    """A look at the beginning of every source.
+    """Reads the beginning of every source of a plan.
 
     Raises:
         ExactcptError: a source has no documents with the field that is to be read.
@@ -67,7 +68,7 @@ def look_at(
         source: its name.
         files: all its files; the first few are tried until one has a document.
         fields: what to read.
-        skip_bad_files: whether files that cannot be read are passed over in silence.
+        skip_bad_files: whether files that cannot be read are silently passed over.
 
     Raises:
         ExactcptError: none of the files tried has a record with the field.
@@ -108,7 +109,7 @@ def _some(content: Strings, fields: Fields) -> Strings:
 def _without_field(
     source: str, file: InputFile, fields: Fields, batch: Batch
 ) -> ExactcptError | None:
-    """The error to raise if what was read has records, and none of them has the field."""
+    """The error to raise if the field is missing in what was read; else None."""
     missing = f"no field {fields.content!r}"
     if not any(record.reason == missing for record in batch.rejected):
         return None
@@ -121,7 +122,7 @@ def _without_field(
 
 
 def _fields_of(file: InputFile) -> list[str]:
-    """The fields of the first records, in the order they are met."""
+    """The fields of the first records, in order of appearance."""
     with open_decompressed(file) as raw:
         lines = raw.read(BLOCK_BYTES).split(b"\n")
     found: dict[str, None] = {}
@@ -136,7 +137,7 @@ def _fields_of(file: InputFile) -> list[str]:
 
 
 def _density(file: InputFile, batch: Batch) -> float:
-    """Bytes of text, or ids, a byte of the file holds; `batch` is the beginning of it."""
+    """Bytes of text (or token ids) per byte of a file of which `batch` is the beginning."""
     items = len(batch.content.data)
     rows = len(batch.content) + len(batch.rejected)
     size = max(1, file.bytes or 1)
@@ -152,7 +153,7 @@ def _density(file: InputFile, batch: Batch) -> float:
                 return items / max(1, read.nbytes)
         case "jsonl":
             text, held = _first_block(file)
-            # A line that is longer than a block is read whole, so it may have more than the block.
+            # A line longer than a block is read whole, so the batch may hold more than the block.
             return min(items, text) / max(1, held)
         case "hub":
             return 1.0

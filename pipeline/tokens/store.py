@@ -1,10 +1,11 @@
-"""Reads the parts of a token store."""
+"""Reads the parts of a token store: the index, the tokens and the ids of their documents."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas import store as store_format
@@ -22,7 +23,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PartIndex:
-    """What planning knows of a part's documents, in order; shapes [documents]."""
+    """The index of a part: one entry per document, in the part's order.
+
+    Attributes:
+        lengths: tokens of each document, BOS and EOS included; shape [documents].
+        hashes: content hashes, 16 bytes each; shape [documents].
+    """
 
     lengths: NDArray[np.int32]
     hashes: NDArray[np.void]
@@ -30,12 +36,12 @@ class PartIndex:
 
 @dataclass(frozen=True)
 class PartTokens:
-    """The tokens of a part's documents, memory-mapped, in runs: its record batches.
+    """The tokens of a part's documents, memory-mapped; one run of documents per record batch.
 
     Attributes:
-        first: row of each run's first document, rising; shape [runs].
+        first: row of each run's first document, ascending; shape [runs].
         starts: where each document begins in the values of its run; shape [documents].
-        values: the tokens of each run.
+        values: the tokens of each run, one array per run.
     """
 
     first: NDArray[np.int64]
@@ -44,22 +50,22 @@ class PartTokens:
 
 
 def read_index(path: Path) -> PartIndex:
-    """Reads the index of a part from a local file."""
+    """Reads the index of a part from its local file."""
     (batch,) = map_batches(path)
-    hashes = batch["content_hash"]
+    hashes: Any = batch["content_hash"]
     return PartIndex(
         batch["length"].to_numpy(), np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes))
     )
 
 
-def read_ids(store: Folder, part: str) -> Any:
-    """The ids of a part's documents: a StringArray."""
+def read_ids(store: Folder, part: str) -> pa.Array:
+    """Reads the ids of a part's documents, and none of their tokens."""
     return read_column(store, store_format.part_name(part), "id")
 
 
 def open_tokens(path: Path) -> PartTokens:
-    """Maps a part's tokens into memory."""
-    lists = [batch["tokens"] for batch in map_batches(path)]
+    """Maps the tokens of a part into memory from its local file."""
+    lists: list[Any] = [batch["tokens"] for batch in map_batches(path)]
     rows = np.array([len(each) for each in lists], np.int64)
     return PartTokens(
         first=np.cumsum(rows) - rows,

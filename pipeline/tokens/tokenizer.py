@@ -1,4 +1,4 @@
-"""The tokenizer's files: its special ids, and what ends a document."""
+"""A tokenizer's files: its vocabulary, and which tokens begin, end and pad documents."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from ..files.storage import open_input, resolve
 __all__ = ["TokenizerFile", "TokenizerSpec", "load_tokenizer", "reference_tokenizer"]
 
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
+"""Tokens that end documents in base models; the first one in the vocabulary is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,13 @@ class TokenizerSpec:
 
     Attributes:
         url: where its tokenizer.json is.
-        sha256: of that file.
-        backend: which library encodes.
+        sha256: digest of that file.
+        backend: the library that encodes.
         special_tokens_in_text: whether the text of a special token becomes that token.
         bos_id: put before every document, or None.
         eos_id: put after every document.
         pad_id: fills windows.
-        largest_id: the largest id the vocabulary has.
+        largest_id: the largest id in the vocabulary.
     """
 
     url: str
@@ -44,7 +45,13 @@ class TokenizerSpec:
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """A tokenizer.json, with the tokenizer_config.json beside it where there is one."""
+    """A tokenizer.json, with the tokenizer_config.json beside it if there is one.
+
+    Attributes:
+        json: the bytes of tokenizer.json.
+        config: the content of tokenizer_config.json; empty if there is none.
+        where: path or URL of tokenizer.json.
+    """
 
     json: bytes
     config: dict[str, Any]
@@ -62,11 +69,11 @@ class TokenizerFile:
 
     @property
     def largest_id(self) -> int:
-        """The largest id in use; ids may have holes, so it says more than the vocabulary's size."""
+        """The largest id in use; ids may have holes, so it can exceed the vocabulary's size."""
         return max(self.vocabulary.values())
 
     def id_of(self, token: str) -> int | None:
-        """The id of a token, or None."""
+        """The id of a token; None if it is not in the vocabulary."""
         return self.vocabulary.get(token)
 
     def special_tokens(self) -> list[str]:
@@ -75,7 +82,10 @@ class TokenizerFile:
         return [token["content"] for token in added if token.get("special")]
 
     def choose_eos(self, wanted: str | None) -> tuple[str, str | None]:
-        """The token that ends documents, and a warning where the choice is doubtful.
+        """The token that ends documents, and a warning if the choice is doubtful.
+
+        Args:
+            wanted: the token asked for, or None to find one.
 
         Raises:
             UsageError: there is none, or the one asked for is not in the vocabulary.
@@ -103,7 +113,10 @@ class TokenizerFile:
         return named, warning
 
     def choose_bos(self, wanted: bool | None) -> int | None:
-        """The id put before documents: what the tokenizer's own template adds, unless told.
+        """The id put before documents, or None.
+
+        Args:
+            wanted: whether there is to be one; None to do as the tokenizer's own template does.
 
         Raises:
             UsageError: a BOS is wanted, but nothing says which, or the template adds several.
@@ -132,12 +145,13 @@ class TokenizerFile:
         return self.id_of(named)
 
     def choose_pad(self, eos_id: int) -> int:
-        """The id that fills windows: the pad token of tokenizer_config.json, else EOS."""
+        """The id that fills windows: the pad token of tokenizer_config.json, or else EOS."""
         named = _config_token(self.config, "pad_token")
         found = self.id_of(named) if named is not None else None
         return eos_id if found is None else found
 
     def _template_prefix(self) -> list[int]:
+        """The ids that the tokenizer's template puts before a text."""
         tokenizer = reference_tokenizer(self.json, False)
         bare = tokenizer.encode("a", add_special_tokens=False).ids
         full = tokenizer.encode("a", add_special_tokens=True).ids
@@ -162,10 +176,11 @@ class TokenizerFile:
 
 
 def load_tokenizer(path: str) -> TokenizerFile:
-    """Reads a tokenizer.json, or the one in a folder.
+    """Reads a tokenizer.json, given its path or URL, or that of its folder.
 
     Raises:
-        ExactcptError: no such file, not a tokenizer, or a damaged tokenizer_config.json beside it.
+        ExactcptError: the file is missing or not a tokenizer, or the tokenizer_config.json beside
+            it is damaged.
     """
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
@@ -198,7 +213,7 @@ def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
     except ValueError:
         config = None
     if not isinstance(config, dict):
-        raise ExactcptError("this is not a tokenizer_config.json", where=where, expected="JSON")
+        raise ExactcptError("tokenizer_config.json is not a JSON object", where=where)
     return config
 
 
@@ -211,14 +226,14 @@ def _read_if_there(url: str) -> bytes | None:
 
 
 def _config_token(config: dict[str, Any], name: str) -> str | None:
-    """A token named in tokenizer_config.json, as text or as an added token's description."""
+    """A token that tokenizer_config.json names, by its text or by an added token's description."""
     token = config.get(name)
     return token.get("content") if isinstance(token, dict) else token
 
 
 @cache
 def reference_tokenizer(data: bytes, special_tokens_in_text: bool) -> Any:
-    """One shared instance a mode: `tokenizers` encodes from several threads at once."""
+    """One shared instance per mode: `tokenizers` encodes from several threads at once."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
 

@@ -1,7 +1,7 @@
-"""The units of work of tokenization: what the Beam graph maps over files and splits.
+"""The work units of tokenization: what the Beam graph maps over files and splits.
 
-Each reads files, calls `sources` or `store`, and writes files; what is there already is not written
-again. So a unit may run twice, and a job that was killed goes on.
+Each reads files and writes files, and writes nothing that is already there. So a unit may run
+twice, and a job that was killed can be continued.
 """
 
 import json
@@ -23,6 +23,7 @@ from .task import TokenizeTask
 __all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize_split"]
 
 SCAN_BYTES = 64 << 20
+"""Input per scan task; a larger file has a task of its own."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ScanTask:
 
 
 def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
-    """The files of splits, large ones alone."""
+    """Groups the files of splits into tasks; files of unknown size are not scanned."""
     offsets: dict[InputFile, list[int]] = {}
     for split in splits:
         for member in split.members:
@@ -51,11 +52,11 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
 
 
 def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int, int]]]:
-    """Reads files once; writes their digests.
+    """Reads files once and writes down their digests.
 
     Returns:
-        The newlines before each range of the files that are read in ranges. Most corpora of many
-        files have none, and what is returned here goes to every worker.
+        By URL, the newlines before each range of the files that are read in ranges, and nothing
+        for all other files: every worker gets what is returned here.
     """
     store = Folder(task.store)
     name = f"{JOB}/files/{scans.ordinal:06d}.json"
@@ -74,7 +75,7 @@ def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int,
 def tokenize_split(
     split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]
 ) -> None:
-    """Tokenizes a split; a bad file is noted where such files are to be left out."""
+    """Tokenizes a split; a bad file is noted if the task says that such files are left out."""
     try:
         write_parts(split, task, newlines)
     except BadFileError as error:

@@ -153,7 +153,7 @@ def test_finished_output_without_a_bad_file_is_not_what_fail_asks_for(with_a_bad
     done("prepare", *with_a_bad_file, "--out", out, "--on-bad-file", "skip")
     outcome = run("prepare", *with_a_bad_file, "--out", out)
     assert outcome.code == 1
-    assert f"{out} is finished, but without 1 bad files, such as bad.jsonl.gz" in outcome.err
+    assert f"{out} is finished, but leaves out 1 bad file, such as bad.jsonl.gz" in outcome.err
     assert "--on-bad-file skip" in outcome.err
 
 
@@ -181,6 +181,6 @@ def test_finished_output_with_more_rejected_than_is_allowed_now(tmp_path):
     for folder in (out, tmp_path / "out.store"):
         outcome = run("prepare", *flags, "--out", out, "--max-rejected", 0.001)
         assert outcome.code == 1
-        assert f"{folder} is finished, but 1 of 100 records were rejected" in outcome.err
+        assert f"{folder} is finished, but too many records were rejected: 1 of 100" in outcome.err
         assert "at most 0.10%" in outcome.err
         shutil.rmtree(out, ignore_errors=True)

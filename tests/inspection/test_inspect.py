@@ -369,23 +369,23 @@ def test_paths_that_are_something_else(store: Path, shards: Path, tmp_path: Path
         (empty, f"this folder is empty\n  where:    {empty}\n{EITHER}"),
         (
             corpus,
-            f"this is a file of records (jsonl), as a corpus has\n  where:    {corpus}\n{EITHER}"
+            f"this is a corpus file (jsonl)\n  where:    {corpus}\n{EITHER}"
             + sample.format(corpus),
         ),
         (
             corpus.parent,
-            "this is a folder with 1 files of records (jsonl), as a corpus has\n"
+            "this is a folder of 1 corpus file (jsonl)\n"
             f"  where:    {corpus.parent}\n{EITHER}" + sample.format(corpus.parent),
         ),
         (
             shards / "train",
-            "this folder is a part of a token store or shard set\n"
-            f"  where:    {shards / 'train'}\n{EITHER}  fix:      name {shards}\n",
+            "this folder is inside a token store or shard set\n"
+            f"  where:    {shards / 'train'}\n{EITHER}  fix:      use {shards}\n",
         ),
         (
             store / "manifest.json",
             f"this is a file\n  where:    {store / 'manifest.json'}\n{EITHER}"
-            f"  fix:      name {store}\n",
+            f"  fix:      use {store}\n",
         ),
     ]
     for path, error in cases:
@@ -426,11 +426,11 @@ def test_an_unfinished_job_of_which_nothing_is_known(
     outcome = run(*command, tmp_path / "shards")
     assert (outcome.code, outcome.err) == (
         1,
-        "error: this token store or shard set is not finished, and which job began it cannot be "
-        "read\n"
+        "error: this token store or shard set is not finished, and the state of its job is "
+        "damaged\n"
         f"  where:    {state}\n"
         "  expected: a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed\n"
-        "  fix:      remove the folder, and run the job again\n",
+        "  fix:      remove the folder and run the job again\n",
     )
 
 
@@ -443,12 +443,12 @@ def test_paths_that_are_no_shard_set(store: Path, command: list[str], tmp_path: 
         (
             store,
             f"this is a token store\n  where:    {store}\n{expected}"
-            f"  fix:      make one of it: exactcpt pack {store} --out DIR\n",
+            f"  fix:      make a shard set from it: exactcpt pack {store} --out DIR\n",
         ),
         (
             corpus,
-            f"this is a file of records (jsonl), as a corpus has\n  where:    {corpus}\n{expected}"
-            f"  fix:      make shards of it: exactcpt prepare --source NAME={corpus} "
+            f"this is a corpus file (jsonl)\n  where:    {corpus}\n{expected}"
+            f"  fix:      make shards from it: exactcpt prepare --source NAME={corpus} "
             "--tokenizer PATH --out DIR\n",
         ),
     ]
@@ -486,7 +486,7 @@ def test_a_manifest_with_other_buckets(
         f"error: the manifest has {error} buckets\n"
         f"  where:    {folder}/manifest.json\n"
         "  expected: 6, for windows of 256 tokens\n"
-        "  fix:      see what is wrong: exactcpt verify\n",
+        "  fix:      run `exactcpt verify` on the shard set to see all that is wrong\n",
     )
 
 
@@ -507,7 +507,7 @@ def test_a_manifest_with_settings_that_cannot_be(
     folder = with_manifest(copied(shards, tmp_path), IMPOSSIBLE[error])
     outcome = run(*command, folder)
     assert outcome.code == 1
-    start = f"error: the manifest has settings that cannot be: {error}\n"
+    start = f"error: the manifest has an impossible setting: {error}\n"
     assert outcome.err.startswith(f"{start}  where:    {folder}/manifest.json\n")
 
 
@@ -522,8 +522,8 @@ def with_manifest(folder: Path, change: Callable[[Any], object]) -> Path:
     ("content", "error"),
     [
         (b"{", "the manifest is not JSON"),
-        (b"[]", "this is no token store and no shard set"),
-        (b'{"format": "exactcpt run"}', "this is no token store and no shard set"),
+        (b"[]", "this is neither a token store nor a shard set"),
+        (b'{"format": "exactcpt run"}', "this is neither a token store nor a shard set"),
         (
             b'{"format": "exactcpt shard set", "format_version": 2}',
             "the exactcpt shard set has format version 2",
@@ -596,7 +596,7 @@ def test_a_shard_that_is_gone_or_cut_off(shards: Path, tmp_path: Path):
         "error: a file of the shard set is damaged\n"
         f"  where:    {shard}\n"
         f"  expected: {len(data):,} bytes, not {len(data) - 1:,}\n"
-        "  fix:      see what is wrong: exactcpt verify\n",
+        "  fix:      run `exactcpt verify` on the shard set to see all that is wrong\n",
     )
     shard.write_bytes(bytes(len(data)))
     code, text = refused(folder)
@@ -614,4 +614,6 @@ def test_shards_that_are_not_the_manifests(shards: Path, tmp_path: Path):
     code, text = refused(folder)
     assert code == 1
     assert text.startswith("error: the shards have 7 windows with 11 segments\n")
-    assert text.endswith("  fix:      see what is wrong: exactcpt verify\n")
+    assert text.endswith(
+        "  fix:      run `exactcpt verify` on the shard set to see all that is wrong\n"
+    )

@@ -119,7 +119,7 @@ def test_too_many_rejected_records_fail_the_job_and_name_the_first(tmp_path, all
     harness.write_jsonl(tmp_path / "a.jsonl", [*GOOD, *bad])
     flags = [] if allowed is None else ["--max-rejected", allowed]
     message = error_of(tokenize(tmp_path, *flags))
-    assert "5 of 25 records were rejected" in message
+    assert "too many records were rejected: 5 of 25\n" in message
     assert [f"a.jsonl:{n}" in message for n in (21, 22, 23, 24)] == [True, True, True, False]
     assert "field 'text' is not a string" in message
     assert f"at most {allowed or 0.01:.2%}" in message
@@ -427,7 +427,7 @@ def test_one_file_in_two_sources(tmp_path, monkeypatch):
     for other in ("./a.jsonl", "*.jsonl", f"file://{path}", "."):
         flags = [*source("one", path), *source("two", other)]
         message = error_of(run("tokenize", *flags, "--tokenizer", TOKENIZER, "--out", "../store"))
-        assert "one file is in two sources: 'one' and 'two'" in message
+        assert "the same file is in two sources: 'one' and 'two'" in message
         assert str(path) in message and "epochs" in message
 
 
@@ -440,9 +440,9 @@ def test_one_file_under_two_names(tmp_path):
     for other in ("in/../in/a.jsonl", "link/a.jsonl", "soft.jsonl", "hard.jsonl", "link"):
         flags = [*source("one", path), *source("two", f"{tmp_path}/{other}")]
         message = error_of(run("tokenize", *flags, *rest))
-        assert "one file is in two sources: 'one' and 'two'" in message
+        assert "the same file is in two sources: 'one' and 'two'" in message
     message = error_of(run("tokenize", *source("one", f"{tmp_path}/*.jsonl"), *rest))
-    assert "one file is twice in source 'one'" in message
+    assert "the same file is listed twice in source 'one'" in message
     assert f"{tmp_path}/hard.jsonl and {tmp_path}/soft.jsonl" in " ".join(message.split())
 
 

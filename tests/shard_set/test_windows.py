@@ -105,7 +105,7 @@ def test_fewer_windows_than_the_manifest_says(made):
     manifest = open_shard_set(folder)
     last = manifest["shards"]["train"][-1]
     last["windows"] += 1
-    with pytest.raises(FormatError, match="and the manifest says"):
+    with pytest.raises(FormatError, match="but the manifest says"):
         list(read_windows(folder, manifest, "train", [manifest["splits"]["train"]["windows"]]))
 
 
@@ -146,11 +146,23 @@ NO_SEGMENTS = {
         1 << 30,
         "larger than values array",
     ),
-    "a length above the window": ("seq_lengths", VALUES, 0, 1000, "segment not of 1 to 64 tokens"),
-    "a length below 1": ("seq_lengths", VALUES, 0, -5, "window 0 has a segment not of 1 to 64"),
-    "another length": ("seq_lengths", VALUES, 0, 1, "window 0 has segments of not 64 tokens"),
-    "fewer documents": ("doc_index", OFFSETS, 1, 0, "window 0 has not as many entries in each of"),
-    "fewer places": ("doc_offset", OFFSETS, 1, 0, "window 0 has not as many entries in each of"),
+    "a length above the window": (
+        "seq_lengths",
+        VALUES,
+        0,
+        1000,
+        "segment outside 1 to 64 tokens",
+    ),
+    "a length below 1": (
+        "seq_lengths",
+        VALUES,
+        0,
+        -5,
+        "window 0 has a segment outside 1 to 64",
+    ),
+    "another length": ("seq_lengths", VALUES, 0, 1, "window 0 has not 64 tokens in its segments"),
+    "fewer documents": ("doc_index", OFFSETS, 1, 0, "window 0 has different numbers of entries in"),
+    "fewer places": ("doc_offset", OFFSETS, 1, 0, "window 0 has different numbers of entries in"),
 }
 
 
@@ -171,7 +183,9 @@ def test_segments_that_are_none(made, rows, tmp_path, name):
         assert outcome.code == 1
         assert outcome.err.startswith("error: a file of the shard set cannot be read: ")
         assert f"  where:    {first_shard(shards)}\n" in outcome.err
-        assert outcome.err.endswith("  fix:      see what is wrong: exactcpt verify\n")
+        assert outcome.err.endswith(
+            "  fix:      run `exactcpt verify` on the shard set to see all that is wrong\n"
+        )
         if command[0] == "inspect":
             assert reason in outcome.err
 
@@ -262,7 +276,7 @@ def test_a_table_in_another_order(made, tmp_path):
     table = pq.read_table(path)
     pq.write_table(table.take(list(range(len(table)))[::-1]), path)
     folder = Folder(str(shards))
-    with pytest.raises(FormatError, match="not in the order of doc_index"):
+    with pytest.raises(FormatError, match="not sorted by doc_index"):
         read_rows(folder, open_shard_set(folder), [0])
     path.write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="the documents table cannot be read"):

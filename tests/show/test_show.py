@@ -339,8 +339,8 @@ def test_a_manifest_whose_buckets_are_not_those_of_its_window(shards):
 def test_sets_that_cannot_be_shown(shards):
     outcome = run("show", shards / "train")
     assert outcome.code == 2
-    assert "this folder is a part of a token store or shard set" in outcome.err
-    assert f"fix:      name {shards}\n" in outcome.err
+    assert "this folder is inside a token store or shard set" in outcome.err
+    assert f"fix:      use {shards}\n" in outcome.err
     (shards / "tokenizer.json").rename(shards / "other.json")
     outcome = run("show", shards)
     assert outcome.code == 1

@@ -71,7 +71,9 @@ def test_what_is_no_tokenizer_is_said_so(tmp_path, content):
 @pytest.mark.parametrize("content", ["", "{", "[]", "5"])
 def test_a_damaged_config_is_named(tmp_path, content):
     (tmp_path / "tokenizer_config.json").write_text(content)
-    with pytest.raises(ExactcptError, match=r"not a tokenizer_config\.json") as error:
+    with pytest.raises(
+        ExactcptError, match=r"^tokenizer_config\.json is not a JSON object"
+    ) as error:
         tokenizer_of(tmp_path, byte_level())
     assert error.value.where == str(tmp_path / "tokenizer_config.json")
 
