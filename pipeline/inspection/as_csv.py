@@ -1,12 +1,13 @@
-"""An inspection as CSV: a line a combination of settings and bucket."""
+"""An inspection as CSV: one line per combination of settings and bucket."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from .tables import SETTINGS
+from .json_types import InspectionJson, RowJson, SourceJson
+from .subject import SETTINGS
 
 __all__ = ["to_csv"]
 
@@ -15,13 +16,13 @@ MASS = ("mass_before", "mass_after")
 COLUMNS = ("path", *SETTINGS, "source", *BUCKET, *MASS)
 
 
-def to_csv(inspection: Mapping[str, Any], *, by_source: bool) -> str:
-    """The lines, with a header.
+def to_csv(inspection: InspectionJson, *, by_source: bool) -> str:
+    """Returns the lines, below a header.
 
     Args:
-        inspection: as `inspection.to_json` makes it.
-        by_source: whether lines of each source follow those of all, whose `source` is empty. The
-            shares of a source are of all targets, so that they add up to the lines of all.
+        inspection: what `to_json` returns.
+        by_source: whether lines for each source follow those for all sources, whose `source` is
+            empty. A source's shares are shares of all targets, so they add up to those for all.
     """
     text = io.StringIO()
     writer: Any = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -38,14 +39,14 @@ def to_csv(inspection: Mapping[str, Any], *, by_source: bool) -> str:
     return text.getvalue()
 
 
-def _lines(row: Mapping[str, Any], by_source: bool) -> Iterator[dict[str, Any]]:
+def _lines(row: RowJson, by_source: bool) -> Iterator[dict[str, Any]]:
     for bucket in row["buckets"]:
         yield {name: bucket[name] for name in (*BUCKET, *MASS)} | {"source": ""}
     for source in row["sources"] if by_source else ():
         yield from _source_lines(row, source)
 
 
-def _source_lines(row: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _source_lines(row: RowJson, source: SourceJson) -> Iterator[dict[str, Any]]:
     targets = max(1, row["targets"])
     mass = sum(bucket["targets"] * bucket["weight"] for bucket in row["buckets"]) or 1.0
     reached = 0

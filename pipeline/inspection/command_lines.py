@@ -1,4 +1,4 @@
-"""The command line that makes what a row of an inspection describes."""
+"""The command lines that make what the rows of an inspection describe."""
 
 import math
 import shlex
@@ -6,18 +6,19 @@ from typing import Any
 
 from ..config import PackConfig
 from ..core.parameters import PARAMETERS
-from ..pack.settings import ALWAYS_NAMED, Settings
+from ..pack.settings import Settings
+from .subject import ALWAYS_NAMED
 
 __all__ = ["pack_command", "pack_flags", "reweigh_command"]
 
 
 def pack_command(store: str, settings: Settings) -> str:
-    """The command line that packs a store with these settings; OUT is to be replaced."""
+    """The command line that packs a store with these settings; OUT stands for the new folder."""
     return shlex.join(["exactcpt", "pack", store, *pack_flags(settings), "--out", "OUT"])
 
 
 def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
-    """The flags that ask for settings of packing; those of mixing only where it is wanted."""
+    """The flags that ask for settings of packing, with or without those of mixing."""
     defaults = PackConfig.__dataclass_fields__
     flags: list[str] = []
     for name in (name for name in defaults if name != "mixing"):
@@ -30,10 +31,10 @@ def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
 
 
 def reweigh_command(shards: str, settings: Settings) -> str:
-    """The command line that gives a shard set these weights; OUT is to be replaced."""
+    """The command line that gives a shard set these weights; OUT stands for the new folder."""
     weights = {name: settings[name] for name in PARAMETERS}
     if weights["max_weight"] is None:
-        weights["max_weight"] = math.inf  # what is not named stays as the set has it
+        weights["max_weight"] = math.inf  # a parameter that is not given keeps the set's value
     flags = [
         word
         for name, value in weights.items()

@@ -3,11 +3,27 @@
 from dataclasses import dataclass
 
 from ...schemas.manifest import Manifest
+from ..core.parameters import PARAMETERS
 from ..core.whatif import Exposure, Weighting
 from ..pack.settings import Settings
 from .json_types import IntervalsJson, SampleJson
 
-__all__ = ["Row", "Subject"]
+__all__ = ["ALWAYS_NAMED", "SETTINGS", "Row", "Subject"]
+
+SETTINGS = (
+    "window",
+    "packing",
+    *PARAMETERS,
+    "mixing",
+    "token_budget",
+    "dedup",
+    "validation_fraction",
+    "group_tokens",
+    "seed",
+)
+"""The settings that change an answer, in the order in which they are shown."""
+ALWAYS_NAMED = ("window", "packing", "tau", "alpha", "gamma")
+"""Those that are named even where they have their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)

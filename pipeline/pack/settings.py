@@ -18,7 +18,6 @@ from ..core.parameters import FORMULA, exact_of
 from ..core.selection import Epochs, Mixing, Share
 
 __all__ = [
-    "ALWAYS_NAMED",
     "Change",
     "Settings",
     "mixing_of",
@@ -28,8 +27,6 @@ __all__ = [
     "table_for",
 ]
 
-ALWAYS_NAMED = ("window", "packing", "tau", "alpha", "gamma")
-"""What a short description names; of the other settings only those that are not the default."""
 Settings = Mapping[str, Any]
 Change = Mapping[str, Any]
 """New values for some of the parameters of the weights, or for tau and `table`, one weight per

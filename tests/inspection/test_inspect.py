@@ -57,7 +57,7 @@ def test_a_histogram(shards: Path):
     assert (
         printed(shards)
         == """\
-small: shard set, 5 documents, 1,556 tokens, longest 903
+small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 64, alpha 0.15, gamma 0.5, validation fraction 0
 
 effective                                 cumu-        weighted
@@ -70,11 +70,15 @@ context   targets  share                 lative weight    share
 64-127 *      390 25.24% ████████▊        58.1% 1.1743   26.93% █████████▍
 128-255 *     647 41.88% ██████████████▌ 100.0% 1.1353   43.20% ███████████████
 
-* tail, from 64 on: 67.12% of the targets, 70.13% of the weighted loss mass
-budget: mean extra weight of the tail's targets 0.1500, asked for 0.15
-effective sample size 99.57%, largest weight 1.1743, mean weight 1.1007
-7 windows of 256 tokens, padding 13.17%, 1.6 segments a window; 2 of 5 documents
-are cut (40.00%)
+share: of the targets; weighted share: of the total loss weight, which is the
+sum of the targets' weights
+* tail, the buckets from 64 (tau) on: 67.12% of the targets, 70.13% of the total
+loss weight
+mean extra weight in the tail (the budget, alpha): 0.1500, asked for 0.15
+effective sample size, (sum w)^2 / sum w^2: 99.57% of the targets; largest
+weight 1.1743, mean weight 1.1007
+7 windows of 256 tokens, padding 13.17%, 1.6 segments per window; documents
+split across windows: 2 of 5 (40.00%)
 6 windows have a target in the tail (85.71%); the largest effective context is
 255"""
     )
@@ -84,7 +88,7 @@ def test_a_histogram_in_ascii(shards: Path):
     assert (
         printed(shards, encoding="ascii")
         == """\
-small: shard set, 5 documents, 1,556 tokens, longest 903
+small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 64, alpha 0.15, gamma 0.5, validation fraction 0
 
 effective                                cumu-        weighted
@@ -97,11 +101,15 @@ context   targets  share                lative weight    share
 64-127 *      390 25.24% #########       58.1% 1.1743   26.93% #########
 128-255 *     647 41.88% ############## 100.0% 1.1353   43.20% ###############
 
-* tail, from 64 on: 67.12% of the targets, 70.13% of the weighted loss mass
-budget: mean extra weight of the tail's targets 0.1500, asked for 0.15
-effective sample size 99.57%, largest weight 1.1743, mean weight 1.1007
-7 windows of 256 tokens, padding 13.17%, 1.6 segments a window; 2 of 5 documents
-are cut (40.00%)
+share: of the targets; weighted share: of the total loss weight, which is the
+sum of the targets' weights
+* tail, the buckets from 64 (tau) on: 67.12% of the targets, 70.13% of the total
+loss weight
+mean extra weight in the tail (the budget, alpha): 0.1500, asked for 0.15
+effective sample size, (sum w)^2 / sum w^2: 99.57% of the targets; largest
+weight 1.1743, mean weight 1.1007
+7 windows of 256 tokens, padding 13.17%, 1.6 segments per window; documents
+split across windows: 2 of 5 (40.00%)
 6 windows have a target in the tail (85.71%); the largest effective context is
 255"""
     )
@@ -112,11 +120,11 @@ def test_sources(shards: Path):
     assert (
         below
         == """\
-              share of weighted share of    tail in   mean
-source tokens  targets    share the tail the source weight
-──────────────────────────────────────────────────────────
-long    1,505   96.89%   97.18%  100.00%     69.27% 1.1039
-short      51    3.11%    2.82%    0.00%      0.00% 1.0000
+              share of weighted share of fraction   mean
+source tokens  targets    share the tail  in tail weight
+────────────────────────────────────────────────────────
+long    1,505   96.89%   97.18%  100.00%   69.27% 1.1039
+short      51    3.11%    2.82%    0.00%    0.00% 1.0000
 
 source long
 
@@ -149,17 +157,22 @@ def test_combinations(store: Path):
     assert (
         printed(store, *flags)
         == """\
-small.store: token store, 5 documents, 1,556 tokens, longest 903
+small.store: token store, 5 documents, 1,556 tokens, longest document 903
 alpha 0.15, gamma 0.5, validation fraction 0
 
-                                      cut   tail's weigh- windows largest effec-
+                                    split   tail's weigh- windows largest effec-
                               pad-  docu- share of    ted  with a           tive
 window  packing tau windows   ding  ments  targets  share    tail  weight sample
 ────────────────────────────────────────────────────────────────────────────────
 64       concat  16      25  2.75% 40.00%   73.67% 76.29% 100.00%   1.181 99.62%
 64     best_fit  16      25  2.75% 40.00%   74.61% 77.16% 100.00%   1.183 99.62%
 256      concat  64       7 13.17% 40.00%   67.12% 70.13%  85.71%   1.174 99.57%
-256    best_fit  64       7 13.17% 40.00%   68.37% 71.31%  85.71%   1.171 99.59%"""
+256    best_fit  64       7 13.17% 40.00%   68.37% 71.31%  85.71%   1.171 99.59%
+
+split documents: those split across windows; tail: the buckets of effective
+context from tau on; weighted share: the tail's share of the total loss weight;
+effective sample: the effective sample size, (sum w)^2 / sum w^2, relative to
+the number of targets"""
     )
 
 
@@ -170,8 +183,8 @@ def test_two_side_by_side(store: Path, shards: Path, tmp_path: Path):
     assert (
         printed(shards, other, by_source=True)
         == """\
-small: shard set, 5 documents, 1,556 tokens, longest 903
-other: shard set, 5 documents, 1,556 tokens, longest 903
+small: shard set, 5 documents, 1,556 tokens, longest document 903
+other: shard set, 5 documents, 1,556 tokens, longest document 903
 
 differs A      B
 ─────────────────────────────
@@ -191,27 +204,30 @@ context        A      B   B - A      A      B  share A      B   B - A
 64-127 *  25.24% 45.97% +20.73% 1.1743 1.1336   26.93% 47.07% +20.14%
 128-255 a 41.88%  0.00% -41.88% 1.1353      -   43.20%  0.00% -43.20%
 
-* tail of both, a of A alone, b of B alone
+share: of the targets; weighted share: of the total loss weight
+* in the tail of both, a of A alone, b of B alone
 
-figure                          A      B   B - A
-────────────────────────────────────────────────
-windows                         7     13      +6
-tokens                      1,556  1,607     +51
-padding                       236     57    -179
-segments                       11     19      +8
-documents                       5      8      +3
-cut documents                   2      2      +0
-targets                     1,545  1,588     +43
-tail windows                    6     13      +7
-largest context               255    127    -128
-padding, part of windows   0.1317 0.0343 -0.0974
-tail's share of targets    0.6712 0.7141 +0.0429
-tail's weighted share      0.7013 0.7418 +0.0405
-windows with a tail target 0.8571 1.0000 +0.1429
-largest weight             1.1743 1.1796 +0.0053
-mean weight                1.1007 1.1071 +0.0064
-effective sample size      0.9957 0.9960 +0.0003
-budget spent               0.1500 0.1500 +0.0000
+figure                                   A      B   B - A
+─────────────────────────────────────────────────────────
+windows                                  7     13      +6
+windows with a tail target               6     13      +7
+tokens                               1,556  1,607     +51
+padding                                236     57    -179
+segments                                11     19      +8
+documents, repeats counted               5      8      +3
+documents split across windows           2      2      +0
+targets                              1,545  1,588     +43
+largest effective context              255    127    -128
+padding, share of windows           0.1317 0.0343 -0.0974
+tail, share of targets              0.6712 0.7141 +0.0429
+tail, share of total loss weight    0.7013 0.7418 +0.0405
+share of windows with a tail target 0.8571 1.0000 +0.1429
+largest weight                      1.1743 1.1796 +0.0053
+mean weight                         1.1007 1.1071 +0.0064
+mean extra weight in the tail       0.1500 0.1500 +0.0000
+effective sample size               0.9957 0.9960 +0.0003
+
+effective sample size: (sum w)^2 / sum w^2, relative to the number of targets
 
         share        weighted        share of
 source      A      B  share A      B   tail A      B
@@ -225,7 +241,7 @@ def test_an_empty_tail(shards: Path):
     assert (
         printed(shards, "--tau", "255")
         == """\
-small: shard set, 5 documents, 1,556 tokens, longest 903
+small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 255, alpha 0.15, gamma 0.5, validation fraction
 0
 
@@ -239,25 +255,34 @@ context   targets  share                 lative weight    share
 64-127        390 25.24% █████████        58.1% 1.0000   25.24% █████████
 128-255       647 41.88% ███████████████ 100.0% 1.0000   41.88% ███████████████
 
-the tail is empty: no target is in a bucket that begins at 255 (tau) or later,
-the largest effective context is 255; all weights are 1
-effective sample size 100.00%, largest weight 1.0000, mean weight 1.0000
-7 windows of 256 tokens, padding 13.17%, 1.6 segments a window; 2 of 5 documents
-are cut (40.00%)
+share: of the targets; weighted share: of the total loss weight, which is the
+sum of the targets' weights
+the tail is empty: no bucket that begins at 255 (tau) or later has targets; all
+weights are 1
+effective sample size, (sum w)^2 / sum w^2: 100.00% of the targets; largest
+weight 1.0000, mean weight 1.0000
+7 windows of 256 tokens, padding 13.17%, 1.6 segments per window; documents
+split across windows: 2 of 5 (40.00%)
 0 windows have a target in the tail (0.00%); the largest effective context is
 255"""
     )
+
+
+def test_one_window_is_not_windows(store: Path):
+    text = printed(store, "--window", "4096", "--tau", "64")
+    assert "\n1 window of 4,096 tokens, " in text
+    assert "\n1 window has a target in the tail (100.00%)" in text
 
 
 def test_a_narrow_terminal_goes_without_some_figures(store: Path):
     flags = ["--window", "64,256", "--alpha", "0.1,0.2", "--gamma", "0,1"]
     wide, narrow = (printed(store, *flags, width=width) for width in (120, 60))
     assert max(map(len, wide.splitlines())) > 80
-    assert "not shown" not in wide
+    assert "too wide" not in wide
     assert max(map(len, narrow.splitlines())) <= 60
     assert narrow.endswith(
-        "not shown for want of room, but in --json: windows, padding,\n"
-        "cut documents, weighted share"
+        "too wide for this terminal, but in --json: windows, padding,\n"
+        "split documents, weighted share"
     )
 
 
