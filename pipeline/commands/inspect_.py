@@ -17,6 +17,7 @@ from ..inspection import report
 from ..inspection.as_csv import to_csv
 from ..inspection.as_json import to_json
 from ..inspection.counted import inspect_shards, inspect_store
+from ..inspection.json_types import InspectionJson
 from ..inspection.subject import Subject
 from ..inspection.tables import print_inspection
 from ..job.places import file_to_write
@@ -121,7 +122,7 @@ def _prepare_command(sources: Sequence[str], given: Mapping[str, Any]) -> list[s
     return command
 
 
-def _refuse_given_weights(found: Mapping[str, Any]) -> None:
+def _refuse_given_weights(found: InspectionJson) -> None:
     """Refuses a report on given weights: its sliders move the parameters of the formula."""
     for subject in found["subjects"]:
         if any("table" in row["settings"] for row in subject["rows"]):
@@ -132,7 +133,7 @@ def _refuse_given_weights(found: Mapping[str, Any]) -> None:
             )
 
 
-def _print(found: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+def _print(found: InspectionJson, flags: Mapping[str, Any]) -> None:
     if flags["as_json"]:
         click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
