@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from harness import done
 from rich.console import Console
 
 from exactcpt.schemas.errors import FormatError, IncompleteError, UsageError
-from exactcpt.training import cli
 from exactcpt.training.comparison.runs import Comparison, compare
 from exactcpt.training.comparison.tables import comparison_tables
 from exactcpt.training.run.log import RunLog, write_run
@@ -418,12 +417,9 @@ def test_what_cannot_be_compared(tmp_path, make, error, found):
 def test_the_command(tmp_path):
     runs = [write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]
     drawn = ["--svg", str(tmp_path / "c.svg"), "--html", str(tmp_path / "c.html")]
-    done = CliRunner().invoke(cli.compare, [*runs, "--json", *drawn])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
+    found = json.loads(done("compare", *runs, "--json", *drawn).out)
     assert found["paired"] is True
     assert found["losses"][0]["rows"][2]["arms"]["exact"]["delta"] == pytest.approx(-0.4)
     assert (tmp_path / "c.svg").read_text().startswith("<svg")
     assert (tmp_path / "c.html").read_text().startswith("<!DOCTYPE html>")
-    plain = CliRunner().invoke(cli.compare, runs)
-    assert "books, step 20: unweighted loss" in plain.stdout
+    assert "books, step 20: unweighted loss" in done("compare", *runs).out
