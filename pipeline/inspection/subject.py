@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.manifest import Manifest
-from ..core.whatif import Exposure, Weighting
+from ..core.weighting import Weighting
+from ..core.whatif import Exposure
 from ..pack.settings import Settings
 
 __all__ = ["Row", "Subject"]

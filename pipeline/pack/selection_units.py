@@ -1,6 +1,6 @@
-"""The work units that decide how often each source is seen, where sources are mixed.
+"""The work units of selection: how often each source is seen, and so each document.
 
-    part ──> measure ──> targets ──> candidates ──> quotas
+    part ──> measure ──> targets ──> candidates ──> quotas      where sources are mixed
 
 Measures and candidates are what the parts of a source contribute: tokens by rank, and the few
 documents of the bin in which the source's token target is met.
