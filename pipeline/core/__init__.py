@@ -4,7 +4,7 @@
     exact        from that histogram to one weight per bucket; `parameters` has what it is told
     selection    which documents validate, and how often each training document is seen
     packing      from documents to windows; `shuffle` puts both into a seeded order
-    whatif       what packing and weighting would give, from lengths alone
+    whatif       what packing would give, from lengths alone; `weighting` weighs it
     estimation   how far a sample's figures may be from the corpus'
 
 `choices` lists the names that settings choose from, and `runs` cuts a sequence into runs.

@@ -17,7 +17,8 @@ from ...schemas.errors import FormatError
 from ...schemas.manifest import Manifest
 from ...schemas.shard import PADDING, TRAIN
 from ..config import PackConfig
-from ..core.whatif import Counter, Exposure, SourceExposure, weigh_by, windows_by_largest_context
+from ..core.weighting import weigh_by
+from ..core.whatif import Counter, Exposure, SourceExposure, windows_by_largest_context
 from ..files.storage import Folder
 from ..pack.settings import Settings, pack_settings, settings_with, table_for
 from ..pack.task import PackTask, pack_task, store_parts

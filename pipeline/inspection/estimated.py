@@ -32,7 +32,8 @@ from ..core.exact import weight_table
 from ..core.parameters import Exact, exact_of
 from ..core.selection import is_validation, wanted_copies
 from ..core.shuffle import Purpose, permutation
-from ..core.whatif import Counter, Exposure, OrderedLengths, SourceExposure, weigh
+from ..core.weighting import weigh
+from ..core.whatif import Counter, Exposure, OrderedLengths, SourceExposure
 from ..pack.settings import Settings, mixing_of, pack_settings
 from ..tokens.plan import TokenizePlan
 from .command_lines import pack_flags

@@ -1,7 +1,7 @@
-"""What training sees of a token store, and in which order: from the index sidecars alone.
+"""The training documents of a token store in packed order, from the index sidecars alone.
 
-The same decisions that the units of a packing job make part by part and write down, with the same
-functions. The index is small enough to be gone through at once, so here nothing is written.
+The functions are those that the work units of a packing job call. A job works part by part and
+writes its decisions to files; here the whole index is small enough for one pass in memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,16 +17,8 @@ from ...schemas.shard import TRAIN
 from ..core.selection import RANK_BINS, Quota, is_repeated, tokens_by_rank
 from ..core.whatif import OrderedLengths
 from ..files.storage import Folder
-from ..pack.plan import (
-    Documents,
-    PartRef,
-    Ranked,
-    in_packed_order,
-    make_groups,
-    occurrences_of,
-    part_documents,
-    training_documents,
-)
+from ..pack.documents import Documents, PartRef, Ranked, part_documents, training_documents
+from ..pack.plan import in_packed_order, make_groups, occurrences_of
 from ..pack.selection_units import Measure, plain_quotas, quotas, targets
 from ..pack.task import PackTask
 from ..tokens.hashes import hash_prefixes
@@ -39,7 +31,7 @@ ReadIndex = Callable[[PartRef], PartIndex]
 
 @contextmanager
 def index_reader(store: Folder, task: PackTask) -> Iterator[ReadIndex]:
-    """Reads the index of a part; those of a remote store are downloaded once.
+    """Yields a function that reads a part's index; indices of a remote store are downloaded once.
 
     Raises:
         FormatError: an index is unreadable, or does not have the documents and tokens of its part.
@@ -77,17 +69,17 @@ def longest_document(task: PackTask, read: ReadIndex) -> int:
 
 
 def training_groups(task: PackTask, read: ReadIndex) -> Iterator[OrderedLengths]:
-    """The training documents of each group in the order in which they are packed.
+    """Yields the training documents of each group, in the order in which they are packed.
 
     Args:
-        task: what is selected, and how; nothing is written to its output folder.
+        task: the settings and the parts; nothing is written to its output folder.
         read: reads an index.
 
     Yields:
-        A group at a time; `source` counts the task's sources.
+        One group at a time; sources are numbered as in the task.
 
     Raises:
-        ExactcptError: a source would have to be seen too often.
+        ExactcptError: a source would be seen too often.
     """
     repeated = _repeated(task, read)
     quotas = _mixed_quotas(task, read, repeated) if task.mixes else plain_quotas(task)
@@ -104,7 +96,7 @@ def training_groups(task: PackTask, read: ReadIndex) -> Iterator[OrderedLengths]
 
 
 def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:
-    """Which documents of the store have the content of an earlier one, shape [documents]."""
+    """Whether an earlier document has the same content, shape [documents of the store]."""
     repeated = np.zeros(sum(part.documents for part in task.parts), bool)
     if not task.dedup:
         return repeated
@@ -112,8 +104,8 @@ def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:
     prefixes.sort()
     shared = np.unique(prefixes[1:][prefixes[1:] == prefixes[:-1]])
     del prefixes
-    # Hashes are compared whole, but only where another one begins like it: most documents are not
-    # repeated, and to sort what is left of them costs little.
+    # Only hashes whose prefix occurs twice are compared whole. Most documents are not repeated, so
+    # these are few, and sorting them is cheap.
     hashes, numbers = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for part in task.parts:
         mine = read(part).hashes
@@ -132,7 +124,7 @@ def _is_among(values: NDArray[np.uint64], rising: NDArray[np.uint64]) -> NDArray
 def _mixed_quotas(
     task: PackTask, read: ReadIndex, repeated: NDArray[np.bool_]
 ) -> Mapping[str, Quota]:
-    """How often each source's documents are seen."""
+    """The quota of each source; the two passes are those of a job's units."""
 
     def training(part: PartRef) -> Ranked:
         return training_documents(part, read(part), _of(part, repeated), task.settings)

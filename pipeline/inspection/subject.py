@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from ...schemas.manifest import Manifest
 from ..core.parameters import PARAMETERS
-from ..core.whatif import Exposure, Weighting
+from ..core.weighting import Weighting
+from ..core.whatif import Exposure
 from ..pack.settings import Settings
 from .json_types import IntervalsJson, SampleJson
 

@@ -1,7 +1,7 @@
-"""Copies of a shard set's files, the dictionary of weights swapped on the way.
+"""Copies the files of a shard set and swaps the dictionary of weights on the way.
 
-The dictionary of a shard is a few float32 in one place of the file. Nothing else depends on the
-weights, so the copy with other values there is, byte for byte, what packing anew would write.
+The dictionary of a shard is a few float32 in one place of the file, and nothing else depends on the
+weights. So a copy with other values there is, byte for byte, what packing again would write.
 """
 
 import errno
@@ -25,35 +25,35 @@ __all__ = ["Swap", "can_clone", "copy_file", "dictionary_swap"]
 
 CHUNK = 8 << 20
 FICLONE = 0x40049409
-"""Linux's ioctl: a file that shares another's blocks until one of them is written to."""
+"""Linux's ioctl for a file that shares another's blocks until one of them is written to."""
 NO_CLONES = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Bytes to write instead of those at an offset of a file."""
+    """Bytes that replace those at an offset of a file."""
 
     offset: int
     data: bytes
 
     def apply(self, chunk: memoryview, at: int) -> None:
-        """Swaps what lies in a chunk that is at offset `at`."""
+        """Replaces those of the bytes that are in a chunk, which begins at offset `at`."""
         start, stop = max(at, self.offset), min(at + len(chunk), self.offset + len(self.data))
         if start < stop:
             chunk[start - at : stop - at] = self.data[start - self.offset : stop - self.offset]
 
 
 def dictionary_swap(path: Path, where: str, old: Sequence[float], new: Sequence[float]) -> Swap:
-    """Where a shard's dictionary is, and what to write there.
+    """The place of a shard's dictionary in its file, and the new bytes for it.
 
     Args:
         path: the local file.
-        where: what errors call it.
-        old: the weights it must have, one a bucket.
-        new: the weights it is to have.
+        where: how errors name it.
+        old: the weights that it must have, one per bucket.
+        new: the weights that it gets, one per bucket.
 
     Raises:
-        FormatError: it is no shard, or has another dictionary.
+        FormatError: it is not a shard, or has another dictionary.
     """
     found: Any = weight_dictionary(list(old))
     wanted: Any = weight_dictionary(list(new))
@@ -65,15 +65,15 @@ def dictionary_swap(path: Path, where: str, old: Sequence[float], new: Sequence[
                     f"the shard's dictionary is {dictionary.to_pylist()}",
                     where=where,
                     expected=f"{found.to_pylist()}, as the manifest's weights say",
-                    fix="see what `exactcpt verify` says of it",
+                    fix="see what is wrong: exactcpt verify",
                 )
     except (pa.ArrowException, ValueError) as error:
         raise FormatError(f"the shard cannot be read: {error}", where=where) from None
     return Swap(offset, wanted.buffers()[1].to_pybytes())
 
 
-def _dictionary(view: Any) -> tuple[int, Any]:
-    """A shard's only dictionary, and where in the file its values begin."""
+def _dictionary(view: Any) -> tuple[int, pa.Array]:
+    """The offset in a file of its only dictionary's values, and the values."""
     start = view.read_buffer(1).address
     reader = pa.ipc.open_file(view)
     weights: Any = reader.get_batch(0).column("loss_weight")
@@ -89,13 +89,19 @@ def _dictionary(view: Any) -> tuple[int, Any]:
 def copy_file(
     entry: ShardFile, source: Folder, out: Folder, old: Sequence[float], new: Sequence[float]
 ) -> ShardFile:
-    """Copies a file of a shard set; `old` and `new` are weights, both empty for what has none.
+    """Copies a file of a shard set.
+
+    Args:
+        entry: the file's description in the manifest.
+        source: the shard set.
+        out: where the copy goes.
+        old, new: weights before and after, one per bucket; both empty for a file without weights.
 
     Returns:
-        What the new manifest says of it.
+        The description of the copy.
 
     Raises:
-        FormatError: the file is not the one that the manifest names.
+        FormatError: the file is not the one that the manifest describes.
     """
     name, where = entry["path"], source.url_of(entry["path"])
     with source.local_copies([name]) as local:
@@ -113,7 +119,7 @@ def copy_file(
 
 
 def _copy(source: Path, target: Path, swap: Swap | None) -> tuple[str, str]:
-    """Checksums of the source and of the copy."""
+    """Copies a local file; returns the checksums of both."""
     before, after = xxhash.xxh3_128(), xxhash.xxh3_128()
     chunk = memoryview(bytearray(CHUNK))
     with source.open("rb", buffering=0) as reads, target.open("w+b", buffering=0) as writes:
@@ -134,7 +140,7 @@ def _copy(source: Path, target: Path, swap: Swap | None) -> tuple[str, str]:
 
 
 def can_clone(source: Folder, out: Folder) -> bool:
-    """Whether copies take no room: both folders are on one filesystem that clones files."""
+    """Whether copies take no space: both folders are on one filesystem that clones files."""
     if not (source.is_local and out.is_local):
         return False
     manifest, folder = resolve(source.url_of(MANIFEST))[1], resolve(out.url)[1]
@@ -148,7 +154,7 @@ def _write_all(file: Any, data: memoryview) -> None:
 
 
 def _clone(source: int, target: int) -> bool:
-    """Makes one open file a clone of another where the filesystem can."""
+    """Makes one open file a clone of another; returns whether the filesystem could."""
     if sys.platform != "linux":
         return False
     import fcntl

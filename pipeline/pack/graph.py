@@ -1,21 +1,18 @@
-"""The two Beam graphs.
+"""The Beam graph of packing.
 
-    files ──> facts ─┐
-    splits ──────────┴──> parts                                              tokenize_graph
+    repeated ──> quotas ──> groups ──> plans ──> histogram ──> weights ─┐
+                                         └─────> numbered shards ───────┴──> shards
+    repeated, quotas ──> documents table
 
-    quotas ──> groups ──> plans ──> histogram ──> weights ─┐
-                            └─────> numbered shards ───────┴──> shards       pack_graph
-
-Elements are small: names, ranges, histograms. Bulk data goes through files, which the units of work
-read and write.
+Elements are small: names, ranges, histograms. Tokens and other bulk data go through files, which
+the work units read and write.
 """
 
-from typing import Any
-
 import apache_beam as beam
-from apache_beam.pvalue import AsDict, AsIter, AsSingleton
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from ..beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
+from . import repeated_units as repeats
 from . import selection_units as select
 from . import units as pack
 from .task import PackTask
@@ -24,11 +21,11 @@ __all__ = ["pack_graph"]
 
 
 def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
-    """Plans groups, weighs the corpus, writes shards and the documents table.
+    """Adds the graph: plans groups, weighs the corpus, writes shards and the documents table.
 
     Args:
         p: the pipeline.
-        task: what to pack, and how.
+        task: the job.
         lanes: see `transforms.assign_lanes`.
     """
     window = task.settings.window
@@ -64,29 +61,29 @@ def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
     )
 
 
-def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> Any:
-    """The file that lists the repeated documents of each part; none where they are kept."""
-    runs = select.part_runs(task.parts) if task.dedup else []
-    ranges = range(select.hash_ranges(task.parts)) if task.dedup else ()
+def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> PCollection:
+    """Pairs of part and file that lists its repeated documents; none if these are kept."""
+    runs = repeats.part_runs(task.parts) if task.dedup else []
+    ranges = range(repeats.hash_ranges(task.parts)) if task.dedup else ()
     part_runs = (
         p
         | "Part runs" >> beam.Create(assign_lanes(runs, lambda run: run.documents, lanes))
         | "Spread part runs" >> Spread()
     )
-    spread = part_runs | "Spread hashes" >> beam.ParDo(Work(select.spread_hashes, task.out), task)
+    spread = part_runs | "Spread hashes" >> beam.ParDo(Work(repeats.spread_hashes, task.out), task)
     found = (
         p
         | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
         | "Spread hash ranges" >> Spread()
-        | "Find repeated" >> beam.ParDo(Work(select.find_repeated, task.out), task, AsIter(spread))
+        | "Find repeated" >> beam.ParDo(Work(repeats.find_repeated, task.out), task, AsIter(spread))
     )
     return part_runs | "Merge repeated" >> beam.ParDo(
-        Work(select.merge_repeated, task.out, many=True), task, AsIter(found)
+        Work(repeats.merge_repeated, task.out, many=True), task, AsIter(found)
     )
 
 
-def _quotas(p: beam.Pipeline, task: PackTask, repeated: Any, lanes: int | None) -> Any:
-    """How many copies the documents of each source have, as one element."""
+def _quotas(p: beam.Pipeline, task: PackTask, repeated: AsDict, lanes: int | None) -> PCollection:
+    """The quotas of all sources, as one element."""
     if not task.mixes:
         return p | "Plain quotas" >> beam.Create([select.plain_quotas(task)])
     parts = (

@@ -33,7 +33,7 @@ def pack(
     """Runs the job.
 
     Args:
-        config: what to pack, and how.
+        config: the settings.
         store: a finished token store.
         out: where the shard set is written; must be locked.
         settings: where the graph runs.
@@ -60,7 +60,7 @@ def pack(
 
 
 def _packed_tokens(task: PackTask) -> int:
-    """About how many tokens the shards will have."""
+    """Estimates how many tokens the shards will have."""
     if task.token_budget is not None:
         return task.token_budget
     epochs = {name: m.epochs for name, m in task.mixing.items() if isinstance(m, Epochs)}
@@ -76,7 +76,7 @@ def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
 
 
 class _ShardsDone:
-    """Counts shards, once all groups are planned and it is known how many there will be."""
+    """Counts finished shards; the total is known once all groups are planned."""
 
     def __init__(self, out: Folder, task: PackTask) -> None:
         self._out, self._task = out, task

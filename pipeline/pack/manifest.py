@@ -1,7 +1,7 @@
-"""The manifest of a shard set, from the summaries of its plans, shards and documents."""
+"""The manifest of a shard set, from the summaries that the work units have written."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,7 @@ HEAVY = 10.0
 
 
 def read_summaries(out: Folder, kind: str) -> list[dict[str, Any]]:
-    """The summaries of one kind (plans, a split's shards, documents) in the job's folder."""
+    """The summaries of one kind: plans, the shards of a split, or documents."""
     names = [name for name in out.names(f"{JOB}/{kind}") if name.endswith(".json")]
     return [json.loads(out.read(name)) for name in names]
 
@@ -75,7 +75,7 @@ def _split(plans: Sequence[Mapping[str, Any]], split: str, window: int) -> dict[
     }
 
 
-def _add(histograms: Any, buckets: int) -> list[int]:
+def _add(histograms: Iterable[Sequence[int]], buckets: int) -> list[int]:
     total = [0] * buckets
     for histogram in histograms:
         total = [a + b for a, b in zip(total, histogram, strict=True)]
@@ -108,7 +108,7 @@ def _source(
 
 
 def warnings_of(manifest: Manifest) -> list[str]:
-    """What a person should know of a shard set, beside the warnings of its token store."""
+    """Warnings about a shard set, besides those about its token store."""
     found: list[str] = []
     settings, splits = manifest["settings"], manifest["splits"]
     table = manifest["weights"]["table"]
@@ -140,7 +140,7 @@ def warnings_of(manifest: Manifest) -> list[str]:
 
 
 def _unspent(settings: Mapping[str, Any], trained: Mapping[str, int]) -> list[str]:
-    """A budget of which a part is given to nobody."""
+    """A warning where no source takes what the shares leave of the token budget."""
     budget, mixing = settings["token_budget"], settings["mixing"]
     shares = {name: asked["share"] for name, asked in mixing.items() if "share" in asked}
     total = sum(Fraction(str(share)) for share in shares.values())

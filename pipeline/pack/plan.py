@@ -1,19 +1,19 @@
-"""The plan: which segments each window has, decided from the store's index alone.
+"""The plan: which segments each window has, from the store's index alone.
 
     parts x copy numbers ── seeded order, up to group_tokens ──> groups
-    group ── select, shuffle, pack, shuffle windows ──> one plan a split
+    group ── select, shuffle, pack, shuffle windows ──> one plan per split
 
-Copy k of a part has those of its documents that are packed more than k times. So the copies of a
-document lie in different places of the run, and however often a source is seen, a group is no
-larger.
+A group is a shuffle group: documents that are shuffled and packed together. Its members are copies
+of parts. Copy k of a part has those of its documents that are packed more than k times. So the
+copies of a document are spread over the whole run, and groups do not grow with the number of times
+that a source is seen.
 
-A plan is a table with a window a row and the shard's own segment columns (`seq_lengths`,
-`doc_index`, `doc_offset`), padding included. What is left to do for a shard is to copy tokens.
+A plan is a table with one window per row and the shard's own segment columns (`seq_lengths`,
+`doc_index`, `doc_offset`), padding included. To write a shard, only tokens have to be copied.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import groupby
 from math import ceil
 from typing import Any
@@ -24,55 +24,28 @@ from numpy.typing import NDArray
 
 from ...schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
 from ..core.buckets import histogram, targets_in
-from ..core.choices import PackingName
 from ..core.packing import Packing, pack, reorder_windows
 from ..core.runs import runs
-from ..core.selection import Quota, copies, is_validation, rank, rank_bin
+from ..core.selection import Quota
 from ..core.shuffle import Purpose, permutation
-from ..tokens.hashes import hash_prefixes
-from ..tokens.store import PartIndex
+from .documents import Documents, PartRef, PlanSettings
 
 __all__ = [
-    "Documents",
     "Group",
     "GroupPlan",
     "Member",
     "Occurrences",
-    "PartRef",
-    "PlanSettings",
-    "Ranked",
     "SplitPlan",
     "in_packed_order",
     "make_groups",
     "occurrences_of",
-    "part_documents",
     "plan_group",
     "plan_schema",
     "plan_table",
-    "training_documents",
 ]
 
 REASONS = ("duplicate", "mixing")
-"""Why a document has no copy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartRef:
-    """A part of the store.
-
-    Attributes:
-        part: its name.
-        source: the source of its documents.
-        first_document: index in the store of its first document.
-        documents: how many it has.
-        tokens: of all its documents.
-    """
-
-    part: str
-    source: str
-    first_document: int
-    documents: int
-    tokens: int
+"""Why documents are dropped."""
 
 
 @dataclass(frozen=True)
@@ -85,39 +58,29 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """What is shuffled and packed together; members in order of the store, then of the copy."""
+    """Documents that are shuffled and packed together; members by part, then by copy."""
 
     ordinal: int
     members: tuple[Member, ...]
 
     @property
     def tokens(self) -> int:
-        """What the group has at most: all stored tokens of its members' parts."""
+        """All stored tokens of its members' parts: the most that it can have."""
         return sum(member.part.tokens for member in self.members)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanSettings:
-    """What a plan depends on beside the store."""
-
-    window: int
-    packing: PackingName
-    validation_fraction: Fraction
-    seed: int
 
 
 def make_groups(
     parts: Sequence[PartRef], quotas: Mapping[str, Quota], group_tokens: int, seed: int
 ) -> list[Group]:
-    """Members in seeded order, in groups of at most `group_tokens` tokens (or a single member).
+    """Puts members in seeded order and cuts them into groups.
 
     A member counts with all tokens of its part, whatever is selected of them: that bounds what a
     group packs, what it reads, and the number of its parts.
 
     Args:
-        parts: of the store, in its order.
-        quotas: of each source.
-        group_tokens: stored tokens.
+        parts: all parts of the store, in order.
+        quotas: the quota of each source.
+        group_tokens: most stored tokens of a group, unless it has a single member.
         seed: of the order.
     """
     members = [
@@ -133,88 +96,15 @@ def make_groups(
     ]
 
 
-@dataclass(frozen=True)
-class Documents:
-    """Documents of one part and what selection decided; shapes [documents].
-
-    Attributes:
-        index: in the store.
-        lengths: in tokens.
-        validates: whether they are of the validation split.
-        copies: how often they are packed.
-        repeated: whether an earlier document has the same content.
-    """
-
-    index: NDArray[np.int64]
-    lengths: NDArray[np.int32]
-    validates: NDArray[np.bool_]
-    copies: NDArray[np.int32]
-    repeated: NDArray[np.bool_]
-
-
-def part_documents(
-    part: PartRef,
-    part_index: PartIndex,
-    quota: Quota,
-    repeated: NDArray[np.bool_],
-    settings: PlanSettings,
-) -> Documents:
-    """Selects among the documents of a part.
-
-    Args:
-        part: the part.
-        part_index: its index.
-        quota: of its source.
-        repeated: whether an earlier document has the same content, shape [documents].
-        settings: the split.
-    """
-    index = part.first_document + np.arange(part.documents)
-    prefixes = hash_prefixes(part_index.hashes)
-    validates = is_validation(prefixes, settings.validation_fraction, settings.seed)
-    count = np.where(validates, 1, copies(rank(prefixes, settings.seed), index, quota))
-    count[repeated] = 0
-    return Documents(index, part_index.lengths, validates, count.astype(np.int32), repeated)
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Training documents of one source; shapes [documents].
-
-    Attributes:
-        ranks: in which order documents get an additional copy.
-        index: in the store.
-        lengths: in tokens.
-    """
-
-    ranks: NDArray[np.uint64]
-    index: NDArray[np.int64]
-    lengths: NDArray[np.int32]
-
-    def in_bin(self, number: int) -> "Ranked":
-        """Those whose rank is in a bin of `selection.rank_bin`."""
-        mine = rank_bin(self.ranks) == number
-        return Ranked(self.ranks[mine], self.index[mine], self.lengths[mine])
-
-
-def training_documents(
-    part: PartRef, part_index: PartIndex, repeated: NDArray[np.bool_], settings: PlanSettings
-) -> Ranked:
-    """The training documents of a part that are not repeated; arguments as of `part_documents`."""
-    index = part.first_document + np.arange(part.documents)
-    prefixes = hash_prefixes(part_index.hashes)
-    train = ~is_validation(prefixes, settings.validation_fraction, settings.seed) & ~repeated
-    return Ranked(rank(prefixes[train], settings.seed), index[train], part_index.lengths[train])
-
-
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """The windows a group has of a split, and what they add up to.
+    """The windows of one split of a group, and their sums.
 
     Attributes:
-        packing: the windows; `document` counts occurrences.
-        doc_index: index in the store of each occurrence.
-        by_source: for each source: documents (occurrences), tokens, targets and histogram.
-        cut_documents: occurrences that have more than one segment.
+        packing: the windows; its documents are occurrences of documents.
+        doc_index: index in the store of each occurrence, shape [occurrences].
+        by_source: documents (occurrences), tokens, targets and histogram of each source.
+        cut_documents: occurrences that are split across windows.
     """
 
     packing: Packing
@@ -229,7 +119,7 @@ class GroupPlan:
 
     Attributes:
         splits: the windows of each split.
-        dropped: by source and reason, documents without a copy; each is counted in the group that
+        dropped: documents without a copy, by source and reason; each is counted in the group that
             has copy 0 of its part.
     """
 
@@ -239,7 +129,7 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class Occurrences:
-    """Index in the store, length and source of documents' copies; shapes [occurrences]."""
+    """Index in the store, length and source number of occurrences; shapes [occurrences]."""
 
     index: NDArray[np.int64]
     lengths: NDArray[np.int32]
@@ -250,7 +140,7 @@ class Occurrences:
 
     @classmethod
     def joined(cls, some: Sequence["Occurrences"]) -> "Occurrences":
-        """One after the other; `some` are at least one."""
+        """All of them, one after the other; there must be at least one."""
         return cls(
             np.concatenate([one.index for one in some]),
             np.concatenate([one.lengths for one in some]),
@@ -264,8 +154,8 @@ def plan_group(
     """Plans the windows of a group, for each split.
 
     Args:
-        group: its members.
-        documents: the selected documents of a part; asked for once a part.
+        group: the group.
+        documents: returns the documents of a part; called once per part.
         settings: window, packing and seed.
     """
     sources = sorted({member.part.source for member in group.members})
@@ -280,12 +170,15 @@ def plan_group(
 def occurrences_of(
     group: Group, documents: Callable[[PartRef], Documents], sources: Sequence[str]
 ) -> tuple[dict[str, Occurrences], dict[str, dict[str, int]]]:
-    """What a group has of each split, in the order of its members; and `GroupPlan.dropped`.
+    """The occurrences of each split in a group, in the order of its members.
 
     Args:
-        group: its members.
-        documents: the selected documents of a part; asked for once a part.
-        sources: names; `Occurrences.source` counts them.
+        group: the group.
+        documents: returns the documents of a part; called once per part.
+        sources: names of the sources, in the order of their numbers.
+
+    Returns:
+        The occurrences by split, and `GroupPlan.dropped`.
     """
     found: dict[str, list[Occurrences]] = {split: [] for split in SPLITS}
     dropped: dict[str, dict[str, int]] = {}
@@ -303,7 +196,7 @@ def occurrences_of(
 
 
 def in_packed_order(occurrences: Occurrences, group: Group, split: str, seed: int) -> Occurrences:
-    """What a group has of a split, in the order in which it is packed."""
+    """The occurrences of a split in a group, in the seeded order in which they are packed."""
     scope = (group.ordinal, SPLITS.index(split))
     order = permutation(len(occurrences.index), seed, Purpose.DOCUMENTS, *scope)
     return occurrences[order]
@@ -345,14 +238,14 @@ def _share(
     }
 
 
-def plan_schema(window: int) -> Any:
+def plan_schema(window: int) -> pa.Schema:
     """The segment columns of a shard."""
     schema = shard_schema(window)
     return pa.schema([schema.field(name) for name in ("seq_lengths", "doc_index", "doc_offset")])
 
 
-def plan_table(plan: SplitPlan) -> Any:
-    """A plan as a table, a window a row; what a window has free is a last segment of padding."""
+def plan_table(plan: SplitPlan) -> pa.Table:
+    """A plan as a table, one window per row; free room is a last segment of padding."""
     packing = plan.packing
     free = (
         packing.window - np.add.reduceat(packing.length, packing.first[:-1])
@@ -366,7 +259,7 @@ def plan_table(plan: SplitPlan) -> Any:
     doc_offset = np.insert(packing.offset, after, 0)
     first = packing.first + np.concatenate(([0], np.cumsum(padded)))
     schema = plan_schema(packing.window)
-    columns = [
+    columns: list[pa.Array] = [
         pa.ListArray.from_arrays(pa.array(first, pa.int32()), pa.array(values), type=field.type)
         for field, values in zip(schema, (lengths, doc_index, doc_offset), strict=True)
     ]

@@ -1,7 +1,8 @@
 """The job `reweigh`: a shard set in, the same windows with other weights out.
 
-Weights are a few bytes of each shard, its dictionary. So files are copied, no token is decoded, and
-every file of the result, the manifest included, is what `pack` would write with those settings.
+The weights of a shard are its dictionary, a few bytes. So files are copied without decoding a
+token, and every file of the result, the manifest included, is the one that `pack` would write with
+those settings.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ TOKENIZER = "tokenizer.json"
 
 
 def reweighed(manifest: Manifest, change: Change) -> Manifest:
-    """The manifest with other weights; the checksums of training shards are still the old ones.
+    """The manifest with other weights, but still with the old checksums of training shards.
 
     Raises:
         UsageError: a parameter is out of its range.
@@ -60,9 +61,9 @@ def reweigh(
     """Runs the job.
 
     Args:
-        change: what the weights are to be.
+        change: how the weights change.
         shards: a finished shard set.
-        out: where the other one is written.
+        out: where the new one is written.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
 
@@ -71,7 +72,7 @@ def reweigh(
 
     Raises:
         UsageError: one folder is in the other; a parameter is out of its range; `out` holds
-            something else; `shards` is no shard set.
+            something else; `shards` is not a shard set.
         IncompleteError: `shards` is not finished.
         FormatError: a file of `shards` is damaged.
     """
@@ -100,7 +101,7 @@ def _files(manifest: Manifest) -> list[ShardFile]:
 
 
 def _check_files(manifest: Manifest, shards: Folder) -> None:
-    """That every file is inside the set and has its size; checksums are taken while copying."""
+    """Checks that every file is inside the set and has its size; copying checks the checksums."""
     for entry in _files(manifest):
         path = PurePosixPath(entry["path"])
         if path.parts[0] not in OWNED or ".." in path.parts:
@@ -117,7 +118,7 @@ def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
     found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
     if found != expected:
         raise FormatError(
-            "the shard set's tokenizer is another one",
+            "the shard set's tokenizer is not the one that its manifest names",
             where=shards.url_of(TOKENIZER),
             expected=f"sha256 {expected}, not {found}",
         )
@@ -127,7 +128,7 @@ def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
 def _copy_all(
     old: Manifest, new: Manifest, shards: Folder, out: Folder, console: Console
 ) -> tuple[dict[str, list[ShardFile]], list[ShardFile]]:
-    """Copies what is not there yet; returns the new manifest's `shards` and `documents`."""
+    """Copies the files that are not there yet; returns `shards` and `documents` of the manifest."""
     weights = [[row["weight"] for row in m["weights"]["table"]] for m in (old, new)]
     files = _files(old)
     done = tokens = 0
@@ -158,7 +159,7 @@ def _copy_all(
 def _copy_once(
     entry: ShardFile, shards: Folder, out: Folder, before: Sequence[float], after: Sequence[float]
 ) -> ShardFile:
-    """Copies a file unless a job that was killed has; what pack left to go on counts as well."""
+    """Copies a file, unless a job that was killed has: an earlier `reweigh`, or a `pack`."""
     summary = f"{JOB}/{entry['path']}.json"
     if out.exists(summary):
         return json.loads(out.read(summary))

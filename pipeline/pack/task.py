@@ -1,4 +1,4 @@
-"""What all work units of a packing job have in common, read from its token store."""
+"""What all work units of a packing job share: the task, and the store that it reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,34 +6,36 @@ from fractions import Fraction
 
 import xxhash
 
+from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError, IncompleteError
-from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, parse
+from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, PartFile, parse
 from ..config import PackConfig
 from ..core.parameters import Exact
 from ..core.selection import Epochs, Mixing
 from ..files.storage import Folder
 from ..job.folder import JOB
-from .plan import PartRef, PlanSettings
+from ..tokens.store import PartIndex, read_index
+from .documents import PartRef, PlanSettings
 from .settings import mixing_of, pack_settings
 
-__all__ = ["PackTask", "pack_task", "read_store", "store_parts"]
+__all__ = ["PackTask", "pack_task", "part_index", "read_store", "store_parts"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackTask:
-    """What all units of a packing job have in common.
+    """What all work units of a packing job share.
 
     Attributes:
         store, out: paths or URLs of the token store and the shard set.
-        parts: of the store, in its order.
-        settings: of the plan.
-        exact: of the weights.
-        mixing: what each source asks for.
+        parts: all parts of the store, in order.
+        settings: what selection and plans depend on.
+        exact: the parameters of the weights.
+        mixing: the epochs or share of each source.
         token_budget: tokens to train on, or None.
         dedup: whether repeated documents are dropped.
-        group_tokens: stored tokens of a group.
-        shard_bytes: size of a shard.
-        pad_id: the id of padding.
+        group_tokens: most stored tokens of a group.
+        shard_bytes: about the size of a shard.
+        pad_id: the token id of padding.
     """
 
     store: str
@@ -50,12 +52,12 @@ class PackTask:
 
     @property
     def sources(self) -> list[str]:
-        """Names of the sources: of all that have documents, then of others that are mixed."""
+        """Names of the sources: first those with documents, then others that are mixed."""
         return list(dict.fromkeys([*(part.source for part in self.parts), *self.mixing]))
 
     @property
     def mixes(self) -> bool:
-        """Whether any source is to be seen other than once."""
+        """Whether sources are mixed: some source may be seen more or less than once."""
         return self.token_budget is not None or any(
             mixing != Epochs(Fraction(1)) for mixing in self.mixing.values()
         )
@@ -65,13 +67,13 @@ def read_store(store: Folder) -> tuple[Manifest, str]:
     """The manifest of a token store and its digest.
 
     Raises:
-        IncompleteError: there is none.
-        FormatError: it is no manifest of a token store.
+        IncompleteError: it is missing.
+        FormatError: it is not the manifest of a token store.
     """
     if not store.exists(MANIFEST):
         begun = store.exists(f"{JOB}/state.json")
         raise IncompleteError(
-            "this token store is not finished" if begun else "this is no token store",
+            "this token store is not finished" if begun else "this is not a token store",
             where=store.url,
             expected="a folder that `exactcpt tokenize` has completed",
             fix="run `exactcpt tokenize` (or `prepare`) again; it goes on where it stopped",
@@ -84,28 +86,21 @@ def read_store(store: Folder) -> tuple[Manifest, str]:
 def store_parts(
     manifest: Manifest, store: Folder, kinds: Sequence[str] = ("file", "index")
 ) -> tuple[PartRef, ...]:
-    """The parts of a store, in its order.
+    """All parts of a store, in order.
 
     Args:
-        manifest: of the store.
-        store: where it is.
-        kinds: the files of a part that have to be there in their full size.
+        manifest: the store's manifest.
+        store: the store.
+        kinds: which files of each part must be there, in full size.
 
     Raises:
-        ExactcptError: a file has another size, or there are no documents.
+        ExactcptError: a file is missing or has another size, or the store has no documents.
     """
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
         for kind in kinds:
-            found, expected = store.size(part[kind]["path"]), part[kind]["bytes"]
-            if found != expected:
-                raise ExactcptError(
-                    "a part of the token store is damaged",
-                    where=store.url_of(part[kind]["path"]),
-                    expected=f"{expected:,} bytes, not {found or 0:,}",
-                    fix="write the store again with `exactcpt tokenize --overwrite`",
-                )
+            _check_size(store, part[kind])
         parts.append(
             PartRef(
                 part=part["part"],
@@ -120,15 +115,26 @@ def store_parts(
         raise ExactcptError(
             "the token store has no documents",
             where=store.url,
-            fix="look at what was rejected and dropped: exactcpt tokenize prints it",
+            fix="see what was rejected and dropped: `exactcpt tokenize` prints it",
         )
     return tuple(parts)
+
+
+def _check_size(store: Folder, file: PartFile) -> None:
+    found, expected = store.size(file["path"]), file["bytes"]
+    if found != expected:
+        raise ExactcptError(
+            "a part of the token store is damaged",
+            where=store.url_of(file["path"]),
+            expected=f"{expected:,} bytes, not {found or 0:,}",
+            fix="write the store again with `exactcpt tokenize --overwrite`",
+        )
 
 
 def pack_task(
     config: PackConfig, manifest: Manifest, parts: tuple[PartRef, ...], store: Folder, out: Folder
 ) -> PackTask:
-    """What the units of a job have in common."""
+    """The task of a packing job, from its configuration and its store."""
     names = [source["name"] for source in manifest["sources"]]
     return PackTask(
         store=store.url,
@@ -148,3 +154,10 @@ def pack_task(
         shard_bytes=config.shard_bytes,
         pad_id=manifest["tokenizer"]["pad_id"],
     )
+
+
+def part_index(part: PartRef, task: PackTask) -> PartIndex:
+    """The index of a part."""
+    name = store_format.index_name(part.part)
+    with Folder(task.store).local_copies([name]) as local:
+        return read_index(local[name])

@@ -1,7 +1,7 @@
-"""The units of work of packing: plans, the weight table, shards, and the documents table.
+"""The work units of packing: plans, the weight table, shards, and the documents table.
 
-Each reads files, calls `plan` or `shards`, and writes files; what is there already is not written
-again. So a unit may run twice, and a job that was killed goes on.
+Each reads files, calls `plan` or `shards`, and writes files; a file that is there already is not
+written again. So a unit may run twice, and a job that was killed can go on where it stopped.
 """
 
 import json
@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas import store as names
+from ...schemas import store as store_format
 from ...schemas.shard import SPLITS, TRAIN, shard_name
 from ..core.buckets import bucket_count
 from ..core.exact import WeightTable, weight_table
@@ -22,9 +23,11 @@ from ..files.arrow import map_table, write_batches
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..tokens.store import read_ids, read_index
-from .plan import Group, PartRef, make_groups, plan_group, plan_table
+from .documents import PartRef
+from .documents_table import documents_table, write_documents
+from .plan import Group, GroupPlan, make_groups, plan_group, plan_table
 from .selection_units import selected
-from .shards import ShardTask, documents_table, windows_per_shard, write_documents, write_shard
+from .shards import ShardTask, windows_per_shard, write_shard
 from .task import PackTask
 
 __all__ = [
@@ -44,7 +47,7 @@ GROUPS = f"{JOB}/groups.json"
 
 
 def group(task: PackTask, quotas: Mapping[str, Quota]) -> list[Group]:
-    """All groups; how many, and the copies asked for, are written for the manifest."""
+    """All groups; their number and the copies asked for are written for the manifest."""
     groups = make_groups(task.parts, quotas, task.group_tokens, task.settings.seed)
     copies = {name: float(quota.copies) for name, quota in quotas.items()}
     Folder(task.out).write(GROUPS, json.dumps({"groups": len(groups), "copies": copies}).encode())
@@ -57,10 +60,10 @@ def plan(
     """Plans a group and writes its plan tables; returns its summary.
 
     Args:
-        group: which.
+        group: the group.
         task: the job.
         repeated: for each part, the file that lists its repeated documents.
-        quotas: of each source.
+        quotas: the quota of each source.
     """
     out = Folder(task.out)
     summary_name = f"{JOB}/plans/{group.ordinal:05d}.json"
@@ -72,7 +75,14 @@ def plan(
     for split, one in planned.splits.items():
         table = plan_table(one)
         write_batches(out, plan_name(group.ordinal, split), table.schema, table.to_batches())
-    summary = {
+    summary = _summary(group, planned)
+    out.write(summary_name, json.dumps(summary).encode())
+    return summary
+
+
+def _summary(group: Group, planned: GroupPlan) -> dict[str, Any]:
+    """What the manifest and the numbering of shards need of a group's plan."""
+    return {
         "group": group.ordinal,
         "dropped": planned.dropped,
         "splits": {
@@ -87,17 +97,15 @@ def plan(
             for split, one in planned.splits.items()
         },
     }
-    out.write(summary_name, json.dumps(summary).encode())
-    return summary
 
 
 def plan_name(group: int, split: str) -> str:
-    """Where the plan of a group's split is."""
+    """The file with the plan of a group's split."""
     return f"{JOB}/plans/{group:05d}.{split}.arrow"
 
 
 def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64]:
-    """A group's histogram of supervised training targets."""
+    """Supervised training targets of a group per bucket, shape [buckets]."""
     sources = summary["splits"][TRAIN]["sources"].values()
     return (
         np.array([s["histogram"] for s in sources], np.int64)
@@ -107,7 +115,7 @@ def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64
 
 
 def weigh(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
-    """The weight table of the corpus; written, because the manifest wants it."""
+    """The weight table of the corpus; it is written for the manifest."""
     table = weight_table(histogram.tolist(), task.settings.window, task.exact)
     rows = [asdict(row) for row in table.rows]
     Folder(task.out).write(
@@ -119,7 +127,7 @@ def weigh(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
 def number_shards(
     summaries: Sequence[Mapping[str, Any]], task: PackTask, lanes: int | None
 ) -> list[tuple[int, ShardTask]]:
-    """Every shard of the set with its lane: the groups' windows in runs, numbered in order."""
+    """Every shard of the set with its lane: runs of the groups' windows, numbered in order."""
     size = windows_per_shard(task.shard_bytes, task.settings.window)
     shards: list[ShardTask] = []
     for split in SPLITS:
@@ -166,12 +174,12 @@ class DocumentsTask:
 
     @property
     def rows(self) -> int:
-        """Documents of its parts."""
+        """Documents in all its parts."""
         return sum(part.documents for part in self.parts)
 
 
 def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
-    """Runs of consecutive parts with about a million documents each."""
+    """The files of the documents table: runs of parts with about a million documents each."""
     files = runs(parts, lambda part: part.documents, DOCUMENTS_PER_FILE)
     return [
         DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(files)
@@ -184,15 +192,15 @@ def fill_documents(
     repeated: Mapping[str, str],
     quotas: Mapping[str, Quota],
 ) -> None:
-    """Writes a file of the documents table and then its summary; arguments are those of `plan`."""
+    """Writes a file of the documents table and then its summary; see `plan` for the arguments."""
     out, store = Folder(task.out), Folder(task.store)
     summary_name = f"{JOB}/{documents.name}.json"
     if out.exists(summary_name):
         return
 
-    def tables() -> Iterator[Any]:
+    def tables() -> Iterator[pa.Table]:
         for part in documents.parts:
-            name = names.index_name(part.part)
+            name = store_format.index_name(part.part)
             with store.local_copies([name]) as local:
                 chosen = selected(part, task, repeated, quotas[part.source])
                 ids, hashes = read_ids(store, part.part), read_index(local[name]).hashes

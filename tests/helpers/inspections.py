@@ -7,7 +7,8 @@ import numpy as np
 
 from exactcpt.pipeline.config import PackConfig
 from exactcpt.pipeline.core.buckets import bucket_count
-from exactcpt.pipeline.core.whatif import Exposure, SourceExposure, weigh
+from exactcpt.pipeline.core.weighting import weigh
+from exactcpt.pipeline.core.whatif import Exposure, SourceExposure
 from exactcpt.pipeline.inspection.as_json import to_json
 from exactcpt.pipeline.inspection.command_lines import pack_command
 from exactcpt.pipeline.inspection.subject import Row, Subject

@@ -9,7 +9,7 @@ import pyarrow as pa
 import xxhash
 
 from exactcpt.pipeline.files.storage import Folder
-from exactcpt.pipeline.pack.plan import PartRef
+from exactcpt.pipeline.pack.documents import PartRef
 from exactcpt.pipeline.sources.listing import Source, find_files
 from exactcpt.pipeline.sources.records import Fields
 from exactcpt.pipeline.sources.splits import Split, make_splits

@@ -31,7 +31,8 @@ from strategies import exacts, histograms
 from exactcpt.pipeline.core.buckets import lower_edges
 from exactcpt.pipeline.core.exact import weight_table
 from exactcpt.pipeline.core.parameters import Exact
-from exactcpt.pipeline.core.whatif import Exposure, Weighting, weigh
+from exactcpt.pipeline.core.weighting import Weighting, weigh
+from exactcpt.pipeline.core.whatif import Exposure
 from exactcpt.pipeline.inspection import report
 
 pytestmark = pytest.mark.slow

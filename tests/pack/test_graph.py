@@ -27,8 +27,8 @@ from exactcpt.pipeline.beam.runner import RunSettings, run
 from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.pack.documents import PlanSettings
 from exactcpt.pipeline.pack.graph import pack_graph
-from exactcpt.pipeline.pack.plan import PlanSettings
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import GROUPS
 from exactcpt.pipeline.tokens.graph import tokenize_graph

@@ -14,7 +14,8 @@ from exactcpt.pipeline.core.selection import Quota
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.pack import units as pack_units
-from exactcpt.pipeline.pack.plan import Group, Member, PartRef, PlanSettings
+from exactcpt.pipeline.pack.documents import PartRef, PlanSettings
+from exactcpt.pipeline.pack.plan import Group, Member
 from exactcpt.pipeline.pack.selection_units import plain_quotas
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (

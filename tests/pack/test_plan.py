@@ -11,14 +11,11 @@ from oracles import concat_by_stream, histogram_by_counting, room_left
 
 from exactcpt.pipeline.core.selection import Quota, copies, is_validation, rank
 from exactcpt.pipeline.core.shuffle import Purpose, permutation
+from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings, part_documents
 from exactcpt.pipeline.pack.plan import (
-    Documents,
     Group,
     Member,
-    PartRef,
-    PlanSettings,
     make_groups,
-    part_documents,
     plan_group,
     plan_schema,
     plan_table,

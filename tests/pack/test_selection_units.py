@@ -14,20 +14,22 @@ from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
-from exactcpt.pipeline.pack import selection_units
-from exactcpt.pipeline.pack.plan import PartRef, PlanSettings
+from exactcpt.pipeline.pack import repeated_units
+from exactcpt.pipeline.pack.documents import PartRef, PlanSettings
+from exactcpt.pipeline.pack.repeated_units import (
+    find_repeated,
+    hash_ranges,
+    merge_repeated,
+    part_runs,
+    spread_hashes,
+)
 from exactcpt.pipeline.pack.selection_units import (
     Measure,
     candidates,
-    find_repeated,
-    hash_ranges,
     measure,
-    merge_repeated,
-    part_runs,
     plain_quotas,
     quotas,
     selected,
-    spread_hashes,
     targets,
 )
 from exactcpt.pipeline.pack.task import PackTask
@@ -184,7 +186,7 @@ def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size
     refs = write_indices(folder, parts)
     task = task_of(folder, refs, dedup=dedup, mixing=mixing, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection_units, "DOCUMENTS_PER_RUN", run_size)
+        patch.setattr(repeated_units, "DOCUMENTS_PER_RUN", run_size)
         _, repeated, copies = select(task)
     assert copies == select_slowly(task, parts)
     values = [value for _, some in parts for value, _ in some]
@@ -242,7 +244,7 @@ def test_runs_and_ranges_are_bounded():
 
 
 def test_every_hash_is_written_into_its_range_and_nowhere_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(selection_units, "DOCUMENTS_PER_RUN", 2)
+    monkeypatch.setattr(repeated_units, "DOCUMENTS_PER_RUN", 2)
     values = [0, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 3 * 2**62, 1]
     parts = [("a", [(v, 1) for v in values[i : i + 2]]) for i in range(0, 8, 2)]
     task = task_of(tmp_path, write_indices(tmp_path, parts))
@@ -261,7 +263,7 @@ def test_every_hash_is_written_into_its_range_and_nowhere_else(tmp_path, monkeyp
 
 def test_repeated_documents_are_found_once(tmp_path, monkeypatch):
     """What has been written is not worked out again, nor read."""
-    monkeypatch.setattr(selection_units, "DOCUMENTS_PER_RUN", 2)
+    monkeypatch.setattr(repeated_units, "DOCUMENTS_PER_RUN", 2)
     parts = [("a", [(1, 1), (2, 2)]), ("a", [(2**63, 1), (1, 4)])]
     task = task_of(tmp_path, write_indices(tmp_path, parts))
     files = find_all_repeated(task)

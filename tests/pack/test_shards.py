@@ -11,22 +11,10 @@ from stores import EOS, parts_of, read_store, splits_of, task_of, tokenize_all, 
 from exactcpt.pipeline.core.buckets import bucket_count
 from exactcpt.pipeline.files.arrow import map_table
 from exactcpt.pipeline.files.storage import Folder, checksum
-from exactcpt.pipeline.pack.plan import (
-    Documents,
-    Group,
-    Member,
-    PartRef,
-    PlanSettings,
-    plan_group,
-    plan_table,
-)
-from exactcpt.pipeline.pack.shards import (
-    ShardTask,
-    documents_table,
-    windows_per_shard,
-    write_documents,
-    write_shard,
-)
+from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings
+from exactcpt.pipeline.pack.documents_table import documents_table, write_documents
+from exactcpt.pipeline.pack.plan import Group, Member, plan_group, plan_table
+from exactcpt.pipeline.pack.shards import ShardTask, windows_per_shard, write_shard
 from exactcpt.pipeline.tokens.store import read_ids, read_index
 from exactcpt.schemas import shard as schema
 

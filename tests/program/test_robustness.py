@@ -580,7 +580,7 @@ def test_an_unfinished_store_is_not_packed(tmp_path):
     assert "this token store is not finished" in outcome.err
     assert str(tmp_path / "store") in outcome.err and "goes on where it stopped" in outcome.err
     outcome = run("pack", tmp_path / "none", "--window", 16, "--out", tmp_path / "out")
-    assert outcome.code == 1 and "this is no token store" in outcome.err
+    assert outcome.code == 1 and "this is not a token store" in outcome.err
 
 
 def test_a_damaged_store_is_not_packed(tmp_path):
