@@ -301,16 +301,11 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to go on", 1, debug=False)
-    except OSError as error:
-        from .job.halt import disk_error
-
-        return _fail(str(disk_error(error)), 1, debug)
     except Exception as error:
-        return _fail(
-            f"internal error: {type(error).__name__}: {error}\n  fix:      see --debug; report it",
-            1,
-            debug,
-        )
+        from .job.halt import disk_error, internal_error
+
+        told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
+        return _fail(str(told), told.exit_code, debug)
 
 
 def _fail(text: str, code: int, debug: bool) -> int:
@@ -327,7 +322,7 @@ def _set_up_logging(debug: bool) -> None:
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """Runs the console script."""
     end_on_signals()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
@@ -335,9 +330,9 @@ def main() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
-        os._exit(code)  # they are still at work on what was given up
+        os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)
 
 
 def _ignore(_: object) -> None:
-    """Errors of other libraries' threads; a job's own error comes from its main thread."""
+    """Drops errors in other libraries' threads; a job's own error is raised in the main thread."""
