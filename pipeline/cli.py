@@ -13,15 +13,13 @@ import click
 
 from ..schemas.errors import ExactcptError
 from .commands.options import (
-    BEAM_ARGS,
-    CONFIG_OPTIONS,
     DEBUG,
+    JOB_OPTIONS,
     MIXING_OPTIONS,
     OUT_SHARDS,
     OVERWRITE,
     PACK_OPTIONS,
     QUIET,
-    RUN_OPTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
     Fraction,
@@ -64,8 +62,8 @@ def cli() -> None:
     """Turn text corpora into packed training windows in which every token to predict has a loss
     weight by its effective context: how much of its own document it can see.
 
-    `prepare` does all of it: it tokenizes corpora into a token store and packs the store into a
-    shard set, from which `train` or any other trainer reads.
+    `prepare` does all of it: it tokenizes corpora into a token store, and packs that into a shard
+    set: Arrow files of windows with their weights, for `train` or any other trainer.
     """
 
 
@@ -81,12 +79,7 @@ def cli() -> None:
 )
 @click.option("--discard-store", is_flag=True, help="Remove the token store at the end.")
 @click.option("--dry-run", is_flag=True, help="Estimate tokens, windows and disk space, and stop.")
-@RUN_OPTIONS
-@CONFIG_OPTIONS
-@SUMMARY_AS_JSON
-@QUIET
-@DEBUG
-@BEAM_ARGS
+@JOB_OPTIONS
 @with_terms
 def prepare(**flags: Any) -> None:
     """Tokenize corpora and pack them into weighted shards: `tokenize`, then `pack`.
@@ -107,12 +100,7 @@ def prepare(**flags: Any) -> None:
 @TOKENIZE_OPTIONS
 @click.option("--out", metavar="DIR", help="Folder to write the token store to.")
 @click.option("--dry-run", is_flag=True, help="Estimate tokens and disk space, and stop.")
-@RUN_OPTIONS
-@CONFIG_OPTIONS
-@SUMMARY_AS_JSON
-@QUIET
-@DEBUG
-@BEAM_ARGS
+@JOB_OPTIONS
 def tokenize(**flags: Any) -> None:
     """Tokenize corpora into a token store, from which `pack` makes shards of any window length,
     packing and weighting.
@@ -130,12 +118,7 @@ def tokenize(**flags: Any) -> None:
 @PACK_OPTIONS
 @MIXING_OPTIONS
 @OUT_SHARDS
-@RUN_OPTIONS
-@CONFIG_OPTIONS
-@SUMMARY_AS_JSON
-@QUIET
-@DEBUG
-@BEAM_ARGS
+@JOB_OPTIONS
 @with_terms
 def pack(**flags: Any) -> None:
     """Pack a token store into windows, and write them as shards with a loss weight per target.
@@ -159,12 +142,13 @@ def pack(**flags: Any) -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code is the answer.")
 @DEBUG
 def verify(**flags: Any) -> None:
-    """Check a shard set against what its manifest claims; list what is wrong and exit with 1.
+    """Check a shard set against what its manifest claims. If anything is wrong, list it and exit
+    with code 1.
 
-    Files, checksums, segments, duplicates, the split, mixing, histograms and weights are worked out
+    Segments, effective contexts, duplicates, the split, mixing, histograms and weights are derived
     a second time, from the shards themselves. Not checked: the order of the windows, and which of
-    them share a shard (group_tokens, shard_bytes). Without the token store it is not checked that
-    tokens and content hashes are those of the documents.
+    them share a shard (group_tokens, shard_bytes); without the token store, whether tokens and
+    content hashes are those of the documents.
     """
     from .commands.verify import run_verify
 
@@ -301,16 +285,11 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to go on", 1, debug=False)
-    except OSError as error:
-        from .job.halt import disk_error
-
-        return _fail(str(disk_error(error)), 1, debug)
     except Exception as error:
-        return _fail(
-            f"internal error: {type(error).__name__}: {error}\n  fix:      see --debug; report it",
-            1,
-            debug,
-        )
+        from .job.halt import disk_error, internal_error
+
+        told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
+        return _fail(str(told), told.exit_code, debug)
 
 
 def _fail(text: str, code: int, debug: bool) -> int:
@@ -327,7 +306,7 @@ def _set_up_logging(debug: bool) -> None:
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """Runs the console script."""
     end_on_signals()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
@@ -335,9 +314,9 @@ def main() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
-        os._exit(code)  # they are still at work on what was given up
+        os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)
 
 
 def _ignore(_: object) -> None:
-    """Errors of other libraries' threads; a job's own error comes from its main thread."""
+    """Drops errors in other libraries' threads; a job's own error is raised in the main thread."""

@@ -1,4 +1,4 @@
-"""What people see on a terminal: messages, tables, bars, sizes."""
+"""Output to a terminal: messages, tables, bars, sizes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ __all__ = ["Console", "bar", "plain_table", "size"]
 
 
 class Console:
-    """Where messages go: stderr, unless told to be quiet."""
+    """Prints messages on stderr, or nothing if it is told to be quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         from rich.console import Console as RichConsole
@@ -32,7 +32,14 @@ BAR_WIDTH = 16
 
 
 def bar(value: float, largest: float, width: int = BAR_WIDTH, *, ascii_only: bool = False) -> str:
-    """A bar of up to `width` characters, in eighths of one where there are characters for that."""
+    """A bar whose length is proportional to a value, to an eighth of a character.
+
+    Args:
+        value: what the bar shows.
+        largest: the value that gets the whole width.
+        width: in characters.
+        ascii_only: whether to draw whole characters, in ASCII.
+    """
     eighths = round(width * 8 * value / largest) if largest else 0
     if ascii_only:
         return "#" * round(eighths / 8)
@@ -41,7 +48,7 @@ def bar(value: float, largest: float, width: int = BAR_WIDTH, *, ascii_only: boo
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """A number of bytes in decimal units: "433.4 KB"."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -50,7 +57,7 @@ def size(count: float) -> str:
 
 
 def plain_table(*columns: str) -> Any:
-    """An empty table: the first column left-aligned, the others right-aligned."""
+    """An empty table with these headings, its first column left-aligned, the others right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -1,6 +1,6 @@
-"""The options of the commands: types of values, help texts, and options that several commands have.
+"""The options of the commands: types of values, help texts, and what several commands share.
 
-Every help text stands here or in `cli`, once. Types and defaults are those of the configuration.
+Every help text stands once, here or in `cli`. Types and defaults come from the configuration.
 """
 
 import inspect
@@ -15,15 +15,13 @@ from ..config import KINDS, MAX_WORKERS, SETTINGS, flag_of
 from ..core.parameters import PARAMETERS
 
 __all__ = [
-    "BEAM_ARGS",
-    "CONFIG_OPTIONS",
     "DEBUG",
+    "JOB_OPTIONS",
     "MIXING_OPTIONS",
     "OUT_SHARDS",
     "OVERWRITE",
     "PACK_OPTIONS",
     "QUIET",
-    "RUN_OPTIONS",
     "SUMMARY_AS_JSON",
     "TOKENIZE_OPTIONS",
     "Fraction",
@@ -99,7 +97,7 @@ HELP: Mapping[str, str] = {
     "special_tokens_in_text": "How to encode the text of a special token: as ordinary text, or "
     "(allow) as that token.",
     "min_tokens": "Drop documents with fewer tokens, BOS and EOS not counted.",
-    "split_bytes": "Bytes of input text per work unit.",
+    "split_bytes": "Bytes of input text that one worker tokenizes at a time.",
     "on_bad_file": "What to do with a truncated or corrupt file: end the job, or leave the file "
     "out.",
     "max_rejected": "Fraction of records that may be rejected before the job fails.",
@@ -128,16 +126,15 @@ DEFAULTS: Mapping[str, str] = {
     "max_weight": "none",
     "token_budget": "all that the sources have",
 }
-"""Defaults that are no values."""
+"""Defaults that a value cannot state, in words."""
 
 METAVARS: Mapping[str, str] = {"tokenizer": "PATH", "eos_token": "TOKEN"}
 
 
 def setting(name: str) -> Callable[[F], F]:
-    """The flag of a setting. Its default is the configuration's, so that a file can come between.
+    """The flag of a setting; its help states the default.
 
-    Args:
-        name: of the setting.
+    The option itself has none, so that the value of a configuration file can come between.
     """
     default = SETTINGS[name].default
     shown = DEFAULTS.get(name, f"{default:,}" if type(default) is int else default)
@@ -146,12 +143,12 @@ def setting(name: str) -> Callable[[F], F]:
 
 
 def several(name: str) -> Callable[[F], F]:
-    """The flag of a setting, for several values at once; no value stands for what is there."""
+    """The flag of a setting that takes several values; without it the value in the input holds."""
     return _flag(name, Several(_type_of(name)), HELP[name] + UNLIMITED.get(name, ""))
 
 
 def change(name: str) -> Callable[[F], F]:
-    """The flag of a setting, for a new value; no value stands for what is there."""
+    """The flag of a setting that takes a new value; without it the value in the input holds."""
     return _flag(name, _type_of(name), HELP[name] + UNLIMITED.get(name, ""))
 
 
@@ -188,11 +185,13 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 TERMS = """\b
 Terms:
   target             a token that the model is trained to predict
-  effective context  of a target: how many tokens of its own document precede it in its window
+  effective context  how many tokens of its own document precede a target
+                     in its window
   bucket             a range of effective contexts: 0-7, 8-15, 16-31, ...
-  tail               the buckets that begin at an effective context of TAU or more
-  weight             1 + ALPHA * r / mean(r) for a target in the tail, 1 for any other; q is its
-                     bucket's share of the targets in the tail, and r = (q + EPSILON) ^ -GAMMA
+  tail               the buckets that begin at TAU or above
+  weight             1 outside the tail; inside it 1 + ALPHA * r / R, where
+                     r is (bucket's share of the tail + EPSILON) ^ -GAMMA,
+                     and R the mean of r over the targets of the tail
 """
 
 
@@ -239,7 +238,12 @@ OUT_SHARDS = click.option("--out", metavar="DIR", help="Folder to write the shar
 OVERWRITE = click.option(
     "--overwrite", is_flag=True, help="Replace what an earlier job wrote to the output folder."
 )
-RUN_OPTIONS = options(
+SUMMARY_AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."
+)
+QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
+JOB_OPTIONS = options(
     click.option(
         "--workers",
         type=click.IntRange(1, MAX_WORKERS),
@@ -257,20 +261,15 @@ RUN_OPTIONS = options(
         help="embedded, or any Beam runner; its own options go after --.  [default: embedded]",
     ),
     OVERWRITE,
-)
-CONFIG_OPTIONS = options(
     click.option(
         "--config", metavar="FILE", help="TOML file with the same settings; flags override it."
     ),
     click.option(
         "--print-config", is_flag=True, help="Print the effective settings as TOML and stop."
     ),
+    SUMMARY_AS_JSON,
+    QUIET,
+    DEBUG,
+    click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"),
 )
-SUMMARY_AS_JSON = click.option(
-    "--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."
-)
-QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
-BEAM_ARGS = click.argument(
-    "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
-)
+"""What the commands that run a Beam graph have in common."""

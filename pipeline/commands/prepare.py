@@ -1,4 +1,4 @@
-"""The job `prepare`: corpora in, a shard set out, with a token store between them."""
+"""The command `prepare`: corpora in, a shard set out, with a token store between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,18 +35,43 @@ from .summary import shard_tables, store_tables
 __all__ = ["PrepareJob", "run_prepare"]
 
 PREPARED = f"{JOB}/prepared.json"
-"""Settings and raw inputs of a finished shard set: its token store may be gone."""
+"""Settings and raw inputs of a finished shard set, whose token store may be gone."""
+
+
+def run_prepare(flags: Mapping[str, Any]) -> None:
+    """Tokenizes corpora and packs them."""
+    call = Invocation(flags)
+    config, packing, settings = call.tokenize_config(), call.pack_config(), call.run_settings()
+    if call.print_config(config, packing):
+        return
+    out = call.folder("out")
+    store = folder_at(call.values["store"]) if call.values.get("store") else store_place(out)
+    settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
+    refuse_one_inside_another(store=store, out=out)
+    refuse_inside_sources(config.sources, [store, out])
+    import_beam_meanwhile()
+    job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
+    finished = None if flags["overwrite"] else job.finished()
+    if finished is None:
+        found, probes = show_estimate(call, job.plan, packing)
+        if flags["dry_run"]:
+            return
+        require_space({store: found.store_bytes, out: found.shard_bytes})
+        finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
+    if flags["discard_store"]:
+        job.discard_store()
+    call.report(finished, out, shard_tables(finished.manifest))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob:
-    """What to do.
+    """The job of `prepare`: tokenize, then pack.
 
     Attributes:
-        plan: of tokenization.
-        packing: how the store is packed.
-        store: where the token store is written.
-        out: where the shard set is written.
+        plan: the plan of tokenization.
+        packing: how the token store is packed.
+        store: the folder for the token store.
+        out: the folder for the shard set.
     """
 
     plan: TokenizePlan
@@ -56,17 +81,17 @@ class PrepareJob:
 
     @property
     def _state(self) -> State:
-        """What the shard set follows from."""
+        """What determines the shard set."""
         return State(
             settings=shard_set_settings(self.packing, list(self.plan.files), self.plan.settings),
             inputs=self.plan.state.inputs,
         )
 
     def finished(self) -> Finished | None:
-        """The shard set, if an equal job has finished it; its store may be gone.
+        """The shard set, if an equal job has finished it; its token store may be gone.
 
         Raises:
-            ExactcptError: it has left out more of the inputs than is allowed now.
+            ExactcptError: that job left out more of the inputs than is allowed now.
         """
         out = self.out
         if not (out.exists(MANIFEST) and out.exists(PREPARED)):
@@ -85,14 +110,14 @@ class PrepareJob:
         overwrite: bool,
         probes: Mapping[str, Probe],
     ) -> Finished:
-        """Runs the job. The output folder is held, and known to be free, before the long part.
+        """Runs the job. The output folder is checked and locked before the long part begins.
 
         Args:
             settings: where the graphs run.
             console: for messages and progress.
-            overwrite: whether output of other settings is replaced. A token store that only needs
-                to be packed anew stays.
-            probes: the beginnings of the sources.
+            overwrite: whether output of other settings is replaced. A token store of this plan is
+                kept.
+            probes: what was read of the beginning of each source.
 
         Returns:
             The shard set.
@@ -118,31 +143,6 @@ class PrepareJob:
             refuse_other_inputs(out, State.of_json(out.read(PREPARED)).inputs, state.inputs)
 
     def discard_store(self) -> None:
-        """Removes the token store, if it is the one of this job."""
+        """Removes the token store, if it belongs to this job."""
         if is_of(self.store, self.plan.state):
             discard(self.store, tokenize_job.OWNED)
-
-
-def run_prepare(flags: Mapping[str, Any]) -> None:
-    """Tokenizes and packs."""
-    call = Invocation(flags)
-    config, packing, settings = call.tokenize_config(), call.pack_config(), call.run_settings()
-    if call.print_config(config, packing):
-        return
-    out = call.folder("out")
-    store = folder_at(call.values["store"]) if call.values.get("store") else store_place(out)
-    settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
-    refuse_one_inside_another(store=store, out=out)
-    refuse_inside_sources(config.sources, [store, out])
-    import_beam_meanwhile()
-    job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
-    finished = None if flags["overwrite"] else job.finished()
-    if finished is None:
-        found, probes = show_estimate(call, job.plan, packing)
-        if flags["dry_run"]:
-            return
-        require_space({store: found.store_bytes, out: found.shard_bytes})
-        finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
-    if flags["discard_store"]:
-        job.discard_store()
-    call.report(finished, out, shard_tables(finished.manifest))

@@ -22,7 +22,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url])
     refuse_inside_sources(config.sources, [store])
     if any(s.is_mixed for s in config.sources):
-        call.console.say("epochs and shares count when packing: exactcpt pack --epochs NAME=X")
+        call.console.say("epochs and shares take effect in packing: exactcpt pack --epochs NAME=X")
     import_beam_meanwhile()
     plan = plan_tokenize(config)
     found, probes = show_estimate(call, plan, None)

@@ -1,1 +1,8 @@
-"""A job's folder, its progress, and how it is interrupted or ended by an error."""
+"""A job: its folder, its progress, how it is interrupted or ended by an error.
+
+folder         who may write to a folder, and with which settings and inputs it goes on
+places         where a job may write: apart from its inputs, on a disk with room
+progress       how far a job is, for a person
+halt           how an error in one work unit ends the job, on any runner
+interruption   how SIGTERM and Ctrl-C end it
+"""

@@ -2,7 +2,7 @@
 
 .job/lock         held while a job runs
 .job/state.json   settings and inputs of the job that writes this folder
-.job/removing     there while a job's files are removed
+.job/removing     present while a job's files are being removed
 .job/...          what the job needs to go on after it was killed
 """
 
@@ -41,30 +41,30 @@ STATE = f"{JOB}/state.json"
 LOCK = f"{JOB}/lock"
 REMOVING = f"{JOB}/removing"
 STALE_SECONDS = 120
-"""A lock on an object store counts as left behind when it has not been renewed for this long."""
+"""A lock on an object store that has not been renewed for this long counts as left behind."""
 RENEW_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the content of a job's folder follows from.
+    """What determines the content of a job's folder.
 
     Attributes:
-        settings: every setting that changes content.
-        inputs: by path or URL, what tells whether an input has changed.
+        settings: every setting that changes the content.
+        inputs: path or URL -> values that change when the input changes.
     """
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, Any]
 
     def to_json(self) -> bytes:
-        """The state as it is kept."""
+        """The state as it is written to state.json."""
         state = {"settings": self.settings, "inputs": self.inputs}
         return json.dumps(state, indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def of_json(cls, data: bytes) -> "State":
-        """Reads a kept state."""
+        """Reads what `to_json` has written."""
         return cls(**json.loads(data))
 
 
@@ -97,9 +97,9 @@ class Finished:
 
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
-    """Holds a folder against other jobs; on object stores as well as that can be done.
+    """Keeps other jobs out of a folder; on object stores as well as that can be done.
 
-    A folder in which nothing was written is removed again.
+    A folder that is still empty at the end is removed again.
 
     Raises:
         ExactcptError: another job is at work in it.
@@ -124,14 +124,14 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
         yield
     finally:
         if folder.names(JOB) == [LOCK]:
-            path.unlink()  # while it is held: nobody else can come to hold it
+            path.unlink()  # while it is held, so that no other job can acquire it
         lock.release()
         folder.remove_if_empty(JOB)
         folder.remove_if_empty()
 
 
 def _locked_remotely(folder: Folder) -> Iterator[None]:
-    """A file that says who and when. Two that begin in the same instant may both get it."""
+    """Locks by a file that says who and when. Two jobs that begin at once may both get it."""
     mine = f"{socket.gethostname()}:{os.getpid()}"
     if folder.exists(LOCK):
         held = json.loads(folder.read(LOCK))
@@ -141,7 +141,7 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEW_SECONDS):
-            with suppress(Exception):  # of whatever class the driver's are; the next may succeed
+            with suppress(Exception):  # drivers raise any class; the next renewal may succeed
                 _write_lock(folder, mine)
 
     _write_lock(folder, mine)
@@ -168,19 +168,19 @@ def _busy(folder: Folder) -> ExactcptError:
 
 
 def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bool) -> bool:
-    """Makes a folder ready for a job: new, to be continued, or finished.
+    """Prepares a folder for a job, which is new, continued or finished already.
 
     Args:
-        folder: what the job writes; must be locked.
+        folder: the output folder; must be locked.
         state: settings and inputs of the job.
-        owned: names of files and subfolders that such a job writes.
-        overwrite: whether to remove what another job has written.
+        owned: names of the files and subfolders that such a job writes.
+        overwrite: whether to remove what an earlier job has written.
 
     Returns:
         Whether an equal job has finished already.
 
     Raises:
-        UsageError: the folder is of another job, or holds other files.
+        UsageError: the folder belongs to another job, or holds other files.
     """
     if overwrite or folder.exists(REMOVING):
         _remove_owned(folder, owned)
@@ -201,16 +201,16 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
 def require_available(
     folder: Folder, settings: Mapping[str, Any], owned: tuple[str, ...], *, overwrite: bool
 ) -> None:
-    """Refuses what `begin` will refuse once the inputs are known; changes nothing.
+    """Checks, before the inputs are known, that `begin` will accept a folder; changes nothing.
 
     Args:
-        folder: what the job will write; must be locked.
-        settings: of the job.
-        owned: names of files and subfolders that such a job writes.
-        overwrite: whether what another job has written will be removed.
+        folder: the output folder; must be locked.
+        settings: the settings of the job.
+        owned: names of the files and subfolders that such a job writes.
+        overwrite: whether what an earlier job has written will be removed.
 
     Raises:
-        UsageError: the folder is of another job, or holds other files.
+        UsageError: the folder belongs to another job, or holds other files.
     """
     if (overwrite or folder.exists(REMOVING)) and _is_ours(folder):
         _refuse_foreign_files(folder, (MANIFEST, *owned))
@@ -221,12 +221,12 @@ def require_available(
 
 
 def is_of(folder: Folder, state: State) -> bool:
-    """Whether a folder was begun by an equal job."""
+    """Whether a folder was begun by a job of this state."""
     return folder.exists(STATE) and folder.read(STATE) == state.to_json()
 
 
 def discard(folder: Folder, owned: tuple[str, ...]) -> None:
-    """Removes what a job has written, and the folder unless it holds anything else.
+    """Removes what a job has written, and then the folder if it is empty.
 
     Raises:
         ExactcptError: another job is at work in it.
@@ -249,7 +249,7 @@ def _is_ours(folder: Folder) -> bool:
 
 
 def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
-    """Removes what a job has written, if one has and nothing else is there."""
+    """Removes what a job has written, if there is nothing else in the folder."""
     if not _is_ours(folder):
         return
     folder.remove_temporaries()
@@ -260,8 +260,8 @@ def _remove_owned(folder: Folder, owned: tuple[str, ...]) -> None:
 def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
     """Removes a job's files.
 
-    The manifest goes first, so that the rest never counts as complete. REMOVING comes right after
-    and goes last: whoever finds it removes the rest.
+    The manifest is removed first, so that the rest never counts as complete. REMOVING is written
+    next and removed last: a job that finds it removes the rest.
     """
     folder.remove(MANIFEST)
     folder.write(REMOVING, b"")
@@ -272,7 +272,7 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
 
 
 def forget_progress(folder: Folder) -> None:
-    """Removes what a job would have needed to go on; for a job that has finished."""
+    """Removes what a job keeps in order to go on after a stop; for a job that has finished."""
     _clear_job(folder, keep=(LOCK, STATE))
 
 
@@ -283,10 +283,10 @@ def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
 
 
 def _refuse_without_state(folder: Folder) -> None:
-    """Nobody knows what a folder without a state was begun with: it must be empty."""
+    """Refuses a folder that is not empty: without a state, what it was begun with is unknown."""
     if _is_ours(folder):
         raise UsageError(
-            "this folder holds finished output, but not what it was made with (.job)",
+            "this folder holds finished output, but not the record of its settings (.job)",
             where=folder.url,
             fix="write to another folder, or replace it with --overwrite",
         )
@@ -294,12 +294,12 @@ def _refuse_without_state(folder: Folder) -> None:
 
 
 def _refuse_foreign_files(folder: Folder, owned: tuple[str, ...]) -> None:
-    """Refuses files that are neither owned nor of the job's own folder."""
+    """Refuses files that are neither owned nor in the folder .job."""
     ours = (f"{JOB}/", *(f"{name}/" for name in owned))
     foreign = [n for n in folder.names() if n not in owned and not n.startswith(ours)]
     if foreign:
         raise UsageError(
-            f"this folder holds files of something else: {', '.join(foreign[:3])}",
+            f"this folder holds other files: {', '.join(foreign[:3])}",
             where=folder.url,
             expected="a new or empty folder",
         )
@@ -311,17 +311,17 @@ def _refuse_other_settings(folder: Folder, old: Mapping[str, Any], new: Mapping[
         raise UsageError(
             "this folder was begun with other settings:\n" + "\n".join(f"    {d}" for d in found),
             where=folder.url,
-            fix="use the same settings to go on, another folder, or --overwrite",
+            fix="use the same settings to go on, or another folder, or --overwrite",
         )
 
 
 def refuse_other_inputs(folder: Folder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Refuses inputs that are not those a folder was begun with.
+    """Checks that the inputs are those that a folder was begun with.
 
     Args:
-        folder: what a job writes.
-        old: a kept state's inputs.
-        new: those of now.
+        folder: the output folder of the job.
+        old: the inputs in the state of the folder.
+        new: the inputs of this run.
 
     Raises:
         UsageError: they differ.
@@ -340,17 +340,17 @@ def refuse_other_inputs(folder: Folder, old: Mapping[str, Any], new: Mapping[str
         raise UsageError(
             "this folder was begun with its sources in another order",
             where=folder.url,
-            fix="name them in the same order to go on, use another folder, or --overwrite",
+            fix="name them in the same order to go on, or use another folder, or --overwrite",
         )
 
 
 def _as_kept(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As JSON gives it back: tuples are lists then."""
+    """The value as it comes back from JSON, with lists for tuples."""
     return json.loads(json.dumps(value))
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """What differs between two settings, a line each: `name: old -> new`."""
+    """The differences between two settings, one line each: `name: old -> new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = list(dict.fromkeys([*old, *new]))
         below = (differences(old.get(k), new.get(k), f"{name}.{k}" if name else k) for k in keys)

@@ -1,8 +1,8 @@
-"""How a unit of work ends the whole job, on any runner, with an error a person can read.
+"""How one work unit ends the whole job, on any runner, with an error that a person can read.
 
-A runner reports a failed unit late, after its other units, as the last line of a long traceback. So
-a unit that cannot go on writes its error into the job's folder. The other units do nothing from
-then on, and whoever waits for the job sees the file within seconds.
+A runner reports a failed unit late: after all other units, at the end of a long traceback. So a
+unit that fails writes its error into the job's folder. From then on the other units do nothing, and
+the process that waits for the job sees the file within seconds.
 """
 
 import json
@@ -15,15 +15,23 @@ from typing import Any
 from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ..files.storage import Folder
 
-__all__ = ["Guard", "HaltWatch", "HaltedError", "clear_halt", "disk_error", "read_halt"]
+__all__ = [
+    "Guard",
+    "HaltWatch",
+    "HaltedError",
+    "clear_halt",
+    "disk_error",
+    "internal_error",
+    "read_halt",
+]
 
 NAME = ".job/halt.json"
 REMOTE_SECONDS = 5.0
-"""Between two looks at an object store: they are slow, and some are paid for."""
+"""Time between two checks on an object store: requests are slow, and some cost money."""
 
 
 class HaltedError(Exception):
-    """A unit has ended the job."""
+    """A work unit has ended the job."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,8 @@ class Guard:
     """Calls a function for an element unless the job has been halted, and halts it on an error.
 
     Attributes:
-        function: what to call.
-        folder: path or URL of the folder that the job writes.
+        function: the function to call.
+        folder: path or URL of the job's output folder.
     """
 
     function: Callable[..., Any]
@@ -42,12 +50,13 @@ class Guard:
         """Calls the function.
 
         Raises:
-            HaltedError: another unit has ended the job, or this one with what is no Exception, such
-                as a panic of a Rust library; Beam's workers would wait for ever for that.
+            HaltedError: another unit has ended the job, or this one has raised something that is
+                not an Exception, such as a panic of a Rust library, on which Beam's workers would
+                wait forever.
         """
         folder = Folder(self.folder)
         if folder.exists(NAME):
-            raise HaltedError("another unit has ended the job")
+            raise HaltedError("another work unit has ended the job")
         try:
             return self.function(*args)
         except BaseException as error:
@@ -61,7 +70,7 @@ def _halt(folder: Folder, error: BaseException) -> None:
     details = "".join(traceback.format_exception(error))
     try:
         folder.write(NAME, json.dumps({**_describe(error), "traceback": details}).encode())
-    except OSError:  # the disk that is full; the runner's own report has to do
+    except OSError:  # perhaps the disk is full; the runner's own report has to do
         return
 
 
@@ -71,9 +80,7 @@ def _describe(error: BaseException) -> dict[str, str | None]:
     if isinstance(error, OSError):
         error = disk_error(error)
     elif not isinstance(error, ExactcptError):
-        error = ExactcptError(
-            f"internal error: {type(error).__name__}: {error}", fix="see --debug; report it"
-        )
+        error = internal_error(error)
     return {
         "found": error.found,
         "expected": error.expected,
@@ -83,19 +90,29 @@ def _describe(error: BaseException) -> dict[str, str | None]:
 
 
 def disk_error(error: OSError) -> ExactcptError:
-    """An error of the disk or the network, with the file it is about."""
+    """An error of the disk or the network, in words, with the file that it concerns."""
     return ExactcptError(
         f"reading or writing failed: {error.strerror or error}",
         where=str(error.filename) if error.filename else None,
         fix=(
-            "make room or mend the storage, and run the same command again: it goes on where it "
+            "make room or repair the storage, and run the same command again: it goes on where it "
             "stopped"
         ),
     )
 
 
+def internal_error(error: BaseException) -> ExactcptError:
+    """An error that the program does not expect, in words."""
+    return ExactcptError(
+        f"internal error: {type(error).__name__}: {error}",
+        fix="run it again with --debug, and report the traceback",
+    )
+
+
 def read_halt(folder: Folder) -> None:
-    """Raises what a unit has ended the job with, if one has; its traceback is the error's cause.
+    """Raises the error with which a unit has ended the job, if one has.
+
+    The cause of the error has the traceback of the unit.
 
     Raises:
         BackendDifferenceError: the tokenizer backends differ.
@@ -111,7 +128,7 @@ def read_halt(folder: Folder) -> None:
 
 
 class HaltWatch:
-    """Looks for a halt whenever it is called, at an object store only now and then."""
+    """Checks for a halt whenever it is called; on an object store only now and then."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -119,12 +136,12 @@ class HaltWatch:
         self._next = 0.0
 
     def __call__(self) -> None:
-        """Raises what a unit has ended the job with, if one has."""
+        """Raises the error with which a unit has ended the job, if one has."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._pause
             read_halt(self._folder)
 
 
 def clear_halt(folder: Folder) -> None:
-    """Lets units work again."""
+    """Lets work units run again."""
     folder.remove(NAME)

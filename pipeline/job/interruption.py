@@ -1,8 +1,8 @@
-"""SIGTERM ends a job as Ctrl-C does, whatever the main thread is at.
+"""SIGTERM ends a job as Ctrl-C does, whatever the main thread is doing.
 
 Python raises KeyboardInterrupt wherever the main thread is. In a callback of the interpreter, such
-as that of an import's lock or a destructor, it is printed and lost. So it is also remembered, and
-whoever waits for a job asks.
+as a destructor or the release of an import lock, the exception is printed and lost. So the signal
+is also remembered, and the loop that waits for a job asks for it.
 """
 
 import signal
@@ -21,7 +21,7 @@ def end_on_signals() -> None:
 
 
 def raise_if_interrupted() -> None:
-    """Raises the KeyboardInterrupt of a signal that has come."""
+    """Raises KeyboardInterrupt if a signal has been received."""
     if _received.is_set():
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Where a job may write: never among what it reads."""
+"""Where a job may write: never inside its inputs, and only where there is room."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,26 +14,30 @@ MAGIC = frozenset("*?[")
 
 
 def refuse_one_inside_another(**folders: Folder) -> None:
-    """What a job reads and what it writes are folders beside each other.
+    """Checks that the folder a job reads and the folder it writes are apart.
 
     Args:
-        folders: two, by what the command line calls them.
+        folders: the two folders, by their names on the command line.
 
     Raises:
-        UsageError: they are one folder, or one is inside the other.
+        UsageError: they are the same folder, or one is inside the other.
     """
     one, other = (folder.url for folder in folders.values())
     if _is_inside(one, other) or _is_inside(other, one):
         names = " and ".join(folders)
         raise UsageError(
-            f"{names} are one folder, or one is inside the other",
+            f"{names} are the same folder, or one is inside the other",
             where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
             expected="two folders beside each other",
         )
 
 
 def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Folder]) -> None:
-    """What a job writes must not be among the files that its sources name the next time.
+    """Checks that a source will not read the job's own output the next time.
+
+    Args:
+        sources: the sources of the job.
+        outputs: the folders that the job writes.
 
     Raises:
         UsageError: an output is inside a folder that a source reads whole.
@@ -52,7 +56,7 @@ def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Fol
 
 
 def _whole_folder(pattern: str) -> str | None:
-    """The folder that a pattern reads with all its subfolders; None if it is no such pattern."""
+    """The folder that a pattern reads with all its subfolders, or None."""
     if "**" in pattern:
         before = pattern[: pattern.index("**")]
         return None if MAGIC & set(before) else before.rstrip("/") or "."
@@ -60,7 +64,7 @@ def _whole_folder(pattern: str) -> str | None:
 
 
 def _is_inside(inner: str, outer: str) -> bool:
-    """Whether a folder is another one or below it, whatever their spelling."""
+    """Whether a folder is the other one or below it, however the two are spelled."""
     return f"{_canonical(inner)}/".startswith(f"{_canonical(outer)}/")
 
 
@@ -73,15 +77,15 @@ def _canonical(url: str) -> str:
 
 
 def file_to_write(flag: str, path: str, *, apart_from: Iterable[Folder] = ()) -> tuple[Folder, str]:
-    """The folder of a file that a flag names, and the file's name in it.
+    """The place of a file that a flag names: its folder, and its name in that folder.
 
     Args:
-        flag: as the command line has it.
-        path: of the file.
+        flag: the flag, as on the command line.
+        path: path or URL of the file.
         apart_from: folders that the command reads.
 
     Raises:
-        UsageError: it is a folder, a device, or inside one of the folders.
+        UsageError: the path is a folder or a device, or inside one of the folders.
     """
     parent, slash, name = path.rpartition("/")
     folder = Folder(parent or slash or ".")
@@ -89,7 +93,7 @@ def file_to_write(flag: str, path: str, *, apart_from: Iterable[Folder] = ()) ->
     if not name or fs.isdir(target):
         raise UsageError(f"{flag} is a folder", where=path, expected="the name of a file")
     if is_local_url(path) and Path(target).exists() and not Path(target).is_file():
-        raise UsageError(f"{flag} is no regular file", where=path, expected="the name of a file")
+        raise UsageError(f"{flag} is not a regular file", where=path, expected="the name of a file")
     for other in apart_from:
         if _is_inside(path, other.url):
             raise UsageError(f"{flag} is inside {other.url}", where=path, fix="write beside it")
@@ -97,10 +101,12 @@ def file_to_write(flag: str, path: str, *, apart_from: Iterable[Folder] = ()) ->
 
 
 def require_space(needed: Mapping[Folder, int]) -> None:
-    """Checks that local disks have room, before the work; what an earlier run wrote counts.
+    """Checks, before the work begins, that the local disks have room for the output.
+
+    What an earlier run has written to a folder is subtracted.
 
     Args:
-        needed: bytes of each folder when it is complete.
+        needed: folder -> its size in bytes when it is complete.
 
     Raises:
         ExactcptError: a disk has too little room.

@@ -56,7 +56,7 @@ def test_an_output_folder_of_something_else_is_refused_before_the_work(flags, tm
     out.mkdir()
     (out / "note").write_text("mine")
     outcome = run("prepare", *flags, *WINDOW, "--out", out, *overwrite)
-    assert outcome.code == 2 and "holds files of something else: note" in outcome.err
+    assert outcome.code == 2 and "holds other files: note" in outcome.err
     assert not (tmp_path / "out.store").exists()
     assert [path.name for path in out.iterdir()] == ["note"]
 

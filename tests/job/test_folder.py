@@ -137,7 +137,7 @@ def test_settings_that_differ_are_named(folder):
         '    sources.b: {"text": "body"} -> null\n'
         '    sources.c: null -> {"text": "text"}\n'
         f"  where:    {folder.url}\n"
-        "  fix:      use the same settings to go on, another folder, or --overwrite"
+        "  fix:      use the same settings to go on, or another folder, or --overwrite"
     )
 
 
@@ -221,7 +221,7 @@ def test_files_of_something_else_are_refused_and_kept(folder, name, overwrite):
     """Also under a name that the job would use."""
     folder.write(name, b"mine")
     error = refusal(folder, overwrite=overwrite)
-    assert error.found == f"this folder holds files of something else: {name}"
+    assert error.found == f"this folder holds other files: {name}"
     assert error.expected == "a new or empty folder"
 
 
@@ -229,13 +229,13 @@ def test_files_of_something_else_are_refused_and_kept(folder, name, overwrite):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_manifest_of_something_else_is_such_a_file(folder, content, overwrite):
     folder.write(MANIFEST, content)
-    assert "files of something else: manifest.json" in refusal(folder, overwrite=overwrite).found
+    assert "holds other files: manifest.json" in refusal(folder, overwrite=overwrite).found
 
 
 def test_finished_output_without_its_state_is_only_replaced_on_demand(folder):
     finished(folder)
     folder.remove(STATE)
-    assert "holds finished output, but not what it was made with" in refusal(folder).found
+    assert "holds finished output, but not the record of its settings" in refusal(folder).found
     assert begin(folder, ONE, OWNED, overwrite=True) is False
     assert folder.names() == [STATE]
 

@@ -74,7 +74,7 @@ def test_an_error_of_the_disk_names_the_file(folder):
     assert str(halted_by(folder)) == (
         "reading or writing failed: No space left on device\n"
         "  where:    /there/file\n"
-        "  fix:      make room or mend the storage, and run the same command again: "
+        "  fix:      make room or repair the storage, and run the same command again: "
         "it goes on where it stopped"
     )
 
@@ -87,7 +87,8 @@ def test_an_error_of_the_disk_without_a_number_or_a_file():
 def test_an_error_that_nobody_foresaw_ends_the_job_too(folder):
     halt_with(folder, KeyError("no such key"))
     assert str(halted_by(folder)) == (
-        "internal error: KeyError: 'no such key'\n  fix:      see --debug; report it"
+        "internal error: KeyError: 'no such key'\n"
+        "  fix:      run it again with --debug, and report the traceback"
     )
 
 
@@ -114,7 +115,7 @@ def test_other_units_do_nothing_until_the_halt_is_cleared(folder):
     calls: list[int] = []
     guard = Guard(calls.append, folder.url)
     for _ in range(2):
-        with pytest.raises(HaltedError, match="another unit"):
+        with pytest.raises(HaltedError, match="another work unit"):
             guard(1)
     assert calls == []
     assert halted_by(folder).found == "found"

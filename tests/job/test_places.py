@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_one_folder_inside_the_other(here, store, out):
-    with pytest.raises(UsageError, match="store and out are one folder, or"):
+    with pytest.raises(UsageError, match="store and out are the same folder, or"):
         refuse_one_inside_another(store=Folder(store), out=Folder(out))
     with pytest.raises(UsageError):
         refuse_one_inside_another(out=Folder(out), store=Folder(store))
@@ -103,7 +103,7 @@ def test_an_absolute_path_is_found_below_a_relative_one(here):
     [
         ("corpus", "--html is a folder"),
         ("new/", "--html is a folder"),
-        ("/dev/null", "--html is no regular file"),
+        ("/dev/null", "--html is not a regular file"),
         ("corpus/report.html", "--html is inside corpus"),
         ("link/below/report.html", "--html is inside corpus"),
     ],

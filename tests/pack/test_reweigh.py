@@ -162,7 +162,7 @@ def test_a_table_that_was_written_gives_the_same_dictionary(sets, store, tmp_pat
 def test_given_weights(sets, tmp_path):
     table = table_file(tmp_path / "table.json", GIVEN)
     outcome = done("reweigh", sets["concat"], "--table", table, "--out", tmp_path / "new")
-    assert "as given" in outcome.err
+    assert "(given weights)" in outcome.err
     manifest = harness.manifest(tmp_path / "new")
     assert manifest["settings"]["table"] == GIVEN
     assert [manifest["settings"][n] for n in ("alpha", "gamma", "epsilon", "max_weight")] == [
@@ -312,7 +312,7 @@ def test_out_has_something_else(sets, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     outcome = run("reweigh", sets["concat"], "--out", tmp_path)
     assert outcome.code == 2
-    assert "files of something else: notes.txt" in outcome.err
+    assert "holds other files: notes.txt" in outcome.err
     other = tmp_path / "other"
     done("reweigh", sets["concat"], "--alpha=0.5", "--out", other, "--quiet")
     outcome = run("reweigh", sets["concat"], "--alpha=0.6", "--out", other)
