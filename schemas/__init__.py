@@ -1,1 +1,10 @@
-"""The contract between the pipeline and whoever trains: file formats, and nothing that computes."""
+"""The contract between the pipeline and any trainer: file formats, errors and settings.
+
+README.md    the formats, column by column, with examples of readers
+shard.py     columns and names of shards and of the documents table
+store.py     columns and names of a token store's parts
+manifest.py  manifests as JSON, checked against the *.schema.json files beside it
+weights.py   weight tables as files
+errors.py    what users see when something fails, with exit codes
+settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
+"""

@@ -1,9 +1,9 @@
-"""The errors a person can do something about, and one that a job handles itself.
+"""The errors that a user can act on, and one that a job handles itself.
 
 ExactcptError            the job failed: exit code 1
 ├── FormatError          a file is not what it should be
-├── IncompleteError      a store or shard set that is not finished
-└── UsageError           asked for something impossible: exit code 2
+├── IncompleteError      a token store or shard set is not finished
+└── UsageError           the command asks for something impossible: exit code 2
 
 BackendDifferenceError   the job encodes everything again with the other tokenizer backend
 """
@@ -18,13 +18,13 @@ __all__ = [
 
 
 class ExactcptError(Exception):
-    """What was found, what was expected, where, and what to do, in a few plain lines.
+    """An error a user can act on: what was found, what was expected, where, and what to do.
 
     Args:
         found: what is wrong, in one sentence.
         expected: what would have been right.
-        where: the file (and line or row), setting or place it is about.
-        fix: what the reader can do now.
+        where: the file (with line or row), setting or place that it concerns.
+        fix: what the user can do now.
     """
 
     exit_code = 1
@@ -56,11 +56,11 @@ class FormatError(ExactcptError):
 
 
 class IncompleteError(ExactcptError):
-    """A store or shard set whose job has not finished."""
+    """A token store or shard set whose job has not finished."""
 
 
 class UsageError(ExactcptError):
-    """Options that cannot be met."""
+    """Options that are wrong, contradict each other, or cannot be satisfied."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Manifests: the JSON that makes a folder of files a token store or a shard set."""
+"""Manifests: the JSON file that turns a folder of files into a token store or a shard set."""
 
 import json
 from functools import cache
@@ -56,7 +56,7 @@ class Part(TypedDict):
 
 
 class Read(TypedDict):
-    """What tokenization made of a source's records."""
+    """Counts of a source's records, as tokenization read them."""
 
     documents: int
     tokens: int
@@ -89,7 +89,7 @@ class Bucket(TypedDict):
 
 
 class ShardFile(TypedDict):
-    """One file of a shard set; shards count windows, files of the documents table rows."""
+    """One file of a shard set: a shard with windows, or a file of the documents table with rows."""
 
     path: str
     bytes: int
@@ -99,7 +99,7 @@ class ShardFile(TypedDict):
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The manifest's bytes: the same manifest always gives the same ones."""
+    """The bytes of a manifest; equal manifests have equal bytes."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
     # File names that are not UTF-8 come as lone surrogates; JSON has an escape for them.
     return (text + "\n").encode(errors="backslashreplace")
@@ -109,26 +109,23 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     """A manifest (or a weight table) from its bytes, checked against its JSON schema.
 
     Raises:
-        FormatError: no JSON, of another format, of a newer version, or not as the schema says.
+        FormatError: it is not JSON, is of another format or a newer version, or violates its
+            schema.
     """
     import jsonschema
 
     is_table = kind == WEIGHT_TABLE
     noun = "weight table" if is_table else "manifest"
-    mend = None if is_table else "restore the file, or write the folder again"
+    fix = None if is_table else "restore the file, or write the folder again"
     try:
         value = json.loads(data, parse_constant=_refuse)
     except ValueError as error:
-        raise FormatError(
-            f"the {noun} is not JSON: {error}",
-            where=where,
-            fix=mend,
-        ) from None
+        raise FormatError(f"the {noun} is not JSON: {error}", where=where, fix=fix) from None
     manifest = cast(Manifest, value) if isinstance(value, dict) else {}
     found = manifest.get("format")
     if found != kind:
         raise FormatError(
-            f"this is no {kind}",
+            f"this is not an {kind}",
             expected=f'"format": "{kind}"',
             where=f'{where} says "format": {json.dumps(found)}',
         )
@@ -145,13 +142,13 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
         raise FormatError(
             f"the {noun} is not valid: {error.message[:300]}",
             where=f"{where} at {error.json_path}",
-            fix=mend,
+            fix=fix,
         )
     return manifest
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 @cache

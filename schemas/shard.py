@@ -1,4 +1,4 @@
-"""The shard file: Arrow IPC, uncompressed, one window a row. See README.md beside this file."""
+"""The shard file: uncompressed Arrow IPC, one window per row. See README.md beside this file."""
 
 import pyarrow as pa
 
@@ -20,12 +20,13 @@ VALIDATION = "validation"
 SPLITS = (TRAIN, VALIDATION)
 
 UNSUPERVISED = 0
-"""Dictionary code of a position that is no supervised target; code b + 1 is bucket b."""
+"""Dictionary code of a position that is not a target; code b + 1 stands for bucket b."""
 
 PADDING = -1
 """`doc_index` of a run of padding."""
 
 TOKENS_PER_BATCH = 1 << 20
+"""Tokens per record batch, about."""
 
 
 def shard_schema(window: int) -> pa.Schema:
@@ -50,7 +51,7 @@ def shard_schema(window: int) -> pa.Schema:
 
 
 def documents_schema() -> pa.Schema:
-    """The columns of `documents/part-*.parquet`: one row a document of the token store."""
+    """The columns of `documents/part-*.parquet`: one row per document of the token store."""
     required = [
         ("doc_index", pa.int64()),
         ("id", pa.string()),
@@ -71,15 +72,15 @@ def documents_schema() -> pa.Schema:
 
 
 def rows_per_batch(window: int) -> int:
-    """Windows a record batch; the last batch of a shard may have fewer."""
+    """Windows per record batch; the last batch of a shard may have fewer."""
     return max(1, TOKENS_PER_BATCH // window)
 
 
 def shard_name(split: str, index: int, total: int) -> str:
-    """The shard's path below the shard set."""
+    """The path of a shard, relative to the shard set."""
     return f"{split}/shard-{index:05d}-of-{total:05d}.arrow"
 
 
 def weight_dictionary(bucket_weights: list[float]) -> pa.FloatArray:
-    """The dictionary of `loss_weight`: 0.0 for unsupervised positions, then a weight a bucket."""
+    """The dictionary of `loss_weight`: 0.0 for what is not a target, then one weight per bucket."""
     return pa.array([0.0, *bucket_weights], pa.float32())

@@ -22,7 +22,7 @@ def parse_size(text: str) -> int:
         unit.removesuffix("b") if unit in ("kb", "mb", "gb", "tb") else unit
     )
     if scale is None or not _is_decimal(number) or len(number) > 20:
-        raise ValueError(f"{text!r} is no size such as 4096, 256M, 10B or 32MiB")
+        raise ValueError(f"{text!r} is not a size such as 4096, 256M, 10B or 32MiB")
     size = Decimal(number) * scale
     if size != size.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number")

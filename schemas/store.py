@@ -1,4 +1,4 @@
-"""The token store's files: parts of tokenized documents, each with an index. See README.md."""
+"""The files of a token store: parts with tokenized documents, each with an index. See README.md."""
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ __all__ = [
 
 
 def part_schema(source: str | None = None) -> pa.Schema:
-    """A part's documents: id and tokens. The source's name is in the schema's metadata."""
+    """The columns of a part, one row per document; the metadata has the source's name."""
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -28,7 +28,7 @@ def part_schema(source: str | None = None) -> pa.Schema:
 
 
 def index_schema() -> pa.Schema:
-    """A part's index: what planning needs of each document, in the part's order."""
+    """The columns of a part's index: what packing needs to plan, one row per document."""
     return pa.schema(
         [
             pa.field("length", pa.int32(), nullable=False),
@@ -39,20 +39,20 @@ def index_schema() -> pa.Schema:
 
 
 def part_name(ordinal: str) -> str:
-    """A part's documents."""
+    """The file with a part's documents."""
     return f"parts/{ordinal}.arrow"
 
 
 def index_name(ordinal: str) -> str:
-    """A part's index."""
+    """The file with a part's index."""
     return f"parts/{ordinal}.index.arrow"
 
 
 def summary_name(ordinal: str) -> str:
-    """A part's summary."""
+    """The file with a part's summary, written last."""
     return f"parts/{ordinal}.json"
 
 
 def rejected_name(ordinal: str) -> str:
-    """The records of a part that could not be used."""
+    """The file with the records of a part that could not be used."""
     return f"rejected/{ordinal}.jsonl"

@@ -1,4 +1,4 @@
-"""A weight table as a file of its own: one weight a bucket, as JSON. See README.md."""
+"""A weight table as a file of its own: one weight per bucket, as JSON. See README.md."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import FormatError
 from .manifest import FORMAT_VERSION, WEIGHT_TABLE, dump, parse
+from .sizes import plural
 
 __all__ = ["bucket_ranges", "dump_table", "is_weight", "parse_table"]
 
@@ -15,19 +16,19 @@ TABLE_SETTINGS = ("tau", "alpha", "gamma", "epsilon", "max_weight")
 
 
 def bucket_ranges(window: int) -> list[tuple[int, int]]:
-    """The smallest and the largest context of every bucket of windows of that many tokens."""
+    """The smallest and the largest effective context of every bucket, for a window length."""
     buckets = max(1, (window - 1).bit_length() - 2)
     lows = [0, *(2 ** (b + 2) for b in range(1, buckets))]
     return list(zip(lows, [*(low - 1 for low in lows[1:]), window - 1], strict=True))
 
 
 def dump_table(window: int, weights: Sequence[float], settings: Mapping[str, Any] | None) -> bytes:
-    """A weight table's bytes.
+    """The bytes of a weight table.
 
     Args:
         window: window length in tokens.
-        weights: one a bucket.
-        settings: of a shard set whose weights these are; None for weights from elsewhere.
+        weights: one per bucket.
+        settings: those of the shard set with these weights; None for weights from elsewhere.
     """
     rows = zip(bucket_ranges(window), weights, strict=True)
     return dump(
@@ -45,11 +46,11 @@ def dump_table(window: int, weights: Sequence[float], settings: Mapping[str, Any
 
 
 def parse_table(data: bytes, where: str, window: int) -> list[float]:
-    """The weights of a table for windows of `window` tokens, one a bucket.
+    """Reads the weights of a table for windows of `window` tokens, one per bucket.
 
     Raises:
-        FormatError: no weight table, or of a newer version, or for another window, or its buckets
-            are not those of the window, or a weight is not finite and above 0 in float32.
+        FormatError: it is not a weight table, has a newer version, is for another window, does not
+            have the buckets of its window, or has a weight that `is_weight` refuses.
     """
     table = parse(data, where, WEIGHT_TABLE)
     if table["window"] != window:
@@ -62,7 +63,7 @@ def parse_table(data: bytes, where: str, window: int) -> list[float]:
     ranges, rows = bucket_ranges(window), table["buckets"]
     if len(rows) != len(ranges):
         raise FormatError(
-            f"the weight table has {len(rows)} buckets",
+            f"the weight table has {plural(len(rows), 'bucket')}",
             where=where,
             expected=f"{len(ranges)} for windows of {window:,} tokens",
         )
@@ -78,13 +79,13 @@ def parse_table(data: bytes, where: str, window: int) -> list[float]:
             raise FormatError(
                 f"bucket {b} has weight {json.dumps(row['weight'])}",
                 where=f"{where} at $.buckets[{b}].weight",
-                expected="a number above 0 and finite, in float32 too; 0 means no target at all",
+                expected="a finite number above 0, in float32 too; 0 would mean no target",
             )
     return [float(row["weight"]) for row in rows]
 
 
 def is_weight(value: float) -> bool:
-    """Whether a shard can have this weight: float32 holds it, as a finite number above 0."""
+    """Whether a shard can have this weight: in float32 it is a finite number above 0."""
     try:
         (rounded,) = struct.unpack("<f", struct.pack("<f", value))
     except OverflowError:

@@ -1,8 +1,9 @@
-"""Folders of files, on a local disk or on any filesystem fsspec has a driver for.
+"""Folders of files, on a local disk or on any filesystem that fsspec has a driver for.
 
-A file appears under its name whole or not at all. Locally it is written beside its place, synced,
-renamed, and the folder synced. On an object store, where a rename is a copy, it is written to local
-scratch first, uploaded under a temporary name, and moved.
+A file appears under its name whole or not at all. Locally it is written under a temporary name in
+the same folder, synced and renamed, and then the folder is synced. On an object store, where a
+rename is a copy, it is written to a local temporary file first, uploaded under a temporary name,
+and moved.
 """
 
 import errno
@@ -28,8 +29,9 @@ __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input"
 
 TEMPORARY = ".tmp"
 COPY_BYTES = 16 << 20
-"""Asked for at a time where a remote file is copied."""
+"""Bytes per request when a remote file is copied."""
 TRIES = 3
+"""Requests for a range of a remote file that may come back incomplete."""
 
 
 def resolve(url: str) -> tuple[Any, str]:
@@ -38,7 +40,7 @@ def resolve(url: str) -> tuple[Any, str]:
     Raises:
         ExactcptError: no driver is installed for the URL's protocol.
     """
-    # A relative path is another file after a change of the working directory: it is not remembered.
+    # A relative path means another file once the working directory changes: it is not cached.
     return _resolve(url) if is_local_url(url) else _resolve_once(url)
 
 
@@ -49,7 +51,8 @@ def _resolve(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise ExactcptError(
-            f"no filesystem for {url}: {error}", fix="install the fsspec driver it names"
+            f"no filesystem for {url}: {error}",
+            fix="install the fsspec driver that the message names",
         ) from None
 
 
@@ -62,25 +65,25 @@ def is_local_url(url: str) -> bool:
 
 
 def open_input(url: str) -> Any:
-    """An input file, opened for reading bytes."""
+    """Opens an input file for reading bytes."""
     fs, path = resolve(url)
     if is_local_url(url):
         return Path(path).open("rb")
     if "memory" in fs.protocol:
-        # Its `open` gives everybody the same object, with one position for all threads.
+        # Its `open` returns the same object to all threads, with one position.
         return io.BytesIO(fs.cat_file(path))
     return _RemoteStream(fs.open(path, "rb"), url)
 
 
 class RemoteReadError(OSError):
-    """A driver failed to read a remote file; it says nothing about what is in the file."""
+    """A driver failed to read a remote file, which says nothing about the file's content."""
 
 
 class _RemoteStream:
-    """A file of a driver, whose errors are told from those of a library that reads the file.
+    """A file opened by a driver, whose errors become RemoteReadErrors.
 
-    Drivers raise errors of many kinds for a server that is busy, plain OSErrors among them, as
-    Arrow does for damaged files.
+    Drivers raise errors of many kinds when a server is busy, among them plain OSErrors, which Arrow
+    raises for damaged files. This way the two can be told apart.
     """
 
     def __init__(self, file: Any, url: str) -> None:
@@ -113,7 +116,7 @@ class _RemoteStream:
 
 
 def checksum(path: Path) -> str:
-    """xxh3-128 of a local file, 32 hexadecimal digits."""
+    """The xxh3-128 of a local file, as 32 hexadecimal digits."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return xxhash.xxh3_128_hexdigest(b"")
@@ -122,7 +125,7 @@ def checksum(path: Path) -> str:
 
 
 def _resolve_fresh(url: str) -> tuple[Any, str]:
-    """As `resolve`, for reading what others write: drivers remember listings."""
+    """Like `resolve`, for reading what others write: drops the listings that the driver caches."""
     fs, path = resolve(url)
     fs.invalidate_cache()
     return fs, path
@@ -130,7 +133,7 @@ def _resolve_fresh(url: str) -> tuple[Any, str]:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder by its path or URL. Names of files are relative to it, with forward slashes."""
+    """A folder, by its path or URL; names of files are relative to it, with forward slashes."""
 
     url: str
 
@@ -144,7 +147,7 @@ class Folder:
         return f"{self.url.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file or subfolder."""
+        """Whether there is a file or subfolder of this name."""
         fs, path = _resolve_fresh(self.url_of(name))
         return fs.exists(path)
 
@@ -154,7 +157,7 @@ class Folder:
         return fs.cat_file(path)
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file, or None where there is none."""
+        """The size of a file in bytes; None if there is no such file."""
         fs, path = _resolve_fresh(self.url_of(name))
         try:
             return int(fs.info(path)["size"])
@@ -162,7 +165,7 @@ class Folder:
             return None
 
     def names(self, below: str = "") -> list[str]:
-        """All whole files below a subfolder, sorted, as names relative to this folder."""
+        """The names of all complete files in a subfolder and below, sorted."""
         return [name for name in self._all_names(below) if not _is_temporary(name)]
 
     def _all_names(self, below: str = "") -> list[str]:
@@ -187,7 +190,7 @@ class Folder:
             fs.rm(path, recursive=True)
 
     def remove_if_empty(self, name: str = "") -> None:
-        """Removes a subfolder, or the folder itself, if it holds nothing; only disks have such."""
+        """Removes a subfolder, or the folder itself, if it is empty; object stores have none."""
         _, path = resolve(self.url_of(name).rstrip("/"))
         if self.is_local:
             with suppress(OSError):
@@ -205,7 +208,7 @@ class Folder:
 
     @contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        """A local path to write to; the file gets its name when the block ends without an error."""
+        """A local path to write to; the file gets its name if the block ends without an error."""
         if self.is_local:
             _, target = resolve(self.url_of(name))
             with _beside(Path(target)) as scratch:
@@ -230,13 +233,16 @@ class Folder:
             raise
 
     def remove_temporaries(self) -> None:
-        """Removes what writers that were killed have left. No other job may be running here."""
+        """Removes the files that killed writers left behind. No other job may be running here."""
         for name in self._all_names():
             if _is_temporary(name):
                 self.remove(name)
 
     def disk(self) -> tuple[int, int] | None:
-        """Which disk the folder is, or will be, on, and its free bytes; None if it is remote."""
+        """The number of the disk that has, or will have, the folder, and the bytes free on it.
+
+        None if the folder is remote.
+        """
         if not self.is_local:
             return None
         _, path = resolve(self.url)
@@ -247,7 +253,7 @@ class Folder:
 
     @contextmanager
     def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:
-        """Local paths of the named files: the files themselves, or downloads removed at the end."""
+        """Local paths of some files: the files themselves, or downloads removed at the end."""
         if self.is_local:
             _, root = resolve(self.url)
             yield {name: Path(root) / name for name in names}
@@ -265,17 +271,17 @@ class Folder:
                 copy.write(data)
 
     def open_ranges(self, name: str) -> Any:
-        """A file opened for reading some ranges of it, and no more than these."""
+        """Opens a file to read ranges of it; no more of a remote file is fetched."""
         if self.is_local:
             return Path(resolve(self.url_of(name))[1]).open("rb")
         return _RemoteFile(self.url_of(name))
 
 
 class _RemoteFile(io.RawIOBase):
-    """A remote file of which exactly the ranges that are read are asked for.
+    """A remote file of which exactly the ranges that are read are requested.
 
-    Drivers return fewer bytes where a connection breaks and they do not notice. Such an answer is
-    asked for again.
+    A driver that does not notice a broken connection returns too few bytes. Such a range is
+    requested again.
     """
 
     def __init__(self, url: str) -> None:
@@ -312,9 +318,10 @@ class _RemoteFile(io.RawIOBase):
                 return data
             found = len(data)
         raise ExactcptError(
-            f"a remote file was not read whole: {found:,} of {stop - start:,} bytes from {start:,}",
+            f"a remote file was read only in part: {found:,} of {stop - start:,} bytes from byte "
+            f"{start:,}",
             where=self._url,
-            expected=f"{self._size:,} bytes in all, as it is listed",
+            expected=f"{self._size:,} bytes in all, its listed size",
             fix="run the same command again: it goes on where it stopped",
         )
 

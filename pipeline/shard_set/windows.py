@@ -111,13 +111,11 @@ def _segments(batch: pa.RecordBatch, window: int, first: int) -> Segments:
     every = np.arange(batch.num_rows)
     for other in others:
         refuse(other != counts, every, f"has different numbers of entries in {', '.join(COLUMNS)}")
-    refuse(
-        (length < 1) | (length > window),
-        row,
-        f"has a segment outside 1 to {window:,} tokens",
-    )
+    wrong_length = (length < 1) | (length > window)
+    refuse(wrong_length, row, f"has a segment that is not 1 to {window:,} tokens long")
     ends = np.concatenate([[0], stop])[np.cumsum(counts)]
-    refuse(ends != window * (every + 1), every, f"has not {window:,} tokens in its segments")
+    wrong_sum = ends != window * (every + 1)
+    refuse(wrong_sum, every, f"has segments that do not add up to {window:,} tokens")
     return Segments(
         window=first + row,
         start=stop - length - window * row,

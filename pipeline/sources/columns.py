@@ -1,4 +1,4 @@
-"""Records out of Arrow columns: Parquet, Arrow files and data sets of `datasets`."""
+"""Records from Arrow columns: of Parquet, of Arrow files, and of data sets of `datasets`."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ __all__ = ["batch_of_columns"]
 def batch_of_columns(
     rows: pa.RecordBatch | pa.Table, file: str, fields: Fields, first_row: int
 ) -> Batch:
-    """The documents of a record batch or table; rows with null or with invalid UTF-8 are rejected.
+    """The documents of a record batch or table; rows with null or invalid UTF-8 are rejected.
 
     Args:
-        rows: a RecordBatch or Table.
+        rows: the rows.
         file: the file's name, for ids and rejected records.
-        fields: what to read.
-        first_row: number of the first row in the file, from 1.
+        fields: which columns to read.
+        first_row: number of the first row in the file, counted from 1.
 
     Raises:
         ExactcptError: the column is missing or of a type that cannot be a document.
@@ -68,7 +68,7 @@ def _content(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.A
 
 
 def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array:
-    """The column of ids as strings, null where a row has none."""
+    """The column of ids as strings; null for rows without an id."""
     if fields.id not in rows.schema.names:
         return pa.nulls(rows.num_rows, pa.string())
     column = _plain(rows[fields.id])
@@ -84,7 +84,7 @@ def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array
 
 def _plain(column: Any) -> Any:
     """One array without dictionary encoding."""
-    _is_valid(column)  # casts and filters trust what they read
+    _is_valid(column)  # raises if it is corrupt; casts and filters would not notice
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -106,14 +106,14 @@ def _is_list_of_integers(kind: Any) -> bool:
 
 
 def _reasons(content: pa.Array, ids: pa.Array, fields: Fields) -> list[str | None]:
-    """Why each row is rejected, None for those that are not; empty where all rows are fine."""
+    """Why each row is rejected, None for accepted rows; an empty list if all are accepted."""
     if _reason(content, ids, fields) is None:
         return []
     return [_reason(content.slice(i, 1), ids.slice(i, 1), fields) for i in range(len(content))]
 
 
 def _reason(content: pa.Array, ids: pa.Array, fields: Fields) -> str | None:
-    """What is wrong with some of the rows."""
+    """The first reason to reject some of the rows; None if there is none."""
     if content.null_count:
         return f"field {fields.content!r} is null"
     if not (_is_valid(content) and _is_valid(ids)):
@@ -131,7 +131,7 @@ def _is_valid(column: pa.Array | pa.ChunkedArray) -> bool:
     """Whether all strings are UTF-8.
 
     Raises:
-        ArrowInvalid: the column has another fault: it is corrupt.
+        ArrowInvalid: the column has another fault, so it is corrupt.
     """
     try:
         column.validate(full=True)

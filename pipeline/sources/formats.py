@@ -1,15 +1,15 @@
-"""Which files of a folder are the documents of a source, told by their names.
+"""Which of the files in a folder, or matched by a glob, belong to a source, by their names.
 
-A source has one format. Of what a folder has, or a glob matches:
+A source has one format:
 
-    without format=    the files whose names say a format; two formats are refused
-    with format=F      the files whose names say F; if none do, those whose names say no format
-                       (as `part-00000`); if none again, all
-    companions         what lies beside data: README*, LICENSE*, *.md, and the JSON files that
-                       libraries write there. No documents, unless there is nothing else; those that
-                       are text belong to a source of text
+    without format=    the files whose names tell a known format; it must be the same for all
+    with format=F      the files whose names tell F; if there are none, those whose names tell no
+                       format (such as `part-00000`); if there are none again, all files
+    companions         files that accompany a data set: README*, LICENSE*, *.md, and JSON files
+                       that libraries write. They count only if there is nothing else; but
+                       companions that are text do belong to a source of text
 
-What is left out is told. Hidden files are no part of a corpus, and not told.
+A warning names the files that are left out, except for hidden ones, which are never read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,10 @@ COMPANION_FILES = (
 
 
 def format_of(path: str) -> tuple[Format | None, Compression | None]:
-    """Format and compression by the name; Parquet and Arrow files compress what is in them."""
+    """Format and compression by a file's name; None for a format that it does not tell.
+
+    Parquet and Arrow files compress their content, so there is no format `.parquet.gz`.
+    """
     name = PurePosixPath(path)
     compression = COMPRESSIONS.get(name.suffix.lower())
     if compression:
@@ -64,7 +67,7 @@ def _is_companion(path: str) -> bool:
 
 
 def _grouped(paths: Sequence[str], *, companions: bool) -> dict[Format | None, list[str]]:
-    """The companions, or all others, by format."""
+    """Either the companions or all other files, by format."""
     groups: dict[Format | None, list[str]] = {}
     for path in paths:
         if _is_companion(path) == companions:
@@ -74,11 +77,11 @@ def _grouped(paths: Sequence[str], *, companions: bool) -> dict[Format | None, l
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is read of some files.
+    """Which of some files are read.
 
     Attributes:
-        formats: every format that could be meant, and its files. Only where it is one is it read.
-        left_out: the files that are of none of them.
+        formats: the files by format; more than one format is an error.
+        left_out: the files that are not read.
     """
 
     formats: Mapping[Format, Sequence[str]]
@@ -86,11 +89,11 @@ class Choice:
 
 
 def choose(paths: Sequence[str], wanted: Format | None) -> Choice:
-    """Chooses among files by their names; see the module.
+    """Chooses among files by their names, as the module's docstring says.
 
     Args:
-        paths: of the files.
-        wanted: the format they have, or None to go by their names.
+        paths: the files.
+        wanted: the format asked for, or None to go by their names.
     """
     data, companions = _grouped(paths, companions=False), _grouped(paths, companions=True)
     if wanted is not None:

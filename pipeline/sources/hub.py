@@ -1,4 +1,4 @@
-"""Data sets by their Hugging Face name, streamed: NAME[@REVISION][:CONFIG[:SPLIT]]."""
+"""Data sets of the Hugging Face hub, streamed: NAME[@REVISION][:CONFIG[:SPLIT]]."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,12 +15,12 @@ ROWS_PER_TABLE = 1000
 
 
 class Pinned(NamedTuple):
-    """A data set as it is now.
+    """A version of a data set.
 
     Attributes:
         pattern: names exactly this version, from any working directory.
         label: the pattern without paths of this machine.
-        stamp: what changes when the data set does.
+        stamp: changes when the data set does.
     """
 
     pattern: str
@@ -39,7 +39,7 @@ class _Name(NamedTuple):
 
 
 def pin(pattern: str) -> Pinned:
-    """Resolves the revision to a commit; of a folder on this machine takes the state of its files.
+    """Resolves the revision to a commit; for a local folder, to the state of its files.
 
     Raises:
         ExactcptError: there is no such data set.
@@ -61,12 +61,12 @@ def pin(pattern: str) -> Pinned:
 
 
 def shard_count(pattern: str) -> int:
-    """How many shards can be streamed apart."""
+    """How many shards can be streamed separately."""
     return int(_open(pattern).num_shards)
 
 
 def read_shard(pattern: str, index: int) -> Iterator[pa.Table]:
-    """The rows of one shard as Arrow tables, in order."""
+    """Streams the rows of one shard, in order, as Arrow tables."""
     data = _open(pattern)
     shard = data.shard(num_shards=data.num_shards, index=index).with_format("arrow")
     try:
@@ -94,7 +94,7 @@ def _open(pattern: str) -> Any:
 
 
 def _failed(what: str, pattern: str, error: Exception) -> ExactcptError:
-    """datasets and the hub's client raise errors of many kinds, from many libraries."""
+    """One error for the many kinds that datasets and the hub's client raise."""
     return ExactcptError(
         f"{what}: {' '.join(str(error).split())[:300]}",
         where=pattern,

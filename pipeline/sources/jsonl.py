@@ -1,9 +1,9 @@
-"""JSON Lines: a parser of lines defines what is accepted, and a fast path agrees with it.
+"""JSON Lines: a line parser defines what is accepted, and a fast path agrees with it.
 
 `parse_line` is the definition. `parse_block` gives a block of many lines to Arrow's JSON reader,
-which is much faster but differs in known ways: it fails on a whole block for one bad line, accepts
-two objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for blocks for
-which none of that can be the case; every other block is parsed line by line.
+which is much faster but differs in known ways: one bad line makes it fail on the whole block, and
+it accepts two objects on a line, NaN and infinity, and invalid UTF-8. So its result counts only for
+blocks in which none of this can occur; every other block is parsed line by line.
 """
 
 import json
@@ -22,22 +22,22 @@ __all__ = ["Record", "parse_block", "parse_line"]
 
 
 class Record(NamedTuple):
-    """An accepted record; `id` is None where it has none of its own."""
+    """An accepted record; `id` is None if it has none of its own."""
 
     id: str | None
     content: bytes | list[int]
 
 
 class _Reject(Exception):  # noqa: N818
-    """Carries the reason out of the depths of a line."""
+    """The reason why a line is rejected."""
 
 
 def parse_line(line: bytes, fields: Fields) -> Record | str:
-    """One line of a JSONL file: the record, or the reason it is rejected.
+    """Parses one line of a JSON Lines file: the record, or the reason why it is rejected.
 
-    A line is accepted if it is UTF-8, one JSON object, and the object has the field: a string
-    that can be written as UTF-8, or a list of integers. Its id is a string or an integer; without
-    one, or with null, the record has no id of its own. Of repeated keys the last one counts.
+    A line is accepted if it is UTF-8 and one JSON object that has the document's field, a string
+    that can be encoded as UTF-8 or a list of integers. Its id is a string or an integer; if it is
+    missing or null, the record has no id of its own. If a key is repeated, the last one counts.
     """
     try:
         value = _load(line, fields)
@@ -80,9 +80,9 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 
 
 def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
-    """What is read of an object that nests deeper than Python's recursion: Arrow's reader iterates.
+    """The fields of an object that nests too deep for Python's recursion; Arrow's reader iterates.
 
-    In JSON that Arrow accepts, a capital N or I outside strings is from NaN or infinity.
+    In JSON that Arrow accepts, a capital N or I outside strings belongs to NaN or infinity.
     """
     rows = _read_rows(line, fields)
     if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
@@ -132,10 +132,10 @@ def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Bat
     """Parses whole lines; the last one may lack its newline.
 
     Args:
-        block: the lines' bytes.
-        first_line: number of the block's first line in the file, from 1.
+        block: the bytes of the lines.
+        first_line: number of the block's first line in the file, counted from 1.
         file: the file's name, for ids and rejected records.
-        fields: what to read.
+        fields: which fields of a record to read.
     """
     batch = _parse_with_arrow(block, first_line, file, fields)
     return batch if batch is not None else _parse_line_by_line(block, first_line, file, fields)
@@ -159,7 +159,7 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
 
 
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
-    """The fast path; None where it might differ from the line parser."""
+    """The fast path; None if it might differ from the line parser."""
     starts = _plain_lines(block)
     if starts is None or _misread_numbers(block, starts, fields):
         return None
@@ -181,9 +181,9 @@ class _Rows(NamedTuple):
 
 
 def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
-    """Arrow's reading of the block, or None where it fails: ids as strings, content as it is.
+    """Reads a block with Arrow, ids as strings; None if Arrow fails.
 
-    The block's first value must not be null: Arrow ends the process there.
+    The block's first value must not be null: Arrow would end the process.
     """
     content_type = pa.string() if fields.tokens is None else pa.list_(pa.int32())
     for id_type in (pa.string(), pa.int64()):
@@ -211,9 +211,9 @@ def _one_chunk(column: pa.ChunkedArray) -> Any:
 
 
 def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
-    """Where the lines begin, if each begins with a brace and ends with one and all is UTF-8.
+    """Where the lines begin, if all are UTF-8 and each begins and ends with a brace; else None.
 
-    Such a line holds at least one object, so as many rows as lines means one object a line.
+    Such a line holds at least one object, so as many rows as lines means one object per line.
     """
     if not block or len(block) >= 1 << 31 or not _is_utf8(block):
         return None
@@ -243,9 +243,9 @@ _AFTER_NUMBER = np.isin(np.arange(256), np.frombuffer(b",]} \t\r\n", np.uint8))
 
 
 def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) -> bool:
-    """Whether a line has a NaN or infinity as a value, which Arrow accepts and JSON does not.
+    """Whether a line has NaN or infinity as a value, which Arrow accepts and JSON does not.
 
-    The words also occur in texts. So lines in which one stands where a number could are parsed.
+    The words also occur in texts, so a line in which one stands where a number could is parsed.
     """
     data = np.frombuffer(block, np.uint8)
     found = [_number_words(data, word) for word in (b"NaN", b"Inf", b"Infinity")]
@@ -257,7 +257,7 @@ def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) ->
 
 
 def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
-    """Where a word stands between characters that can surround a JSON number."""
+    """Where a word occurs between characters that can surround a JSON number."""
     at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
     for i, letter in enumerate(word[1:], 1):
         at = at[data[at + i] == letter]

@@ -1,14 +1,4 @@
-"""Sources: the files a corpus is made of, how they are split into work, and their records.
-
-    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
-
-    files       what the pattern matches, in the order of their paths
-    split       a unit of work: byte ranges of plain JSONL, row groups of Parquet, a whole
-                compressed file, or several small files
-    batch       records read together, a few MiB
-
-Files and splits depend on the inputs and `split_bytes` alone.
-"""
+"""The records of a split's files, in batches of a few MiB: one reader per format."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +28,7 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 8 << 20
-"""Read at a time. A line or row that is longer is held whole."""
+"""Read at a time; a longer line or row is read whole."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -47,11 +37,11 @@ class BadFileError(ExactcptError):
 
 
 def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Iterator[Batch]:
-    """The records of a member, in order.
+    """Reads the records of a file, or of a range of it, in order.
 
     Args:
-        member: the file, or the range of it.
-        fields: what to read of a record.
+        member: the file or range.
+        fields: which fields of a record to read.
         newlines_before: how many newlines of the file precede a byte range.
 
     Raises:
@@ -64,7 +54,7 @@ def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Ite
         _refuse_changed(file)
         raise _bad_file(file, error) from None
     except OSError as error:
-        # Arrow's own errors are plain ones; all others are about the disk or the network.
+        # Arrow's own errors are plain OSErrors; all others come from the disk or the network.
         if type(error) is not OSError or error.errno is not None:
             raise
         _refuse_changed(file)
@@ -77,7 +67,7 @@ def _refuse_changed(file: InputFile) -> None:
         raise ExactcptError(
             "an input file changed while it was read",
             where=file.url,
-            fix="run the job again when it rests",
+            fix="run the job again once the file no longer changes",
         )
 
 
@@ -93,7 +83,7 @@ def _bad_file(file: InputFile, error: Exception) -> BadFileError:
 
 
 def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The same records in fewer batches: those of many small files come together."""
+    """Joins small batches, such as those of many small files, up to BLOCK_BYTES."""
     waiting: list[Batch] = []
     filled = 0
     for batch in batches:
@@ -119,13 +109,13 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
 
 
 def _skip_begun_line(stream: Any, start: int) -> int:
-    """Goes to the first line that begins at `start` or later; how many newlines lie between."""
+    """Seeks to the first line that begins at `start` or later; returns the newlines passed."""
     stream.seek(start - 1)
     return int(len(stream.readline()) > 1)
 
 
 def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
-    """Blocks of whole lines, until `remaining` bytes are read and the last line is complete."""
+    """Yields blocks of whole lines until `remaining` bytes are read and the last line is whole."""
     pending: list[bytes] = []
     while remaining is None or remaining > 0:
         chunk = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
@@ -144,7 +134,7 @@ def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
 
 @contextmanager
 def open_decompressed(file: InputFile) -> Iterator[Any]:
-    """A file's bytes as they were before compression."""
+    """Opens a file for reading its bytes as they were before compression."""
     with open_input(file.url) as raw:
         if file.compression is None:
             yield raw
@@ -159,19 +149,17 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     with open_input(member.file.url) as stream:
         parquet = pq.ParquetFile(stream)
         metadata = parquet.metadata
-        groups = range(
-            member.start, metadata.num_row_groups if member.stop is None else member.stop
-        )
+        stop = metadata.num_row_groups if member.stop is None else member.stop
+        groups = range(member.start, stop)
         first_row = 1 + sum(metadata.row_group(i).num_rows for i in range(member.start))
         rows = sum(metadata.row_group(i).num_rows for i in groups)
         size = sum(metadata.row_group(i).total_byte_size for i in groups)
         names = set(parquet.schema_arrow.names)
+        wanted = [name for name in (fields.id, fields.content) if name in names]
         batches = parquet.iter_batches(
             batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
             row_groups=list(groups),
-            columns=[name for name in (fields.id, fields.content) if name in names]
-            if fields.content in names
-            else None,
+            columns=wanted if fields.content in names else None,
             use_threads=False,
         )
         yield from _column_batches(batches, member.file, fields, first_row)
@@ -233,7 +221,7 @@ def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
 
 def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     tables = hub.read_shard(member.file.url, member.start)
-    # Rows are counted from 1 in each shard; ids must differ between them.
+    # Rows are counted from 1 in each shard, and ids must differ between shards.
     shard = replace(member.file, path=f"{member.file.path}#{member.start}")
     yield from _column_batches(tables, shard, fields, 1)
 

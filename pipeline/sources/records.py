@@ -1,4 +1,4 @@
-"""Records on their way from a file into the store: fields, batches, rejected records."""
+"""Records as they are read: which fields, documents in batches, and rejected records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class Fields:
     """Which fields of a record are read.
 
     Attributes:
-        text: the document, as a string.
-        id: its id, a string or an integer.
-        tokens: the document, as a list of token ids, instead of `text`.
-        largest_id: token ids above it are no tokens.
+        text: the field with the document as a string.
+        id: the field with its id, a string or an integer.
+        tokens: the field with the document as a list of token ids, instead of `text`.
+        largest_id: the largest token id in the vocabulary.
     """
 
     text: str = "text"
@@ -40,7 +40,7 @@ class Fields:
 
 
 class Rejected(NamedTuple):
-    """A record that could not be used. `at` is its line or row in the file, from 1."""
+    """A record that could not be used; `at` is its line or row in the file, counted from 1."""
 
     file: str
     unit: Literal["line", "row"]
@@ -50,11 +50,10 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True)
 class Strings:
-    """Values of varying length over one buffer, as Arrow lays them out.
+    """Values of varying length in one buffer, as Arrow lays them out.
 
     Attributes:
-        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1], from 0 to
-            len(data).
+        offsets: value i is data[offsets[i]:offsets[i + 1]]; int64, shape [n + 1], ascending.
         data: uint8 for UTF-8 text, int32 for token ids.
     """
 
@@ -110,7 +109,7 @@ class Strings:
 
     @classmethod
     def join(cls, several: Sequence["Strings"]) -> "Strings":
-        """The values of all, one after the other; at least one, all of one kind."""
+        """Concatenates one or more of the same kind."""
         ends = np.cumsum(np.concatenate([each.lengths for each in several]))
         return cls(
             np.concatenate(([0], ends)),
@@ -133,7 +132,13 @@ class Strings:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Records read together: the documents that were accepted, and what was rejected."""
+    """Records that were read together.
+
+    Attributes:
+        ids: strings, one per document.
+        content: texts or token ids, one value per document.
+        rejected: the records that are not documents.
+    """
 
     ids: pa.Array
     content: Strings
@@ -141,7 +146,7 @@ class Batch:
 
     @classmethod
     def join(cls, several: Sequence["Batch"]) -> "Batch":
-        """The records of all, one batch after the other; at least one."""
+        """Concatenates one or more batches."""
         return cls(
             ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
             content=Strings.join([each.content for each in several]),
@@ -150,7 +155,7 @@ class Batch:
 
 
 def ids_by_number(file: str, first: int, count: int) -> pa.Array:
-    """The ids of records that have none of their own: file:line or file:row."""
+    """Ids for `count` records without an id of their own: file:line or file:row, from `first`."""
     numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
     pieces: tuple[Any, ...] = (file, numbers, ":")
     return pc.binary_join_element_wise(*pieces)

@@ -1,4 +1,4 @@
-"""One pass over a file's bytes: its digest, and the numbers of the lines its ranges begin with."""
+"""One pass over the bytes of a file: its digest, and the newlines before each of its ranges."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from .listing import InputFile
 __all__ = ["FileFacts", "scan"]
 
 READ_BYTES = 8 << 20
-"""Read at a time."""
+"""Bytes read at a time."""
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one pass over a file's bytes tells.
+    """The result of a scan.
 
     Attributes:
-        xxh3_128: its content digest.
-        newlines: how many newlines precede each of the byte offsets asked for.
+        xxh3_128: the digest of the file's bytes, 32 hexadecimal digits.
+        newlines: how many newlines precede each byte offset that was asked for.
     """
 
     xxh3_128: str
@@ -29,7 +29,7 @@ class FileFacts:
 
 
 def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
-    """Reads a file's bytes once: its digest, and the newlines before each offset (rising)."""
+    """Reads the bytes of a file once, for its digest and the newlines before some byte offsets."""
     digest = xxhash.xxh3_128()
     newlines: dict[int, int] = {}
     wanted = sorted(set(offsets))

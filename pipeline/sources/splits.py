@@ -20,7 +20,14 @@ MAX_SPLITS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """Bytes of plain JSONL, row groups of Parquet, a shard of the hub, or else a whole file."""
+    """A file of a split, or a range of it.
+
+    Attributes:
+        file: the file.
+        start, stop: bytes of plain JSON Lines, row groups of Parquet, or shards of a data set of
+            the hub; `stop` is exclusive, and None for the end.
+        work: roughly how many bytes of text it holds.
+    """
 
     file: InputFile
     start: int = 0
@@ -30,7 +37,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A unit of work; its parts are named after its ordinal."""
+    """A work unit; the parts that it becomes are named after its ordinal."""
 
     ordinal: int
     source: str
@@ -43,7 +50,9 @@ class Split:
 
 
 def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
-    """Divides files into units of work of about `split_bytes` bytes of text.
+    """Divides files into work units of about `split_bytes` bytes of text.
+
+    Small files of one source share a unit; a range of a file has a unit of its own.
 
     Raises:
         UsageError: there would be more than MAX_SPLITS.
@@ -63,7 +72,7 @@ def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
         raise UsageError(
             f"the input would be divided into {len(groups):,} splits",
             expected=f"at most {MAX_SPLITS:,}",
-            fix="give a larger --split-bytes",
+            fix="set a larger --split-bytes",
         )
     return [
         Split(ordinal=i, source=group[0].file.source, members=tuple(group))
@@ -77,7 +86,7 @@ def _is_whole(*members: Member) -> bool:
 
 
 def _members(files: Iterable[InputFile], split_bytes: int) -> Iterator[Member]:
-    with ThreadPoolExecutor(16) as pool:  # footers of many remote files
+    with ThreadPoolExecutor(16) as pool:  # to read the footers of many remote files
         for ranges in pool.map(lambda file: _ranges(file, split_bytes), files):
             yield from ranges
 
@@ -99,9 +108,9 @@ def _ranges(file: InputFile, split_bytes: int) -> list[Member]:
 
 
 def _row_group_ranges(file: InputFile, split_bytes: int) -> list[Member]:
-    """Consecutive row groups of together about split_bytes; the whole file if its footer is broken.
+    """Ranges of row groups of about `split_bytes` each; the whole file if its footer is damaged.
 
-    Whoever reads the file then meets the same error, and knows what to do about bad files.
+    Reading the file then meets the same error, and treats it as that of a bad file.
     """
     try:
         with open_input(file.url) as stream:

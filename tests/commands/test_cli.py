@@ -176,7 +176,7 @@ def test_values_out_of_range_are_named_with_their_range(tmp_path, flag):
 @pytest.mark.parametrize(
     ("flag", "says"),
     [
-        ("--window=big", "no size such as 4096, 256M"),
+        ("--window=big", "not a size such as 4096, 256M"),
         ("--window=1.5", "not a whole number"),
         ("--alpha=much", "not a valid float"),
         ("--seed=x", "not a valid integer"),

@@ -83,7 +83,7 @@ def test_sizes(text, size):
     ],
 )
 def test_what_is_no_size(text):
-    with pytest.raises(ValueError, match="is no size such as 4096, 256M, 10B or 32MiB"):
+    with pytest.raises(ValueError, match="is not a size such as 4096, 256M, 10B or 32MiB"):
         parse_size(text)
 
 
@@ -374,7 +374,7 @@ def test_settings_are_the_fields_of_the_configurations():
         ("windw = 4096", "did you mean 'window'?"),
         ("max-rejected = 0.5", "did you mean 'max_rejected'?"),
         ("window = 4096.0", "a whole number"),
-        ('window = "big"', "no size such as"),
+        ('window = "big"', "not a size such as"),
         ("window = true", "a whole number"),
         ('seed = "1"', "a whole number"),
         ('alpha = "0.15"', "a number"),

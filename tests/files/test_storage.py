@@ -326,7 +326,7 @@ def test_a_protocol_nobody_knows() -> None:
     with pytest.raises(ExactcptError) as caught:
         resolve("nosuch://bucket/a")
     assert caught.value.found.startswith("no filesystem for nosuch://bucket/a: ")
-    assert caught.value.fix == "install the fsspec driver it names"
+    assert caught.value.fix == "install the fsspec driver that the message names"
 
 
 class TestRemoteReading:
@@ -368,9 +368,9 @@ class TestRemoteReading:
         with pytest.raises(ExactcptError) as caught, remote.local_copies(["a"]):
             pass
         assert str(caught.value) == (
-            "a remote file was not read whole: 997 of 1,000 bytes from 2,000\n"
+            "a remote file was read only in part: 997 of 1,000 bytes from byte 2,000\n"
             "  where:    memory://remote/a\n"
-            "  expected: 10,240 bytes in all, as it is listed\n"
+            "  expected: 10,240 bytes in all, its listed size\n"
             "  fix:      run the same command again: it goes on where it stopped"
         )
 

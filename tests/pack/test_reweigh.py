@@ -243,7 +243,7 @@ def test_verify_finds_a_lying_table(sets, tmp_path, lie):
     ("changes", "words"),
     [
         ({"window": 1024}, "the weight table is for windows of 1,024 tokens"),
-        ({"format": "other"}, "this is no exactcpt weight table"),
+        ({"format": "other"}, "this is not an exactcpt weight table"),
         ({"format_version": 2}, "format version 2"),
         ({"buckets": []}, "the weight table is not valid"),
     ],
@@ -261,7 +261,7 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
     table = table_file(tmp_path / "table.json", [*GIVEN[:-1], weight])
     outcome = run("reweigh", sets["concat"], "--table", table, "--out", tmp_path / "new")
     assert outcome.code == 1
-    assert "buckets[6].weight" in outcome.err or "is no number of JSON" in outcome.err
+    assert "buckets[6].weight" in outcome.err or "is not a JSON number" in outcome.err
     assert not (tmp_path / "new").exists()
 
 

@@ -236,7 +236,7 @@ def test_what_json_cannot_hold_is_refused(kind, constant):
     text = dump(MANIFESTS[kind]).decode()
     data = text.replace('"format_version": 1', f'"format_version": {constant}').encode()
     error = refused(data, kind)
-    assert error.found == f"the manifest is not JSON: {constant} is no number of JSON"
+    assert error.found == f"the manifest is not JSON: {constant} is not a JSON number"
 
 
 @both
@@ -268,15 +268,15 @@ def test_a_torn_manifest(kind):
 def test_another_format(data, says):
     error = refused(data, SHARD_SET)
     assert str(error) == (
-        "this is no exactcpt shard set\n"
+        "this is not an exactcpt shard set\n"
         f'  where:    {WHERE} says "format": {says}\n'
         '  expected: "format": "exactcpt shard set"'
     )
 
 
 def test_the_kinds_are_told_apart():
-    assert refused(dump(STORE), SHARD_SET).found == "this is no exactcpt shard set"
-    assert refused(dump(SHARDS), TOKEN_STORE).found == "this is no exactcpt token store"
+    assert refused(dump(STORE), SHARD_SET).found == "this is not an exactcpt shard set"
+    assert refused(dump(SHARDS), TOKEN_STORE).found == "this is not an exactcpt token store"
 
 
 @both

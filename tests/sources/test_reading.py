@@ -292,7 +292,7 @@ class TestChanges:
         assert str(caught.value) == (
             "an input file changed while it was read\n"
             f"  where:    {path}\n"
-            "  fix:      run the job again when it rests"
+            "  fix:      run the job again once the file no longer changes"
         )
 
     def test_of_the_time_alone(self, tmp_path: Path) -> None:

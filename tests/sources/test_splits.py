@@ -53,7 +53,7 @@ class TestSplits:
         assert str(caught.value) == (
             "the input would be divided into 6 splits\n"
             "  expected: at most 5\n"
-            "  fix:      give a larger --split-bytes"
+            "  fix:      set a larger --split-bytes"
         )
 
     def test_a_range_shares_with_no_file(self, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_flags_that_contradict_each_other(capfd):
     ("more", "found"),
     [
         (["--weighting", "heavy"], "'heavy' is not one of"),
-        (["--max-tokens", "many"], "'many' is no size"),
+        (["--max-tokens", "many"], "'many' is not a size"),
         (["--micro-batch", "0"], "micro_batch is 0"),
         (["--eval", "books"], "--eval 'books'"),
         (["--learnin-rate", "1"], "No such option"),

@@ -86,7 +86,7 @@ def test_a_file(tmp_path):
         ("steps = true", "steps is True"),
         ("compile = 1", "compile is 1"),
         ("learning_rate = 'high'", "learning_rate is 'high'"),
-        ("max_tokens = '10 bytes'", "max_tokens: '10 bytes' is no size such as"),
+        ("max_tokens = '10 bytes'", "max_tokens: '10 bytes' is not a size such as"),
         ("eval = { a = 1 }", "eval is {'a': 1}"),
         ("eval = ['a']", "eval is ['a']"),
         ("steps =", "the configuration is not valid TOML"),
