@@ -1,6 +1,6 @@
 """Draws the pictures of the README: what `make demo` prints, and the report of its shards.
 
-python tests/picture.py DEMO_SHARDS      writes tests/data/demo.svg and, with Chromium, report.png
+python tests/helpers/picture.py DEMO_SHARDS      writes tests/data/demo.svg and, with Chromium, report.png
 """
 
 import re
