@@ -1,6 +1,8 @@
 """Draws the pictures of the README: what `make demo` prints, and the report of its shards.
 
-python tests/helpers/picture.py DEMO_SHARDS      writes tests/data/demo.svg and, with Chromium, report.png
+python tests/helpers/picture.py DEMO_SHARDS
+
+It writes tests/data/demo.svg and, with Chromium, tests/data/report.png.
 """
 
 import re

@@ -399,7 +399,7 @@ def test_an_empty_tail(opened):
     assert {row[2] for row in shown.numbers("table.buckets")} == {1}
     shown.enter("tau", 8)
     assert shown.text("answer").startswith(
-        "58.3% of the targets are in the tail: they see 8 tokens or more of their own document."
+        "The 58.3% of targets that see 8 tokens or more of their own document get "
     )
 
 
@@ -439,7 +439,7 @@ def test_two_side_by_side(opened):
     assert compared()["packing ≠"] == ["concat", "best_fit"]
     assert compared()["Largest weight"] == [largest(), largest()]
     assert compared()["kind ≠"] == ["shard set", "sample"]
-    assert list(compared())[:4] == ["What", "kind ≠", "packing ≠", "Loss weight in tail"]
+    assert list(compared())[:4] == ["What", "kind ≠", "packing ≠", "Tail's loss weight"]
     shown.page.locator("#alpha-1").fill("0.5")
     assert compared()["alpha ≠"] == ["0.15", "0.5"]
     assert compared()["Largest weight ≠"] == [largest(), largest(alpha=0.5)]
@@ -458,7 +458,7 @@ def test_two_side_by_side(opened):
 def test_a_tail_between_buckets_says_what_its_targets_see(opened):
     shown = opened(small_inspection())
     shown.enter("tau", 100)
-    assert "they see 128 tokens or more of their own document." in shown.text("answer")
+    assert "targets that see 128 tokens or more of their own document" in shown.text("answer")
 
 
 def test_text_of_the_data_is_text(opened):

@@ -284,9 +284,8 @@ function answerOf({ settings, row, ...state }) {
     );
   }
   return (
-    `${percent.format(state.tail_before)} of the targets are in the tail: they see ` +
-    `${begin} or more of their own document. With these weights they have ` +
-    `${percent.format(state.tail_after)} of the total loss weight; the largest weight is ` +
+    `The ${percent.format(state.tail_before)} of targets that see ${begin} or more of their own ` +
+    `document get ${percent.format(state.tail_after)} of the total loss weight. The largest weight is ` +
     `${weight.format(state.largest_weight)}.`
   );
 }
@@ -298,7 +297,7 @@ function figuresOf({ settings, row, ...state }) {
   const reaching = percent.format(part(state.tail_windows, row.windows));
   const range = row.intervals ? `${row.intervals.windows.map(count.format).join(" to ")}; ` : "";
   return [
-    ["Loss weight in tail", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
+    ["Tail's loss weight", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
     ["Effective sample size", state.effective_sample_size, percent, "of the targets"],
     ["Largest weight", state.largest_weight, weight, ""],
     ["Mean weight", state.mean_weight, weight, ""],
