@@ -317,8 +317,13 @@ def words(svg: str) -> list[str]:
 
 def test_the_picture_shows_every_part():
     found = words(report.svg(small_inspection()))
-    assert found[0] == "Where the loss falls. corpus.store: window 1,024, concat"
-    for text in ("Where the loss falls", "The weights", "The sources", "Settings compared"):
+    assert found[0] == "Loss weight by effective context. corpus.store: window 1,024, concat"
+    for text in (
+        "Loss weight by effective context",
+        "Weight of a target",
+        "Sources",
+        "Settings compared",
+    ):
         assert text in found
     assert {"books", "notes", "before", "after", "of the tail", "window 512"} <= set(found)
 
@@ -328,7 +333,7 @@ def test_the_picture_of_two_has_both():
     other = subject_of(row_of(COUNTS, WINDOW, alpha=0.5), path=HOSTILE)
     found = words(report.svg(inspection_of(one, other)))
     assert f"{HOSTILE}: window 1,024, concat" in found
-    assert found.count("The weights") == 2
+    assert found.count("Weight of a target") == 2
 
 
 def test_the_picture_of_a_sample_says_so():

@@ -235,10 +235,10 @@ def expect(shown: Opened, exposure: Exposure, exact: Exact) -> None:
         for s in expected.sources.values()
     ]
     figures = shown.figures()
-    assert figures["Effective sample"] == near(expected.effective_sample_size)
+    assert figures["Effective sample size"] == near(expected.effective_sample_size)
     assert figures["Largest weight"] == near(expected.largest_weight)
     assert figures["Mean weight"] == near(expected.mean_weight)
-    assert figures["Budget spent"] == near(expected.table.budget)
+    assert figures["Mean extra weight in the tail"] == near(expected.table.budget)
     assert figures["Padding"] == near(exposure.padding / (exposure.windows * exposure.window))
 
 
@@ -397,12 +397,25 @@ def test_impossible_settings(opened):
 def test_an_empty_tail(opened):
     shown = opened(inspection_of(subject_of(row_of({"a": [5, 4, 3, 0, 0, 0, 0, 0]}, WINDOW))))
     assert shown.text("answer") == (
-        "The tail is empty: no target sees 256 tokens or more of its own document. The largest "
-        "effective context is 1,023. Every weight is 1."
+        "The tail is empty: no bucket from 256 tokens of effective context on has targets. The "
+        "largest effective context is 1,023. Every weight is 1."
     )
     assert {row[2] for row in shown.numbers("table.buckets")} == {1}
     shown.enter("tau", 8)
-    assert shown.text("answer").startswith("58.3% of the loss falls on targets that see 8 tokens")
+    assert shown.text("answer").startswith(
+        "The 58.3% of targets that see 8 tokens or more of their own document get "
+    )
+
+
+def test_one_is_singular(opened):
+    inspection = inspection_of(subject_of(row_of({"a": [1, 1]}, 16, tau=0)))
+    inspection["subjects"][0].update(documents=1, tokens=1, longest_document=1)
+    shown = opened(inspection)
+    assert shown.text("facts") == "Token store · 1 document · 1 token · longest document: 1 token"
+    slider = shown.page.locator("[name='tau-slider']")
+    assert slider.get_attribute("aria-valuetext") == "0 tokens"
+    shown.enter("tau", 1)
+    assert slider.get_attribute("aria-valuetext") == "1 token"
 
 
 def test_a_corpus_of_nothing(opened):
@@ -430,7 +443,7 @@ def test_two_side_by_side(opened):
     assert compared()["packing ≠"] == ["concat", "best_fit"]
     assert compared()["Largest weight"] == [largest(), largest()]
     assert compared()["kind ≠"] == ["shard set", "sample"]
-    assert list(compared())[:4] == ["What", "kind ≠", "packing ≠", "Loss on the tail"]
+    assert list(compared())[:4] == ["What", "kind ≠", "packing ≠", "Tail's loss weight"]
     shown.page.locator("#alpha-1").fill("0.5")
     assert compared()["alpha ≠"] == ["0.15", "0.5"]
     assert compared()["Largest weight ≠"] == [largest(), largest(alpha=0.5)]
@@ -446,6 +459,12 @@ def test_two_side_by_side(opened):
     assert len(ids) == len(set(ids))
 
 
+def test_a_tail_between_buckets_says_what_its_targets_see(opened):
+    shown = opened(small_inspection())
+    shown.enter("tau", 100)
+    assert "targets that see 128 tokens or more of their own document" in shown.text("answer")
+
+
 def test_text_of_the_data_is_text(opened):
     counts = {HOSTILE: COUNTS["books"], "notes": COUNTS["notes"]}
     one = subject_of(row_of(counts, WINDOW), path=HOSTILE, kind="shard set")
@@ -455,7 +474,7 @@ def test_text_of_the_data_is_text(opened):
     assert shown.page.locator("table.comparison thead th").last.inner_text() == HOSTILE
     assert shown.text("path") == HOSTILE
     assert shlex.split(shown.command)[2] == HOSTILE
-    assert shown.page.title() == f"{HOSTILE}, {HOSTILE} – where the loss falls"
+    assert shown.page.title() == f"{HOSTILE}, {HOSTILE} – loss weight by effective context"
     assert shown.page.locator("img, b").count() == 0
     bar = shown.page.locator("[data-chart='sources'] svg .mark-rect path").first
     bar.hover()
@@ -532,7 +551,7 @@ def test_the_order_of_the_keyboard(opened):
         "Skip to the figures",
         "row",
         *(f"{name}{end}" for name in fields for end in ("", "-slider")),
-        "Back to the settings of this row",
+        "Reset to the settings of this row",
         "Buckets, table",
         "Sources, table",
         "Settings compared, table",

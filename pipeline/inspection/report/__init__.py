@@ -2,7 +2,12 @@
 
 The page is one file that asks the network for nothing: the inspection, the charts' specifications,
 Vega and our own script and style are in it, and its policy forbids everything else. The script
-computes weights anew as somebody moves a slider; the tests compare it with exact.py.
+computes the weights anew when a slider moves; the tests compare it with core/exact.py.
+
+    charts.py                        what is drawn
+    page.html, page.css, page.js     the page, its style, and what it does
+    weights.js                       EXACT's formula, for the page
+    third-party.txt                  licences of the software in the page
 """
 
 import base64
@@ -17,20 +22,21 @@ from importlib import resources
 from typing import Any
 
 from ...core.parameters import PARAMETERS
+from ...pack.settings import Settings
+from ..json_types import BucketJson, InspectionJson, RowJson, SubjectJson
 from . import charts
 
 __all__ = ["html", "svg"]
 
-Inspection = Mapping[str, Any]
 PLACING = ("window", "packing")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def html(inspection: Inspection) -> str:
+def html(inspection: InspectionJson) -> str:
     """The report as a page.
 
     Args:
-        inspection: what `exactcpt inspect --json` writes.
+        inspection: what `exactcpt inspect --json` prints.
 
     Raises:
         ValueError: it has a number that is not finite.
@@ -59,11 +65,11 @@ def html(inspection: Inspection) -> str:
     )
 
 
-def svg(inspection: Inspection) -> str:
+def svg(inspection: InspectionJson) -> str:
     """The charts of the first row of each subject, and its settings compared, as an SVG file.
 
     Args:
-        inspection: what `exactcpt inspect --json` writes.
+        inspection: what `exactcpt inspect --json` prints.
     """
     import vl_convert
 
@@ -76,19 +82,19 @@ def svg(inspection: Inspection) -> str:
         subjects.append((title, rows[0], reaches(rows)))
     names = "; ".join(title for title, _, _ in subjects)
     drawn = vl_convert.vegalite_to_svg(_xml_text(charts.picture(subjects)), allowed_base_urls=[])
-    title = escape(_xml_text(f"Where the loss falls. {names}"))
+    title = escape(_xml_text(f"Loss weight by effective context. {names}"))
     return drawn.replace(">", f"><title>{title}</title>", 1)
 
 
-def row_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each row: its window and packing, and what else rows of the same differ in."""
+def row_labels(rows: Sequence[RowJson]) -> list[str]:
+    """Names each row by its window and packing, and the settings that tell such rows apart."""
     settings = [row["settings"] for row in rows]
     names = [*PLACING, *_differing(settings)]
     return [_label(each, names) for each in settings]
 
 
-def unweighted_command(subject: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """The command that makes this row, up to the flags of its weights and of its output."""
+def unweighted_command(subject: SubjectJson, row: RowJson) -> str:
+    """The command that makes this row, without the flags for its weights and its output."""
     if subject["kind"] == "shard set":
         return shlex.join(["exactcpt", "reweigh", subject["path"]])
     words = shlex.split(row["command"])
@@ -99,10 +105,10 @@ def unweighted_command(subject: Mapping[str, Any], row: Mapping[str, Any]) -> st
     )
 
 
-def reaches(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each plan and bucket the share of targets in this bucket or a later one.
+def reaches(rows: Sequence[RowJson]) -> list[dict[str, Any]]:
+    """For each plan and bucket, the share of targets in this bucket or a later one.
 
-    Rows that differ in weights alone have one plan. A single plan has nothing to be compared with.
+    Rows that differ in weights alone have one plan. For a single plan the result is empty.
     """
     settings = [_without_weighting(row["settings"]) for row in rows]
     others = ["window", *_differing(settings)]
@@ -119,7 +125,7 @@ def reaches(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _charts(subject: Mapping[str, Any]) -> dict[str, Any]:
+def _charts(subject: SubjectJson) -> dict[str, Any]:
     drawn = {
         "exposure": charts.exposure(charts.BROWSER),
         "weights": charts.weights(charts.BROWSER),
@@ -130,9 +136,9 @@ def _charts(subject: Mapping[str, Any]) -> dict[str, Any]:
     return drawn
 
 
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What differs between settings of one window and packing."""
-    first: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+def _differing(settings: Sequence[Settings]) -> list[str]:
+    """The names of settings that differ between rows of one window and packing."""
+    first: dict[tuple[Any, ...], Settings] = {}
     differing: dict[str, None] = {}
     for each in settings:
         other = first.setdefault(tuple(each[name] for name in PLACING), each)
@@ -140,17 +146,17 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(differing)
 
 
-def _without_weighting(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _without_weighting(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in PARAMETERS}
 
 
-def _reach(buckets: Sequence[Mapping[str, Any]]) -> list[float]:
+def _reach(buckets: Sequence[BucketJson]) -> list[float]:
     counts = [bucket["targets"] for bucket in buckets]
     total = sum(counts)
     return [sum(counts[b:]) / total if total else 0.0 for b in range(len(counts))]
 
 
-def _label(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+def _label(settings: Settings, names: Sequence[str]) -> str:
     return ", ".join(
         str(settings[name])
         if name == "packing"
@@ -172,7 +178,7 @@ def _shown(value: object) -> str:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as a script; the last is what it leaves on the window."""
+    """Vega, Vega-Lite and Vega-Embed as a script that sets `window.vegaEmbed`."""
     import vl_convert  # 90 MB
 
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -183,7 +189,7 @@ def _resource(name: str) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    """Nothing is loaded, and no script runs but ours: not even one in an attribute."""
+    """A policy that loads nothing and runs no script but these, not even one in an attribute."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
     allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in hashes)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'"
@@ -195,7 +201,7 @@ def _json_in_html(data: object) -> str:
 
 
 def _xml_text(value: Any) -> Any:
-    """The same, without characters that XML cannot have: a path may contain any."""
+    """A value without the characters that XML forbids: a path may contain any."""
     match value:
         case str():
             return NOT_XML.sub("\ufffd", value)
@@ -207,5 +213,5 @@ def _xml_text(value: Any) -> Any:
 
 
 def _filled(template: str, parts: Mapping[str, str]) -> str:
-    """Each `{{name}}` replaced once: what a part says is not looked at again."""
+    """Replaces each `{{name}}` once; the text that is put in is not searched again."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

@@ -8,6 +8,8 @@ vl-convert into an SVG file. A chart's data has the names of the inspection: the
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..json_types import RowJson
+
 __all__ = ["BROWSER", "PAPER", "Palette", "exposure", "picture", "plans", "sources", "weights"]
 
 Spec = dict[str, Any]
@@ -44,12 +46,14 @@ SHORT_SIZE = (
     " : datum.value < 1048576 ? datum.value / 1024 + 'K' : datum.value / 1048576 + 'M'"
 )
 
+WEIGHTING = "{} == 'mass_before' ? 'before' : 'after'"
+
 
 def exposure(palette: Palette) -> Spec:
-    """Each bucket's share of the loss before and after weighting. Data: `buckets`."""
+    """Each bucket's share of the total loss weight before and after. Data: `buckets`."""
     context = _contexts()
     bars = {
-        "transform": [_both("share")],
+        "transform": _both("share"),
         "mark": {"type": "bar", "strokeWidth": 1.2},
         "encoding": {
             "x": context,
@@ -62,15 +66,15 @@ def exposure(palette: Palette) -> Spec:
             "y": {
                 "field": "share",
                 "type": "quantitative",
-                "title": "share of the loss",
+                "title": "share of the loss weight",
                 "axis": {"format": "%", "tickCount": 5},
             },
             **_before_and_after(palette),
             "tooltip": [
-                {"field": "low", "title": "context from", "format": ","},
+                {"field": "low", "title": "effective context from", "format": ","},
                 {"field": "high", "title": "to", "format": ","},
-                {"field": "series", "title": "weighting"},
-                {"field": "share", "title": "share of the loss", "format": ".2%"},
+                {"field": "weighting"},
+                {"field": "share", "title": "share of the loss weight", "format": ".2%"},
             ],
         },
     }
@@ -79,49 +83,60 @@ def exposure(palette: Palette) -> Spec:
 
 def weights(palette: Palette) -> Spec:
     """The weight of each bucket. Data: `buckets`."""
-    x = _contexts()
-    y = {
-        "field": "weight",
-        "type": "quantitative",
-        "title": "weight",
-        "scale": {"zero": False, "domainMin": 1},
-        "axis": {"tickCount": 4},
-    }
-    solid = {
-        "condition": {"test": "datum.in_tail", "value": palette["after"]},
-        "value": palette["before"],
-    }
-    edge = {
-        "condition": {"test": "datum.in_tail", "value": palette["after"]},
-        "value": palette["outline"],
+    place = {
+        "x": _contexts(),
+        "y": {
+            "field": "weight",
+            "type": "quantitative",
+            "title": "weight",
+            "scale": {"zero": False, "domainMin": 1},
+            "axis": {"tickCount": 4},
+        },
     }
     room = {  # for the numbers over the points, and an axis where every weight is 1
         "transform": [
             {"calculate": "max(1.1, 1 + (datum.weight - 1) * 1.25)", "as": "room"},
         ],
         "mark": {"type": "point", "opacity": 0, "tooltip": None},
-        "encoding": {"x": x, "y": {**y, "field": "room"}},
+        "encoding": {**place, "y": {**place["y"], "field": "room"}},
     }
+    layers = [_tail_band(palette), room, *_pins(palette, place), _weight_numbers(palette, place)]
+    return _chart("buckets", palette, height=150, layer=layers)
+
+
+def _pins(palette: Palette, place: Spec) -> list[Spec]:
+    """A point for each weight, on a stem that begins at 1; those of the tail are solid."""
+    fill, stroke = (
+        {
+            "condition": {"test": "datum.in_tail", "value": palette["after"]},
+            "value": palette[outside],
+        }
+        for outside in ("before", "outline")
+    )
     stems = {
         "mark": {"type": "rule", "strokeWidth": 2},
-        "encoding": {"x": x, "y": y, "y2": {"datum": 1}, "stroke": edge},
+        "encoding": {**place, "y2": {"datum": 1}, "stroke": stroke},
     }
     points = {
         "mark": {"type": "point", "size": 70, "opacity": 1},
         "encoding": {
-            "x": x,
-            "y": y,
-            "fill": solid,
-            "stroke": edge,
+            **place,
+            "fill": fill,
+            "stroke": stroke,
             "tooltip": [
-                {"field": "low", "title": "context from", "format": ","},
+                {"field": "low", "title": "effective context from", "format": ","},
                 {"field": "high", "title": "to", "format": ","},
                 {"field": "targets", "format": ","},
                 {"field": "weight", "format": ".4f"},
             ],
         },
     }
-    numbers = {  # no filter: a scale of no data at all has no extent
+    return [stems, points]
+
+
+def _weight_numbers(palette: Palette, place: Spec) -> Spec:
+    """The weights of the tail in numbers, where there is room for them."""
+    return {  # no filter: a scale of no data at all has no extent
         "transform": [
             {
                 "joinaggregate": [
@@ -139,15 +154,13 @@ def weights(palette: Palette) -> Spec:
             },
         ],
         "mark": {"type": "text", "dy": -13, "fontSize": 11, "color": palette["ink"]},
-        "encoding": {"x": x, "y": y, "text": {"field": "number"}},
+        "encoding": {**place, "text": {"field": "number"}},
     }
-    layers = [_tail_band(palette), room, stems, points, numbers]
-    return _chart("buckets", palette, height=150, layer=layers)
 
 
 def sources(palette: Palette, count: int) -> Spec:
-    """Each source's share of the loss before and after, and of the tail. Data: `sources`."""
-    by_name = {
+    """Each source's share of the total loss weight, and of the tail. Data: `sources`."""
+    by_source = {
         "field": "name",
         "type": "nominal",
         "title": None,
@@ -155,24 +168,35 @@ def sources(palette: Palette, count: int) -> Spec:
         "axis": {"labelLimit": 110, "labelPadding": 10, "domain": False, "ticks": False},
         "scale": {"paddingInner": 0.35, "paddingOuter": 0.15},
     }
-    share = {"type": "quantitative", "title": "share", "axis": {"format": "%", "tickCount": 5}}
-    tooltip = [
-        {"field": "name", "title": "source"},
-        {"field": "series", "title": "share of"},
-        {"field": "share", "format": ".2%"},
-    ]
+    share = {
+        "field": "share",
+        "type": "quantitative",
+        "title": "share of the loss weight, or of the tail",
+        "axis": {"format": "%", "tickCount": 5},
+    }
+    place = {"x": share, "y": by_source}
     bars = {
-        "transform": [_both("share")],
+        "transform": _both("share"),
         "mark": {"type": "bar", "strokeWidth": 1.2},
         "encoding": {
-            "x": {**share, "field": "share"},
-            "y": by_name,
+            **place,
             "yOffset": {"field": "series", "sort": ["mass_before", "mass_after"]},
             **_before_and_after(palette),
-            "tooltip": tooltip,
+            "tooltip": [
+                {"field": "name", "title": "source"},
+                {"field": "weighting"},
+                {"field": "share", "title": "share of the loss weight", "format": ".2%"},
+            ],
         },
     }
-    tail = {
+    return _chart(
+        "sources", palette, height=max(1, count) * 40, layer=[bars, _tail_points(palette, place)]
+    )
+
+
+def _tail_points(palette: Palette, place: Spec) -> Spec:
+    """A point for each source's share of the tail's targets."""
+    return {
         "transform": [
             {"joinaggregate": [{"op": "sum", "field": "tail_targets", "as": "tail"}]},
             {"calculate": "datum.tail > 0 ? datum.tail_targets / datum.tail : 0", "as": "share"},
@@ -180,8 +204,7 @@ def sources(palette: Palette, count: int) -> Spec:
         ],
         "mark": {"type": "point", "size": 75, "opacity": 1, "filled": True, "strokeWidth": 1.5},
         "encoding": {
-            "x": {**share, "field": "share"},
-            "y": by_name,
+            **place,
             "shape": {
                 "field": "series",
                 "title": None,
@@ -194,19 +217,21 @@ def sources(palette: Palette, count: int) -> Spec:
             },
             "fill": {"value": palette["tail"]},
             "stroke": {"value": palette["ink"]},
-            "tooltip": tooltip,
+            "tooltip": [
+                {"field": "name", "title": "source"},
+                {"field": "share", "title": "share of the tail", "format": ".2%"},
+            ],
         },
     }
-    return _chart("sources", palette, height=max(1, count) * 40, layer=[bars, tail])
 
 
 def plans(palette: Palette, rows: Sequence[Mapping[str, Any]]) -> Spec:
-    """How many targets see at least so much.
+    """The share of targets whose effective context is at least so long.
 
     Args:
-        palette: of the colours.
-        rows: of each plan (named by `others` and `packing`) and bucket (from `low`) the share of
-            targets that see so much or more (`reach`).
+        palette: the colours.
+        rows: for each plan (named by `others` and `packing`) and bucket (from `low`) the share of
+            targets in this bucket or a later one (`reach`).
     """
     others = list(dict.fromkeys(row["others"] for row in rows))
     packings = list(dict.fromkeys(row["packing"] for row in rows))
@@ -214,7 +239,7 @@ def plans(palette: Palette, rows: Sequence[Mapping[str, Any]]) -> Spec:
     legend = {"orient": "bottom", "columns": 2, "symbolStrokeWidth": 2, "labelLimit": 240}
     by_others = {"field": "others", "type": "nominal", "title": None, "legend": legend}
     place = {
-        "x": {**_contexts(), "title": "effective context, at least (tokens)"},
+        "x": {**_contexts(), "title": "effective context at least (tokens)"},
         "y": {
             "field": "reach",
             "type": "quantitative",
@@ -244,7 +269,7 @@ def plans(palette: Palette, rows: Sequence[Mapping[str, Any]]) -> Spec:
             "tooltip": [
                 {"field": "others", "title": "settings"},
                 {"field": "packing"},
-                {"field": "low", "title": "context at least", "format": ","},
+                {"field": "low", "title": "effective context at least", "format": ","},
                 {"field": "reach", "title": "share of the targets", "format": ".2%"},
             ],
         },
@@ -255,20 +280,20 @@ def plans(palette: Palette, rows: Sequence[Mapping[str, Any]]) -> Spec:
 
 
 def picture(
-    subjects: Sequence[tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+    subjects: Sequence[tuple[str, RowJson, Sequence[Mapping[str, Any]]]],
 ) -> Spec:
     """The charts of one or more subjects on paper, side by side.
 
     Args:
-        subjects: of each its title, a row of the inspection, and the rows of `plans`; none, if it
-            has one plan.
+        subjects: for each its title, a row of the inspection, and the rows of `plans`, which are
+            none if it has one plan.
     """
     columns = []
     for title, row, reach in subjects:
         charts = [
-            ("Where the loss falls", exposure(PAPER), row["buckets"]),
-            ("The weights", weights(PAPER), row["buckets"]),
-            ("The sources", sources(PAPER, len(row["sources"])), row["sources"]),
+            ("Loss weight by effective context", exposure(PAPER), row["buckets"]),
+            ("Weight of a target", weights(PAPER), row["buckets"]),
+            ("Sources", sources(PAPER, len(row["sources"])), row["sources"]),
         ]
         if reach:
             charts.append(("Settings compared", plans(PAPER, reach), reach))
@@ -324,7 +349,7 @@ def _chart(data: str, palette: Palette, *, height: int, layer: list[Spec]) -> Sp
 
 def _config(palette: Palette) -> Spec:
     return {
-        "aria": False,  # of each mark; the page and the file have one text for the whole chart
+        "aria": False,  # the page and the file have one text for the whole chart
         "font": FONT,
         "padding": 2,
         "view": {"stroke": None},
@@ -354,7 +379,7 @@ def _contexts() -> Spec:
     return {
         "field": "low",
         "type": "ordinal",
-        "title": "effective context, from (tokens)",
+        "title": "effective context from (tokens)",
         "scale": {"padding": 0},
         "axis": {
             "labelAngle": 0,
@@ -377,13 +402,17 @@ def _tail_band(palette: Palette) -> Spec:
     }
 
 
-def _both(name: str) -> Spec:
-    return {"fold": ["mass_before", "mass_after"], "as": ["series", name]}
+def _both(name: str) -> list[Spec]:
+    """Turns each record into two: its share before weighting, and its share after."""
+    return [
+        {"fold": ["mass_before", "mass_after"], "as": ["series", name]},
+        {"calculate": WEIGHTING.format("datum.series"), "as": "weighting"},
+    ]
 
 
 def _before_and_after(palette: Palette) -> Spec:
     domain = ["mass_before", "mass_after"]
-    legend = {"labelExpr": "datum.value == 'mass_before' ? 'before' : 'after'"}
+    legend = {"labelExpr": WEIGHTING.format("datum.value")}
     by_series = {"field": "series", "type": "nominal", "title": None, "legend": legend}
     return {
         "fill": {

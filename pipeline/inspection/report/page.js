@@ -1,4 +1,4 @@
-// The page: one panel a subject. A panel's state is its row and its settings; all it shows follows.
+// The page: one panel per subject. A panel shows what follows from its row and its settings.
 
 const WEIGHTING = ["tau", "alpha", "gamma", "max_weight"];
 const ANNOUNCE_AFTER = 600; // ms: a screen reader speaks when the slider rests
@@ -41,7 +41,7 @@ class Panel {
     if (element.textContent !== text) element.textContent = text;
   }
 
-  /** What no slider changes. */
+  /** Fills in what no slider changes. */
   fill() {
     const { subject } = this;
     this.say("path", subject.path);
@@ -152,7 +152,7 @@ class Panel {
   placeSliders({ tau, alpha, gamma, max_weight: ceiling }) {
     const lows = this.row.buckets.map((bucket) => bucket.low);
     const at = lows.findIndex((low) => low >= tau);
-    this.place("tau", at < 0 ? lows.length - 1 : at, `${count.format(tau)} tokens`);
+    this.place("tau", at < 0 ? lows.length - 1 : at, plural(tau, "token"));
     this.place("alpha", alpha, setting.format(alpha));
     this.place("gamma", gamma, setting.format(gamma));
     const most = this.field("max_weight-slider").max;
@@ -191,11 +191,12 @@ class Panel {
         `Chart of the weight of each bucket, from 1 to ${weight.format(state.largest_weight)}. ` +
         "The table Buckets has every weight.",
       sources:
-        "Bar chart of each source's share of the loss before and after, and of the tail. " +
+        "Bar chart of each source's share of the total loss weight before and after weighting, " +
+        "and of its share of the tail. " +
         "The table below it has every share.",
       plans:
-        "Line chart of the share of targets that see at least so many tokens, a line for each " +
-        "window and packing. The table below it compares them.",
+        "Line chart of the share of targets whose effective context is at least so long, one line " +
+        "per window and packing. The table below it compares them.",
     };
     for (const [name, text] of Object.entries(texts)) {
       this.part(`[data-chart="${name}"]`).setAttribute("aria-label", text);
@@ -249,7 +250,7 @@ async function embed(place, spec) {
   const { view } = await window.vegaEmbed(inside, spec, {
     renderer: "svg",
     actions: false,
-    ast: true, // expressions are interpreted: the page's policy forbids making code of text
+    ast: true, // expressions are interpreted: the page's policy forbids turning text into code
     defaultStyle: false,
     tooltip: { disableDefaultStyle: true },
   });
@@ -259,54 +260,54 @@ async function embed(place, spec) {
 function facts(subject) {
   return [
     capital(subject.kind),
-    `${count.format(subject.documents)} documents`,
-    `${count.format(subject.tokens)} tokens`,
-    `the longest document has ${count.format(subject.longest_document)}`,
+    plural(subject.documents, "document"),
+    plural(subject.tokens, "token"),
+    `longest document: ${plural(subject.longest_document, "token")}`,
   ].join(" · ");
 }
 
 function sampleOf({ fraction, documents, tokens }) {
   return (
     `All figures are estimates from a sample of ${percent.format(fraction)}: ` +
-    `${count.format(documents)} documents, ${count.format(tokens)} tokens. ` +
+    `${plural(documents, "document")}, ${plural(tokens, "token")}. ` +
     "Ranges are 95% intervals."
   );
 }
 
 function answerOf({ settings, row, ...state }) {
   const tau = count.format(settings.tau);
+  const begin = plural(state.buckets.find((bucket) => bucket.in_tail)?.low ?? 0, "token");
   if (state.tail_empty) {
     return (
-      `The tail is empty: no target sees ${tau} tokens or more of its own document. The largest ` +
-      `effective context is ${count.format(row.largest_context)}. Every weight is 1.`
+      `The tail is empty: no bucket from ${tau} tokens of effective context on has targets. The ` +
+      `largest effective context is ${count.format(row.largest_context)}. Every weight is 1.`
     );
   }
   return (
-    `${percent.format(state.tail_before)} of the loss falls on targets that see ` +
-    `${tau} tokens or more of their own document. With these weights it is ` +
-    `${percent.format(state.tail_after)}; the largest weight is ` +
+    `The ${percent.format(state.tail_before)} of targets that see ${begin} or more of their own ` +
+    `document get ${percent.format(state.tail_after)} of the total loss weight. The largest weight is ` +
     `${weight.format(state.largest_weight)}.`
   );
 }
 
-/** Label, value, its format and a remark for each figure. */
+/** Each figure's label, value, format, and remark. */
 function figuresOf({ settings, row, ...state }) {
   const segments = part(row.segments, row.windows);
   const padding = part(row.padding, row.tokens + row.padding);
   const reaching = percent.format(part(state.tail_windows, row.windows));
   const range = row.intervals ? `${row.intervals.windows.map(count.format).join(" to ")}; ` : "";
   return [
-    ["Loss on the tail", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
-    ["Effective sample", state.effective_sample_size, percent, "of the targets"],
+    ["Tail's loss weight", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
+    ["Effective sample size", state.effective_sample_size, percent, "of the targets"],
     ["Largest weight", state.largest_weight, weight, ""],
     ["Mean weight", state.mean_weight, weight, ""],
-    ["Budget spent", state.budget, setting,
-      state.tail_empty ? "the tail is empty" : `asked: ${setting.format(settings.alpha)}`],
-    ["Targets", row.targets, count, `of ${count.format(row.tokens)} tokens`],
-    ["Windows", row.windows, count, `${range}${reaching} have a target in the tail`],
-    ["Segments a window", segments, tenth, ""],
-    ["Padding", padding, percent, `${count.format(row.padding)} tokens`],
-    ["Cut documents", row.cut_documents, count, `of ${count.format(row.documents)}`],
+    ["Mean extra weight in the tail", state.budget, setting,
+      state.tail_empty ? "the tail is empty" : `asked for: ${setting.format(settings.alpha)}`],
+    ["Targets", row.targets, count, `of ${plural(row.tokens, "token")}`],
+    ["Windows", row.windows, count, `${range}${reaching} with a target in the tail`],
+    ["Segments per window", segments, tenth, ""],
+    ["Padding", padding, percent, plural(row.padding, "token")],
+    ["Documents split", row.cut_documents, count, `of ${count.format(row.documents)}`],
   ];
 }
 
@@ -345,7 +346,7 @@ function bucketHead({ low, high, in_tail: inTail }) {
   return head;
 }
 
-/** What is estimated from a sample, with the interval it is in. */
+/** An estimate with its interval. */
 function withInterval(shown, interval) {
   if (!interval) return shown;
   const both = document.createDocumentFragment();
@@ -374,7 +375,7 @@ function showSources(table, { sources }) {
   );
 }
 
-/** What differs between several panels, and the figures of all, a column each. */
+/** What differs between several panels, and the figures of all, one column per panel. */
 function showDifferences(section, panels) {
   const head = section.querySelector("thead tr");
   head.replaceChildren(
@@ -407,7 +408,7 @@ function described({ subject, state }) {
   return { kind, ...state.settings, tokenizer, tokenize, source };
 }
 
-/** Names of nested settings, and their values as texts. */
+/** Nested settings by their full names, with their values as texts. */
 function flat(value, name = "", found = new Map()) {
   if (value === null || typeof value !== "object") {
     found.set(name, Number.isInteger(value) ? count.format(value) : String(value ?? "none"));
@@ -421,6 +422,11 @@ function flat(value, name = "", found = new Map()) {
 
 function tailOf(row, mass) {
   return sum(row.buckets, (bucket) => (bucket.in_tail ? bucket[mass] : 0));
+}
+
+/** A count with its noun, which agrees with it. */
+function plural(number, noun) {
+  return `${count.format(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 function part(some, whole) {
@@ -466,7 +472,7 @@ function fillTable(table, rows) {
   );
 }
 
-/** A copy of a template whose ids, and what refers to them, end in its number. */
+/** A copy of a template; its ids, and the attributes that refer to them, end in its number. */
 function clone(template, number) {
   const copy = document.getElementById(template).content.firstElementChild.cloneNode(true);
   for (const name of ["id", "for", "aria-labelledby", "aria-describedby"]) {
@@ -496,7 +502,7 @@ function start() {
   place.classList.toggle("several", subjects.length > 1);
   differences.hidden = subjects.length < 2;
   compare();
-  document.title = `${subjects.map((subject) => subject.path).join(", ")} – where the loss falls`;
+  document.title = `${subjects.map((subject) => subject.path).join(", ")} – loss weight by effective context`;
 }
 
 start();

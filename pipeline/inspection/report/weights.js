@@ -1,10 +1,10 @@
 "use strict";
 
-// The formula of pipeline/exact.py, for settings that change while somebody looks.
+// The formula of pipeline/core/exact.py, for settings that change while somebody looks.
 
 const RANGES = { alpha: [0, 1000], gamma: [0, 10], max_weight: [1, 1001] };
 
-/** Why these settings cannot be had, or null. `window` is in tokens. */
+/** Why these settings are impossible, or null if they are possible. `window` is in tokens. */
 function objection(settings, window) {
   const { tau, alpha, max_weight: ceiling } = settings;
   if (!Number.isInteger(tau) || tau < 0 || tau > window - 1) {
@@ -29,8 +29,9 @@ function objection(settings, window) {
 /**
  * The weight of every bucket.
  *
- * `buckets` have `low` (tokens) and `targets`. Gives one row a bucket with `in_tail`, `share`,
- * `inverse_frequency` (null outside the tail) and `weight`, and the `budget` that they spend.
+ * `buckets` have `low` (tokens) and `targets`. Returns one row per bucket with `in_tail`, `share`,
+ * `inverse_frequency` (null outside the tail) and `weight`, and the `budget`, which is the mean
+ * extra weight over the tail's targets.
  */
 function weightTable(buckets, { tau, alpha, gamma, epsilon, max_weight: ceiling }) {
   const tail = buckets.filter((row) => row.low >= tau && row.targets > 0);
@@ -74,8 +75,9 @@ function spend(entries, alpha, ceiling) {
 }
 
 /**
- * What the weights do to one row of an inspection: its buckets and sources with their parts of the
- * loss before and after, and the figures of the whole. Parts of nothing are 0, means of nothing null.
+ * What the weights do to one row of an inspection: its buckets and sources with their shares of the
+ * total loss weight before and after, and the figures of the whole. A share of nothing is 0, and a
+ * mean of nothing is null.
  */
 function reweighted(row, settings) {
   const { rows, budget } = weightTable(row.buckets, settings);
