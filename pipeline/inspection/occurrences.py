@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...schemas import store as store_format
 from ...schemas.errors import FormatError
 from ...schemas.shard import TRAIN
+from ...schemas.sizes import plural
 from ..core.selection import RANK_BINS, Quota, is_repeated, tokens_by_rank
 from ..core.whatif import OrderedLengths
 from ..files.storage import Folder
@@ -46,12 +47,15 @@ def index_reader(store: Folder, task: PackTask) -> Iterator[ReadIndex]:
                 raise _damaged(store.url_of(name), f"it cannot be read: {error}") from None
             found = len(index.lengths), int(index.lengths.sum(dtype=np.int64))
             if found != (part.documents, part.tokens) or index.lengths.min() < 1:
-                what = f"it lists {found[0]:,} documents with {found[1]:,} tokens"
-                expected = f"{part.documents:,} documents with {part.tokens:,} tokens"
-                raise _damaged(store.url_of(name), what, expected)
+                what = f"it lists {_counts(*found)}"
+                raise _damaged(store.url_of(name), what, _counts(part.documents, part.tokens))
             return index
 
         yield read
+
+
+def _counts(documents: int, tokens: int) -> str:
+    return f"{plural(documents, 'document')} with {plural(tokens, 'token')}"
 
 
 def _damaged(where: str, what: str, expected: str | None = None) -> FormatError:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.errors import ExactcptError
+from ...schemas.sizes import plural
 from ..core.selection import (
     MOST_COPIES,
     RANK_BINS,
@@ -113,7 +114,8 @@ def targets(task: PackTask, measures: Mapping[str, Measure]) -> dict[str, Target
         if tokens[name] and copies > MOST_COPIES:
             raise ExactcptError(
                 f"source {name!r} would be seen {ceil(copies):,} times",
-                expected=f"at most {MOST_COPIES:,} times: it has {tokens[name]:,} training tokens",
+                expected=f"at most {MOST_COPIES:,} times: it has "
+                + plural(tokens[name], "training token"),
                 fix="lower --token-budget or the source's share or epochs, or give it more text",
             )
     return {

@@ -9,6 +9,7 @@ import xxhash
 from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError, IncompleteError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, PartFile, parse
+from ...schemas.sizes import plural
 from ..config import PackConfig
 from ..core.parameters import Exact
 from ..core.selection import Epochs, Mixing
@@ -126,7 +127,7 @@ def _check_size(store: Folder, file: PartFile) -> None:
         raise ExactcptError(
             "a part of the token store is damaged",
             where=store.url_of(file["path"]),
-            expected=f"{expected:,} bytes, not {found or 0:,}",
+            expected=f"{plural(expected, 'byte')}, not {found or 0:,}",
             fix="write the store again with `exactcpt tokenize --overwrite`",
         )
 
