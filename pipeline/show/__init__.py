@@ -1,1 +1,8 @@
-"""Windows of a shard set, laid out for a person."""
+"""Windows of a shard set, laid out for a person.
+
+views.py       what is shown: a window, a document through its windows, the heaviest segments
+decoding.py    token ids to readable text
+lines.py       tokens to lines, each of one weight
+text.py        a view on a terminal
+as_html.py     a view as a page
+"""

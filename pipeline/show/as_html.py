@@ -40,7 +40,7 @@ tbody:hover span:hover { outline: 1px solid currentColor }
 
 
 def page(view: View, tokenizer: Any) -> str:
-    """The page: a table a block, a row a line of the text, a span a token."""
+    """The page: one table per block, one row per line of text, one span per token."""
     return "".join(_parts(view, tokenizer))
 
 

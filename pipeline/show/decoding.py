@@ -1,6 +1,6 @@
-"""Ids to text that a person can read, every piece with the tokens it comes from.
+"""Token ids to text that a person can read, every piece with the tokens it comes from.
 
-A character may be spread over several tokens, and what a token reads as may depend on those before
+A character may be spread over several tokens, and the text of a token may depend on those before
 it. So a run is decoded as a stream: tokens wait until they make whole characters.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["Piece", "decode", "open_tokenizer", "visible", "visible_character"]
 
 TOKENIZER = "tokenizer.json"
 MOST_WAITING = 64
-"""Tokens that wait for the rest of a character; what is no UTF-8 at all would wait for ever."""
+"""How many tokens wait for the rest of a character; invalid UTF-8 would wait for ever."""
 JOINERS = "\u200c\u200d"
 """Zero-width (non-)joiners belong to the spelling of Persian and of emoji."""
 
@@ -43,7 +43,7 @@ def open_tokenizer(shards: Folder) -> Any:
         raise IncompleteError(
             "the shard set has no tokenizer.json, so its tokens have no text",
             where=where,
-            fix="copy the tokenizer that the set was made with to this place",
+            fix="copy the tokenizer that the set was made with to this path",
         )
     try:
         return tokenizers.Tokenizer.from_str(shards.read(TOKENIZER).decode())
@@ -65,7 +65,7 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> Iterator[Piece]:
             continue
         try:
             text = stream.step(tokenizer, token)
-        except Exception:  # a decoder that takes back what it said before
+        except Exception:  # the decoder took back text that it had returned before
             text, stream = None, DecodeStream(skip_special_tokens=False)
             yield from _rest(tokenizer, ids, start, i + 1)
             start = i + 1
@@ -86,7 +86,7 @@ def _rest(tokenizer: Any, ids: Sequence[int], start: int, stop: int) -> Iterator
 
 @lru_cache(maxsize=1 << 14)
 def visible_character(character: str) -> str:
-    """A character, or a name for one that a terminal would obey or not show."""
+    """A character, or a name for one that a terminal would obey or hide."""
     code = ord(character)
     if character in "\n\t":
         return character

@@ -5,8 +5,8 @@
           9       1 │ the clocks were striking thirteen.↵
          16   1.166 │ Winston Smith
 
-A line begins where the text's own line does, where the weight changes, or where there is no more
-room. Its margin has the effective context and the weight of its first target.
+A line ends where the text's own line does, before the weight changes, and where the room runs out.
+Its margin has the effective context and the weight of its first target.
 """
 
 import math
@@ -35,11 +35,11 @@ class Block:
     """Tokens of one segment, under a heading.
 
     Attributes:
-        heading: where they come from, in phrases.
+        heading: where the tokens come from, in phrases.
         ids: int32[n].
         weights: float32[n].
         supervised: bool[n].
-        first: effective context of the first of them.
+        first: effective context of the first token.
     """
 
     heading: tuple[str, ...]
@@ -51,13 +51,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is shown: a title, what there is to say of it, and blocks.
+    """What is shown: a title, notes, and blocks.
 
     Attributes:
         title: one line.
-        notes: further lines.
-        blocks: read when they are needed.
-        weights: all that the set has, rising.
+        notes: lines below the title.
+        blocks: the tokens, read when they are needed.
+        weights: all weights of the set, rising.
     """
 
     title: str
@@ -72,8 +72,8 @@ class Line:
 
     Attributes:
         context: effective context of its first token.
-        weight: of its targets; None where it has none.
-        parts: text, with the number of the token it belongs to.
+        weight: the weight of its targets; None where it has none.
+        parts: pieces of text, each with the number of its token.
     """
 
     context: int
@@ -82,12 +82,12 @@ class Line:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole line."""
         return "".join(text for text, _ in self.parts)
 
 
 class _Character(NamedTuple):
-    """What is shown of a character, and the piece it is from."""
+    """How a character is shown, and the piece it is from."""
 
     text: str
     width: int
@@ -115,7 +115,7 @@ class _Open:
         self.weight = character.weight if self.weight is None else self.weight
 
     def split(self) -> tuple["_Open", "_Open"]:
-        """What is up to the last space, if that is in the line's second half, and the rest."""
+        """Splits after the last space in the line's second half, or at the end of the line."""
         n = len(self.characters)
         spaces = (i for i in range(n - 1, n // 2, -1) if self.characters[i].text == " ")
         cut = next(spaces, n - 1) + 1
@@ -168,7 +168,7 @@ def shade(weight: float, largest: float, smallest: float) -> str | None:
 
     Args:
         weight: above 0.
-        largest, smallest: of all weights of the set.
+        largest, smallest: the extremes of all weights of the set.
     """
     weight = min(max(weight, smallest), largest)
     if weight == 1:

@@ -14,7 +14,7 @@ NARROWEST = 20
 
 
 def print_view(view: View, tokenizer: Any, console: Any) -> None:
-    """Prints a view on a rich console; without colour the margin still has the weights."""
+    """Prints a view on a console of rich; the margin has the weights, with or without colour."""
     from rich.text import Text
 
     console.print(Text(view.title, style="bold"), soft_wrap=True)
@@ -34,7 +34,7 @@ def print_view(view: View, tokenizer: Any, console: Any) -> None:
 
 
 def _heading(block: Block, width: int) -> str:
-    """The phrases, in as many lines as they need."""
+    """The phrases of a heading, in as many lines as they need."""
     from rich.cells import cell_len
 
     lines = [f"── {block.heading[0]}"]
@@ -64,7 +64,7 @@ def _line(line: Line, block: Block, view: View, margin: int) -> Any:
     for counts, parts in groupby(line.parts, lambda part: bool(block.supervised[part[1]])):
         body.append("".join(text for text, _ in parts), style if counts else "dim underline")
     if turned:
-        # A terminal that turns such text must not turn the margin with it.
+        # A terminal that reverses such text must not reverse the margin with it.
         return Text.assemble(LEFT_TO_RIGHT, text, ISOLATE, body, END)
     return Text.assemble(text, body)
 

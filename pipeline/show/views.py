@@ -1,9 +1,10 @@
-"""The command `show`: windows of a shard set as a person reads them."""
+"""What `show` shows: a window, a document through its windows, or the heaviest segments."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.manifest import Manifest
@@ -12,19 +13,20 @@ from ...schemas.sizes import plural
 from ..core.buckets import context_codes
 from ..files.storage import Folder
 from ..shard_set.documents import DocumentRow, find_ids, ids_near, read_rows
-from ..shard_set.windows import Segment, read_segments, read_windows
+from ..shard_set.windows import Segment, Segments, read_segments, read_windows
 from .decoding import visible
 from .lines import Block, View
 
 __all__ = ["document_view", "heaviest_view", "window_view"]
 
 EXCERPT = 60
-"""Tokens shown of a heavy span."""
+"""How many tokens of a heavy segment are shown."""
 AMBIGUOUS = 5
+"""How many documents of one id are named."""
 
 
 def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> View:
-    """One window.
+    """Shows one window.
 
     Raises:
         UsageError: there is no such window.
@@ -40,12 +42,11 @@ def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> 
     rows = read_rows(shards, manifest, _documents(segments))
     padding = sum(len(s.tokens) for s in segments if s.document == PADDING)
     count = sum(s.document != PADDING for s in segments)
-    title = f"window {number:,} of {split}, which has {windows:,}"
     return View(
-        title=title,
+        title=f"window {number:,} of {split} ({plural(windows, 'window')})",
         notes=(
             f"{manifest['settings']['window']:,} tokens, {plural(count, 'segment')}, "
-            + (f"{padding:,} tokens of padding" if padding else "no padding"),
+            + (f"{plural(padding, 'token')} of padding" if padding else "no padding"),
         ),
         blocks=[_block(s, *_origin(s, rows)) for s in segments],
         weights=_weights(manifest, split),
@@ -53,24 +54,15 @@ def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> 
 
 
 def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
-    """A document through its windows.
+    """Shows a document through its windows.
 
     Raises:
-        UsageError: there is no such document, or several.
+        UsageError: there is no such document, or there are several.
         ExactcptError: it is in no window.
     """
     row = _find_document(shards, manifest, wanted)
     if not row.copies:
-        reasons = {
-            "duplicate": "another document has the same content",
-            "mixing": "epochs, share or token budget left it out",
-        }
-        reason = reasons.get(row.drop_reason or "", str(row.drop_reason))
-        raise ExactcptError(
-            f"document {visible(row.id)!r} is in no window: it was dropped ({row.drop_reason}: "
-            f"{reason})",
-            where=f"{shards.url}, doc_index {row.doc_index:,}",
-        )
+        raise _dropped(shards, row)
     segments = _segments_of(shards, manifest, row)
     windows = sorted({segment.window for segment in segments})
 
@@ -81,8 +73,8 @@ def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
     return View(
         title=f"document {visible(row.id)} of {visible(row.source)}",
         notes=(
-            f"doc_index {row.doc_index:,}, {row.n_tokens:,} tokens, "
-            f"{plural(row.copies, 'copy', 'copies')} in {row.split}, "
+            f"doc_index {row.doc_index:,}, {plural(row.n_tokens, 'token')}, "
+            f"seen {_times(row.copies)} in {row.split}, "
             f"in {plural(len(windows), 'window')}: {_some(windows)}",
         ),
         blocks=map(block, segments),
@@ -90,8 +82,21 @@ def document_view(shards: Folder, manifest: Manifest, wanted: str) -> View:
     )
 
 
+def _dropped(shards: Folder, row: DocumentRow) -> ExactcptError:
+    reasons = {
+        "duplicate": "another document has the same content",
+        "mixing": "epochs, a share or the token budget left it out",
+    }
+    reason = reasons.get(row.drop_reason or "", str(row.drop_reason))
+    return ExactcptError(
+        f"document {visible(row.id)!r} is in no window: it was dropped ({row.drop_reason}: "
+        f"{reason})",
+        where=f"{shards.url}, doc_index {row.doc_index:,}",
+    )
+
+
 def _segments_of(shards: Folder, manifest: Manifest, row: DocumentRow) -> list[Segment]:
-    """All segments of a document, in its own order; their tokens stay in the files."""
+    """All segments of a document, in the document's order; their tokens stay in the files."""
     windows: list[int] = []
     for segments in read_segments(shards, manifest, row.split):
         windows += np.unique(segments.window[segments.document == row.doc_index]).tolist()
@@ -99,8 +104,8 @@ def _segments_of(shards: Folder, manifest: Manifest, row: DocumentRow) -> list[S
         raise FormatError(
             f"document {visible(row.id)!r} is in no window",
             where=shards.url,
-            expected=f"{plural(row.copies, 'copy', 'copies')} in {row.split}",
-            fix="see what `exactcpt verify` says of the set",
+            expected=f"{_times(row.copies)} in {row.split}, as the documents table says",
+            fix="run `exactcpt verify` on the set",
         )
     found = [
         segment
@@ -112,7 +117,7 @@ def _segments_of(shards: Folder, manifest: Manifest, row: DocumentRow) -> list[S
 
 
 def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentRow:
-    """By id, or else by doc_index; `#12` is always a doc_index."""
+    """Finds a document by its id, or else by its doc_index; `#12` is always a doc_index."""
     number = wanted.removeprefix("#")
     is_number = number.isascii() and number.isdigit()
     found: list[int] = []
@@ -142,58 +147,83 @@ def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentR
 
 
 class _Span(NamedTuple):
+    """A segment, with the extra weight of its targets."""
+
     extra: float
     window: int
     start: int
     length: int
 
 
+class _Heaviest:
+    """The heaviest segments of those that were added, and figures of them all.
+
+    Attributes:
+        spans: at most `count`, the heaviest first.
+        total: extra weight of all segments.
+        number: segments that have any.
+        ties: segments that have as much as the heaviest.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.spans: list[_Span] = []
+        self.total, self.number, self.ties = 0.0, 0, 0
+        self._count, self._largest = count, 0.0
+
+    def add(self, segments: Segments, extra: NDArray[np.float64]) -> None:
+        """Adds segments, given the extra weight of each."""
+        self.total += float(extra.sum())
+        self.number += int(np.count_nonzero(extra))
+        most = float(extra.max(initial=0.0))
+        if most >= self._largest:
+            before = self.ties if most == self._largest else 0
+            self.ties = int(np.count_nonzero(extra == most)) + before
+            self._largest = most
+        order = np.argsort(-extra, kind="stable")[: self._count]
+        best = order[extra[order] > 0]
+        columns = (extra, segments.window, segments.start, segments.length)
+        self.spans += map(_Span, *(column[best].tolist() for column in columns))
+        self.spans = sorted(self.spans, key=lambda span: -span.extra)[: self._count]
+
+
 def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) -> View:
-    """The segments whose targets have the most extra weight, and where it begins in them."""
+    """Shows the segments whose targets have the most extra weight, from where it begins."""
     extra = _extra_of_context(manifest, split)
-    upto = np.concatenate([[0.0], np.cumsum(extra)])
-    spans: list[_Span] = []
-    total, number, largest, ties = 0.0, 0, 0.0, 0
+    up_to = np.concatenate([[0.0], np.cumsum(extra)])
+    found = _Heaviest(count)
     for segments in read_segments(shards, manifest, split):
-        of = np.where(segments.document == PADDING, 0.0, upto[segments.length])
-        total += float(of.sum())
-        number += int(np.count_nonzero(of))
-        most = float(of.max(initial=0.0))
-        if most >= largest:
-            ties = int(np.count_nonzero(of == most)) + (ties if most == largest else 0)
-            largest = most
-        order = np.argsort(-of, kind="stable")[:count]
-        best = order[of[order] > 0]
-        columns = (of[best], segments.window[best], segments.start[best], segments.length[best])
-        spans += map(_Span, *(column.tolist() for column in columns))
-        spans = sorted(spans, key=lambda span: -span.extra)[:count]
-    notes = [f"no target of {split} weighs more than 1"]
-    if spans:
-        part = sum(span.extra for span in spans) / total
-        notes = [
-            "extra weight: the sum of w - 1 over the targets that weigh more than 1",
-            f"{plural(number, 'segment')} of {split} have some; {len(spans):,} shown, with "
-            f"{part:.1%} of it",
-        ]
-    if ties > 1 and spans:
-        notes.append(f"{ties:,} segments have as much as the first")
+        found.add(segments, np.where(segments.document == PADDING, 0.0, up_to[segments.length]))
     return View(
         title=f"the heaviest segments of {split}",
-        notes=tuple(notes),
-        blocks=_spans(shards, manifest, split, spans, extra) if spans else (),
+        notes=_heaviest_notes(found, split),
+        blocks=_spans(shards, manifest, split, found.spans, extra) if found.spans else (),
         weights=_weights(manifest, split),
     )
 
 
-def _extra_of_context(manifest: Manifest, split: str) -> Any:
-    """What a target's weight has above 1, for each effective context."""
+def _heaviest_notes(found: _Heaviest, split: str) -> tuple[str, ...]:
+    if not found.spans:
+        return (f"no target of {split} weighs more than 1",)
+    share = sum(span.extra for span in found.spans) / found.total
+    some = plural(found.number, "segment has", "segments have")
+    notes = [
+        "extra weight: the sum of w - 1 over the targets that weigh more than 1",
+        f"{some} extra weight in {split}; {len(found.spans):,} shown, with {share:.1%} of it",
+    ]
+    if found.ties > 1:
+        notes.append(f"{found.ties:,} segments tie for the most extra weight")
+    return tuple(notes)
+
+
+def _extra_of_context(manifest: Manifest, split: str) -> NDArray[np.float64]:
+    """By how much a target's weight is above 1, for each effective context."""
     table = [row["weight"] for row in manifest["weights"]["table"]]
     weights = np.array([0.0, *(table if split == TRAIN else [1.0] * len(table))])
     return np.maximum(weights[context_codes(manifest["settings"]["window"])] - 1, 0)
 
 
 def _spans(
-    shards: Folder, manifest: Manifest, split: str, spans: list[_Span], extra: Any
+    shards: Folder, manifest: Manifest, split: str, spans: list[_Span], extra: NDArray[np.float64]
 ) -> Iterator[Block]:
     numbers = sorted({span.window for span in spans})
     windows = {s[0].window: s for s in read_windows(shards, manifest, split, numbers)}
@@ -227,18 +257,19 @@ def _block(segment: Segment, *heading: str) -> Block:
 
 
 def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, ...]:
-    """Which document a segment is of, and which part of it."""
+    """Which document a segment is from, and which of its tokens it has."""
     begin, end = segment.offset, segment.offset + len(segment.tokens)
     if segment.document == PADDING:
-        return "padding", f"{end:,} tokens"
+        return "padding", plural(end, "token")
     row = rows.get(segment.document)
     if row is None:
         return f"#{segment.document}, which is not in the documents table", f"from token {begin:,}"
     whole = begin == 0 and end == row.n_tokens
-    part = f"all {row.n_tokens:,} tokens" if whole else f"tokens {begin:,}-{end - 1:,}"
-    part += "" if whole else f" of {row.n_tokens:,}"
-    copies = (f"one of {row.copies:,} copies",) if row.copies > 1 else ()
-    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", part, *copies
+    tokens = f"tokens {begin:,}-{end - 1:,} of {row.n_tokens:,}"
+    if whole:
+        tokens = f"all {plural(row.n_tokens, 'token')}"
+    repeats = (f"seen {_times(row.copies)}",) if row.copies > 1 else ()
+    return f"{visible(row.source)}: {visible(row.id)} (#{row.doc_index})", tokens, *repeats
 
 
 def _documents(segments: Iterable[Segment]) -> set[int]:
@@ -246,9 +277,13 @@ def _documents(segments: Iterable[Segment]) -> set[int]:
 
 
 def _weights(manifest: Manifest, split: str) -> tuple[float, ...]:
-    """All weights of a split, as its shards have them, rising."""
+    """All weights of a split in the precision of its shards, rising."""
     table = {float(np.float32(row["weight"])) for row in manifest["weights"]["table"]}
     return tuple(sorted({1.0, *(table if split == TRAIN else ())}))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _some(numbers: list[int], most: int = 8) -> str:

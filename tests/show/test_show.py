@@ -86,7 +86,7 @@ def as_shown(text: str) -> str:
 def test_a_window_has_all_its_text(made, number):
     row = harness.windows(made)[number]
     out = shown(made, "--window", number)
-    assert f"window {number} of train, which has {len(harness.windows(made))}" in out
+    assert f"window {number} of train ({len(harness.windows(made))} windows)" in out
     tokenizer = Tokenizer.from_file(str(harness.TOKENIZER))
     expected, start = "", 0
     for length, document in zip(row["seq_lengths"], row["doc_index"], strict=True):
@@ -162,7 +162,7 @@ def test_the_heaviest_segments(made):
     assert [(float(a), int(b)) for a, b in found] == [
         (pytest.approx(a, abs=0.06), b) for a, b in expected[:3]
     ]
-    assert f"{len(expected)} segments of train have some; 3 shown" in out
+    assert f"{len(expected)} segments have extra weight in train; 3 shown" in out
     assert "docs: " in out
     assert body(out)[0][0] == 32
     assert len(re.findall(r"^── ", shown(made, "--heaviest"), re.M)) == min(20, len(expected))
