@@ -391,7 +391,7 @@ def test_a_file_name_that_is_not_utf8(tmp_path):
     name = os.fsdecode(b"caf\xe9.jsonl")
     (tmp_path / "in" / name).write_bytes(b'{"text": "some words"}\n')
     message = error_of(prepare(tmp_path, path=tmp_path / "in"))
-    assert "the name of a file is not UTF-8" in message and "rename it" in message
+    assert "the name of a file is not UTF-8" in message and "rename the file" in message
 
 
 # Sources
