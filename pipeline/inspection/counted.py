@@ -1,7 +1,7 @@
-"""The inspection of a token store or shard set: what packing and weighting come to.
+"""The inspection of a token store or shard set: exact figures for any settings.
 
-A token store answers for any settings, from its index. A shard set has been packed: it answers for
-any weights, from its manifest and the segment lengths of its windows.
+A token store answers for any window, packing and weights, from its index. A shard set is packed
+already: it answers for any weights, from its manifest and the segment lengths of its windows.
 """
 
 import shlex
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from ...schemas.errors import FormatError
 from ...schemas.manifest import Manifest
 from ...schemas.shard import PADDING, TRAIN
+from ...schemas.sizes import plural
 from ..config import PackConfig
+from ..core.choices import PackingName
 from ..core.weighting import weigh_by
 from ..core.whatif import Counter, Exposure, SourceExposure, windows_by_largest_context
 from ..files.storage import Folder
@@ -30,15 +32,18 @@ from .subject import Row, Subject
 
 __all__ = ["inspect_shards", "inspect_store"]
 
+Packed = tuple[int, PackingName]
+"""A window in tokens, and a packing."""
+
 
 def inspect_store(
     store: Folder, path: str, manifest: Manifest, configs: Sequence[PackConfig]
 ) -> Subject:
-    """What packing a token store with each configuration would come to.
+    """Counts what packing a token store with each configuration would give.
 
     Args:
         store: the token store.
-        path: how commands call it.
+        path: its path as commands name it.
         manifest: its manifest.
         configs: alike but for window, packing, and the parameters of the weights.
 
@@ -50,8 +55,8 @@ def inspect_store(
     settings = [pack_settings(config, names) for config in configs]
     parts = store_parts(manifest, store, kinds=("index",))
     task = pack_task(configs[0], manifest, parts, store, store)
-    packings = list(dict.fromkeys((config.window, config.packing) for config in configs))
-    exposures, longest = _expose(task, packings, store, names)
+    packings: dict[Packed, None] = {(one.window, one.packing): None for one in configs}
+    exposures, longest = _expose(task, list(packings), store, names)
     return Subject(
         path=path,
         kind="token store",
@@ -66,14 +71,14 @@ def inspect_store(
 
 def _expose(
     task: PackTask,
-    packings: Sequence[tuple[int, Any]],
+    packings: Sequence[Packed],
     store: Folder,
     names: Sequence[str],
-) -> tuple[dict[tuple[int, Any], Exposure], int]:
-    """The exposure of each window and packing, and tokens of the longest document."""
+) -> tuple[dict[Packed, Exposure], int]:
+    """The exposure of each window and packing, and the tokens of the longest document."""
     with index_reader(store, task) as read:
         longest = longest_document(task, read)
-        counters = {
+        counters: dict[Packed, Counter] = {
             (window, packing): Counter(window, packing, task.sources, longest)
             for window, packing in packings
         }
@@ -84,7 +89,7 @@ def _expose(
 
 
 def _with(exposure: Exposure, names: Sequence[str]) -> Exposure:
-    """The same, with sources that have no stored document, in the order of the manifest."""
+    """Adds the sources without a stored document, in the order of the manifest."""
     none = SourceExposure(documents=0, tokens=0, histogram=np.zeros_like(exposure.histogram))
     return replace(exposure, sources={name: exposure.sources.get(name, none) for name in names})
 
@@ -96,14 +101,14 @@ def inspect_shards(
     weighings: Sequence[Mapping[str, Any]],
     store: str | None,
 ) -> Subject:
-    """What a shard set has, with each weighing.
+    """Counts what a shard set has, with each weighing.
 
     Args:
         shards: the shard set.
-        path: how commands call it.
+        path: its path as commands name it.
         manifest: its manifest.
         weighings: parameters of the weights that replace the set's own.
-        store: path of its token store, if it is known.
+        store: the path of its token store, if it is known.
 
     Raises:
         ExactcptError: a file is missing or damaged.
@@ -111,24 +116,23 @@ def inspect_shards(
     own = {name: value for name, value in manifest["settings"].items() if name != "tokenize"}
     longest = _longest_row(shards, manifest)
     exposure = _packed_exposure(shards, manifest, longest)
-
-    def row(weighing: Mapping[str, Any]) -> Row:
-        settings = settings_with(own, weighing)
-        if "table" in settings:
-            command = shlex.join(["exactcpt", "reweigh", path, "--table", "FILE", "--out", "OUT"])
-        elif settings == own:
-            command = pack_command(store or "STORE", settings)
-        else:
-            command = reweigh_command(path, settings)
-        return _row(settings, exposure, command)
-
+    settings = [settings_with(own, weighing) for weighing in weighings]
     return Subject(
         path=path,
         kind="shard set",
         manifest=manifest,
         longest_document=longest,
-        rows=tuple(row(weighing) for weighing in weighings),
+        rows=tuple(_row(one, exposure, _command(path, own, one, store)) for one in settings),
     )
+
+
+def _command(shards: str, own: Settings, settings: Settings, store: str | None) -> str:
+    """The command that makes a shard set with these settings, given those of its own."""
+    if "table" in settings:
+        return shlex.join(["exactcpt", "reweigh", shards, "--table", "FILE", "--out", "OUT"])
+    if settings == own:
+        return pack_command(store or "STORE", settings)
+    return reweigh_command(shards, settings)
 
 
 def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) -> Exposure:
@@ -140,7 +144,7 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
     found = int(longest.sum()), segments
     if found != (split["windows"], split["segments"]):
         raise FormatError(
-            f"the shards have {found[0]:,} windows with {found[1]:,} segments",
+            f"the shards have {plural(found[0], 'window')} with {plural(found[1], 'segment')}",
             where=shards.url,
             expected=f"{split['windows']:,} with {split['segments']:,}, as the manifest says",
             fix=SEE_VERIFY,
@@ -165,20 +169,26 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
 
 
 def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> int:
-    """Counts windows by the length of their longest segment; returns how many segments they have.
+    """Counts windows by the length of their longest segment.
 
     Args:
-        found: segments of whole windows.
-        windows: where they are counted, by lengths up to that of the longest document.
-        where: what errors call the shard set.
+        found: the segments of whole windows.
+        windows: the counts, by lengths up to that of the longest document.
+        where: the shard set's name in errors.
+
+    Returns:
+        How many segments the windows have, without padding.
+
+    Raises:
+        FormatError: a segment is longer than the longest document.
     """
     is_padding = found.document == PADDING
     lengths = np.where(is_padding, 0, found.length)
     if (longest := int(lengths.max(initial=0))) >= len(windows):
         raise FormatError(
-            f"the shards have a segment of {longest:,} tokens",
+            f"the shards have a segment of {plural(longest, 'token')}",
             where=where,
-            expected=f"at most {len(windows) - 1:,}, as the longest document has",
+            expected=f"at most {len(windows) - 1:,}, the length of the longest document",
             fix=SEE_VERIFY,
         )
     first = np.flatnonzero(np.diff(found.window, prepend=-1))
@@ -187,7 +197,7 @@ def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: st
 
 
 def _longest_row(shards: Folder, manifest: Manifest) -> int:
-    """Tokens of the longest document of the documents table."""
+    """The tokens of the longest document in the documents table."""
     longest = 0
     for file in manifest["documents"]:
         with reading(shards, file), shards.open_ranges(file["path"]) as source:

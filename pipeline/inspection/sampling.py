@@ -1,9 +1,10 @@
 """A seeded sample of the documents of raw corpora, tokenized.
 
-What can be read in pieces (ranges of plain JSON lines, row groups, many small files) is divided
-into blocks, and a fraction of them, at least one of a source, is read. A compressed file or another
-one that has to be read from its beginning is read as a whole, but only a fraction of its documents,
-chosen by their content, is tokenized. Each document is in the sample with about the same chance.
+Input that can be read in pieces (ranges of plain JSON lines, row groups, many small files) is
+divided into blocks, and a fraction of them, at least one per source, is read. A file that has to be
+read from its beginning, such as a compressed one, is read as a whole, but only a fraction of its
+documents, chosen by their content, is tokenized. Each document has about the same chance to be in
+the sample.
 """
 
 from dataclasses import dataclass
@@ -25,21 +26,21 @@ __all__ = ["Sampled", "draw"]
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 64 << 10, 4 << 20
 BLOCKS = 200
-"""About how many blocks of a source are to be in the sample, where it has so much text; and into
-how many the documents of files that are read as a whole are put."""
+"""About how many blocks of a source are sampled, if it has enough text; and how many blocks the
+documents of files that are read as a whole are divided into."""
 READ = 0
-"""Tells the draw of blocks from other draws."""
+"""Distinguishes the draw of blocks from other draws."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """The documents of a source that were drawn; shapes [documents].
+    """The documents that were drawn from a source; shapes [documents].
 
     Attributes:
         lengths: in tokens, BOS and EOS included.
         prefixes: the first 8 bytes of their content hashes.
-        weight: how many documents of the source each stands for.
-        block: which of the blocks it was read with, 0 .. BLOCKS - 1.
+        weight: how many documents of the source each one stands for.
+        block: the block that each one was read with, 0 .. BLOCKS - 1.
     """
 
     lengths: NDArray[np.int32]
@@ -58,9 +59,9 @@ def draw(plan: TokenizePlan, backend: Backend, fraction: float, seed: int) -> di
 
     Args:
         plan: sources and tokenizer.
-        backend: that encodes.
-        fraction: of the documents, above 0 and at most 1.
-        seed: of the draws.
+        backend: the backend that encodes.
+        fraction: the fraction of documents to draw, above 0 and at most 1.
+        seed: the seed of the draws.
 
     Raises:
         BadFileError: a file cannot be read.
@@ -84,7 +85,7 @@ class _Drawing:
         self._found: list[Sampled] = []
 
     def run(self, number: int) -> Sampled:
-        """All that is drawn of the source, which is the one of that number."""
+        """Draws from the source, which has this number in the plan."""
         files = self._plan.files[self._name]
         text = sum(file.work for file in files)
         block = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, int(text * self._fraction / BLOCKS)))
@@ -128,7 +129,7 @@ class _Drawing:
         lengths = assemble(ids, bos_id, self._plan.eos_id).lengths
         bare = lengths - 1 - (bos_id is not None)
         kept = (bare > 0) & (bare >= self._plan.config.min_tokens)
-        # The low bits: the high ones have decided what is in the sample.
+        # The low bits, since the high ones have decided what is in the sample.
         blocks = (mixed % np.uint64(BLOCKS)).astype(np.int64)
         self._found.append(
             Sampled(

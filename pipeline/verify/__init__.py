@@ -1,28 +1,36 @@
 """Re-derives what a shard set claims, from its bytes.
 
-Written against the format (README.md of the schemas) and not by calling what wrote the files: the
-split, copies, contexts, codes, histograms and weights are computed a second time, in another way.
-So a mistake in the writing code shows up here instead of agreeing with itself. Not looked at: the
-order of windows, and their division into groups and shards.
+It is written against the format (the README of `schemas/`) and never calls the code that wrote the
+files: the split, copies, contexts, codes, histograms and weights are computed a second time, in
+another way. So a mistake in the writing code shows up here instead of agreeing with itself. The
+order of windows and their division into groups and shards are not checked.
 
     manifest ── documents table ──┐
        │                          ├── what each document should have
-       └── shards, a record batch ┴── what it has ── counted ── compared with the manifest
-           at a time
+       └── shards, one record ────┴── what it has ── counted ── compared with the manifest
+           batch at a time
 
-Memory: about 70 bytes a stored document, and 20 a piece of a cut document (at most two a window);
-tokens are memory-mapped and looked at one record batch at a time. Files of a remote filesystem go
-through an unnamed temporary file, one after the other.
+    report.py       the checks by name, and what they found
+    files.py        names, sizes and checksums of files
+    documents.py    the documents table        selection.py   duplicates, split and mixing
+    shards.py       files and record batches   windows.py     segments, padding, ids and codes
+    segments.py     segments and documents     claims.py      the manifest's counts and weights
+    store.py        the token store            draws.py       random numbers of the format
+
+Memory: about 70 bytes per stored document, and 20 per piece of a document split across windows (at
+most two per window); tokens are memory-mapped and read one record batch at a time. Files of a
+remote filesystem go through an unnamed temporary file, one after the other.
 """
 
 from collections.abc import Callable
 
 from ...schemas.manifest import SHARD_SET
+from ...schemas.sizes import plural
 from .claims import check_counts, check_weights, note_counts
 from .documents import check_documents, read_documents
 from .files import Folder, Meter, check_folder, named_files
 from .report import CHECKS, Check, Finding, Problems, Report
-from .selection import check_content, check_mixing
+from .selection import check_duplicates, check_mixing, check_split
 from .shards import Shards
 from .store import open_store
 
@@ -32,12 +40,12 @@ __all__ = ["CHECKS", "Check", "Finding", "Report", "verify"]
 def verify(
     shards: str, store: str | None = None, *, progress: Callable[[int, int], None] | None = None
 ) -> Report:
-    """Checks a shard set, and against its token store where one is given.
+    """Checks a shard set on its own, or against its token store too.
 
     Args:
         shards: path or fsspec URL of the shard set.
         store: path or fsspec URL of the token store.
-        progress: called with the bytes done and the bytes in all, after each file.
+        progress: called after each file with the bytes done and the total.
 
     Raises:
         IncompleteError: there is no manifest.
@@ -50,14 +58,15 @@ def verify(
     meter.total += sum(entry["bytes"] for entry in named_files(manifest))
     against = None
     if store is None:
-        problems.note("store", "left out: no store given")
+        problems.note("store", "skipped: no store given")
     else:
         against = open_store(Folder(store, problems, meter), manifest, problems, meter)
     check_folder(folder, manifest, problems)
     documents = read_documents(folder, manifest, against, problems)
     if documents is not None:
         check_documents(documents, manifest, problems)
-        check_content(documents, manifest["settings"], problems)
+        check_split(documents, manifest["settings"], problems)
+        check_duplicates(documents, manifest["settings"], problems)
         check_mixing(documents, manifest, problems)
     reader = Shards(folder, manifest, documents, against, problems)
     reader.read()
@@ -65,9 +74,9 @@ def verify(
     if reader.complete:
         check_counts(reader.counts, manifest, documents is not None, problems)
     else:
-        problems.note("histogram", "left out: not all windows could be read")
+        problems.note("histogram", "skipped: not all windows could be read")
     check_weights(manifest, problems)
-    problems.note("files", f"{meter.files:,} files, {meter.done:,} bytes")
+    problems.note("files", f"{plural(meter.files, 'file')}, {plural(meter.done, 'byte')}")
     return Report(
         checks=problems.checks(),
         findings=tuple(problems.findings),

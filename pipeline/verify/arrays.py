@@ -1,4 +1,4 @@
-"""NumPy arrays out of Arrow columns, and what is asked of both everywhere."""
+"""NumPy arrays from Arrow columns, and what every check does with them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = [
 Array = NDArray[Any]
 
 UNREADABLE = (pa.ArrowException, OSError, UnicodeError)
-"""What reading a file raises that is not what it should be."""
+"""What reading a damaged or foreign file raises."""
 
 
 def cause(error: BaseException) -> str:
@@ -32,7 +32,7 @@ def cause(error: BaseException) -> str:
 
 
 def column(batch: pa.RecordBatch, name: str) -> Any:
-    """A column as what the schema says it is, which type checkers cannot know."""
+    """A column, whose type is the schema's and unknown to type checkers."""
     return batch.column(name)
 
 
@@ -46,7 +46,7 @@ def differing_fields(found: pa.Schema, expected: pa.Schema) -> tuple[str, str]:
 
 
 def nulls(array: Any) -> int:
-    """Null values in an array and what is inside it."""
+    """Null values in an array and in the arrays inside it."""
     if isinstance(array, pa.DictionaryArray):
         return array.indices.null_count + array.dictionary.null_count
     inside = array.values if isinstance(array, pa.ListArray | pa.FixedSizeListArray) else None
@@ -61,13 +61,13 @@ def numbered(column: Any, numbers: dict[str, int]) -> Array:
 
 
 def hashes(column: Any) -> Array:
-    """A column of 16 bytes a value, shape [n, 2]; only equality means something."""
+    """A column of 16-byte values, shape [n, 2]; only their equality has a meaning."""
     size, start = 2 * len(column), 16 * column.offset
     return np.frombuffer(column.buffers()[1], np.uint64, size, start).reshape(-1, 2)
 
 
 def groups(keys: Array, values: Array) -> Iterator[tuple[int, Array]]:
-    """Each key with its values, keys in order and values in theirs."""
+    """Each key with its values, both in order."""
     if len(keys):
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.diff(keys[order])) + 1

@@ -1,7 +1,7 @@
-"""What the manifest says in numbers: counts of what is in the shards, and the weights from them.
+"""The manifest's numbers: counts of what is in the shards, and the weights that follow from them.
 
-Counts are compared with those of the windows that were read. The weight table is worked out from
-the train histogram by the formulas of the format's README, a ceiling on weights by bisection.
+Counts are compared with those of the windows that were read. The weight table is computed from the
+train histogram by the formulas of the format's README; under a limit on weights, by bisection.
 """
 
 import math
@@ -11,6 +11,7 @@ import numpy as np
 
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.sizes import plural
 from ...schemas.weights import is_weight
 from .arrays import Array
 from .report import TOLERANCE, Problems
@@ -23,12 +24,12 @@ class Counts:
     """What the shards of a split have.
 
     Attributes:
-        codes: int64[sources + 2, codes], positions by source and code that they should have. The
+        codes: int64[sources + 2, codes], positions by source and by the code they should have. The
             last two rows are unknown sources and padding.
         documents: int64[sources + 2], segments that begin a document, by source.
-        windows: all of them, those left out of `codes` included.
-        segments: without padding.
-        cut_documents: occurrences of a document that are cut into pieces.
+        windows: all windows, including those that `codes` does not count.
+        segments: segments without padding.
+        cut_documents: documents split across windows, repeats counted.
     """
 
     def __init__(self, sources: int, buckets: int) -> None:
@@ -37,7 +38,7 @@ class Counts:
         self.windows = self.segments = self.cut_documents = 0
 
     def add(self, w: Windows, codes: Array, source_of_document: Array | None) -> None:
-        """Counts windows, given the codes they should have; the sources may not be known."""
+        """Counts windows by the codes they should have; the sources may be unknown."""
         slots, n_codes = self.codes.shape
         is_padding = w.doc == shard.PADDING
         slot = np.where(is_padding, slots - 1, slots - 2).astype(np.int32)
@@ -56,20 +57,20 @@ class Counts:
 
 
 def note_counts(counts: dict[str, Counts], window: int, problems: Problems) -> None:
-    """Says how much there was to check."""
+    """Notes how much was checked."""
     windows = sum(count.windows for count in counts.values())
     segments = sum(count.segments for count in counts.values())
     tokens = sum(count.tokens for count in counts.values())
-    problems.note("segments", f"{segments:,} segments in {windows:,} windows")
-    problems.note("codes", f"{windows * window:,} positions")
-    problems.note("tokens", f"{tokens:,} tokens")
-    problems.note("packing", f"{segments:,} segments")
+    problems.note("segments", f"{plural(segments, 'segment')} in {plural(windows, 'window')}")
+    problems.note("codes", plural(windows * window, "position"))
+    problems.note("tokens", plural(tokens, "token"))
+    problems.note("packing", plural(segments, "segment"))
 
 
 def check_counts(
     counts: dict[str, Counts], manifest: Manifest, by_source: bool, problems: Problems
 ) -> None:
-    """Counts of all windows, per split and, where the documents are known, per source."""
+    """Compares the counts of all windows, per split and, if documents are known, per source."""
     for split, count in counts.items():
         histogram = count.codes[:, 1:].sum(axis=0).tolist()
         found: dict[str, object] = {
@@ -94,11 +95,13 @@ def check_counts(
             }
             where = f"{MANIFEST}: source {source['name']}, splits.{split}"
             problems.claims("histogram", where, source["splits"][split], found)
-    problems.note("histogram", f"{len(counts)} splits, {len(manifest['sources'])} sources")
+    problems.note(
+        "histogram", f"{plural(len(counts), 'split')}, {plural(len(manifest['sources']), 'source')}"
+    )
 
 
 def check_weights(manifest: Manifest, problems: Problems) -> None:
-    """The weight table against the train histogram, which is checked against the tokens."""
+    """Compares the weight table with the train histogram, which is compared with the tokens."""
     settings, weights = manifest["settings"], manifest["weights"]
     alpha, ceiling, table = settings["alpha"], settings["max_weight"], weights["table"]
     given: list[float] | None = settings.get("table")
@@ -111,8 +114,8 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
     buckets = int(codes_of_contexts(settings["window"]).max())
     histogram = manifest["splits"][shard.TRAIN]["histogram"]
     if not len(histogram) == len(table) == len(given or table) == buckets:
-        found = f"{len(histogram)} buckets in the histogram, {len(table)} in the table"
-        found += "" if given is None else f", {len(given)} weights given"
+        found = f"{plural(len(histogram), 'bucket')} in the histogram, {len(table)} in the table"
+        found += "" if given is None else f", {plural(len(given), 'weight')} given"
         problems.add("weights", MANIFEST, found, f"{buckets} each")
         return
 
@@ -129,11 +132,14 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
     due = spent if given is not None else alpha if tail else 0.0
     compare(": weights.budget", weights["budget"], due)
     compare(": sum of q (w - 1)", spent, due)
-    problems.note("weights", f"{buckets} buckets, budget {spent:.6g} of {due:.6g}")
+    problems.note(
+        "weights",
+        f"{plural(buckets, 'bucket')}, mean extra weight in the tail {spent:.6g}, expected {due:.6g}",
+    )
 
 
 def _is_settled(settings: Manifest, problems: Problems) -> bool:
-    """Whether the settings say one thing: the formulas' parameters, or weights that were given."""
+    """Whether the settings have either the formulas' parameters or given weights, not both."""
     names = ("alpha", "gamma", "epsilon")
     absent = [name for name in names if settings[name] is None]
     if "table" not in settings and absent:
@@ -157,9 +163,9 @@ def _close(found: object, expected: object) -> bool:
 
 
 def weight_rows(counts: list[int], settings: Manifest) -> list[dict[str, Any]]:
-    """The manifest's weight table, as a train histogram and the settings give it.
+    """The weight table that a train histogram and the settings give.
 
-    Weights that were given are taken as they are, and no inverse frequency belongs to them.
+    Given weights are taken as they are, and have no inverse frequency.
     """
     low = [0 if b == 0 else 2 ** (b + 2) for b in range(len(counts))]
     rows: list[dict[str, Any]] = [
@@ -194,7 +200,7 @@ def weight_rows(counts: list[int], settings: Manifest) -> list[dict[str, Any]]:
 
 
 def _extra(share: Array, inverse: Array, alpha: float, max_weight: float | None) -> Array:
-    """w_b - 1 over the tail. Under a ceiling by bisection: the sum rises with lambda."""
+    """w_b - 1 over the tail; under a limit by bisection, since the sum rises with lambda."""
     if not len(share):
         return share
     if max_weight is None:

@@ -1,6 +1,6 @@
 """The documents table: read once, checked against itself and the manifest's sources.
 
-Everything else that is checked of documents is worked out from these columns.
+All other checks of documents work on these columns.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.sizes import plural
 from .arrays import UNREADABLE, Array, cause, differing_fields, hashes, nulls, numbered
 from .files import Folder
 from .report import Problems, Words
@@ -27,10 +28,10 @@ DOCUMENTS_PER_BATCH = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """Columns of the documents table, a value a document. Names are numbered, null is -1.
+    """Columns of the documents table, one value per document. Names are numbered, null is -1.
 
-    `names` gives each numbered column its names. Sources of the manifest come first in it, and so
-    do SPLITS and REASONS: a larger number is a name that the format or the manifest does not know.
+    `names` has the names of each numbered column. The manifest's sources, SPLITS and REASONS come
+    first: a larger number is a name that the manifest or the format does not know.
     """
 
     names: dict[str, list[str]]
@@ -50,21 +51,23 @@ class Documents:
 def read_documents(
     folder: Folder, manifest: Manifest, against: Store | None, problems: Problems
 ) -> Documents | None:
-    """The documents table, or None where it cannot be used."""
+    """Returns the documents table, or None if it cannot be used."""
     entries = manifest["documents"]
     paths = [entry["path"] for entry in entries]
     if paths != sorted(set(paths)):
-        problems.add("documents", MANIFEST, f"files {paths}", "each once, in the order of names")
+        problems.add(
+            "documents", MANIFEST, f"files {paths}", "each once, in the order of their names"
+        )
     table = _Table([source["name"] for source in manifest["sources"]], against, problems)
     files = [folder.checked(entry) for entry in entries]
     whole = all(
         file is not None and table.read(file, entry)
         for file, entry in zip(files, entries, strict=True)
     )
-    problems.note("documents", f"{table.rows:,} documents")
+    problems.note("documents", plural(table.rows, "document"))
     if not (whole and table.in_order):
         for check in ("coverage", "dedup", "mixing", "split", "packing"):
-            problems.note(check, "left out: the documents table cannot be used")
+            problems.note(check, "skipped: the documents table cannot be used")
         return None
     if against is not None:
         against.check_size(table.rows)
@@ -72,7 +75,7 @@ def read_documents(
 
 
 class _Table:
-    """Reads one file after the other, and compares its rows with the store on the way."""
+    """Reads one file after the other and compares its rows with the store."""
 
     def __init__(self, sources: list[str], against: Store | None, problems: Problems) -> None:
         self.rows = 0
@@ -86,7 +89,7 @@ class _Table:
         self._add(pa.RecordBatch.from_pylist([], shard.documents_schema()))
 
     def read(self, data: pa.Buffer, entry: Any) -> bool:
-        """Reads a file; whether it has the rows that the manifest says."""
+        """Reads a file; returns whether it has as many rows as the manifest says."""
         path, first = entry["path"], self.rows
         try:
             file = pq.ParquetFile(pa.BufferReader(data))
@@ -108,7 +111,7 @@ class _Table:
         batch.validate(full=True)
         missing = sum(nulls(batch.column(i)) for i in range(batch.num_columns - 1))
         if missing:
-            raise pa.ArrowInvalid(f"{missing} values are null")
+            raise pa.ArrowInvalid(plural(missing, "value is null", "values are null"))
         first, doc_index = self.rows, batch.column("doc_index").to_numpy()
         misplaced = doc_index != first + np.arange(len(doc_index))
         self.in_order = self.in_order and not misplaced.any()
@@ -132,35 +135,38 @@ class _Table:
         self.rows += batch.num_rows
 
     def documents(self) -> Documents:
-        """All rows. Only once: a column's batches are released when they have been joined."""
+        """Returns all rows; to be called once, since it releases the batches it joins."""
         names = {column: list(numbers) for column, numbers in self._numbers.items()}
         joined = {name: np.concatenate(self._columns.pop(name)) for name in [*self._columns]}
         return Documents(names=names, **joined)
 
 
 def check_documents(d: Documents, manifest: Manifest, problems: Problems) -> None:
-    """The table's own rules, then its sums against the manifest."""
+    """Checks the table's own rules, then compares its sums with the manifest."""
 
     def rule(broken: Array, found: Words, expected: str) -> None:
         problems.each("documents", broken, "document {}".format, found, expected)
 
     sources, parts = d.names["source"], d.names["part"]
     dropped = d.drop_reason >= 0
-    rule(d.n_tokens < 1, lambda i: f"{d.n_tokens[i]} tokens", "at least 1")
-    rule(d.copies < 0, lambda i: f"{d.copies[i]} copies", "at least 0")
-    rule(d.split >= len(shard.SPLITS), "another split", " or ".join(shard.SPLITS))
+    rule(d.n_tokens < 1, lambda i: plural(d.n_tokens[i], "token"), "at least 1")
+    rule(d.copies < 0, lambda i: plural(d.copies[i], "copy", "copies"), "at least 0")
+    rule(d.split >= len(shard.SPLITS), "an unknown split", " or ".join(shard.SPLITS))
     rule(
         dropped != (d.copies == 0),
-        lambda i: f"{d.copies[i]} copies, {'a' if dropped[i] else 'no'} drop_reason",
+        lambda i: (
+            f"copies is {d.copies[i]}, and there is {'a' if dropped[i] else 'no'} drop_reason"
+        ),
         "a drop_reason where copies is 0, and nowhere else",
     )
-    rule(d.drop_reason >= len(REASONS), "another drop_reason", " or ".join(REASONS))
+    rule(d.drop_reason >= len(REASONS), "an unknown drop_reason", " or ".join(REASONS))
     rule(
         d.source >= len(manifest["sources"]),
         lambda i: f"source {sources[d.source[i]]}",
         "a source of the manifest",
     )
-    # What np.roll moves to the front is of no use: a first document is never in the part before it.
+    # np.roll moves the last value to the front, where it is not used: the first document begins a
+    # part.
     same_part = np.diff(d.part, prepend=-1) == 0
     rule(
         d.row != np.where(same_part, np.roll(d.row, 1) + np.int64(1), 0),
@@ -169,16 +175,18 @@ def check_documents(d: Documents, manifest: Manifest, problems: Problems) -> Non
     )
     rule(
         d.part < np.maximum.accumulate(d.part),
-        lambda i: f"part {parts[d.part[i]]} once more",
+        lambda i: f"part {parts[d.part[i]]} begins again",
         "all documents of a part together",
     )
     rule(
         same_part & (d.source != np.roll(d.source, 1)),
         lambda i: f"two sources in part {parts[d.part[i]]}",
-        "one source a part",
+        "one source per part",
     )
     if parts != sorted(parts):
-        problems.add("documents", "documents", "parts out of order", "parts in order of names")
+        problems.add(
+            "documents", "documents", "parts out of order", "parts in the order of their names"
+        )
     for number, source in enumerate(manifest["sources"]):
         _check_source(d, d.source == number, source, problems)
 

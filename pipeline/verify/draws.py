@@ -1,6 +1,6 @@
-"""What the format calls draws: numbers that follow from the seed and from what they are for.
+"""The draws of the format: numbers that follow from the seed and from their purpose.
 
-Of NumPy only what it promises to keep is used: seed sequences, and the stream of Philox.
+Only parts of NumPy whose results never change are used: seed sequences.
 """
 
 from enum import IntEnum
@@ -26,7 +26,7 @@ def prefixes(content_hash: Array) -> NDArray[np.uint64]:
 
 
 def mix(keys: NDArray[np.uint64], seed: int, purpose: Purpose) -> NDArray[np.uint64]:
-    """Every key plus an offset of the seed and purpose, through the finaliser of SplitMix64."""
+    """Mixes every key, plus an offset from seed and purpose, by the finaliser of SplitMix64."""
     (offset,) = np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)
     mixed = keys + offset
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

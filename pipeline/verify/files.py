@@ -1,7 +1,7 @@
-"""The files of a shard set or store: which there are, their sizes and checksums, their bytes.
+"""The files of a shard set or store: their names, sizes, checksums and bytes.
 
-The manifest says what a file has to be. A file that is something else is reported and not looked
-into: what is found in it would mislead.
+The manifest says what each file has to be. A file that differs is reported and not read: its
+content would mislead.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ...schemas import shard
 from ...schemas.errors import IncompleteError
 from ...schemas.manifest import MANIFEST, Kind, Manifest, parse
+from ...schemas.sizes import plural
 from .report import Problems
 
 __all__ = ["Folder", "Meter", "check_folder", "named_files"]
@@ -27,7 +28,7 @@ TOKENIZER = "tokenizer.json"
 
 
 class Meter:
-    """Files and bytes done, and the bytes in all."""
+    """Files and bytes done, and the total bytes."""
 
     def __init__(self, progress: Callable[[int, int], None] | None) -> None:
         self.total = self.done = self.files = 0
@@ -63,15 +64,15 @@ class Folder:
             data = self._fs.cat_file(where)
         except FileNotFoundError:
             raise IncompleteError(
-                "there is no manifest, so what is here is not finished",
-                expected=f"a file {MANIFEST}, which is written last",
+                "there is no manifest, so this folder is not finished",
+                expected=f"the file {MANIFEST}, which is written last",
                 where=self.root,
-                fix="run the job again; it goes on where it stopped",
+                fix="run the job again; it continues where it stopped",
             ) from None
         return parse(data, where, kind), xxhash.xxh3_128_hexdigest(data)
 
     def listing(self, below: str) -> list[str]:
-        """Files below a folder, without temporaries and other hidden ones, relative to the root."""
+        """Files below a folder that are not hidden or temporary, relative to the root."""
         found = self._fs.find(f"{self.root}/{below}")
         paths = sorted(str(path)[len(self.root) + 1 :] for path in found)
         return [path for path in paths if not any(p.startswith(".") for p in path.split("/"))]
@@ -88,9 +89,9 @@ class Folder:
                 return _mapped(copy.fileno())
 
     def checked(self, entry: Any, check: str = "files") -> pa.Buffer | None:
-        """A file that the manifest names; None where it is not the one that was written."""
+        """A file that the manifest names, or None if it is not the one that was written."""
         path: str = entry["path"]
-        size = f"{entry['bytes']:,} bytes"
+        size = plural(entry["bytes"], "byte")
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
             self._problems.add(check, MANIFEST, f"the path {path}", "a path inside the folder")
             return None
@@ -104,7 +105,7 @@ class Folder:
             return None
         self._meter.advance(data.size)
         if data.size != entry["bytes"]:
-            self._problems.add(check, path, f"{data.size:,} bytes", size)
+            self._problems.add(check, path, plural(data.size, "byte"), size)
             return None
         digest = xxhash.xxh3_128_hexdigest(memoryview(data))
         if digest != entry["xxh3_128"]:
@@ -113,7 +114,7 @@ class Folder:
         return data
 
     def check_tokenizer(self, sha256: str, check: str) -> None:
-        """The tokenizer's file, of which the manifest has another checksum and no size."""
+        """Checks the tokenizer's file, for which the manifest has a SHA-256 and no size."""
         try:
             found = hashlib.sha256(memoryview(self.buffer(TOKENIZER))).hexdigest()
         except OSError as error:
@@ -131,13 +132,13 @@ def _mapped(descriptor: int) -> pa.Buffer:
 
 
 def named_files(manifest: Manifest) -> list[Any]:
-    """The entries of all files that a shard set's manifest names."""
+    """The manifest's entries for the files of a shard set."""
     shards = [entry for split in shard.SPLITS for entry in manifest["shards"][split]]
     return [*shards, *manifest["documents"]]
 
 
 def check_folder(folder: Folder, manifest: Manifest, problems: Problems) -> None:
-    """That there is no other file, and that the tokenizer is the one named."""
+    """Checks that there is no file beside the named ones, and that the tokenizer is the same."""
     named = {entry["path"] for entry in named_files(manifest)}
     for below in (*shard.SPLITS, "documents"):
         for path in folder.listing(below):

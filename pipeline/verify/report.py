@@ -1,7 +1,7 @@
 """What is checked, and what was found.
 
 All problems are counted, and the first few of each check are put into words: where, what was found
-there, and what the format or another part of the set made us expect.
+there, and what was expected from the format or from other files of the set.
 """
 
 from collections import Counter
@@ -15,22 +15,22 @@ from .arrays import Array
 __all__ = ["CHECKS", "KEPT", "TOLERANCE", "Check", "Finding", "Problems", "Report"]
 
 CHECKS = {
-    "files": "every file is there, with its size and checksum, and no other",
-    "schema": "columns and types, nothing null, record batches, uncompressed, names",
-    "segments": "segments fill their windows, padding is at the end",
+    "files": "every file is there with its size and checksum, and there is no other",
+    "schema": "shards have the format's names, columns, types and record batches, without nulls",
+    "segments": "segments fill their windows, and padding is at the end",
     "codes": "every position's code is that of its effective context",
-    "weights": "the weight table follows from the histogram, the dictionaries from the table",
-    "histogram": "the manifest's counts, per split and source, are those of the tokens",
-    "tokens": "every id is in the vocabulary, every document ends with EOS",
-    "coverage": "every document's tokens are there once per copy",
+    "weights": "the weight table follows from the histogram, and the dictionaries from the table",
+    "histogram": "the manifest's counts per split and source are those of the tokens",
+    "tokens": "every id is in the vocabulary, and every document ends with EOS",
+    "coverage": "every document's tokens are there as often as its copies say",
     "documents": "the documents table agrees with itself and the manifest",
-    "dedup": "what was dropped as a duplicate is one, and nothing else is",
+    "dedup": "documents dropped as duplicates are duplicates, and all duplicates are dropped",
     "mixing": "every document has the copies that its source's mixing and the seed give it",
-    "split": "every document is on the side that its content and the seed give it",
-    "packing": "documents are cut only where the packing may",
+    "split": "every document is in the split that its content and the seed give it",
+    "packing": "documents are cut only where the packing may cut them",
     "store": "tokens, ids, lengths and hashes are those of the token store",
 }
-"""What is checked, by the name a finding has."""
+"""What is checked, by the names of the checks."""
 
 KEPT = 20
 """How many findings of a check are kept."""
@@ -43,7 +43,7 @@ Words = str | Callable[[int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is not as it should be. `check` is a key of CHECKS."""
+    """One problem. `check` is a key of CHECKS."""
 
     check: str
     where: str
@@ -53,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check: what it looked at or why it was left out, in words, and how many problems."""
+    """One check: what it looked at or why it was skipped, in words, and how many problems."""
 
     name: str
     checked: str
@@ -70,7 +70,7 @@ class Report:
         windows: windows read, over both splits.
         tokens: tokens read, without padding.
         documents: rows of the documents table.
-        bytes: of all files read, those of the store included.
+        bytes: the size of all files read, those of the store included.
     """
 
     checks: tuple[Check, ...]
@@ -95,7 +95,7 @@ class Problems:
         self._checked: dict[str, str] = {}
 
     def add(self, check: str, where: str, found: object, expected: object = None) -> None:
-        """One problem."""
+        """Adds one problem."""
         if self._counts[check] < KEPT:
             wanted = None if expected is None else str(expected)
             finding = Finding(check=check, where=where, found=str(found), expected=wanted)
@@ -105,26 +105,26 @@ class Problems:
     def each(
         self, check: str, broken: Array, where: Callable[[int], str], found: Words, expected: Words
     ) -> None:
-        """A problem at every i where `broken` is true; what is said may depend on i."""
+        """Adds a problem for every i where `broken` is true; its words may depend on i."""
         at = np.flatnonzero(broken)
         for i in at[:KEPT].tolist():
             self.add(check, where(i), _say(found, i), _say(expected, i))
         self._counts[check] += len(at[KEPT:])
 
     def compare(self, check: str, where: str, found: object, expected: object) -> None:
-        """A problem where two values differ."""
+        """Adds a problem if two values differ."""
         if found != expected:
             self.add(check, where, found, expected)
 
     def claims(
         self, check: str, where: str, found: Mapping[str, object], expected: Mapping[str, object]
     ) -> None:
-        """A problem for each key of `expected` that has another value in `found`."""
+        """Adds a problem for each key of `expected` that has another value in `found`."""
         for key, value in expected.items():
             self.compare(check, f"{where}.{key}", found[key], value)
 
     def note(self, check: str, checked: str) -> None:
-        """Says what a check looked at, or why it was left out; what is said first stays."""
+        """Notes what a check looked at, or why it was skipped; the first note stays."""
         self._checked.setdefault(check, checked)
 
     def checks(self) -> tuple[Check, ...]:

@@ -1,14 +1,15 @@
-"""What a segment's document says about it, and whether segments cover every document.
+"""Whether segments agree with their documents, and cover every document.
 
-Segments of all shards are gathered. One that is a whole document is only counted. The others are
-pieces: they cover a document as often as is due if at every token as many of them begin as end, but
-for its first token and its end.
+Segments of all shards are gathered. A segment that is a whole document is only counted. The others
+are pieces: they cover a document the right number of times if as many begin as end at every token,
+except at its first token and its end.
 """
 
 import numpy as np
 
 from ...schemas import shard
 from ...schemas.manifest import Manifest
+from ...schemas.sizes import plural
 from .arrays import Array
 from .documents import Documents
 from .report import Problems, Words
@@ -18,7 +19,7 @@ __all__ = ["Segments"]
 
 
 class Segments:
-    """Checks segments against their documents, a batch of windows after the other."""
+    """Checks segments against their documents, one batch of windows after the other."""
 
     def __init__(self, documents: Documents, manifest: Manifest, problems: Problems) -> None:
         self._documents, self._problems = documents, problems
@@ -28,7 +29,7 @@ class Segments:
         self._pieces: list[tuple[Array, ...]] = [(np.empty(0, np.int64),) * 3]
 
     def add(self, w: Windows, split: str) -> int:
-        """Checks and gathers the segments of a batch; how many begin a document that is cut."""
+        """Checks and gathers the segments of a batch; returns how many begin a split document."""
         segment = np.flatnonzero(w.doc != shard.PADDING)
         doc, offset, length, end = (a[segment] for a in (w.doc, w.offset, w.length, w.end))
         n_tokens, window = self._documents.n_tokens[doc], w.tokens.shape[1]
@@ -55,13 +56,13 @@ class Segments:
             "split",
             self._documents.split[doc] != shard.SPLITS.index(split),
             f"a document of the other split in {split}",
-            "every document in the shards of its split",
+            "each document in the shards of its own split",
         )
         rule(
             "packing",
             ~is_end & (end % window != 0),
             lambda i: f"cut at token {stop[i]} of {n_tokens[i]}, inside the window",
-            "cuts only at a window's end",
+            "cuts only at the end of a window",
         )
         if self._best_fit:
             rule(
@@ -73,7 +74,7 @@ class Segments:
         return int(np.count_nonzero(piece & (offset == 0)))
 
     def check_coverage(self) -> None:
-        """Segments tile every document `copies` times."""
+        """Checks that segments cover every document `copies` times."""
         n, copies = self._documents.n_tokens, self._documents.copies
         doc, offset, length = (np.concatenate(arrays) for arrays in zip(*self._pieces, strict=True))
         due = copies.astype(np.int64) - self._whole
@@ -83,8 +84,8 @@ class Segments:
             "coverage",
             ~in_pieces & (due != 0),
             "document {}".format,
-            lambda i: f"it is there {self._whole[i]} times",
-            lambda i: f"{copies[i]} times",
+            lambda i: f"it is there {plural(self._whole[i], 'time')}",
+            lambda i: plural(copies[i], "time"),
         )
         at_doc, token, net = _balance(doc, offset, length)
         begin_or_end = [token == 0, token == n[at_doc]]
@@ -96,16 +97,17 @@ class Segments:
             "coverage",
             first_of_document,
             lambda i: f"document {at_doc[i]}, token {token[i]} of {n[at_doc[i]]}",
-            lambda i: f"segments that begin here less those that end here: {net[i]}",
-            lambda i: f"{expected[i]}, since {copies[at_doc[i]]} copies have every token once",
+            lambda i: f"segments that begin here minus those that end here: {net[i]}",
+            lambda i: f"{expected[i]}, since copies is {copies[at_doc[i]]}",
         )
         self._problems.note(
-            "coverage", f"{len(n):,} documents, {np.count_nonzero(in_pieces):,} of them cut"
+            "coverage",
+            f"{plural(len(n), 'document')}, {np.count_nonzero(in_pieces):,} split across windows",
         )
 
 
 def _balance(doc: Array, offset: Array, length: Array) -> tuple[Array, Array, Array]:
-    """Segments that begin less those that end, at each (document, token) where one does."""
+    """Segments that begin minus those that end, at each (document, token) where one does."""
     at_doc = np.concatenate((doc, doc))
     at_token = np.concatenate((offset, offset + length))
     change = np.repeat(np.array([1, -1], np.int64), len(doc))

@@ -1,7 +1,7 @@
-"""What selection decided: duplicates, the split and copies, from the documents table and settings.
+"""The decisions of selection: the split, duplicates and copies.
 
-All of it follows from content hashes, lengths, the seed and the settings, as the format's README
-says: it is decided here a second time.
+They follow from content hashes, lengths, the seed and the settings, as the format's README says,
+and are made here a second time.
 """
 
 import math
@@ -11,20 +11,21 @@ import numpy as np
 
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.sizes import plural
 from .arrays import Array
 from .documents import DUPLICATE, MIXING, VALIDATION, Documents
 from .draws import Purpose, mix, prefixes
 from .report import TOLERANCE, Problems
 
-__all__ = ["check_content", "check_mixing"]
+__all__ = ["check_duplicates", "check_mixing", "check_split"]
 
 MOST_COPIES = 1000
 
 _document = "document {}".format
 
 
-def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
-    """Every document is on its side of the split; a repeated one is dropped where dedup asks."""
+def check_split(d: Documents, settings: Manifest, problems: Problems) -> None:
+    """Checks that every document is in the split that its content and the seed give it."""
     drawn = mix(prefixes(d.content_hash), settings["seed"], Purpose.SPLIT)
     limit = int(Fraction(str(settings["validation_fraction"])) * 2**64)
     validates = drawn <= np.uint64(limit - 1) if limit else np.zeros(len(d), np.bool_)
@@ -42,7 +43,11 @@ def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
         lambda i: f"{d.copies[i]} copies in validation",
         "at most 1",
     )
-    problems.note("split", f"{len(d):,} documents")
+    problems.note("split", plural(len(d), "document"))
+
+
+def check_duplicates(d: Documents, settings: Manifest, problems: Problems) -> None:
+    """Checks that dedup, if it is on, drops every document with the content of an earlier one."""
     # lexsort is stable: of equal hashes the first in the store comes first
     order = np.lexsort((d.content_hash[:, 0], d.content_hash[:, 1]))
     ordered = d.content_hash[order]
@@ -59,17 +64,18 @@ def check_content(d: Documents, settings: Manifest, problems: Problems) -> None:
             f"dedup is {dedup}; {'an' if repeated[i] else 'no'} earlier document has its content"
         ),
     )
-    problems.note("dedup", f"{len(d):,} documents, {np.count_nonzero(duplicate):,} duplicates")
+    duplicates = plural(int(np.count_nonzero(duplicate)), "duplicate")
+    problems.note("dedup", f"{plural(len(d), 'document')}, {duplicates}")
 
 
 def check_mixing(d: Documents, manifest: Manifest, problems: Problems) -> None:
-    """Every training document has the copies that follow from settings, lengths and ranks."""
+    """Checks that documents have the copies that follow from settings, lengths and ranks."""
     problems.each(
         "mixing",
         (d.split == VALIDATION) & (d.drop_reason == MIXING),
         _document,
         "dropped from validation by mixing",
-        "mixing is for train",
+        "mixing applies to train only",
     )
     settings, sources = manifest["settings"], manifest["sources"]
     eligible = (d.split != VALIDATION) & (d.drop_reason != DUPLICATE)
@@ -92,14 +98,15 @@ def check_mixing(d: Documents, manifest: Manifest, problems: Problems) -> None:
             "mixing",
             d.copies[mine] != expected,
             lambda i, mine=mine: _document(mine[i]),
-            lambda i, mine=mine: f"{d.copies[mine[i]]} copies",
+            lambda i, mine=mine: plural(int(d.copies[mine[i]]), "copy", "copies"),
             lambda i, expected=expected: f"{expected[i]}, by the source's mixing and the seed",
         )
-    problems.note("mixing", f"{len(sources)} sources, {np.count_nonzero(eligible):,} documents")
+    documents_checked = plural(int(np.count_nonzero(eligible)), "document")
+    problems.note("mixing", f"{plural(len(sources), 'source')}, {documents_checked}")
 
 
 def _copies(d: Documents, mine: Array, asked: Fraction, tokens: int, seed: int) -> Array:
-    """The copies of a source's documents: one more in order of rank, until the target is met."""
+    """Copies of a source's documents: in the order of ranks, one more until the target is met."""
     least = math.floor(asked)
     target = math.floor((asked - least) * tokens)
     ranks = mix(prefixes(d.content_hash[mine]), seed, Purpose.MIXING)
@@ -112,7 +119,7 @@ def _copies(d: Documents, mine: Array, asked: Fraction, tokens: int, seed: int) 
 
 
 def _asked_copies(source: str, tokens: dict[str, int], settings: Manifest) -> Fraction:
-    """How often a source is to be seen, as a mean over its training tokens."""
+    """How many times a source is to be seen, as a mean over its training tokens."""
     asked = {name: settings["mixing"].get(name, {"epochs": 1}) for name in tokens}
     budget = settings["token_budget"]
     epochs = {n: Fraction(str(m["epochs"])) for n, m in asked.items() if "epochs" in m}

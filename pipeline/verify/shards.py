@@ -1,7 +1,7 @@
-"""The shards: files and record batches as the format says, each window checked and counted.
+"""The shards: files and record batches are checked, and each window is checked and counted.
 
-Windows whose segments make no sense are reported and left out of everything else. What needs all
-windows is then left out too.
+Windows whose segments are inconsistent are reported and left out of all other checks. Checks that
+need all windows are then skipped.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.sizes import plural
 from .arrays import UNREADABLE, cause, column, differing_fields, nulls
 from .claims import Counts
 from .documents import Documents
@@ -24,10 +25,10 @@ __all__ = ["Shards"]
 
 
 class Shards:
-    """Reads the shards, a record batch at a time.
+    """Reads the shards, one record batch at a time.
 
     Attributes:
-        counts: by split, what was read.
+        counts: what was read, by split.
         complete: whether all windows are in `counts`.
     """
 
@@ -50,7 +51,7 @@ class Shards:
         self._batches = 0
 
     def read(self) -> None:
-        """Checks all shards, then what only the whole set can tell."""
+        """Checks all shards, then the coverage of the whole set."""
         shards = self._manifest["shards"]
         for split in shard.SPLITS:
             for i, entry in enumerate(shards[split]):
@@ -58,15 +59,16 @@ class Shards:
                 if entry["path"] != expected:
                     self._problems.add("schema", MANIFEST, f"a shard {entry['path']}", expected)
                 self.complete &= self._read_shard(entry, split)
+        batches = plural(self._batches, "record batch", "record batches")
         total = sum(len(entries) for entries in shards.values())
-        self._problems.note("schema", f"{total:,} shards, {self._batches:,} record batches")
+        self._problems.note("schema", f"{plural(total, 'shard')}, {batches}")
         if not self.complete:
-            self._problems.note("coverage", "left out: not all windows could be read")
+            self._problems.note("coverage", "skipped: not all windows could be read")
         elif self._segments is not None:
             self._segments.check_coverage()
 
     def _read_shard(self, entry: Any, split: str) -> bool:
-        """Whether all its windows could be counted."""
+        """Reads a shard; returns whether all its windows could be counted."""
         path, data = entry["path"], self._folder.checked(entry)
         if data is None:
             return False
@@ -82,7 +84,7 @@ class Shards:
                 self._batches += 1
                 fewest = 1 if i == reader.num_record_batches - 1 else rows
                 if not fewest <= batch.num_rows <= rows:
-                    self._problems.add("schema", where, f"{batch.num_rows} windows", rows)
+                    self._problems.add("schema", where, plural(batch.num_rows, "window"), rows)
                 if not self._well_formed(batch, data, where):
                     whole = False
                 elif batch.num_rows:
@@ -105,9 +107,11 @@ class Shards:
             return False
         missing = sum(nulls(column) for column in batch.columns)
         if missing:
-            self._problems.add("schema", where, f"{missing} values are null", "none")
+            self._problems.add(
+                "schema", where, plural(missing, "value is null", "values are null"), "none"
+            )
             return False
-        # Only uncompressed buffers are taken from the file as they are.
+        # Only uncompressed buffers lie in the file itself.
         end = data.address + data.size
         buffers = [b for column in batch.columns for b in column.buffers() if b and b.size]
         if any(not data.address <= buffer.address < end for buffer in buffers):
@@ -123,7 +127,7 @@ class Shards:
             self._problems.add("weights", f"{path}: dictionary", found.tolist(), expected.tolist())
 
     def _check_windows(self, w: Windows, split: str) -> bool:
-        """Whether all of them make sense and were counted."""
+        """Checks and counts windows; returns whether all were consistent and counted."""
         read, counts = len(w.number), self.counts[split]
         documents = None if self._documents is None else len(self._documents)
         w, codes = check_windows(w, self._manifest["tokenizer"], documents, self._problems)

@@ -1,7 +1,7 @@
-"""The token store: its files, and that the shard set's ids, lengths, hashes and tokens are its own.
+"""The token store: its files, and whether the set has its ids, lengths, hashes and tokens.
 
-Documents are numbered through the store's parts, in the order of their names. All parts stay
-mapped, since a shard has documents of many: a remote store takes as much temporary space.
+Documents are numbered through the store's parts, in the order of the parts' names. All parts stay
+mapped, since a shard has documents from many: a remote store takes its size in temporary space.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest
+from ...schemas.sizes import plural
 from ...schemas.store import index_schema, part_schema
 from .arrays import UNREADABLE, Array, cause, differing_fields, groups, hashes, numbered, ranges
 from .files import Folder, Meter
@@ -24,7 +25,7 @@ __all__ = ["Store", "open_store"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Stored:
-    """A record batch of a part, with its rows of the index; row `row` of the part is its first."""
+    """A record batch of a part with its rows of the index; `row` is its first row in the part."""
 
     entry: Any
     row: int
@@ -38,7 +39,7 @@ class _Stored:
 def open_store(
     folder: Folder, shards: Manifest, problems: Problems, meter: Meter
 ) -> "Store | None":
-    """The store after a check of its files; None where the shards were made from another.
+    """Opens the store and checks its files; None if the shards were made from another.
 
     Raises:
         IncompleteError: there is no manifest.
@@ -49,7 +50,7 @@ def open_store(
     if found != expected:
         where = f"{folder.root}/{MANIFEST}: xxh3-128"
         problems.add("store", where, f"{found}: another store", expected)
-        problems.note("store", "left out: it is not the store of these shards")
+        problems.note("store", "skipped: it is not the store of these shards")
         return None
     meter.total += sum(p["file"]["bytes"] + p["index"]["bytes"] for p in manifest["parts"])
     folder.check_tokenizer(manifest["tokenizer"]["sha256"], "store")
@@ -58,7 +59,7 @@ def open_store(
 
 
 def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> None:
-    """What the two manifests have in common."""
+    """Checks what the two manifests have in common."""
     same = {
         "tokenizer": shards["tokenizer"] == manifest["tokenizer"],
         "inputs": shards["inputs"] == manifest["inputs"],
@@ -66,7 +67,7 @@ def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> N
     }
     for key, is_same in same.items():
         if not is_same:
-            problems.add("store", f"{MANIFEST}: {key}", "not as in the store's manifest")
+            problems.add("store", f"{MANIFEST}: {key}", "it differs from the store's manifest")
     read = {source["name"]: source["read"] for source in manifest["sources"]}
     for source in shards["sources"]:
         where = f"{MANIFEST}: source {source['name']}, read"
@@ -88,14 +89,16 @@ class Store:
                 self._stored.append(stored)
             self._documents += entry["documents"]
         self._firsts = np.array(firsts, np.int64)
-        problems.note("store", f"{len(entries):,} parts, {self._documents:,} documents")
+        problems.note(
+            "store", f"{plural(len(entries), 'part')}, {plural(self._documents, 'document')}"
+        )
 
     def check_size(self, documents: int) -> None:
-        """That the documents table has as many documents."""
+        """Checks that the documents table has as many documents."""
         self._problems.compare("store", "documents: rows", documents, self._documents)
 
     def _groups(self, document: Array, values: Array) -> Iterator[tuple[_Stored, int, Array]]:
-        """Record batches that can be used, their first documents, and the values of theirs."""
+        """The usable record batches, with their first documents and their share of the values."""
         known = (document >= 0) & (document < self._documents)
         batch = np.searchsorted(self._firsts, document[known], "right") - 1
         for i, mine in groups(batch, values[known]):
@@ -104,14 +107,14 @@ class Store:
                 yield stored, int(self._firsts[i]), mine
 
     def check_documents(self, first: int, rows: pa.RecordBatch) -> None:
-        """Rows of the documents table, the first of them document `first`."""
+        """Checks rows of the documents table, which begin with document `first`."""
         document = np.arange(first, first + rows.num_rows)
         for stored, begin, mine in self._groups(document, document):
             of_stored = rows.slice(int(mine[0]) - first, len(mine))
             self._check_rows(stored, int(mine[0]) - begin, int(mine[0]), of_stored)
 
     def _check_rows(self, stored: _Stored, at: int, first: int, rows: pa.RecordBatch) -> None:
-        """Documents from `first` on against what is stored from row `at` of the batch on."""
+        """Compares documents from `first` on with the rows of a batch from `at` on."""
         here = slice(at, at + rows.num_rows)
         entry, row = stored.entry, stored.row + at
         other_hash = hashes(rows["content_hash"]) != stored.content_hash[here]
@@ -134,7 +137,7 @@ class Store:
             )
 
     def check_tokens(self, w: Windows) -> None:
-        """The tokens of every segment against those of its document, a record batch at a time."""
+        """Compares the tokens of every segment with those of its document, batch by batch."""
         tokens = w.tokens.reshape(-1)
         for stored, begin, all_segments in self._groups(w.doc, np.arange(len(w.doc))):
             room = stored.length[w.doc[all_segments] - begin] - w.length[all_segments]
@@ -147,7 +150,7 @@ class Store:
                 self._report(w, segment, wrong)
 
     def _report(self, w: Windows, segment: Array, wrong: Array) -> None:
-        """`wrong` has the positions of these segments, end to end."""
+        """Adds problems; `wrong` has the positions of these segments, end to end."""
         before = np.cumsum(w.length[segment], dtype=np.int64) - w.length[segment]
         self._problems.each(
             "store",
@@ -159,7 +162,7 @@ class Store:
 
 
 def _open_part(folder: Folder, entry: Any, problems: Problems) -> list[_Stored]:
-    """A part's record batches; none where it cannot be used."""
+    """A part's record batches; none if the part cannot be used."""
     part, index = (folder.checked(entry[key], "store") for key in ("file", "index"))
     if part is None or index is None:
         return []
@@ -172,23 +175,13 @@ def _open_part(folder: Folder, entry: Any, problems: Problems) -> list[_Stored]:
 
 
 def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
-    """A part's record batches, together with what the index says of their rows.
+    """A part's record batches, together with the index of their rows.
 
     Raises:
-        pa.ArrowInvalid: not as the format says.
+        pa.ArrowInvalid: part or index is not as the format says.
     """
-    for reader, schema in ((part, part_schema()), (index, index_schema())):
-        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
-            found, expected = differing_fields(reader.schema, schema)
-            raise pa.ArrowInvalid(f"{found} instead of {expected}")
-    if (part.schema.metadata or {}).get(b"source") != entry["source"].encode():
-        raise pa.ArrowInvalid(f"its metadata does not say source {entry['source']}")
-    rows = index.read_all()
-    rows.validate(full=True)
-    length = rows["length"].combine_chunks().to_numpy()
-    content_hash = hashes(rows["content_hash"].combine_chunks())
-    if not np.array_equal(rows["row"].to_numpy(), np.arange(entry["documents"])):
-        raise pa.ArrowInvalid("its index does not have the rows 0, 1, ... of the part")
+    _check_schemas(entry, part, index)
+    length, content_hash = _read_index(entry, index)
     batches: list[_Stored] = []
     row = 0
     for batch in part.read_all().to_batches():
@@ -212,5 +205,24 @@ def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
         row += batch.num_rows
     total = int(length.sum(dtype=np.int64))
     if (row, total) != (entry["documents"], entry["tokens"]):
-        raise pa.ArrowInvalid(f"{row:,} documents of {total:,} tokens")
+        raise pa.ArrowInvalid(f"{plural(row, 'document')} with {plural(total, 'token')}")
     return batches
+
+
+def _check_schemas(entry: Any, part: Any, index: Any) -> None:
+    for reader, schema in ((part, part_schema()), (index, index_schema())):
+        if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
+            found, expected = differing_fields(reader.schema, schema)
+            raise pa.ArrowInvalid(f"{found} instead of {expected}")
+    if (part.schema.metadata or {}).get(b"source") != entry["source"].encode():
+        raise pa.ArrowInvalid(f"its metadata does not have the source {entry['source']}")
+
+
+def _read_index(entry: Any, index: Any) -> tuple[Array, Array]:
+    """Lengths and content hashes of all rows of a part."""
+    rows = index.read_all()
+    rows.validate(full=True)
+    if not np.array_equal(rows["row"].to_numpy(), np.arange(entry["documents"])):
+        raise pa.ArrowInvalid("its index does not have the rows 0, 1, ... of the part")
+    length = rows["length"].combine_chunks().to_numpy()
+    return length, hashes(rows["content_hash"].combine_chunks())

@@ -1,8 +1,8 @@
-"""The windows of a record batch: whether their segments, padding, ids and codes make sense.
+"""The windows of a record batch: whether their segments, padding, ids and codes are consistent.
 
-Codes are worked out from nothing but the segments' lengths: contexts are counted from positions and
-buckets told by bit lengths, another way than where shards are made. What a segment's document says
-about it is in segments.py.
+Codes are computed from the segments' lengths alone: contexts are counted from positions, and
+buckets follow from bit lengths, which is not how the shards are made. Segments are compared with
+their documents in segments.py.
 """
 
 from functools import cache
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.manifest import Manifest
+from ...schemas.sizes import plural
 from .arrays import Array, column, ranges
 from .report import Problems, Words
 
@@ -45,15 +46,15 @@ class Windows:
 
     Attributes:
         path: the shard's.
-        number: int64[windows], which in the shard.
+        number: int64[windows], their numbers in the shard.
         tokens: int32[windows, L].
         codes: uint8[windows, L].
-        counts: int[3, windows], entries of each in the three columns of segments.
+        counts: int[3, windows], entries in each of the three segment columns.
         length: int32[segments].
         doc: int64[segments].
         offset: int64[segments].
-        row: int64[segments], which of these windows a segment is in.
-        end: int64[segments], past its last position of the windows laid end to end.
+        row: int64[segments], the row of the segment's window among these.
+        end: int64[segments], one past its last position, in windows laid end to end.
     """
 
     def __init__(self, batch: pa.RecordBatch, number: Array, path: str) -> None:
@@ -86,10 +87,10 @@ class Windows:
 def check_windows(
     w: Windows, tokenizer: Manifest, documents: int | None, problems: Problems
 ) -> tuple[Windows, Array]:
-    """Checks windows of a set with so many documents, if that is known.
+    """Checks windows of a set that has `documents` documents, if that is known.
 
     Returns:
-        The windows whose segments make sense, and the codes these should have, laid end to end.
+        The windows whose segments are consistent, and the codes they should have, end to end.
     """
     _check_ids(w, tokenizer["largest_id"], problems)
     w = w.only(_consistent(w, problems))
@@ -110,20 +111,20 @@ def _check_ids(w: Windows, largest: int, problems: Problems) -> None:
 
 
 def _consistent(w: Windows, problems: Problems) -> Array:
-    """Which windows have as many entries in each column of segments."""
+    """Whether each window has equally many entries in all segment columns."""
     good = (w.counts == w.counts[0]).all(axis=0)
     problems.each(
         "segments",
         ~good,
         w.where,
         lambda i: f"{' and '.join(map(str, w.counts[:, i]))} entries in the segment columns",
-        "as many in each",
+        "equally many in each",
     )
     return good
 
 
 def _sound(w: Windows, documents: int | None, problems: Problems) -> Array:
-    """Which windows have segments that fill them and name a document or, at the end, padding."""
+    """Whether each window is filled by segments of known documents, and padding at its end."""
     good = np.ones(len(w.number), np.bool_)
 
     def rule(broken: Array, found: Words, expected: str) -> None:
@@ -132,7 +133,7 @@ def _sound(w: Windows, documents: int | None, problems: Problems) -> Array:
 
     is_padding = w.doc == shard.PADDING
     is_last = np.diff(w.row, append=-1) != 0
-    rule(w.length < 1, lambda s: f"a segment of {w.length[s]} tokens", "at least 1")
+    rule(w.length < 1, lambda s: f"a segment of {plural(w.length[s], 'token')}", "at least 1")
     rule(is_padding & ~is_last, "padding before the end", "one run, at the end")
     unknown = w.doc < shard.PADDING
     if documents is not None:
@@ -153,7 +154,7 @@ def _sound(w: Windows, documents: int | None, problems: Problems) -> Array:
         "segments",
         filled != window,
         w.where,
-        lambda i: f"segments of {filled[i]} tokens",
+        lambda i: f"segments of {plural(filled[i], 'token')}",
         str(window),
     )
     return good & (filled == window)
@@ -168,7 +169,7 @@ def _check_padding(w: Windows, pad_id: int, problems: Problems) -> None:
         "segments",
         (inside & (tokens != pad_id)).any(axis=1),
         lambda i: w.where(rows[i]),
-        "padding of other ids",
+        "padding with other ids",
         f"only {pad_id}",
     )
 
@@ -183,7 +184,7 @@ def _check_codes(w: Windows, problems: Problems) -> Array:
     def found(i: int) -> str:
         others = np.count_nonzero(wrong[i]) - 1
         code = f"code {w.codes[i, wrong[i].argmax()]}"
-        return f"{code}, and {others} more are wrong" if others else code
+        return f"{code}, and {plural(int(others), 'other code')} wrong" if others else code
 
     problems.each(
         "codes",

@@ -754,7 +754,7 @@ for name, checks, says, edit in (
     (
         "a_part_interrupted",
         "documents",
-        "once more",
+        "begins again",
         lambda rows: rows[2].update(part="000002-0000", row=0),
     ),
     (
@@ -779,25 +779,25 @@ for name, checks, says, edit in (
     (
         "an_unknown_split",
         "documents split",
-        "another split",
+        "an unknown split",
         lambda rows: rows[2].update(split="test"),
     ),
     (
         "an_unknown_reason",
         "documents",
-        "another drop_reason",
+        "an unknown drop_reason",
         lambda rows: rows[9].update(drop_reason="boredom"),
     ),
     (
         "no_reason",
         "documents",
-        "0 copies, no drop_reason",
+        "copies is 0, and there is no drop_reason",
         lambda rows: rows[9].update(drop_reason=None),
     ),
     (
         "a_reason_without_a_drop",
         "documents",
-        "1 copies, a drop_reason",
+        "copies is 1, and there is a drop_reason",
         lambda rows: rows[8].update(drop_reason="mixing"),
     ),
 ):
@@ -875,7 +875,7 @@ def another_validation_fraction(folder: Path) -> None:
     manifest(folder, lambda m: m["settings"].update(validation_fraction=0.5))
 
 
-@mutation("mixing", says="1 copies")
+@mutation("mixing", says="1 copy")
 def another_document_kept(folder: Path) -> None:
     """The source has as many tokens as it should: only the ranks can tell."""
     kept, dropped = Document(9), Document(9, copies=0, reason="mixing")
