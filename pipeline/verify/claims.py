@@ -118,24 +118,29 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
         found += "" if given is None else f", {plural(len(given), 'weight')} given"
         problems.add("weights", MANIFEST, found, f"{buckets} each")
         return
+    _check_table(weights, weight_rows(histogram, settings), settings, problems)
+
+
+def _check_table(
+    weights: Any, expected: list[dict[str, Any]], settings: Manifest, problems: Problems
+) -> None:
+    """Compares the table and its mean extra weight in the tail with what they should be."""
+    table = weights["table"]
 
     def compare(where: str, found: object, expected: object) -> None:
         if not _close(found, expected):
             problems.add("weights", f"{MANIFEST}{where}", found, expected)
 
-    expected = weight_rows(histogram, settings)
     for found, row in zip(table, expected, strict=True):
         for key, value in row.items():
             compare(f": weights.table, bucket {row['bucket']}, {key}", found[key], value)
     tail = [(found, row) for found, row in zip(table, expected, strict=True) if row["in_tail"]]
     spent = sum(row["share"] * (found["weight"] - 1) for found, row in tail)
-    due = spent if given is not None else alpha if tail else 0.0
+    due = spent if "table" in settings else settings["alpha"] if tail else 0.0
     compare(": weights.budget", weights["budget"], due)
     compare(": sum of q (w - 1)", spent, due)
-    problems.note(
-        "weights",
-        f"{plural(buckets, 'bucket')}, mean extra weight in the tail {spent:.6g}, expected {due:.6g}",
-    )
+    extra = f"mean extra weight in the tail {spent:.6g}, expected {due:.6g}"
+    problems.note("weights", f"{plural(len(table), 'bucket')}, {extra}")
 
 
 def _is_settled(settings: Manifest, problems: Problems) -> bool:

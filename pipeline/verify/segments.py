@@ -69,7 +69,7 @@ class Segments:
                 "packing",
                 piece & (n_tokens <= window),
                 lambda i: f"cut, although its {n_tokens[i]} tokens fit into a window",
-                "best_fit cuts only what is longer than a window",
+                "best_fit cuts only documents longer than a window",
             )
         return int(np.count_nonzero(piece & (offset == 0)))
 
