@@ -24,6 +24,7 @@ from .halt import clear_halt
 
 __all__ = [
     "JOB",
+    "STATE",
     "Finished",
     "State",
     "begin",

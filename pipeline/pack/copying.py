@@ -20,6 +20,7 @@ from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST, ShardFile
 from ...schemas.shard import weight_dictionary
 from ..files.storage import Folder, resolve
+from ..shard_set.manifest import SEE_VERIFY
 
 __all__ = ["Swap", "can_clone", "copy_file", "dictionary_swap"]
 
@@ -65,7 +66,7 @@ def dictionary_swap(path: Path, where: str, old: Sequence[float], new: Sequence[
                     f"the shard's dictionary is {dictionary.to_pylist()}",
                     where=where,
                     expected=f"{found.to_pylist()}, as the manifest's weights say",
-                    fix="see what is wrong: exactcpt verify",
+                    fix=SEE_VERIFY,
                 )
     except (pa.ArrowException, ValueError) as error:
         raise FormatError(f"the shard cannot be read: {error}", where=where) from None

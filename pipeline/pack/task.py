@@ -14,7 +14,7 @@ from ..config import PackConfig
 from ..core.parameters import Exact
 from ..core.selection import Epochs, Mixing
 from ..files.storage import Folder
-from ..job.folder import JOB
+from ..job.folder import STATE
 from ..tokens.store import PartIndex, read_index
 from .documents import PartRef, PlanSettings
 from .settings import mixing_of, pack_settings
@@ -72,7 +72,7 @@ def read_store(store: Folder) -> tuple[Manifest, str]:
         FormatError: it is not the manifest of a token store.
     """
     if not store.exists(MANIFEST):
-        begun = store.exists(f"{JOB}/state.json")
+        begun = store.exists(STATE)
         raise IncompleteError(
             "this token store is not finished" if begun else "this is not a token store",
             where=store.url,

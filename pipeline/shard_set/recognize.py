@@ -8,7 +8,7 @@ from ...schemas.errors import ExactcptError, FormatError, IncompleteError, Usage
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
 from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
-from ..job.folder import JOB, State
+from ..job.folder import STATE, State
 from ..sources.formats import format_of
 from .manifest import check_manifest
 
@@ -94,7 +94,7 @@ def _a_file(url: str, wanted: str) -> UsageError:
 
 
 def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
-    if folder.exists(f"{JOB}/state.json"):
+    if folder.exists(STATE):
         return _unfinished(folder)
     above = Folder(folder.url.rpartition("/")[0] or ".")
     if above.exists(MANIFEST):
@@ -121,11 +121,11 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
 
 def _unfinished(folder: Folder) -> IncompleteError:
     try:
-        is_shards = "token store" in State.of_json(folder.read(f"{JOB}/state.json")).inputs
+        is_shards = "token store" in State.of_json(folder.read(STATE)).inputs
     except (TypeError, ValueError):
         return IncompleteError(
             "this token store or shard set is not finished, and the state of its job is damaged",
-            where=folder.url_of(f"{JOB}/state.json"),
+            where=folder.url_of(STATE),
             expected="a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed",
             fix="remove the folder and run the job again",
         )

@@ -16,7 +16,7 @@ from exactcpt.pipeline.pack.documents_table import documents_table, write_docume
 from exactcpt.pipeline.pack.plan import Group, Member, plan_group, plan_table
 from exactcpt.pipeline.pack.shards import ShardTask, windows_per_shard, write_shard
 from exactcpt.pipeline.tokens.store import read_ids, read_index
-from exactcpt.schemas import shard as schema
+from exactcpt.schemas import shard as shard_format
 
 WINDOW = 32
 PAD = 77
@@ -65,7 +65,7 @@ def plans_of(store: Path, packing: str = "concat", window: int = WINDOW):
 def write(
     out: Path | Folder, store: Path | Folder, group: Group, plan, start: int, stop: int, **changes
 ):
-    name = schema.shard_name("train", 0, 1)
+    name = shard_format.shard_name("train", 0, 1)
     weights = [1.0 + b for b in range(bucket_count(WINDOW))]
     arguments = {
         "out": out if isinstance(out, Folder) else Folder(str(out)),
@@ -80,7 +80,7 @@ def write(
 
 
 @pytest.mark.parametrize("packing", ["concat", "best_fit"])
-@pytest.mark.parametrize("split", schema.SPLITS)
+@pytest.mark.parametrize("split", shard_format.SPLITS)
 @pytest.mark.parametrize("tokens_per_batch", [1, 5 * WINDOW, 1 << 20])
 def test_a_shard_has_the_stores_tokens_and_their_codes(
     tmp_path, store, packing, split, tokens_per_batch, monkeypatch
@@ -100,11 +100,11 @@ def test_a_shard_has_the_stores_tokens_and_their_codes(
     }
     documents = read_store(store)
     shard = pa.ipc.open_file(path)
-    rows = schema.rows_per_batch(WINDOW)
+    rows = shard_format.rows_per_batch(WINDOW)
     sizes = [shard.get_batch(i).num_rows for i in range(shard.num_record_batches)]
     assert sizes[:-1] == [rows] * (len(sizes) - 1)
     assert sum(sizes) == stop - start
-    assert shard.schema == schema.shard_schema(WINDOW)
+    assert shard.schema == shard_format.shard_schema(WINDOW)
     table = shard.read_all()
     table.validate(full=True)
     segments = table.select(["seq_lengths", "doc_index", "doc_offset"])
@@ -119,7 +119,7 @@ def test_a_shard_has_the_stores_tokens_and_their_codes(
         for document, offset, length in zip(
             row["doc_index"], row["doc_offset"], row["seq_lengths"], strict=True
         ):
-            if document == schema.PADDING:
+            if document == shard_format.PADDING:
                 tokens += [PAD] * length
                 expected += [0] * length
             else:
@@ -210,7 +210,7 @@ def test_the_documents_table(tmp_path, store):
         "rows": len(stored),
     }
     table = pq.ParquetFile(path).read()
-    assert table.schema.remove_metadata() == schema.documents_schema()
+    assert table.schema.remove_metadata() == shard_format.documents_schema()
     assert pq.ParquetFile(path).num_row_groups == len(parts_in(group))
     reasons = ["duplicate", None, None, "mixing", None]
     firsts = {part.part: part.first_document for part in parts_in(group)}

@@ -121,7 +121,7 @@ def test_a_value_of_another_kind(name, value, expected):
 def test_a_size_that_is_none():
     with pytest.raises(UsageError) as caught:
         typed("window", "big", KINDS["window"], "job.toml")
-    assert caught.value.found == "window: 'big' is no size such as 4096, 256M, 10B or 32MiB"
+    assert caught.value.found == "window: 'big' is not a size such as 4096, 256M, 10B or 32MiB"
     assert caught.value.where == "job.toml"
 
 

@@ -219,7 +219,7 @@ def test_no_manifest(concat: Path, tmp_path: Path) -> None:
 
 
 def test_no_valid_manifest(concat: Path, tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="no exactcpt shard set"):
+    with pytest.raises(FormatError, match="not an exactcpt shard set"):
         verify(str(concat / "store"))
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(FormatError, match="not JSON"):
