@@ -85,7 +85,7 @@ def write(
 def test_a_shard_has_the_stores_tokens_and_their_codes(
     tmp_path, store, packing, split, tokens_per_batch, monkeypatch
 ):
-    monkeypatch.setattr(schema, "TOKENS_PER_BATCH", tokens_per_batch)
+    monkeypatch.setattr(shard_format, "TOKENS_PER_BATCH", tokens_per_batch)
     group, plans = plans_of(store, packing)
     plan = plans[split]
     assert len(parts_in(group)) > 3

@@ -232,7 +232,7 @@ def test_a_segment_longer_than_any_document(made, tmp_path):
     outcome = run("inspect", shards)
     assert outcome.code == 1
     assert "the shards have a segment of 64 tokens" in outcome.err
-    assert "expected: at most 7, as the longest document has" in outcome.err
+    assert "expected: at most 7, the length of the longest document" in outcome.err
 
 
 # The documents table
