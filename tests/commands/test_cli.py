@@ -509,7 +509,7 @@ def test_a_dry_run_of_tokenize(tmp_path):
 def test_verify_of_good_shards(prepared):
     outcome = done("verify", prepared)
     assert outcome.out == "" and outcome.err.endswith("everything agrees\n")
-    assert "1 parts" in outcome.err
+    assert "1 part," in outcome.err
     quiet = done("verify", prepared, "--quiet")
     assert (quiet.out, quiet.err) == ("", "")
 

@@ -132,7 +132,7 @@ def test_it_says_that_it_is_an_estimate(corpus: Path):
     flags = [*source("docs", corpus / "packed.jsonl.gz"), "--tokenizer", TOKENIZER]
     text = done("inspect", *flags, "--sample", "10%", "--window", "256").out
     assert "docs=" in text
-    assert "an estimate from " in text
+    assert "estimated from " in text
     assert "95% intervals: " in text
 
 
