@@ -352,6 +352,7 @@ def test_people_get_tables_on_stderr(prepared, tmp_path):
         assert ("*" in shown) == row["in_tail"]
 
 
+@pytest.mark.slow
 def test_programs_get_json_on_stdout(prepared, tmp_path):
     found = done("prepare", *POEMS, "--window", 256, "--out", tmp_path / "out", "--json").json
     manifest = harness.manifest(tmp_path / "out")
@@ -566,12 +567,14 @@ def test_verify_of_what_is_no_shard_set(prepared, tmp_path, what):
 # The installed program
 
 
+@pytest.mark.slow
 def test_exit_codes_of_the_installed_program(prepared, tmp_path):
     assert finish(start("verify", prepared)).code == 0
     assert finish(start("verify", tmp_path)).code == 1
     assert finish(start("verify", "--nonsense")).code == 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(prepared):
     """exactcpt ... --json | head -c1"""
     command = f"'{harness.SCRIPT}' verify '{prepared}' --json | head -c 1"

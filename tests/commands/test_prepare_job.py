@@ -83,7 +83,7 @@ def test_shards_that_pack_has_begun_are_refused_before_the_work(flags, tmp_path)
 
 def test_a_job_that_wrote_nothing_leaves_no_folder(tmp_path):
     outcome = run("pack", tmp_path / "nowhere", *WINDOW, "--out", tmp_path / "a" / "out")
-    assert outcome.code == 1 and "no token store" in outcome.err
+    assert outcome.code == 1 and "not a token store" in outcome.err
     assert not (tmp_path / "a" / "out").exists()
 
 

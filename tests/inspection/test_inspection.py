@@ -23,6 +23,8 @@ from harness import (
 )
 from oracles import bucket_by_search
 
+pytestmark = pytest.mark.slow
+
 SOURCES = ("novels", "jargon", "poems", "again")
 SEVERAL_GROUPS = ["--group-tokens", "60k"]
 

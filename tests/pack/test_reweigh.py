@@ -73,6 +73,7 @@ def table_file(path: Path, weights: list[float], **changes: Any) -> Path:
 GIVEN = [0.5, 1, 1, 1.25, 1, 2, 3.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "change"),
     [*(("concat", change) for change in CHANGES), ("best_fit", "all"), ("best_fit", "alpha")],

@@ -194,6 +194,7 @@ def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size
     assert repeated == (expected if dedup else [])
 
 
+@pytest.mark.slow
 @given(
     stores,
     st.booleans(),

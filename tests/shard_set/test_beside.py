@@ -25,6 +25,7 @@ def test_where_the_store_is_kept(url):
     assert store_place(Folder(url)).url == f"{url.rstrip('/')}.store"
 
 
+@pytest.mark.slow
 def test_the_store_that_the_set_was_packed_from(prepared):
     assert store_beside(Folder(f"{prepared}/out")) == Folder(f"{prepared}/out.store")
 

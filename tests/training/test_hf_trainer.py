@@ -21,6 +21,8 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from exactcpt.training import hf_trainer
 from exactcpt.training.hf_trainer import WeightedLoss, collate
 
+pytestmark = pytest.mark.slow
+
 # Of every step of 4 windows, the first two have few targets.
 WINDOWS = [[1] * 24 + [24], [2] * 4 + [40], [48, 0], [40, 8]] * 2
 STEPS = 3

@@ -40,6 +40,8 @@ from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.order import windows_at
 from exactcpt.training.windows.weighting import make_weighting
 
+pytestmark = pytest.mark.slow
+
 SHARD = "train/shard-00000-of-00002.arrow"
 
 

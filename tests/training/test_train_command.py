@@ -20,6 +20,8 @@ from exactcpt.training.cli import HELP, STOPPED
 from exactcpt.training.config import KINDS
 from exactcpt.training.windows.agreement import model_fingerprint
 
+pytestmark = pytest.mark.slow
+
 FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device", "cpu",
        "--eval-every", "0"]  # fmt: skip
 

@@ -16,6 +16,8 @@ from exactcpt.training.run import log
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
 
+pytestmark = pytest.mark.slow
+
 EXACT = {"precision": "fp64", "micro_batch": 1, "steps": 4, "eval_every": 2}
 SHARD = "train/shard-00001-of-00002.arrow"
 

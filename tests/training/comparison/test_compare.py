@@ -414,6 +414,7 @@ def test_what_cannot_be_compared(tmp_path, make, error, found):
     assert caught.value.found == found
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     runs = [write(tmp_path / "e", "exact", gain=0.4), write(tmp_path / "u")]
     drawn = ["--svg", str(tmp_path / "c.svg"), "--html", str(tmp_path / "c.html")]

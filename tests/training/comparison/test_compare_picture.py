@@ -95,6 +95,7 @@ def test_ten_steps_are_counted_in_whole_numbers(found):
     assert steps[:10] == [str(n) for n in range(1, 11)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits(found, browser, tmp_path, width):
     hostile = "</script><img src=x onerror=document.title='x'>"

@@ -143,6 +143,7 @@ def hidden_by_documents(model, batch):
     return torch.cat(alone).view(*batch["input_ids"].shape, -1)
 
 
+@pytest.mark.slow
 def test_flex_forward():
     """It has no backward on a CPU."""
     batch = packed(WINDOWS)

@@ -21,6 +21,8 @@ from worlds import denominator as step_denominator
 
 from exactcpt.training.models.loss import IGNORE
 
+pytestmark = pytest.mark.slow
+
 # Relative L2 of every parameter's gradient, and the least cosine. The error in bf16 is that of the
 # blocks' own arithmetic and grows with the size of the weights, for plain Hugging Face alike: about
 # 1 % of the worst parameter's gradient with the usual initializer_range of 0.02, 1.3 % with 0.05 as

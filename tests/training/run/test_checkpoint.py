@@ -234,6 +234,7 @@ def save_and_stop(connection: Connection, run: Path, where: str) -> None:
     checkpoints.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "usable"), [("data", 1), ("name", 1), ("removal", 2)])
 def test_killed_while_it_saves_the_one_before_is_usable(tmp_path, group, where, usable):
     run = tmp_path / "run"

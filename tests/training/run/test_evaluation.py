@@ -80,6 +80,7 @@ def assert_measured(record: dict[str, Any], expected: dict[str, Any]) -> None:
         assert record[name] == pytest.approx(expected[name], rel=1e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WINDOWS)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_before_the_first_step(made, ranks, name):

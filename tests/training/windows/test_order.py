@@ -45,6 +45,7 @@ def test_the_order_never_changes():
     ]
 
 
+@pytest.mark.slow
 def test_all_permutations_are_about_equally_likely():
     seen = Counter(tuple(permuted(np.arange(4), 4, seed)) for seed in range(2400))
     assert len(seen) == 24
