@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
+from ...schemas.settings import flag_of
 from ...schemas.sizes import parse_size
-from ..config import KINDS, MAX_WORKERS, SETTINGS, flag_of
+from ..config import KINDS, MAX_WORKERS, SETTINGS
 from ..core.parameters import PARAMETERS
 
 __all__ = [
