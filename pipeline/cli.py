@@ -22,7 +22,7 @@ from .commands.options import (
     QUIET,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
-    Fraction,
+    FractionType,
     change,
     options,
     setting,
@@ -195,7 +195,7 @@ def reweigh(**flags: Any) -> None:
 @TOKENIZE_OPTIONS
 @click.option(
     "--sample",
-    type=Fraction(),
+    type=FractionType(),
     help="Fraction of the sources to tokenize for the estimate: 2% or 0.02.  [default: 2%]",
 )
 @click.option("--by-source", is_flag=True, help="Also show the histogram of every source.")

@@ -26,7 +26,6 @@ __all__ = [
     "RunOptions",
     "SourceConfig",
     "TokenizeConfig",
-    "flag_of",
     "parse_mixing",
     "parse_source",
     "read_settings",
@@ -238,11 +237,6 @@ KINDS = {
     **kinds(RunOptions),
 }
 """The kind of value that each setting and each run option takes."""
-
-
-def flag_of(setting: str) -> str:
-    """The flag of a setting, as the command line has it."""
-    return "--" + setting.replace("_", "-")
 
 
 def parse_source(text: str) -> SourceConfig:

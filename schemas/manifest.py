@@ -11,6 +11,7 @@ __all__ = [
     "FORMAT_VERSION",
     "MANIFEST",
     "SHARD_SET",
+    "TOKENIZER",
     "TOKEN_STORE",
     "WEIGHT_TABLE",
     "Bucket",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+"""The tokenizer's copy in a token store or a shard set."""
 TOKEN_STORE = "exactcpt token store"
 SHARD_SET = "exactcpt shard set"
 WEIGHT_TABLE = "exactcpt weight table"

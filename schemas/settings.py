@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from .errors import UsageError
 from .sizes import parse_size
 
-__all__ = ["Kind", "Size", "check_range", "kinds", "read_toml", "suggestion", "typed"]
+__all__ = ["Kind", "Size", "check_range", "flag_of", "kinds", "read_toml", "suggestion", "typed"]
 
 _SIZE = "a size"
 
@@ -82,6 +82,11 @@ _WORDS: dict[type, str] = {
     list: "a list of strings",
     dict: 'a table of strings: { NAME = "VALUE" }',
 }
+
+
+def flag_of(setting: str) -> str:
+    """The flag of a setting, as the command line has it."""
+    return "--" + setting.replace("_", "-")
 
 
 def typed(name: str, value: Any, kind: Kind, where: str | None) -> Any:

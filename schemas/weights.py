@@ -10,7 +10,7 @@ from .errors import FormatError
 from .manifest import FORMAT_VERSION, WEIGHT_TABLE, dump, parse
 from .sizes import plural
 
-__all__ = ["bucket_ranges", "dump_table", "is_weight", "parse_table"]
+__all__ = ["TABLE_SETTINGS", "bucket_ranges", "dump_table", "is_weight", "parse_table"]
 
 TABLE_SETTINGS = ("tau", "alpha", "gamma", "epsilon", "max_weight")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..schemas.errors import FormatError, UsageError
+from ..schemas.settings import flag_of
 from ..schemas.sizes import parse_size
 from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
 
@@ -110,7 +111,7 @@ def _flag(name: str) -> Callable[[F], F]:
     if default is not MISSING and default is not None and not isinstance(default, bool):
         shown = f"{default:,}" if isinstance(default, int) else default
         text = f"{text}  [default: {shown}]"
-    flag = "--" + name.replace("_", "-")
+    flag = flag_of(name)
     common: dict[str, Any] = {"default": None, "help": text, "metavar": metavar}
     kind = KINDS[name]
     if kind.choices:

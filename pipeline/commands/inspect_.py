@@ -11,7 +11,8 @@ import click
 
 from ...schemas.errors import UsageError
 from ...schemas.manifest import TOKEN_STORE
-from ..config import TokenizeConfig, flag_of, parse_mixing, parse_source
+from ...schemas.settings import flag_of
+from ..config import TokenizeConfig, parse_mixing, parse_source
 from ..files.storage import Folder
 from ..inspection import report
 from ..inspection.as_csv import to_csv

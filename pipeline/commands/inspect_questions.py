@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...schemas.errors import UsageError
-from ..config import PackConfig, TokenizeConfig, flag_of
+from ...schemas.settings import flag_of
+from ..config import PackConfig, TokenizeConfig
 from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 from ..pack.settings import Change, Settings, settings_with

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
+from ...schemas.settings import flag_of
 from ...schemas.sizes import parse_size
-from ..config import KINDS, MAX_WORKERS, SETTINGS, flag_of
+from ..config import KINDS, MAX_WORKERS, SETTINGS
 from ..core.parameters import PARAMETERS
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "QUIET",
     "SUMMARY_AS_JSON",
     "TOKENIZE_OPTIONS",
-    "Fraction",
+    "FractionType",
     "change",
     "options",
     "setting",
@@ -37,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Types of values
 
 
-class Size(click.ParamType):
+class SizeType(click.ParamType):
     """A count of tokens or bytes, with an optional unit."""
 
     name = "size"
@@ -66,7 +67,7 @@ class Several(click.ParamType):
         return tuple(dict.fromkeys(found))
 
 
-class Fraction(click.ParamType):
+class FractionType(click.ParamType):
     """A fraction above 0: 2% or 0.02."""
 
     name = "fraction"
@@ -159,7 +160,7 @@ def _type_of(name: str) -> click.ParamType:
     kind = KINDS[name]
     if kind.choices:
         return click.Choice(kind.choices)
-    return Size() if kind.is_size else click.types.convert_type(kind.type)
+    return SizeType() if kind.is_size else click.types.convert_type(kind.type)
 
 
 def _flag(name: str, kind: click.ParamType, text: str) -> Callable[[F], F]:

@@ -19,12 +19,12 @@ from ..job.folder import (
     require_available,
 )
 from ..job.places import refuse_inside_sources, refuse_one_inside_another, require_space
-from ..pack import job as pack_job
+from ..pack import manifest as pack_manifest
 from ..pack.job import pack
 from ..pack.settings import shard_set_settings
 from ..shard_set.beside import store_place
 from ..terminal import Console
-from ..tokens import job as tokenize_job
+from ..tokens import manifest as store_manifest
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
 from ..tokens.plan import TokenizePlan, plan_tokenize
@@ -138,11 +138,11 @@ class PrepareJob:
 
     def _require_out(self, *, overwrite: bool) -> None:
         out, state = self.out, self._state
-        require_available(out, state.settings, pack_job.OWNED, overwrite=overwrite)
+        require_available(out, state.settings, pack_manifest.OWNED, overwrite=overwrite)
         if not overwrite and out.exists(PREPARED):
             refuse_other_inputs(out, State.of_json(out.read(PREPARED)).inputs, state.inputs)
 
     def discard_store(self) -> None:
         """Removes the token store, if it belongs to this job."""
         if is_of(self.store, self.plan.state):
-            discard(self.store, tokenize_job.OWNED)
+            discard(self.store, store_manifest.OWNED)

@@ -8,9 +8,9 @@ import click
 
 from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
+from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ...schemas.weights import dump_table, parse_table
-from ..config import flag_of
 from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
 from ..job.places import file_to_write

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
+from ...schemas.settings import flag_of
 from ...schemas.shard import TRAIN
-from ..config import flag_of
 from ..files.storage import Folder
 from ..job.places import file_to_write
 from ..shard_set.recognize import open_shard_set

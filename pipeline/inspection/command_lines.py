@@ -4,6 +4,7 @@ import math
 import shlex
 from typing import Any
 
+from ...schemas.settings import flag_of
 from ..config import PackConfig
 from ..core.parameters import PARAMETERS
 from ..pack.settings import Settings
@@ -23,7 +24,7 @@ def pack_flags(settings: Settings, *, mixing: bool = True) -> list[str]:
     flags: list[str] = []
     for name in (name for name in defaults if name != "mixing"):
         if name in ALWAYS_NAMED or settings[name] != defaults[name].default:
-            flags += [f"--{name.replace('_', '-')}", _plain(settings[name])]
+            flags += [flag_of(name), _plain(settings[name])]
     for source, asked in settings["mixing"].items() if mixing else ():
         if asked != {"epochs": 1.0}:
             flags += [f"--{kind}={source}={_plain(value)}" for kind, value in asked.items()]
@@ -35,11 +36,7 @@ def reweigh_command(shards: str, settings: Settings) -> str:
     weights = {name: settings[name] for name in PARAMETERS}
     if weights["max_weight"] is None:
         weights["max_weight"] = math.inf  # a parameter that is not given keeps the set's value
-    flags = [
-        word
-        for name, value in weights.items()
-        for word in (f"--{name.replace('_', '-')}", _plain(value))
-    ]
+    flags = [word for name, value in weights.items() for word in (flag_of(name), _plain(value))]
     return shlex.join(["exactcpt", "reweigh", shards, *flags, "--out", "OUT"])
 
 

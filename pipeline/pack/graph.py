@@ -12,9 +12,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
 from ..beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
-from . import repeated_units as repeats
-from . import selection_units as select
-from . import units as pack
+from . import repeated_units, selection_units, units
 from .task import PackTask
 
 __all__ = ["pack_graph"]
@@ -33,59 +31,62 @@ def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
     quotas = AsSingleton(_quotas(p, task, repeated, lanes))
     plans = (
         p
-        | "Group" >> Once(pack.group, task.out, task, quotas)
+        | "Group" >> Once(units.group, task.out, task, quotas)
         | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, lanes)
         | "Spread groups" >> Spread()
-        | "Plan" >> beam.ParDo(Work(pack.plan, task.out), task, repeated, quotas)
+        | "Plan" >> beam.ParDo(Work(units.plan, task.out), task, repeated, quotas)
     )
     weights = (
         plans
-        | "Histograms" >> beam.Map(pack.train_histogram, window)
+        | "Histograms" >> beam.Map(units.train_histogram, window)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
-        | "Weigh" >> beam.ParDo(Work(pack.weigh, task.out), task)
+        | "Weigh" >> beam.ParDo(Work(units.weigh, task.out), task)
     )
     _ = (
         plans
         | "All plans" >> beam.combiners.ToList()
-        | "Number shards" >> beam.FlatMap(pack.number_shards, task, lanes)
+        | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
         | "Spread shards" >> Spread()
-        | "Write shards" >> beam.ParDo(Work(pack.fill_shard, task.out), task, AsSingleton(weights))
+        | "Write shards" >> beam.ParDo(Work(units.fill_shard, task.out), task, AsSingleton(weights))
     )
     _ = (
         p
         | "Documents"
-        >> beam.Create(assign_lanes(pack.documents_tasks(task.parts), lambda d: d.rows, lanes))
+        >> beam.Create(assign_lanes(units.documents_tasks(task.parts), lambda d: d.rows, lanes))
         | "Spread documents" >> Spread()
         | "Write documents"
-        >> beam.ParDo(Work(pack.fill_documents, task.out), task, repeated, quotas)
+        >> beam.ParDo(Work(units.fill_documents, task.out), task, repeated, quotas)
     )
 
 
 def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> PCollection:
     """Pairs of part and file that lists its repeated documents; none if these are kept."""
-    runs = repeats.part_runs(task.parts) if task.dedup else []
-    ranges = range(repeats.hash_ranges(task.parts)) if task.dedup else ()
+    runs = repeated_units.part_runs(task.parts) if task.dedup else []
+    ranges = range(repeated_units.hash_ranges(task.parts)) if task.dedup else ()
     part_runs = (
         p
         | "Part runs" >> beam.Create(assign_lanes(runs, lambda run: run.documents, lanes))
         | "Spread part runs" >> Spread()
     )
-    spread = part_runs | "Spread hashes" >> beam.ParDo(Work(repeats.spread_hashes, task.out), task)
+    spread = part_runs | "Spread hashes" >> beam.ParDo(
+        Work(repeated_units.spread_hashes, task.out), task
+    )
     found = (
         p
         | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
         | "Spread hash ranges" >> Spread()
-        | "Find repeated" >> beam.ParDo(Work(repeats.find_repeated, task.out), task, AsIter(spread))
+        | "Find repeated"
+        >> beam.ParDo(Work(repeated_units.find_repeated, task.out), task, AsIter(spread))
     )
     return part_runs | "Merge repeated" >> beam.ParDo(
-        Work(repeats.merge_repeated, task.out, many=True), task, AsIter(found)
+        Work(repeated_units.merge_repeated, task.out, many=True), task, AsIter(found)
     )
 
 
 def _quotas(p: beam.Pipeline, task: PackTask, repeated: AsDict, lanes: int | None) -> PCollection:
     """The quotas of all sources, as one element."""
     if not task.mixes:
-        return p | "Plain quotas" >> beam.Create([select.plain_quotas(task)])
+        return p | "Plain quotas" >> beam.Create([selection_units.plain_quotas(task)])
     parts = (
         p
         | "Parts" >> beam.Create(assign_lanes(task.parts, lambda part: part.documents, lanes))
@@ -93,15 +94,15 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: AsDict, lanes: int | Non
     )
     measures = (
         parts
-        | "Measure" >> beam.ParDo(Work(select.measure, task.out), task, repeated)
-        | "Sum measures" >> beam.CombinePerKey(select.Measure.total)
+        | "Measure" >> beam.ParDo(Work(selection_units.measure, task.out), task, repeated)
+        | "Sum measures" >> beam.CombinePerKey(selection_units.Measure.total)
     )
-    targets = p | "Targets" >> Once(select.targets, task.out, task, AsDict(measures))
+    targets = p | "Targets" >> Once(selection_units.targets, task.out, task, AsDict(measures))
     candidates = (
         parts
         | "Candidates"
         >> beam.ParDo(
-            Work(select.candidates, task.out, many=True),
+            Work(selection_units.candidates, task.out, many=True),
             task,
             repeated,
             AsSingleton(targets),
@@ -109,5 +110,5 @@ def _quotas(p: beam.Pipeline, task: PackTask, repeated: AsDict, lanes: int | Non
         | "Candidates of a source" >> beam.GroupByKey()
     )
     return p | "Quotas" >> Once(
-        select.quotas, task.out, task, AsSingleton(targets), AsDict(candidates)
+        selection_units.quotas, task.out, task, AsSingleton(targets), AsDict(candidates)
     )

@@ -2,7 +2,7 @@
 
 import json
 
-from ...schemas.manifest import SHARD_SET
+from ...schemas.manifest import SHARD_SET, TOKENIZER
 from ...schemas.shard import SPLITS
 from ..beam.runner import RunSettings, run
 from ..config import PackConfig
@@ -55,7 +55,7 @@ def pack(
     task = pack_task(config, manifest, parts, store, out)
     require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
     _run(task, settings, console)
-    out.write("tokenizer.json", store.read("tokenizer.json"))
+    out.write(TOKENIZER, store.read(TOKENIZER))
     return Finished(manifest=write_manifest(task, state, manifest, digest, out), before=False)
 
 

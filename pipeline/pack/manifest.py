@@ -6,7 +6,7 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, dump
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, dump
 from ...schemas.shard import SPLITS, TRAIN, VALIDATION
 from ..core.buckets import bucket_count
 from ..files.storage import Folder
@@ -16,7 +16,8 @@ from .units import GROUPS
 
 __all__ = ["OWNED", "read_summaries", "warnings_of", "write_manifest"]
 
-OWNED = ("tokenizer.json", "train", "validation", "documents")
+OWNED = (TOKENIZER, *SPLITS, "documents")
+"""What a job writes into its folder besides the manifest."""
 HEAVY = 10.0
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 
 from ...schemas.errors import FormatError
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, ShardFile, dump
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
@@ -27,8 +27,6 @@ from .manifest import OWNED, warnings_of
 from .settings import Change, settings_with, table_for
 
 __all__ = ["reweigh", "reweighed"]
-
-TOKENIZER = "tokenizer.json"
 
 
 def reweighed(manifest: Manifest, change: Change) -> Manifest:

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...schemas.errors import FormatError, IncompleteError
+from ...schemas.manifest import TOKENIZER
 from ..files.storage import Folder
 
 __all__ = ["Piece", "decode", "open_tokenizer", "visible", "visible_character"]
 
-TOKENIZER = "tokenizer.json"
 MOST_WAITING = 64
 """How many tokens wait for the rest of a character; invalid UTF-8 would wait for ever."""
 JOINERS = "\u200c\u200d"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...schemas import store as store_format
 from ...schemas.errors import BackendDifferenceError, ExactcptError
-from ...schemas.manifest import TOKEN_STORE
+from ...schemas.manifest import TOKEN_STORE, TOKENIZER
 from ..beam.runner import RunSettings, run
 from ..core.choices import Backend
 from ..files.storage import Folder
@@ -17,15 +17,13 @@ from ..job.progress import Count, Progress
 from ..sources.splits import Split, make_splits
 from ..terminal import Console
 from .backend import choose_backend, keep_choice, kept_choice
-from .manifest import bad_files, refuse_left_out, write_manifest
+from .manifest import OWNED, bad_files, refuse_left_out, write_manifest
 from .plan import TokenizePlan
 from .probe import Probe
-from .task import TOKENIZER, tokenize_task
+from .task import tokenize_task
 from .units import scan_tasks
 
-__all__ = ["OWNED", "tokenize"]
-
-OWNED = (TOKENIZER, "parts", "rejected")
+__all__ = ["tokenize"]
 
 
 def tokenize(

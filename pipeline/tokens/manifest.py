@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ...schemas.errors import ExactcptError
-from ...schemas.manifest import MANIFEST, TOKEN_STORE, Input, Manifest, Part, Read, dump
+from ...schemas.manifest import MANIFEST, TOKEN_STORE, TOKENIZER, Input, Manifest, Part, Read, dump
 from ...schemas.sizes import plural
 from ..config import TokenizeConfig
 from ..core.choices import Backend
@@ -14,7 +14,10 @@ from ..files.storage import Folder
 from ..job.folder import JOB
 from .plan import TokenizePlan
 
-__all__ = ["bad_files", "refuse_left_out", "write_manifest"]
+__all__ = ["OWNED", "bad_files", "refuse_left_out", "write_manifest"]
+
+OWNED = (TOKENIZER, "parts", "rejected")
+"""What a job writes into its folder besides the manifest."""
 
 
 def bad_files(store: Folder) -> dict[str, str]:

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...schemas.manifest import TOKENIZER
 from ..core.choices import Backend
 from ..files.storage import Folder
 from ..sources.records import Fields
 from .plan import TokenizePlan
 from .tokenizer import TokenizerSpec
 
-__all__ = ["TOKENIZER", "TokenizeTask", "tokenize_task"]
-
-TOKENIZER = "tokenizer.json"
-"""The store's own copy of the tokenizer."""
+__all__ = ["TokenizeTask", "tokenize_task"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ...schemas import shard
 from ...schemas.errors import IncompleteError
-from ...schemas.manifest import MANIFEST, Kind, Manifest, parse
+from ...schemas.manifest import MANIFEST, TOKENIZER, Kind, Manifest, parse
 from ...schemas.sizes import plural
 from .report import Problems
 
 __all__ = ["Folder", "Meter", "check_folder", "named_files"]
-
-TOKENIZER = "tokenizer.json"
 
 
 class Meter:

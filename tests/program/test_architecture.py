@@ -171,6 +171,11 @@ def test_every_room_is_there():
         assert path.is_dir() or path.with_suffix(".py").is_file(), room
 
 
+def test_rooms_do_not_overlap():
+    listed = [room for rooms in ROOMS for room in rooms]
+    assert [a for i, a in enumerate(listed) for b in listed[:i] if is_in(a, b) or is_in(b, a)] == []
+
+
 def test_every_room_says_what_it_is():
     for path, source in sources().items():
         assert ast.get_docstring(ast.parse(source)), path

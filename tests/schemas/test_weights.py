@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.core.buckets import bucket_count, bucket_of, lower_edges
+from exactcpt.pipeline.core.parameters import PARAMETERS
 from exactcpt.schemas.errors import FormatError
-from exactcpt.schemas.weights import bucket_ranges, dump_table, is_weight, parse_table
+from exactcpt.schemas.weights import (
+    TABLE_SETTINGS,
+    bucket_ranges,
+    dump_table,
+    is_weight,
+    parse_table,
+)
 
 SETTINGS = {"window": 64, "tau": 16, "alpha": 0.5, "gamma": 1.0, "epsilon": 0.0, "max_weight": None}
 windows = st.integers(2, 1 << 20)
@@ -22,6 +29,10 @@ def test_the_buckets_are_those_of_the_shards(window):
     assert [low for low, _ in ranges] == lower_edges(bucket_count(window)).tolist()
     assert all(bucket_of(high) == b for b, (_, high) in enumerate(ranges))
     assert ranges[-1][1] == window - 1
+
+
+def test_a_table_says_all_parameters_that_it_was_computed_with():
+    assert TABLE_SETTINGS == PARAMETERS
 
 
 @given(windows, st.data())

@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
@@ -151,7 +152,7 @@ def _earlier(config: TrainConfig, run: str) -> tuple[Path, Record]:
     for name in ("rope_theta", "yarn_factor"):
         trained = meta["identity"].get(name)
         if trained is not None and getattr(config, name) is None:
-            flag = f"--{name.replace('_', '-')}"
+            flag = flag_of(name)
             raise UsageError(
                 f"the earlier run was trained with {flag} {trained:g}, this one has no {flag}",
                 where=str(path),

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
-from ...schemas.manifest import MANIFEST, SHARD_SET, Bucket, Manifest, ShardFile, parse
+from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
 
 __all__ = ["ShardSet", "open_set"]
-
-TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)

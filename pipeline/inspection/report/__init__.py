@@ -21,6 +21,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from ....schemas.settings import flag_of
 from ...core.parameters import PARAMETERS
 from ...pack.settings import Settings
 from ..json_types import BucketJson, InspectionJson, RowJson, SubjectJson
@@ -98,7 +99,7 @@ def unweighted_command(subject: SubjectJson, row: RowJson) -> str:
     if subject["kind"] == "shard set":
         return shlex.join(["exactcpt", "reweigh", subject["path"]])
     words = shlex.split(row["command"])
-    flags = {f"--{name.replace('_', '-')}" for name in (*PARAMETERS, "out")}
+    flags = {flag_of(name) for name in (*PARAMETERS, "out")}
     values = {at + 1 for at, word in enumerate(words) if word in flags}
     return shlex.join(
         word for at, word in enumerate(words) if word not in flags and at not in values
