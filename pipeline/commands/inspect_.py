@@ -1,4 +1,4 @@
-"""The command `inspect`: paths and flags in, subjects inspected, and printed or written.
+"""The command `inspect`: it inspects what paths and flags name, and prints or writes the result.
 
 `inspect_questions` turns the flags into the settings that are asked about.
 """
@@ -53,7 +53,7 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
 
 
 def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
-    """Where the web page and the picture go, for each that is asked for."""
+    """The places of the web page and the picture, if they are asked for."""
     inspected = [Folder(path) for path in flags["paths"]]
     places = {
         kind: file_to_write(flag_of(kind), flags[kind], apart_from=inspected)

@@ -100,7 +100,7 @@ def refuse_for_paths(flags: Flags) -> None:
     given = _given(flags, (*TOKENIZING, "sample"))
     if given:
         raise UsageError(
-            f"{given} is for raw corpora, and {paths[0]} is tokenized already",
+            f"{given} is for raw corpora, and {paths[0]} is already tokenized",
             fix="name corpora with --source, or leave it out",
         )
 
@@ -119,7 +119,7 @@ def refuse_for_shards(flags: Flags, store: Folder | None) -> None:
     if given:
         where = store.url if store else "the one they were packed from"
         raise UsageError(
-            f"{given} asks about another packing, and these shards are packed already",
+            f"{given} asks about another packing, and these shards are already packed",
             expected="a token store, or only " + ", ".join(map(flag_of, PARAMETERS)),
             fix=f"inspect their token store: {where}",
         )

@@ -51,7 +51,7 @@ def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
         )
     if flags["table_only"]:
         raise UsageError(
-            "both --table and --table-only", fix="leave one out: the table is there already"
+            "both --table and --table-only", fix="leave one out: the table already exists"
         )
     window = open_shard_set(shards)["settings"]["window"]
     return {**asked, "table": _read_table(flags["table"], window)}

@@ -77,7 +77,7 @@ def expected_histogram(lengths: NDArray[np.integer], window: int, packing: Packi
 class Blocks:
     """Sums over the documents of each block of one source.
 
-    Each document counts as many times as there are documents that it stands for.
+    Each document counts as many times as the number of documents it stands for.
 
     Attributes:
         histogram: expected supervised targets, shape [blocks, buckets].

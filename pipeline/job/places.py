@@ -26,8 +26,8 @@ def refuse_one_inside_another(**folders: Folder) -> None:
     if _is_inside(one, other) or _is_inside(other, one):
         names = " and ".join(folders)
         raise UsageError(
-            f"{names} are the same folder, or one is inside the other",
-            where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
+            f"the folders {names} are the same, or one is inside the other",
+            where=", ".join(f"{name}: {folder.url}" for name, folder in folders.items()),
             expected="two folders beside each other",
         )
 

@@ -142,7 +142,7 @@ def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentR
         f"there is no document {visible(wanted)!r}",
         where=shards.url,
         expected=f"an id, or a doc_index from 0 to {documents - 1:,}",
-        fix=f"ids near it: {near}" if near else None,
+        fix=f"try a similar id: {near}" if near else None,
     )
 
 

@@ -2,8 +2,8 @@
 
 A source has one format:
 
-    without format=    the files whose names tell a known format; it must be the same for all
-    with format=F      the files whose names tell F; if there are none, those whose names tell no
+    without format=    the files whose names show a known format; it must be the same for all
+    with format=F      the files whose names show F; if there are none, those whose names show no
                        format (such as `part-00000`); if there are none again, all files
     companions         files that accompany a data set: README*, LICENSE*, *.md, and JSON files
                        that libraries write. They count only if there is nothing else; but
@@ -47,7 +47,7 @@ COMPANION_FILES = (
 
 
 def format_of(path: str) -> tuple[Format | None, Compression | None]:
-    """Format and compression by a file's name; None for a format that it does not tell.
+    """Format and compression by a file's name; None for a format that the name does not show.
 
     Parquet and Arrow files compress their content, so there is no format `.parquet.gz`.
     """

@@ -22,7 +22,7 @@ __all__ = ["Record", "parse_block", "parse_line"]
 
 
 class Record(NamedTuple):
-    """An accepted record; `id` is None if it has none of its own."""
+    """An accepted record; `id` is None if the record has no id."""
 
     id: str | None
     content: bytes | list[int]
@@ -37,7 +37,7 @@ def parse_line(line: bytes, fields: Fields) -> Record | str:
 
     A line is accepted if it is UTF-8 and one JSON object that has the document's field, a string
     that can be encoded as UTF-8 or a list of integers. Its id is a string or an integer; if it is
-    missing or null, the record has no id of its own. If a key is repeated, the last one counts.
+    missing or null, the record has no id. If a key is repeated, the last one counts.
     """
     try:
         value = _load(line, fields)

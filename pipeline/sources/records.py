@@ -155,7 +155,7 @@ class Batch:
 
 
 def ids_by_number(file: str, first: int, count: int) -> pa.Array:
-    """Ids for `count` records without an id of their own: file:line or file:row, from `first`."""
+    """Ids for `count` records that have none: file:line or file:row, from `first`."""
     numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
     pieces: tuple[Any, ...] = (file, numbers, ":")
     return pc.binary_join_element_wise(*pieces)

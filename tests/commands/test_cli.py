@@ -412,7 +412,7 @@ def test_an_error_says_what_where_and_what_to_do(tmp_path):
         "error: source 'a' matches no file\n"
         f"  where:    {tmp_path}/b*\n"
         "  expected: a file, a folder with files of a known format, or a glob that matches some\n"
-        f"  fix:      {tmp_path} has: nothing\n"
+        f"  fix:      check the path; {tmp_path} has: nothing\n"
     )
 
 

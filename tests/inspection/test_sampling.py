@@ -133,7 +133,7 @@ def test_it_says_that_it_is_an_estimate(corpus: Path):
     text = done("inspect", *flags, "--sample", "10%", "--window", "256").out
     assert "docs=" in text
     assert "estimated from " in text
-    assert "95% intervals: " in text
+    assert "95% intervals: windows " in text
 
 
 @pytest.mark.parametrize(

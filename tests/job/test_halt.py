@@ -75,7 +75,7 @@ def test_an_error_of_the_disk_names_the_file(folder):
         "reading or writing failed: No space left on device\n"
         "  where:    /there/file\n"
         "  fix:      make room or repair the storage, and run the same command again: "
-        "it goes on where it stopped"
+        "it continues where it stopped"
     )
 
 

@@ -410,7 +410,7 @@ def test_killed_half_way(sets, tmp_path, monkeypatch):
 
 
 def test_sigkill(sets, store, tmp_path):
-    """The same with a real kill; packing can also go on where reweighing was."""
+    """The same with a real kill; packing can also continue where reweighing stopped."""
     out = tmp_path / "new"
     process = harness.start("reweigh", sets["concat"], "--alpha=0.5", "--out", out)
     harness.until(lambda: list(out.glob("train/*.arrow")))

@@ -308,7 +308,7 @@ def test_documents_by_number(made):
     [
         (["--window=99"], ["there is no window 99 in train", "expected: 0 to "]),
         (["--split=validation"], ["no window 0 in validation", "this one is empty"]),
-        (["--doc=stor"], ["there is no document 'stor'", "ids near it: 'story'"]),
+        (["--doc=stor"], ["there is no document 'stor'", "try a similar id: 'story'"]),
         (["--doc=#99"], ["there is no document '#99'", "a doc_index from 0 to 7"]),
         (["--doc=99999999999999999999"], ["there is no document '99999999999999999999'"]),
         (["--html=."], ["--html is a folder"]),

@@ -84,7 +84,9 @@ def read_run(folder: Path) -> Record:
         FormatError: the folder is not a run, its format is newer, or the file is damaged.
     """
     if not folder.is_dir():
-        raise UsageError("there is no such folder", where=str(folder), expected="a run")
+        raise UsageError(
+            "there is no such folder", where=str(folder), expected="the folder of a run"
+        )
     try:
         recorded = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):

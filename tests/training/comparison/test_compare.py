@@ -393,7 +393,7 @@ def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "found"),
     [
-        (lambda p: [write(p / "u")], UsageError, "one run cannot be compared"),
+        (lambda p: [write(p / "u")], UsageError, "there is only one run to compare"),
         (lambda p: [write(p / "u"), str(p / "none")], UsageError, "there is no such folder"),
         (lambda p: [write(p / "u"), str(p)], FormatError, "this folder is not a run"),
         (
