@@ -268,7 +268,7 @@ def compare(
         from .comparison.tables import comparison_tables
 
         console = Console(highlight=False, soft_wrap=True)
-        for table in comparison_tables(found):
+        for table in comparison_tables(found, console):
             console.print(table)
     if svg or html:
         from .comparison.picture import draw_page, draw_svg

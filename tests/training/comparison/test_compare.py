@@ -65,9 +65,9 @@ def write(
     return str(folder)
 
 
-def text_of(found: Comparison) -> str:
-    console = Console(width=160, record=True, file=io.StringIO())
-    for table in comparison_tables(found):
+def text_of(found: Comparison, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in comparison_tables(found, console):
         console.print(table)
     return console.export_text()
 
@@ -382,6 +382,17 @@ def test_what_a_person_sees(tmp_path):
     rows = {tuple(cell.strip() for cell in line.split("│")) for line in text.splitlines()}
     assert ("", "16-31 *", "30", "3.8000", "3.4000", "-0.4000", "") in rows
     assert ("", "all", "40", "4.0500", "3.7500", "-0.3000", "") in rows
+
+
+def test_a_narrow_console_cuts_no_figure(tmp_path):
+    arms = ("exact", "shuffled", "tail_flat", "uniform")
+    runs = [write(tmp_path / f"{arm}-{seed}", arm, seed=seed) for arm in arms for seed in (0, 1)]
+    wide, narrow = (text_of(compare(runs), width) for width in (160, 80))
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert wide.count("16-31 *") == 2  # a table for the eval set, one for the training windows
+    assert narrow.count("16-31 *") == 6  # each for three arms
+    assert wide.count(" ± ") == narrow.count(" ± ") > 0
 
 
 def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
