@@ -95,7 +95,8 @@ def refuse_for_paths(flags: Flags) -> None:
     paths = flags["paths"]
     if not paths or not all(paths):
         raise UsageError(
-            "there is nothing to inspect", expected="the path of a token store or shard set"
+            "there is nothing to inspect",
+            expected="the path of a token store or shard set, or corpora named with --source",
         )
     given = _given(flags, (*TOKENIZING, "sample"))
     if given:
