@@ -209,7 +209,7 @@ def reweigh(**flags: Any) -> None:
 @with_terms
 def inspect(**flags: Any) -> None:
     """Show histograms and weights before anything is trained: how many targets have how much
-    effective context, and which share of the loss weight they get.
+    effective context, and what share of the loss weight they get.
 
     PATH is a token store, for which any window, packing and weights can be tried, or a shard set,
     for which any weights can. Two paths are compared. Raw corpora (--source, --tokenizer) are

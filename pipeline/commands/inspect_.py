@@ -42,7 +42,7 @@ DEFAULT_SAMPLE = 0.02
 def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects token stores, shard sets or corpora, and prints what was found."""
     if flags["as_json"] and flags["as_csv"]:
-        raise UsageError("both --json and --csv", expected="one of them")
+        raise UsageError("both --json and --csv are given", expected="one of them")
     places = _places(flags)
     found = to_json(_inspect(flags))
     if places:

@@ -134,16 +134,16 @@ def refuse_for_corpora(flags: Flags) -> None:
     """
     if flags["paths"]:
         raise UsageError(
-            f"both --source and the path {flags['paths'][0]}", expected="one of the two"
+            f"both --source and the path {flags['paths'][0]} are given", expected="one of the two"
         )
     if flags["epochs"] or flags["share"]:
         raise UsageError(
             "--epochs and --share are for token stores",
-            fix="put it into the source: --source NAME=PATTERN,epochs=X",
+            fix="put them into the source: --source NAME=PATTERN,epochs=X",
         )
     if flags["dedup"] == "exact":
         raise UsageError(
-            "a sample does not tell which documents of the corpus are repeated",
+            "a sample does not show which documents of the corpus are repeated",
             fix="tokenize the corpora, and inspect the token store",
         )
     if not flags["tokenizer"]:

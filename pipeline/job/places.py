@@ -48,7 +48,7 @@ def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Fol
         for output in outputs:
             if _is_inside(output.url, root):
                 raise UsageError(
-                    f"the output would lie inside source {source.name!r}, which reads all of "
+                    f"the output would be inside source {source.name!r}, which reads all of "
                     "its folder",
                     where=f"{output.url} is inside {root}",
                     fix="write beside that folder, or narrow the source with a glob: DIR/*.jsonl",

@@ -141,7 +141,7 @@ def _describe(
 ) -> InputFile:
     if file_format is None:
         raise ExactcptError(
-            f"source {source!r}: the name of a file does not tell its format",
+            f"source {source!r}: the name of a file does not show its format",
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst may follow, but not "
             "after .parquet and .arrow)",

@@ -367,7 +367,7 @@ EITHER = "  expected: the folder of a token store or shard set\n"
         ),
         (
             ["--json", "--csv"],
-            "both --json and --csv\n  expected: one of them",
+            "both --json and --csv are given\n  expected: one of them",
         ),
     ],
 )

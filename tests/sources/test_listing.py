@@ -198,7 +198,7 @@ class TestFinding:
         with pytest.raises(ExactcptError) as caught:
             find(tmp_path / name)
         assert str(caught.value) == (
-            "source 'books': the name of a file does not tell its format\n"
+            "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
             ".text, .md (.gz or .zst may follow, but not after .parquet and .arrow)\n"
