@@ -2,7 +2,7 @@
 
     [[source]] tables and --source        SourceConfig: what to read, and how often it is seen
     tokenizer, min_tokens, ...            TokenizeConfig: what the token store depends on
-    window, packing, tau, ...             PackConfig: what the shards depend on besides
+    window, packing, tau, ...             PackConfig: what else the shards depend on
     out, workers, runner, ...             RunOptions: what changes no output
 
 A flag overrides the file. A setting's name is its flag's, with underscores.

@@ -1,6 +1,6 @@
 """Worker processes of the embedded runner: when one dies, the job fails at once.
 
-Beam itself waits for ever for a worker that was killed, as happens when memory runs out.
+Beam itself waits forever for a worker that was killed, as happens when memory runs out.
 """
 
 import logging

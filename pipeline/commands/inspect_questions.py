@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
-"""Settings that raw corpora alone have a use for."""
+"""Settings that apply to raw corpora only."""
 PACKING = ("window", "packing")
 SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
 """Settings of packing that have one value in all combinations."""

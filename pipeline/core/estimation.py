@@ -162,8 +162,9 @@ def window_interval(
 ) -> Interval:
     """An interval for the number of windows under `best_fit`, from resamples that are packed.
 
-    A sample fits together worse than the corpus, and a resample worse than the sample. So the
-    corpus is expected as far from the estimate as the resamples are, on the other side of it.
+    A sample leaves more room in its windows than the corpus, and a resample leaves more than the
+    sample. So the corpus is expected to be as far from the estimate as the resamples are, but on
+    the other side.
 
     Args:
         documents: for each source, the lengths of its documents, how many documents each stands

@@ -109,7 +109,7 @@ class Ranked:
     """Training documents of one source, in any order; shapes [documents].
 
     Attributes:
-        ranks: lowest first to get an additional copy.
+        ranks: the lowest are the first to get an additional copy.
         index: in the store.
         lengths: in tokens.
     """

@@ -1,4 +1,4 @@
-"""Which of the files in a folder, or matched by a glob, belong to a source, by their names.
+"""Chooses the files of a source among those of a folder or glob, by their names.
 
 A source has one format:
 
@@ -77,7 +77,7 @@ def _grouped(paths: Sequence[str], *, companions: bool) -> dict[Format | None, l
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which of some files are read.
+    """The files that are read, and those that are left out.
 
     Attributes:
         formats: the files by format; more than one format is an error.

@@ -211,7 +211,7 @@ def _one_chunk(column: pa.ChunkedArray) -> Any:
 
 
 def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
-    """Where the lines begin, if all are UTF-8 and each begins and ends with a brace; else None.
+    """The offsets of the lines; None unless all are UTF-8 and begin and end with a brace.
 
     Such a line holds at least one object, so as many rows as lines means one object per line.
     """
@@ -257,7 +257,7 @@ def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) ->
 
 
 def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
-    """Where a word occurs between characters that can surround a JSON number."""
+    """The offsets of a word between characters that can surround a JSON number."""
     at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
     for i, letter in enumerate(word[1:], 1):
         at = at[data[at + i] == letter]

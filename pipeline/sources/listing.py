@@ -18,7 +18,7 @@ __all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_uncha
 COMPRESSION_RATIO = 3
 """How many bytes of text a byte of a compressed file holds, roughly."""
 STAMPS = ("mtime", "ETag", "etag", "LastModified", "created", "size")
-"""What fsspec's filesystems say about a file that changes when the file does; best first."""
+"""Entries of fsspec's file info that change when the file does, the best first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which files a path, folder or glob matches, on a local disk or on a filesystem of fsspec."""
+"""Finds the files that a path, folder or glob matches, locally or on a filesystem of fsspec."""
 
 import glob
 import json

@@ -1,4 +1,4 @@
-"""Records as they are read: which fields, documents in batches, and rejected records."""
+"""Records as they are read: their fields, documents in batches, and rejected records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ __all__ = ["Batch", "Fields", "Rejected", "Strings", "has_unknown_id", "ids_by_n
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields of a record are read.
+    """The fields of a record that are read.
 
     Attributes:
         text: the field with the document as a string.

@@ -1,4 +1,4 @@
-"""Which library encodes the documents: chosen before the work, and kept in the store.
+"""Chooses the library that encodes the documents, and keeps the choice in the store.
 
 gigatoken is chosen if it supports the tokenizer and agrees with `tokenizers` on the torture set and
 on the beginning of every source. The choice changes at most once, when the two differ on a document

@@ -104,7 +104,7 @@ class PanicException(BaseException):
 
 
 def test_what_is_no_exception_becomes_one(folder):
-    """Beam's workers do not catch anything else, and would wait for ever."""
+    """Beam's workers do not catch anything else, and would wait forever."""
     with pytest.raises(HaltedError, match="PanicException: out of bounds"):
         Guard(raiser(PanicException("out of bounds")), folder.url)()
     assert halted_by(folder).found == "internal error: PanicException: out of bounds"

@@ -166,8 +166,8 @@ def stretches(records: Iterable[Record]) -> list[Record]:
         records: of the run's log; those of the kind `start` count.
 
     Returns:
-        One entry for each start that no later start went back behind: its `settings`, and the step
-        `after` which they held.
+        One entry for each start, without those that a later start went back behind: its `settings`,
+        and the step `after` which they held.
     """
     found: list[Record] = []
     for record in records:

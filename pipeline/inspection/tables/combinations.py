@@ -61,7 +61,7 @@ LEAST_WANTED = (
     "effective sample",
     "windows with a tail",
 )
-"""Figures in the order in which a narrow terminal goes without them."""
+"""Figures in the order in which they are left out on a narrow terminal."""
 
 
 def print_combinations(

@@ -77,7 +77,7 @@ def total_error(found, exact):
 @pytest.mark.parametrize("denominator", DENOMINATORS)
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_bf16_errs_no_more_than_plain_hugging_face(worlds, expected, tied, denominator):
-    """Whose packed batch has a mask, and whose loss is F.cross_entropy of fp32 logits."""
+    """Plain here means a packed batch with a mask, and F.cross_entropy of fp32 logits."""
     _, exact = expected[tied, denominator]
     size = step_denominator(denominator)
     assert total_error(peer_gradients(tied, size, torch.float64), exact) < 1e-12
