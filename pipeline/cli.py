@@ -60,7 +60,7 @@ def _registered() -> EntryPoints:
 @click.version_option(package_name="exactcpt")
 def cli() -> None:
     """Turn text corpora into packed training windows in which every token to predict has a loss
-    weight by its effective context: how much of its own document it can see.
+    weight that depends on its effective context: how much of its own document it can see.
 
     `prepare` does all of it: it tokenizes corpora into a token store, and packs that into a shard
     set: Arrow files of windows with their weights, for `train` or any other trainer.
@@ -85,7 +85,7 @@ def prepare(**flags: Any) -> None:
     """Tokenize corpora and pack them into weighted shards: `tokenize`, then `pack`.
 
     The token store between the two stays, so another window or other weights need no second
-    tokenization. Run the same command again after a stop, and it goes on where it was.
+    tokenization. If the job is stopped, run the same command again: it continues where it stopped.
 
     \b
     exactcpt prepare --source books=books.jsonl.zst --source web='web/*.parquet',epochs=0.5 \\
@@ -209,7 +209,7 @@ def reweigh(**flags: Any) -> None:
 @with_terms
 def inspect(**flags: Any) -> None:
     """Show histograms and weights before anything is trained: how many targets have how much
-    effective context, and which share of the loss weight they get.
+    effective context, and what share of the loss weight they get.
 
     PATH is a token store, for which any window, packing and weights can be tried, or a shard set,
     for which any weights can. Two paths are compared. Raw corpora (--source, --tokenizer) are
@@ -284,7 +284,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except ExactcptError as error:
         return _fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; run the same command again to go on", 1, debug=False)
+        return _fail("interrupted; run the same command again to continue", 1, debug=False)
     except Exception as error:
         from .job.halt import disk_error, internal_error
 

@@ -2,7 +2,7 @@
 
     [[source]] tables and --source        SourceConfig: what to read, and how often it is seen
     tokenizer, min_tokens, ...            TokenizeConfig: what the token store depends on
-    window, packing, tau, ...             PackConfig: what the shards depend on besides
+    window, packing, tau, ...             PackConfig: what else the shards depend on
     out, workers, runner, ...             RunOptions: what changes no output
 
 A flag overrides the file. A setting's name is its flag's, with underscores.
@@ -35,7 +35,7 @@ MAX_WORKERS = 1024
 MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
-"""Each split becomes files of its own; see also `sources.splits.MAX_SPLITS`."""
+"""Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 
 
@@ -48,10 +48,10 @@ class SourceConfig:
         pattern: a file, folder, glob or URL.
         text: the field of a record that holds the text of the document.
         id: the field that holds the id of the document.
-        tokens: the field that holds token ids, if the documents are tokenized already.
+        tokens: the field that holds token ids, if the documents are already tokenized.
         epochs: how many times it is seen.
         share: the fraction of the token budget that it fills.
-        format: the format of its files, where their names do not tell.
+        format: the format of its files, where their names do not show it.
     """
 
     name: str

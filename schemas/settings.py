@@ -163,9 +163,17 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=path) from None
+        raise UsageError(
+            f"cannot read the configuration: {error.strerror}",
+            where=path,
+            expected="a TOML file with settings",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration is not valid TOML: {error}", where=path) from None
+        raise UsageError(
+            f"the configuration is not valid TOML: {error}",
+            where=path,
+            fix="correct the file; --print-config prints a valid one",
+        ) from None
     known = tuple(known)
     for name in values:
         if name not in known:

@@ -1,4 +1,4 @@
-"""A weight table as a file of its own: one weight per bucket, as JSON. See README.md."""
+"""A weight table as a separate file: one weight per bucket, as JSON. See README.md."""
 
 import json
 import math

@@ -105,7 +105,7 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> int
 
 
 def _flag(name: str) -> Callable[[F], F]:
-    """Makes a setting's flag, without a default of its own: a file may set what no flag does."""
+    """Makes a setting's flag. It has no default: a file may set what no flag does."""
     metavar, text = HELP[name]
     default = SETTINGS[name].default
     if default is not MISSING and default is not None and not isinstance(default, bool):
@@ -254,9 +254,9 @@ def compare(
     """Compare runs: what the weighting did to the loss.
 
     Print whether the runs saw the same windows, which settings differ, and the unweighted loss by
-    effective context: the number of tokens of its own document before a target in the window. Runs
-    that differ only in the seed form one arm; with several seeds, differences between arms
-    have 95 % intervals.
+    effective context. A target is a token that the model is trained to predict; its effective
+    context is the number of tokens of its own document before it in the window. Runs that differ
+    only in the seed form one arm; with several seeds, differences between arms have 95% intervals.
     """
     from .comparison.runs import compare as run
 
@@ -269,7 +269,7 @@ def compare(
         from .comparison.tables import comparison_tables
 
         console = Console(highlight=False, soft_wrap=True)
-        for table in comparison_tables(found):
+        for table in comparison_tables(found, console):
             console.print(table)
     if svg or html:
         from .comparison.picture import draw_page, draw_svg

@@ -315,7 +315,7 @@ class _Loop:
         return True
 
     def _save(self, at: Position, *, wait: bool) -> None:
-        # Before the first step the optimizer has no state, and starting again comes to the same.
+        # Before the first step the optimizer has no state, and starting again is the same.
         if at.step and self.saved != at:
             began = time.monotonic()
             meta = {

@@ -1,6 +1,6 @@
 """Worker processes of the embedded runner: when one dies, the job fails at once.
 
-Beam itself waits for ever for a worker that was killed, as happens when memory runs out.
+Beam itself waits forever for a worker that was killed, as happens when memory runs out.
 """
 
 import logging
@@ -68,7 +68,7 @@ class WorkerProcesses:
             if worker.process.poll() and not worker.is_stopped:
                 raise ExactcptError(
                     f"a worker process ended with {worker.why_it_ended()}",
-                    fix="run the same command again to go on where it stopped; fewer --workers "
+                    fix="run the same command again to continue where it stopped; fewer --workers "
                     "need less memory",
                 )
 
@@ -81,7 +81,7 @@ class WorkerProcesses:
         """Starts a worker for one of Beam's handlers."""
         debug = logging.getLogger().isEnabledFor(logging.DEBUG)
         stderr = None if debug else tempfile.TemporaryFile()  # noqa: SIM115  closed by `stop`
-        # A session of its own, so that Ctrl-C reaches only the job; it ends its workers itself.
+        # A separate session, so that Ctrl-C reaches only the job; it ends its workers itself.
         process = subprocess.Popen(
             [
                 sys.executable,

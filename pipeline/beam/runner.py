@@ -182,5 +182,5 @@ def _explain(error: BaseException) -> ExactcptError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ExactcptError(
         f"the pipeline failed: {lines[-1] if lines else type(error).__name__}",
-        fix="run the same command again to go on where it stopped; --debug shows the traceback",
+        fix="run the same command again to continue where it stopped; --debug shows the traceback",
     )

@@ -41,7 +41,7 @@ class SumHistograms(beam.CombineFn):
 
 
 class Work(beam.DoFn):
-    """Applies a unit of work to each element, guarded; side inputs are its further arguments.
+    """Applies a work unit to each element, guarded; side inputs are its further arguments.
 
     Args:
         unit: the function to call.
@@ -62,7 +62,7 @@ class Work(beam.DoFn):
 
 
 class Once(beam.PTransform):
-    """Calls a unit of work once, for the whole job: no element, one result.
+    """Calls a work unit once for the whole job, without an element; it has one result.
 
     Args:
         unit: the function to call.
@@ -84,8 +84,8 @@ class Spread(beam.PTransform):
     """(lane, unit) -> unit: one worker does the units of a lane, and lanes are independent.
 
     The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With one
-    lane per worker the caller decides which worker does what. On other runners every unit has a
-    lane of its own, and this is a reshuffle: the runner may move units between workers.
+    lane per worker the caller decides which worker does what. On other runners every unit has its
+    own lane, and this is a reshuffle: the runner may move units between workers.
     """
 
     def expand(self, input_or_inputs: Any) -> Any:
@@ -103,7 +103,7 @@ def assign_lanes(
     """Pairs of lane and unit: the largest unit first, each in the lane with the least work so far.
 
     Args:
-        units: what is to be done.
+        units: the work units.
         work: how much work a unit is, on any scale.
         lanes: how many there are; None for one lane per unit.
     """

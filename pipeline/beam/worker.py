@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone: the worker's connections might wait for ever."""
+    """Ends this process when its parent is gone: the worker's connections might wait forever."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

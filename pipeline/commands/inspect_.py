@@ -1,4 +1,4 @@
-"""The command `inspect`: paths and flags in, subjects inspected, and printed or written.
+"""The command `inspect`: it inspects what paths and flags name, and prints or writes the result.
 
 `inspect_questions` turns the flags into the settings that are asked about.
 """
@@ -43,7 +43,7 @@ DEFAULT_SAMPLE = 0.02
 def run_inspect(flags: Mapping[str, Any]) -> None:
     """Inspects token stores, shard sets or corpora, and prints what was found."""
     if flags["as_json"] and flags["as_csv"]:
-        raise UsageError("both --json and --csv", expected="one of them")
+        raise UsageError("both --json and --csv are given", expected="one of them")
     places = _places(flags)
     found = to_json(_inspect(flags))
     if places:
@@ -54,7 +54,7 @@ def run_inspect(flags: Mapping[str, Any]) -> None:
 
 
 def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
-    """Where the web page and the picture go, for each that is asked for."""
+    """The places of the web page and the picture, if they are asked for."""
     inspected = [Folder(path) for path in flags["paths"]]
     places = {
         kind: file_to_write(flag_of(kind), flags[kind], apart_from=inspected)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
-"""Settings that raw corpora alone have a use for."""
+"""Settings that apply to raw corpora only."""
 PACKING = ("window", "packing")
 SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
 """Settings of packing that have one value in all combinations."""
@@ -96,12 +96,13 @@ def refuse_for_paths(flags: Flags) -> None:
     paths = flags["paths"]
     if not paths or not all(paths):
         raise UsageError(
-            "there is nothing to inspect", expected="the path of a token store or shard set"
+            "there is nothing to inspect",
+            expected="the path of a token store or shard set, or corpora named with --source",
         )
     given = _given(flags, (*TOKENIZING, "sample"))
     if given:
         raise UsageError(
-            f"{given} is for raw corpora, and {paths[0]} is tokenized already",
+            f"{given} is for raw corpora, and {paths[0]} is already tokenized",
             fix="name corpora with --source, or leave it out",
         )
 
@@ -120,7 +121,7 @@ def refuse_for_shards(flags: Flags, store: Folder | None) -> None:
     if given:
         where = store.url if store else "the one they were packed from"
         raise UsageError(
-            f"{given} asks about another packing, and these shards are packed already",
+            f"{given} asks about another packing, and these shards are already packed",
             expected="a token store, or only " + ", ".join(map(flag_of, PARAMETERS)),
             fix=f"inspect their token store: {where}",
         )
@@ -134,16 +135,16 @@ def refuse_for_corpora(flags: Flags) -> None:
     """
     if flags["paths"]:
         raise UsageError(
-            f"both --source and the path {flags['paths'][0]}", expected="one of the two"
+            f"both --source and the path {flags['paths'][0]} are given", expected="one of the two"
         )
     if flags["epochs"] or flags["share"]:
         raise UsageError(
             "--epochs and --share are for token stores",
-            fix="put it into the source: --source NAME=PATTERN,epochs=X",
+            fix="put them into the source: --source NAME=PATTERN,epochs=X",
         )
     if flags["dedup"] == "exact":
         raise UsageError(
-            "a sample does not tell which documents of the corpus are repeated",
+            "a sample does not show which documents of the corpus are repeated",
             fix="tokenize the corpora, and inspect the token store",
         )
     if not flags["tokenizer"]:

@@ -119,7 +119,7 @@ class Invocation:
         return {n: v for n, v in self.values.items() if n in SETTINGS and n in fields}
 
     def print_config(self, *configs: Any) -> bool:
-        """Prints the effective configuration if --print-config asks for it; returns whether."""
+        """Prints the effective configuration if --print-config is given; returns whether it is."""
         if not self.flags["print_config"]:
             return False
         import tomli_w
@@ -150,14 +150,14 @@ class Invocation:
             self.console.warn(warning)
         seconds = time.monotonic() - self._began
         if not finished.before:
-            self.console.say(f"{out.url} is complete, after {seconds:.1f} s")
+            self.console.say(f"{out.url} is complete after {seconds:.1f} s")
         if self.flags["as_json"]:
             found = summary_of(finished, out=out.url, seconds=seconds)
             click.echo(json.dumps(found, ensure_ascii=False))
 
 
 def import_beam_meanwhile() -> None:
-    """Imports Beam while the inputs are looked at; importing it takes longer than that."""
+    """Imports Beam in the background, while the inputs are read: the import takes longer."""
     threading.Thread(
         name="exactcpt-import", target=importlib.import_module, args=("apache_beam",), daemon=True
     ).start()

@@ -1,6 +1,6 @@
 """The options of the commands: types of values, help texts, and what several commands share.
 
-Every help text stands once, here or in `cli`. Types and defaults come from the configuration.
+Every help text is written once, here or in `cli`. Types and defaults come from the configuration.
 """
 
 import inspect
@@ -135,7 +135,7 @@ METAVARS: Mapping[str, str] = {"tokenizer": "PATH", "eos_token": "TOKEN"}
 def setting(name: str) -> Callable[[F], F]:
     """The flag of a setting; its help states the default.
 
-    The option itself has none, so that the value of a configuration file can come between.
+    The option itself has none: a value from a configuration file takes precedence over it.
     """
     default = SETTINGS[name].default
     shown = DEFAULTS.get(name, f"{default:,}" if type(default) is int else default)
@@ -209,9 +209,9 @@ TOKENIZE_OPTIONS = options(
         multiple=True,
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
-        "tokens=FIELD for documents that are tokenized already; epochs=X (times seen) or share=X "
+        "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
         "(fraction of the token budget); format=jsonl|parquet|arrow|text|hub where file names do "
-        "not tell it or a folder has several. Repeatable.",
+        "not show it or a folder has several. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),

@@ -46,12 +46,12 @@ def _change(flags: Mapping[str, Any], shards: Folder) -> Change:
     formula = [name for name in FORMULA if name in asked]
     if formula:
         raise UsageError(
-            f"both --table and {flag_of(formula[0])}",
+            f"both --table and {flag_of(formula[0])} are given",
             expected="weights from a table, or from the formula",
         )
     if flags["table_only"]:
         raise UsageError(
-            "both --table and --table-only", fix="leave one out: the table is there already"
+            "both --table and --table-only are given", fix="leave one out: the table already exists"
         )
     window = open_shard_set(shards)["settings"]["window"]
     return {**asked, "table": _read_table(flags["table"], window)}

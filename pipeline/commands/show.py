@@ -25,7 +25,7 @@ def run_show(flags: Mapping[str, Any]) -> None:
     asked = [name for name in ("window", "doc", "heaviest") if flags[name] is not None]
     if len(asked) > 1:
         raise UsageError(
-            f"both {flag_of(asked[0])} and {flag_of(asked[1])}", expected="one of them"
+            f"both {flag_of(asked[0])} and {flag_of(asked[1])} are given", expected="one of them"
         )
     page = file_to_write("--html", flags["html"]) if flags["html"] else None
     shards = folder_at(flags["shards"])

@@ -115,7 +115,7 @@ def histogram_table(weights: Mapping[str, Any]) -> Any:
         weights: the `weights` of a shard set's manifest.
     """
     table = plain_table(
-        "effective context", "targets", "share", "", "weight", "share of\nloss weight"
+        "effective\ncontext", "targets", "share", "", "weight", "share of\nloss weight"
     )
     rows = weights["table"]
     targets = sum(row["targets"] for row in rows)

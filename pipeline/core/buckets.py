@@ -89,7 +89,7 @@ def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.i
 
 
 def histogram_by_length(segments: NDArray[np.integer], window: int) -> NDArray[np.int64]:
-    """As `histogram`, from the number of segments of each length.
+    """Like `histogram`, but from the number of segments of each length.
 
     Args:
         segments: how many have 0, 1, 2, ... tokens, shape [n], n <= window + 1.

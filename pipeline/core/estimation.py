@@ -77,7 +77,7 @@ def expected_histogram(lengths: NDArray[np.integer], window: int, packing: Packi
 class Blocks:
     """Sums over the documents of each block of one source.
 
-    Each document counts as many times as there are documents that it stands for.
+    Each document counts as many times as the number of documents it stands for.
 
     Attributes:
         histogram: expected supervised targets, shape [blocks, buckets].
@@ -162,8 +162,9 @@ def window_interval(
 ) -> Interval:
     """An interval for the number of windows under `best_fit`, from resamples that are packed.
 
-    A sample fits together worse than the corpus, and a resample worse than the sample. So the
-    corpus is expected as far from the estimate as the resamples are, on the other side of it.
+    A sample leaves more room in its windows than the corpus, and a resample leaves more than the
+    sample. So the corpus is expected to be as far from the estimate as the resamples are, but on
+    the other side.
 
     Args:
         documents: for each source, the lengths of its documents, how many documents each stands

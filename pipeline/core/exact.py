@@ -66,7 +66,7 @@ class WeightTable:
     Attributes:
         rows: one per bucket, from bucket 0 to that of context window - 1.
         budget: sum_T q_b (w_b - 1), the mean extra weight of the tail's targets: alpha up to
-            rounding, or 0 where the tail is empty. Given weights may have any.
+            rounding, or 0 where the tail is empty. Given weights may have any budget.
     """
 
     rows: tuple[BucketWeight, ...]
@@ -122,8 +122,8 @@ def given_table(
     Args:
         counts: c_b, shape [bucket_count(window)].
         window: the window length in tokens.
-        tau: where the tail begins, in tokens of effective context: the budget is its mean extra
-            weight.
+        tau: where the tail begins, in tokens of effective context; the budget is the mean extra
+            weight in the tail.
         weights: w_b, shape [bucket_count(window)].
     """
     plain = weight_table(counts, window, Exact(tau=tau, alpha=0.0)).rows

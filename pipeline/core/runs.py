@@ -14,7 +14,7 @@ def runs(items: Iterable[T], size: Callable[[T], int], limit: int) -> list[list[
     Args:
         items: what is cut, in order.
         size: the size of an item.
-        limit: largest size of a run; an item that is larger is a run of its own.
+        limit: largest size of a run; a larger item is a run by itself.
     """
     found: list[list[T]] = []
     filled = 0

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 MOST_COPIES = 1000
-"""The most often that a source may be seen."""
+"""The largest number of times that a source may be seen."""
 RANK_BINS = 1 << 16
 """Bins of ranks, by their first 16 bits."""
 
@@ -107,7 +107,7 @@ def is_validation(hashes: NDArray[np.uint64], fraction: Fraction, seed: int) -> 
 
 
 def rank(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """The rank of documents, lowest first to get an additional copy, shape [n].
+    """The ranks of documents, shape [n]; the lowest are the first to get an additional copy.
 
     Args:
         hashes: the first 8 bytes of content hashes, shape [n].

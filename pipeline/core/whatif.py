@@ -148,7 +148,7 @@ class Counter:
         self._cut = 0
 
     def add(self, group: OrderedLengths) -> None:
-        """Counts a group: documents that are packed together, and apart from all others."""
+        """Counts a group: documents that are packed together, apart from all others."""
         if not len(group):
             return
         if self._packing == "concat":
@@ -200,7 +200,7 @@ class Counter:
         np.add.at(self._segments, (source[fits], length[fits]), count[fits])
 
     def _count_whole(self, source: NDArray[np.integer], count: NDArray[np.integer]) -> None:
-        """Counts segments that fill a window, of which some sources may have none."""
+        """Counts segments that fill a window; a source may have none of them."""
         some = count > 0
         self._count(source[some], np.full(int(some.sum()), self._window), count[some])
 

@@ -14,7 +14,7 @@ __all__ = ["map_batches", "map_table", "read_column", "write_batches"]
 def write_batches(
     folder: Folder, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> PartFile:
-    """Writes record batches to a file as they come; returns its name, size and checksum."""
+    """Writes record batches to a file as they arrive; returns its name, size and checksum."""
     with folder.create(name) as scratch:
         with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:

@@ -322,7 +322,7 @@ class _RemoteFile(io.RawIOBase):
             f"{start:,}",
             where=self._url,
             expected=f"{self._size:,} bytes in all, its listed size",
-            fix="run the same command again: it goes on where it stopped",
+            fix="run the same command again: it continues where it stopped",
         )
 
 

@@ -1,7 +1,8 @@
 """The inspection of a token store or shard set: exact figures for any settings.
 
-A token store answers for any window, packing and weights, from its index. A shard set is packed
-already: it answers for any weights, from its manifest and the segment lengths of its windows.
+A token store answers for any window, packing and weights, from its index. A shard set is
+already packed: it answers for any weights, from its manifest and the segment lengths of its
+windows.
 """
 
 import shlex

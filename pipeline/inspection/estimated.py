@@ -106,7 +106,7 @@ class _Corpus:
         sources: their names.
         longest: tokens of the longest sampled document.
         fraction: how much of the corpus was sampled, 0 to 1.
-        repeated: every document as often as it stands for some, times `scale`.
+        repeated: every document, once for each that it stands for, times `scale`.
         scale: size of `repeated` relative to the corpus; 1 unless the corpus is very large.
         documents: by source.
         block_weights: see `estimation.block_weights`.
@@ -192,7 +192,7 @@ def _times(train: Mapping[str, Sampled], config: PackConfig) -> Times:
 def _repeated(
     train: Mapping[str, Sampled], times: Times, scale: float, seed: int
 ) -> OrderedLengths:
-    """Every document as often as it stands for some, in a seeded order."""
+    """Every document, repeated once for each that it stands for, in a seeded order."""
     lengths, source = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for number, (name, one) in enumerate(train.items()):
         reached = np.floor(np.cumsum(times[name]) * scale + 0.5).astype(np.int64)

@@ -52,7 +52,7 @@ class SourceJson(TypedDict):
 
 
 class BudgetJson(TypedDict):
-    """The mean extra weight over the tail's targets: as asked for, and as it is."""
+    """The mean extra weight over the tail's targets: as asked for, and as reached."""
 
     asked: float | None
     spent: float
@@ -69,7 +69,7 @@ class IntervalsJson(TypedDict):
 
 
 class EstimatedJson(TypedDict, total=False):
-    """What a combination of settings has in addition where it is an estimate."""
+    """The additional keys of a combination of settings whose figures are estimates."""
 
     intervals: IntervalsJson
 
@@ -116,7 +116,7 @@ class SampleJson(TypedDict):
 
 
 class SampledJson(TypedDict, total=False):
-    """What a subject has in addition where it was sampled."""
+    """The additional keys of a subject that was sampled."""
 
     sample: SampleJson
 

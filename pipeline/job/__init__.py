@@ -1,6 +1,6 @@
 """A job: its folder, its progress, how it is interrupted or ended by an error.
 
-folder         who may write to a folder, and with which settings and inputs it goes on
+folder         who may write to a folder, and the settings and inputs that it is for
 places         where a job may write: apart from its inputs, on a disk with room
 progress       how far a job is, for a person
 halt           how an error in one work unit ends the job, on any runner

@@ -3,7 +3,7 @@
 .job/lock         held while a job runs
 .job/state.json   settings and inputs of the job that writes this folder
 .job/removing     present while a job's files are being removed
-.job/...          what the job needs to go on after it was killed
+.job/...          what the job needs to continue after it was killed
 """
 
 import json
@@ -98,7 +98,7 @@ class Finished:
 
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
-    """Keeps other jobs out of a folder; on object stores as well as that can be done.
+    """Keeps other jobs out of a folder; on object stores as far as they allow.
 
     A folder that is still empty at the end is removed again.
 
@@ -169,7 +169,7 @@ def _busy(folder: Folder) -> ExactcptError:
 
 
 def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bool) -> bool:
-    """Prepares a folder for a job, which is new, continued or finished already.
+    """Prepares a folder for a job, which is new, continued or already finished.
 
     Args:
         folder: the output folder; must be locked.
@@ -178,7 +178,7 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
         overwrite: whether to remove what an earlier job has written.
 
     Returns:
-        Whether an equal job has finished already.
+        Whether an equal job has already finished.
 
     Raises:
         UsageError: the folder belongs to another job, or holds other files.
@@ -273,7 +273,7 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
 
 
 def forget_progress(folder: Folder) -> None:
-    """Removes what a job keeps in order to go on after a stop; for a job that has finished."""
+    """Removes what only an unfinished job needs in order to continue; for a finished job."""
     _clear_job(folder, keep=(LOCK, STATE))
 
 
@@ -312,7 +312,7 @@ def _refuse_other_settings(folder: Folder, old: Mapping[str, Any], new: Mapping[
         raise UsageError(
             "this folder was begun with other settings:\n" + "\n".join(f"    {d}" for d in found),
             where=folder.url,
-            fix="use the same settings to go on, or another folder, or --overwrite",
+            fix="use the same settings to continue, or another folder, or --overwrite",
         )
 
 
@@ -341,7 +341,7 @@ def refuse_other_inputs(folder: Folder, old: Mapping[str, Any], new: Mapping[str
         raise UsageError(
             "this folder was begun with its sources in another order",
             where=folder.url,
-            fix="name them in the same order to go on, or use another folder, or --overwrite",
+            fix="name them in the same order to continue, or use another folder, or --overwrite",
         )
 
 

@@ -95,8 +95,8 @@ def disk_error(error: OSError) -> ExactcptError:
         f"reading or writing failed: {error.strerror or error}",
         where=str(error.filename) if error.filename else None,
         fix=(
-            "make room or repair the storage, and run the same command again: it goes on where it "
-            "stopped"
+            "make room or repair the storage, and run the same command again: it continues where "
+            "it stopped"
         ),
     )
 

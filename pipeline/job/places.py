@@ -26,8 +26,8 @@ def refuse_one_inside_another(**folders: Folder) -> None:
     if _is_inside(one, other) or _is_inside(other, one):
         names = " and ".join(folders)
         raise UsageError(
-            f"{names} are the same folder, or one is inside the other",
-            where=", ".join(f"{name} {folder.url}" for name, folder in folders.items()),
+            f"the folders {names} are the same, or one is inside the other",
+            where=", ".join(f"{name}: {folder.url}" for name, folder in folders.items()),
             expected="two folders beside each other",
         )
 
@@ -48,7 +48,7 @@ def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Fol
         for output in outputs:
             if _is_inside(output.url, root):
                 raise UsageError(
-                    f"the output would lie inside source {source.name!r}, which reads all of "
+                    f"the output would be inside source {source.name!r}, which reads all of "
                     "its folder",
                     where=f"{output.url} is inside {root}",
                     fix="write beside that folder, or narrow the source with a glob: DIR/*.jsonl",

@@ -45,7 +45,13 @@ class Count:
 
 
 class Progress:
-    """Shows how far one graph is; `poll` may be called often and counts only now and then."""
+    """Shows how far one graph is; `poll` may be called often and counts only now and then.
+
+    Args:
+        console: where to show it.
+        title: the name of the job.
+        count: counts what is done; the job that shows its progress defines it.
+    """
 
     def __init__(self, console: Console, title: str, count: Callable[[], Count]) -> None:
         self._console, self._title, self._count = console, title, count

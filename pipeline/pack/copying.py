@@ -80,7 +80,7 @@ def _dictionary(view: Any) -> tuple[int, pa.Array]:
     weights: Any = reader.get_batch(0).column("loss_weight")
     values = weights.flatten().dictionary
     if reader.stats.num_dictionary_batches != 1 or values.offset or values.null_count:
-        raise ValueError("it has not exactly one dictionary without nulls")
+        raise ValueError("it does not have exactly one dictionary without nulls")
     offset = values.buffers()[1].address - start
     if not 0 < offset <= view.size() - 4 * len(values):
         raise ValueError("its dictionary is compressed")

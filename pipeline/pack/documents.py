@@ -109,7 +109,7 @@ class Ranked:
     """Training documents of one source, in any order; shapes [documents].
 
     Attributes:
-        ranks: lowest first to get an additional copy.
+        ranks: the lowest are the first to get an additional copy.
         index: in the store.
         lengths: in tokens.
     """
@@ -119,7 +119,7 @@ class Ranked:
     lengths: NDArray[np.int32]
 
     def in_bin(self, number: int) -> "Ranked":
-        """Those whose rank is in the bin of that number; see `selection.rank_bin`."""
+        """The documents whose rank is in a bin; see `selection.rank_bin`."""
         mine = rank_bin(self.ranks) == number
         return Ranked(self.ranks[mine], self.index[mine], self.lengths[mine])
 

@@ -157,7 +157,7 @@ def _copy_all(
 def _copy_once(
     entry: ShardFile, shards: Folder, out: Folder, before: Sequence[float], after: Sequence[float]
 ) -> ShardFile:
-    """Copies a file, unless a job that was killed has: an earlier `reweigh`, or a `pack`."""
+    """Copies a file, unless a killed job, a `reweigh` or a `pack`, has already written it."""
     summary = f"{JOB}/{entry['path']}.json"
     if out.exists(summary):
         return json.loads(out.read(summary))

@@ -40,7 +40,7 @@ class ShardTask:
 
 
 def windows_per_shard(shard_bytes: int, window: int) -> int:
-    """The windows of a shard of about that many bytes: 4 per token, and 1 for its weight."""
+    """How many windows fill a shard of about this size: 4 bytes per token, 1 for its weight."""
     return max(1, shard_bytes // (5 * window))
 
 

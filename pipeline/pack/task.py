@@ -77,7 +77,7 @@ def read_store(store: Folder) -> tuple[Manifest, str]:
             "this token store is not finished" if begun else "this is not a token store",
             where=store.url,
             expected="a folder that `exactcpt tokenize` has completed",
-            fix="run `exactcpt tokenize` (or `prepare`) again; it goes on where it stopped",
+            fix="run `exactcpt tokenize` (or `prepare`) again; it continues where it stopped",
         )
     data = store.read(MANIFEST)
     manifest = parse(data, store.url_of(MANIFEST), TOKEN_STORE)

@@ -1,7 +1,7 @@
 """The work units of packing: plans, the weight table, shards, and the documents table.
 
-Each reads files, calls `plan` or `shards`, and writes files; a file that is there already is not
-written again. So a unit may run twice, and a job that was killed can go on where it stopped.
+Each reads files, calls `plan` or `shards`, and writes files; an existing file is not written
+again. So a unit may run twice, and a job that was killed can continue where it stopped.
 """
 
 import json

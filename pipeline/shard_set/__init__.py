@@ -1,6 +1,6 @@
 """A finished shard set, read back.
 
-recognize.py  what a path is: a shard set, a token store, or what else, and what would help
+recognize.py  tells shard sets, token stores and other paths apart
 manifest.py   checks of its manifest and of the files that it lists
 windows.py    its windows, or the segments of all of them without their tokens
 documents.py  single rows of its documents table

@@ -1,4 +1,4 @@
-"""What a path is: a token store, a shard set, or something else, and what would help then."""
+"""Recognizes a token store or shard set by its path; for anything else, says what would help."""
 
 import json
 from pathlib import PurePosixPath
@@ -134,7 +134,7 @@ def _unfinished(folder: Folder) -> IncompleteError:
         f"this {'shard set' if is_shards else 'token store'} is not finished",
         where=folder.url,
         expected=f"a folder that `exactcpt {command}` has completed",
-        fix=f"run `exactcpt {command}` (or `prepare`) again; it goes on where it stopped",
+        fix=f"run `exactcpt {command}` (or `prepare`) again; it continues where it stopped",
     )
 
 

@@ -16,7 +16,7 @@ from ..files.storage import Folder
 __all__ = ["Piece", "decode", "open_tokenizer", "visible", "visible_character"]
 
 MOST_WAITING = 64
-"""How many tokens wait for the rest of a character; invalid UTF-8 would wait for ever."""
+"""How many tokens wait for the rest of a character; invalid UTF-8 would wait forever."""
 JOINERS = "\u200c\u200d"
 """Zero-width (non-)joiners belong to the spelling of Persian and of emoji."""
 

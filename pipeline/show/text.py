@@ -23,8 +23,9 @@ def print_view(view: View, tokenizer: Any, console: Any) -> None:
     if console.color_system and not console.no_color:
         console.print(_legend(view))
     margin = max(len(_number(w)) for w in (*view.weights, "weight"))
-    console.print(Text(f"\n{'context':>9} {'weight':>{margin}} │", style="dim"))
-    for block in view.blocks:
+    for i, block in enumerate(view.blocks):
+        if i == 0:
+            console.print(Text(f"\n{'context':>9} {'weight':>{margin}} │", style="dim"))
         console.print(
             Text(f"\n{_heading(block, console.width)}", style="bold cyan"), soft_wrap=True
         )

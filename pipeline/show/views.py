@@ -142,7 +142,7 @@ def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentR
         f"there is no document {visible(wanted)!r}",
         where=shards.url,
         expected=f"an id, or a doc_index from 0 to {documents - 1:,}",
-        fix=f"ids near it: {near}" if near else None,
+        fix=f"try a similar id: {near}" if near else None,
     )
 
 
@@ -216,7 +216,7 @@ def _heaviest_notes(found: _Heaviest, split: str) -> tuple[str, ...]:
 
 
 def _extra_of_context(manifest: Manifest, split: str) -> NDArray[np.float64]:
-    """By how much a target's weight is above 1, for each effective context."""
+    """The weight of a target above 1, for each effective context."""
     table = [row["weight"] for row in manifest["weights"]["table"]]
     weights = np.array([0.0, *(table if split == TRAIN else [1.0] * len(table))])
     return np.maximum(weights[context_codes(manifest["settings"]["window"])] - 1, 0)
@@ -257,7 +257,7 @@ def _block(segment: Segment, *heading: str) -> Block:
 
 
 def _origin(segment: Segment, rows: Mapping[int, DocumentRow]) -> tuple[str, ...]:
-    """Which document a segment is from, and which of its tokens it has."""
+    """The document that a segment is from, and the range of its tokens."""
     begin, end = segment.offset, segment.offset + len(segment.tokens)
     if segment.document == PADDING:
         return "padding", plural(end, "token")

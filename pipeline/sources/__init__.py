@@ -3,7 +3,7 @@
     --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
 
 listing.py   the files of a source; matching.py, what a pattern matches; formats.py, which of these
-             are documents; hub.py, data sets by their Hugging Face name
+             belong to a source; hub.py, data sets by their Hugging Face name
 splits.py    the work units: byte ranges of plain JSON Lines, row groups of Parquet, a whole
              compressed file, or several small files
 scanning.py  one pass over a file: its digest and line numbers

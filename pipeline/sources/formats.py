@@ -1,9 +1,9 @@
-"""Which of the files in a folder, or matched by a glob, belong to a source, by their names.
+"""Chooses the files of a source among those of a folder or glob, by their names.
 
 A source has one format:
 
-    without format=    the files whose names tell a known format; it must be the same for all
-    with format=F      the files whose names tell F; if there are none, those whose names tell no
+    without format=    the files whose names show a known format; it must be the same for all
+    with format=F      the files whose names show F; if there are none, those whose names show no
                        format (such as `part-00000`); if there are none again, all files
     companions         files that accompany a data set: README*, LICENSE*, *.md, and JSON files
                        that libraries write. They count only if there is nothing else; but
@@ -47,7 +47,7 @@ COMPANION_FILES = (
 
 
 def format_of(path: str) -> tuple[Format | None, Compression | None]:
-    """Format and compression by a file's name; None for a format that it does not tell.
+    """Format and compression by a file's name; None for a format that the name does not show.
 
     Parquet and Arrow files compress their content, so there is no format `.parquet.gz`.
     """
@@ -77,7 +77,7 @@ def _grouped(paths: Sequence[str], *, companions: bool) -> dict[Format | None, l
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which of some files are read.
+    """The files that are read, and those that are left out.
 
     Attributes:
         formats: the files by format; more than one format is an error.

@@ -22,7 +22,7 @@ __all__ = ["Record", "parse_block", "parse_line"]
 
 
 class Record(NamedTuple):
-    """An accepted record; `id` is None if it has none of its own."""
+    """An accepted record; `id` is None if the record has no id."""
 
     id: str | None
     content: bytes | list[int]
@@ -37,7 +37,7 @@ def parse_line(line: bytes, fields: Fields) -> Record | str:
 
     A line is accepted if it is UTF-8 and one JSON object that has the document's field, a string
     that can be encoded as UTF-8 or a list of integers. Its id is a string or an integer; if it is
-    missing or null, the record has no id of its own. If a key is repeated, the last one counts.
+    missing or null, the record has no id. If a key is repeated, the last one counts.
     """
     try:
         value = _load(line, fields)
@@ -211,7 +211,7 @@ def _one_chunk(column: pa.ChunkedArray) -> Any:
 
 
 def _plain_lines(block: bytes) -> NDArray[np.int64] | None:
-    """Where the lines begin, if all are UTF-8 and each begins and ends with a brace; else None.
+    """The offsets of the lines; None unless all are UTF-8 and begin and end with a brace.
 
     Such a line holds at least one object, so as many rows as lines means one object per line.
     """
@@ -257,7 +257,7 @@ def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) ->
 
 
 def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
-    """Where a word occurs between characters that can surround a JSON number."""
+    """The offsets of a word between characters that can surround a JSON number."""
     at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
     for i, letter in enumerate(word[1:], 1):
         at = at[data[at + i] == letter]

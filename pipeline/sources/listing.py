@@ -18,7 +18,7 @@ __all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_uncha
 COMPRESSION_RATIO = 3
 """How many bytes of text a byte of a compressed file holds, roughly."""
 STAMPS = ("mtime", "ETag", "etag", "LastModified", "created", "size")
-"""What fsspec's filesystems say about a file that changes when the file does; best first."""
+"""Entries of fsspec's file info that change when the file does, the best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def _describe(
 ) -> InputFile:
     if file_format is None:
         raise ExactcptError(
-            f"source {source!r}: the name of a file does not tell its format",
+            f"source {source!r}: the name of a file does not show its format",
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst may follow, but not "
             "after .parquet and .arrow)",

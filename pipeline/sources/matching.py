@@ -1,4 +1,4 @@
-"""Which files a path, folder or glob matches, on a local disk or on a filesystem of fsspec."""
+"""Finds the files that a path, folder or glob matches, locally or on a filesystem of fsspec."""
 
 import glob
 import json
@@ -47,12 +47,12 @@ def is_local(fs: Any) -> bool:
 
 
 def what_is_there(fs: Any, folder: str) -> str:
-    """What a folder holds, for an error about a pattern that matches nothing in it."""
+    """Says what a folder holds, for an error about a pattern that matches nothing in it."""
     try:
         names = sorted(PurePosixPath(path).name for path in fs.ls(folder, detail=False))
     except (OSError, ValueError):
-        return f"{folder or '.'} does not exist: check the path"
-    return f"{folder or '.'} has: {first_names(names, 10) or 'nothing'}"
+        return f"check the path; {folder or '.'} does not exist"
+    return f"check the path; {folder or '.'} has: {first_names(names, 10) or 'nothing'}"
 
 
 def first_names(names: Sequence[str], most: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Records as they are read: which fields, documents in batches, and rejected records."""
+"""Records as they are read: their fields, documents in batches, and rejected records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ __all__ = ["Batch", "Fields", "Rejected", "Strings", "has_unknown_id", "ids_by_n
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields of a record are read.
+    """The fields of a record that are read.
 
     Attributes:
         text: the field with the document as a string.
@@ -155,7 +155,7 @@ class Batch:
 
 
 def ids_by_number(file: str, first: int, count: int) -> pa.Array:
-    """Ids for `count` records without an id of their own: file:line or file:row, from `first`."""
+    """Ids for `count` records that have none: file:line or file:row, from `first`."""
     numbers = pa.array(np.arange(first, first + count)).cast(pa.string())
     pieces: tuple[Any, ...] = (file, numbers, ":")
     return pc.binary_join_element_wise(*pieces)

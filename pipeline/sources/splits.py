@@ -52,7 +52,7 @@ class Split:
 def make_splits(files: Iterable[InputFile], split_bytes: int) -> list[Split]:
     """Divides files into work units of about `split_bytes` bytes of text.
 
-    Small files of one source share a unit; a range of a file has a unit of its own.
+    Small files of one source share a unit; each range of a file has its own unit.
 
     Raises:
         UsageError: there would be more than MAX_SPLITS.

@@ -1,4 +1,4 @@
-"""Which library encodes the documents: chosen before the work, and kept in the store.
+"""Chooses the library that encodes the documents, and keeps the choice in the store.
 
 gigatoken is chosen if it supports the tokenizer and agrees with `tokenizers` on the torture set and
 on the beginning of every source. The choice changes at most once, when the two differ on a document
@@ -26,7 +26,7 @@ BACKEND = f"{JOB}/backend.json"
 
 @contextmanager
 def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
-    """Lends an encoder: gigatoken's, or if it does not support the tokenizer the reference's.
+    """Lends gigatoken's encoder, or the reference's if gigatoken does not support the tokenizer.
 
     The second value says why it is not gigatoken's, or is None.
     """
@@ -40,7 +40,7 @@ def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
 
 
 def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
-    """Chooses the backend for all documents, and says why it is not gigatoken if that is so.
+    """Chooses the backend for all documents; if it is not gigatoken, says why.
 
     Args:
         plan: what to tokenize.

@@ -89,7 +89,7 @@ def _tokens(plan: TokenizePlan, source: str, probe: Probe, encoder: Encoder) -> 
 
 
 def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:
-    """Tokens per byte of text; 1 for documents that are token ids already."""
+    """Tokens per byte of text; 1 for documents that are already token ids."""
     if fields.tokens is not None:
         return 1.0
     size = len(probe.documents.data)

@@ -57,7 +57,7 @@ def tokenize(
             refuse_left_out(finished.manifest, plan.config, store)
             return finished
         if plan.config.on_bad_file == "fail":
-            store.remove_tree(f"{JOB}/bad")  # of a run that was to leave such files out
+            store.remove_tree(f"{JOB}/bad")  # from a run that left bad files out
         store.write(TOKENIZER, plan.tokenizer.json)
         backend, fallback = _decide_backend(store, plan, probes, console)
         try:

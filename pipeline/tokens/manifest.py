@@ -77,7 +77,7 @@ def _refuse_too_many_rejected(
     if rejected <= plan.config.max_rejected * records:
         return
     first = [r for s in summaries for r in s["first_rejected"]][:3]
-    examples = "\n".join(f"    {r['file']}:{r['at']} ({r['unit']}): {r['reason']}" for r in first)
+    examples = "\n".join(f"    {r['file']}, {r['unit']} {r['at']}: {r['reason']}" for r in first)
     raise ExactcptError(
         f"too many records were rejected: {rejected:,} of {records:,}\n{examples}",
         where=f"all of them are listed in {store.url_of('rejected')}",

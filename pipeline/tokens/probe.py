@@ -116,7 +116,7 @@ def _without_field(
     return ExactcptError(
         f"source {source!r}: no record has a field {fields.content!r}",
         where=file.url,
-        expected=f"one of the fields it has: {', '.join(_fields_of(file))}",
+        expected=f"one of its fields: {', '.join(_fields_of(file))}",
         fix="name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
     )
 

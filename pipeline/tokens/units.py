@@ -23,7 +23,7 @@ from .task import TokenizeTask
 __all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize_split"]
 
 SCAN_BYTES = 64 << 20
-"""Input per scan task; a larger file has a task of its own."""
+"""Input per scan task; each larger file has its own task."""
 
 
 @dataclass(frozen=True)

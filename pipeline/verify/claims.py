@@ -21,7 +21,7 @@ __all__ = ["Counts", "check_counts", "check_weights", "note_counts", "weight_row
 
 
 class Counts:
-    """What the shards of a split have.
+    """The counts of a split's shards.
 
     Attributes:
         codes: int64[sources + 2, codes], positions by source and by the code they should have. The

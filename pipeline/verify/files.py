@@ -62,10 +62,10 @@ class Folder:
             data = self._fs.cat_file(where)
         except FileNotFoundError:
             raise IncompleteError(
-                "there is no manifest, so this folder is not finished",
+                "there is no manifest: the job has not finished, or this is another folder",
                 expected=f"the file {MANIFEST}, which is written last",
                 where=self.root,
-                fix="run the job again; it continues where it stopped",
+                fix="check the path, or run the job again: it continues where it stopped",
             ) from None
         return parse(data, where, kind), xxhash.xxh3_128_hexdigest(data)
 

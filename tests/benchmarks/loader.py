@@ -33,7 +33,7 @@ from exactcpt.training.windows.weighting import make_weighting
 DATA = Path(__file__).resolve().parents[1] / "data"
 EXACTCPT = Path(sysconfig.get_path("scripts")) / "exactcpt"
 TOKENS_A_BATCH = 1 << 14
-LIMITS = {"exact": 40.0, "document": 40.0, "shuffled": 20.0}  # million tokens a second
+LIMITS = {"exact": 40.0, "document": 40.0, "shuffled": 20.0}  # million tokens per second
 OUTPUTS = (np.int32, np.int64, np.float32, np.int32)
 RUNS = 3
 

@@ -98,7 +98,7 @@ def times(shape: tuple[int, ...], device: str, dtype: torch.dtype) -> dict[str, 
 
 
 def bytes_beyond(name: str, shape: tuple[int, ...], device: str, dtype: torch.dtype) -> int:
-    """Of one loss, in this process: peak memory beyond inputs and returned gradients."""
+    """Measures one loss in this process: peak memory beyond inputs and returned gradients."""
     LOSSES[name](*inputs((64, 128, 16), device, dtype)).backward()  # libraries load
     tensors = inputs(shape, device, dtype)
     before = start_peak(device)

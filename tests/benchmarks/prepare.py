@@ -249,7 +249,7 @@ def pack(store: str, out: Path) -> list[str | Path]:
 
 
 def read_through(path: Path) -> None:
-    """So that nobody waits for the disk to read it."""
+    """Reads a file once, so that nobody waits for the disk afterwards."""
     with path.open("rb", buffering=0) as file:
         while file.read(MIB):
             pass
@@ -288,7 +288,7 @@ def speed_rows(
     rate = input_bytes["speed"] / ours
     peer = input_bytes["peer"] / seconds["datatrove"] if "datatrove" in seconds else None
     yield Row(
-        what="prepare / datatrove, bytes a second",
+        what="prepare / datatrove, bytes per second",
         out_of=no_peer if peer is None else f"{rate / MB:.1f} MB/s, {peer / MB:.2f} MB/s",
         measured=None if peer is None else rate / peer,
         limit=40,

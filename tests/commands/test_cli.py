@@ -340,7 +340,7 @@ def test_people_get_tables_on_stderr(prepared, tmp_path):
     lines = outcome.err.splitlines()
     assert lines[0] == "documents end with '<|endoftext|>' (id 0)"
     for word in ("tokens (estimated)", "token store", "windows", "tokenize: ", "pack: ",
-                 "effective context", "weight", "share of", "loss weight",
+                 "\n effective ", "\n context ", "weight", "share of", "loss weight",
                  "(alpha 0.15)"):  # fmt: skip
         assert word in outcome.err
     assert f"{tmp_path / 'out'} is complete" in outcome.err
@@ -413,7 +413,7 @@ def test_an_error_says_what_where_and_what_to_do(tmp_path):
         "error: source 'a' matches no file\n"
         f"  where:    {tmp_path}/b*\n"
         "  expected: a file, a folder with files of a known format, or a glob that matches some\n"
-        f"  fix:      {tmp_path} has: nothing\n"
+        f"  fix:      check the path; {tmp_path} has: nothing\n"
     )
 
 

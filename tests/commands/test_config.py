@@ -436,11 +436,13 @@ def test_a_missing_file(tmp_path):
     with pytest.raises(UsageError, match="cannot read the configuration") as caught:
         read_settings(str(tmp_path / "none.toml"))
     assert caught.value.where == str(tmp_path / "none.toml")
+    assert caught.value.expected == "a TOML file with settings"
     with pytest.raises(UsageError, match="cannot read the configuration"):
         read_settings(str(tmp_path))
 
 
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "job.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="not valid TOML"):
+    with pytest.raises(UsageError, match="not valid TOML") as caught:
         read_settings(str(tmp_path / "job.toml"))
+    assert caught.value.fix == "correct the file; --print-config prints a valid one"

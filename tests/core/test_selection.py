@@ -115,7 +115,7 @@ def test_a_share_needs_a_budget():
 
 
 def test_a_budget_scales():
-    """30 % of 1000 tokens from `a`; 700 from `b` and `c`, `c` twice as often as `b`."""
+    """30% of 1000 tokens from `a`; 700 from `b` and `c`, `c` twice as often as `b`."""
     tokens = {"a": 600, "b": 300, "c": 200}
     mixing = {"a": Share(Fraction(3, 10)), "c": Epochs(Fraction(2))}
     wanted = wanted_copies(tokens, mixing, 1000)
@@ -177,7 +177,7 @@ def copies_by_sorting(documents, seed: int, wanted: Fraction) -> list[int]:
 
 
 def copies_in_parts(documents, seed: int, wanted: Fraction, edges: list[int]) -> list[int]:
-    """As a job does it: a part at a time, first histograms, then the boundary's documents."""
+    """Counts copies as a job does: part by part, first histograms, then boundary documents."""
     parts = []
     for begin, end in zip([0, *edges], [*edges, len(documents)], strict=True):
         part = documents[begin:end]

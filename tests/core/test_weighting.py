@@ -72,7 +72,7 @@ def test_figures_are_sums_over_targets(data, window, exact):
 
 @given(histograms(), exacts(capped=True))
 def test_no_figure_is_infinite_or_nan(corpus, exact):
-    """Of histograms whose sums fit into int64."""
+    """This holds for all histograms whose sums fit into int64."""
     counts, window = [count // 64 for count in corpus[0]], corpus[1]
     found = weigh(exposure_of(counts, counts, window=window), exact)
     figures = [

@@ -371,7 +371,7 @@ class TestRemoteReading:
             "a remote file was read only in part: 997 of 1,000 bytes from byte 2,000\n"
             "  where:    memory://remote/a\n"
             "  expected: 10,240 bytes in all, its listed size\n"
-            "  fix:      run the same command again: it goes on where it stopped"
+            "  fix:      run the same command again: it continues where it stopped"
         )
 
     def test_threads_read_one_file(self, remote: Folder) -> None:

@@ -37,7 +37,7 @@ class Document:
         return [(7 * number + 3 * i) % EOS for i in range(self.length - 1)] + [EOS]
 
     def content_hash(self, number: int) -> bytes:
-        """Of its text, or of one that selection would treat as this document says."""
+        """The hash of its text, or of one that selection would treat as this document says."""
         if self.text:
             return xxhash.xxh3_128_digest(self.text.encode())
         texts = (f"text {number}, draft {draft}" for draft in itertools.count())

@@ -1,4 +1,4 @@
-"""Inspections of corpora that nobody has to tokenize: counts a bucket, given one by one."""
+"""Inspections of corpora that nobody has to tokenize: counts per bucket, given one by one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from exactcpt.pipeline.pack.settings import pack_settings
 
 
 def exposure_of(counts: Mapping[str, Sequence[int]], window: int) -> Exposure:
-    """What windows would have with these counts a bucket of each source."""
+    """What windows would have with these counts per bucket of each source."""
     sources = {
         name: SourceExposure(documents=3, tokens=sum(some) + 3, histogram=np.array(some, np.int64))
         for name, some in counts.items()

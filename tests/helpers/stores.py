@@ -90,7 +90,7 @@ def tokenize_all(splits: Iterable[Split], task: TokenizeTask) -> None:
 
 
 def write_jsonl(path: Path, texts: Iterable[str]) -> Path:
-    """A record a line; ids are the file's stem and a number."""
+    """One record per line; ids are the file's stem and a number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     records = [{"id": f"{path.stem}{i}", "text": text} for i, text in enumerate(texts)]
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))

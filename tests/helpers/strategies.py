@@ -61,7 +61,7 @@ def exacts(draw: st.DrawFn, capped: bool = False) -> Exact:
 
 @st.composite
 def histograms(draw: st.DrawFn) -> tuple[Counts, int]:
-    """Counts a bucket, from none to 2^60, and the window they belong to."""
+    """Counts per bucket, from none to 2^60, and the window they belong to."""
     window = draw(st.sampled_from([2, 8, 9, 4096, 8192]) | st.integers(2, 20_000))
     count = st.sampled_from([0, 1, 2**60]) | st.integers(0, 1000) | st.integers(0, 2**60)
     n_buckets = bucket_count(window)

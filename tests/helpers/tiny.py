@@ -64,7 +64,7 @@ def shards_and_model(folder: Path) -> Path:
 
 
 def config(made: Path, out: Path, **settings: Any) -> TrainConfig:
-    """Of a few small steps with the shards and the model of a folder."""
+    """Settings for a few small steps with the shards and the model of a folder."""
     chosen = {
         "shards": str(made / "shards"),
         "model": str(made / "model"),

@@ -1,4 +1,4 @@
-"""What the ranks of a process group do for the tests: one group a world size, all cases inside."""
+"""What the ranks of a process group do for the tests: one group per size, all cases inside."""
 
 import itertools
 from collections.abc import Iterator

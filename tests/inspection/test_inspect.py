@@ -367,7 +367,7 @@ EITHER = "  expected: the folder of a token store or shard set\n"
         ),
         (
             ["--json", "--csv"],
-            "both --json and --csv\n  expected: one of them",
+            "both --json and --csv are given\n  expected: one of them",
         ),
     ],
 )
@@ -436,7 +436,8 @@ def test_an_unfinished_job(
         f"error: this {what} is not finished\n"
         f"  where:    {folder}\n"
         f"  expected: a folder that `exactcpt {command}` has completed\n"
-        f"  fix:      run `exactcpt {command}` (or `prepare`) again; it goes on where it stopped\n",
+        f"  fix:      run `exactcpt {command}` (or `prepare`) again; "
+        "it continues where it stopped\n",
     )
 
 
@@ -580,7 +581,7 @@ def test_a_missing_index(store: Path, tmp_path: Path):
 
 
 def test_a_damaged_index(store: Path, tmp_path: Path):
-    """Of the same size: no Arrow file, and one with another length in it."""
+    """Two indices of the same size: not an Arrow file, and one with another length in it."""
     folder = copied(store, tmp_path)
     index = folder / "parts" / "000000-0000.index.arrow"
     whole = index.read_bytes()

@@ -173,7 +173,7 @@ def test_shards_know_their_store_where_it_is_beside_them(store: Path, tmp_path: 
     outcome = run("inspect", tmp_path / "here", "--window", "4k")
     assert outcome.code == 2
     assert outcome.err == (
-        "error: --window asks about another packing, and these shards are packed already\n"
+        "error: --window asks about another packing, and these shards are already packed\n"
         "  expected: a token store, or only --tau, --alpha, --gamma, --epsilon, --max-weight\n"
         f"  fix:      inspect their token store: {tmp_path / 'here.store'}\n"
     )

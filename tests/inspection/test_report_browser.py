@@ -397,7 +397,8 @@ def test_impossible_settings(opened):
 def test_an_empty_tail(opened):
     shown = opened(inspection_of(subject_of(row_of({"a": [5, 4, 3, 0, 0, 0, 0, 0]}, WINDOW))))
     assert shown.text("answer") == (
-        "The tail is empty: no bucket from 256 tokens of effective context on has targets. The "
+        "The tail is empty: no bucket that begins at 256 tokens of effective context or later has "
+        "targets. The "
         "largest effective context is 1,023. Every weight is 1."
     )
     assert {row[2] for row in shown.numbers("table.buckets")} == {1}
@@ -551,7 +552,7 @@ def test_the_order_of_the_keyboard(opened):
         "Skip to the figures",
         "row",
         *(f"{name}{end}" for name in fields for end in ("", "-slider")),
-        "Reset to the settings of this row",
+        "Reset to the inspected settings",
         "Buckets, table",
         "Sources, table",
         "Settings compared, table",

@@ -133,15 +133,15 @@ def test_it_says_that_it_is_an_estimate(corpus: Path):
     text = done("inspect", *flags, "--sample", "10%", "--window", "256").out
     assert "docs=" in text
     assert "estimated from " in text
-    assert "95% intervals: " in text
+    assert "95% intervals: windows " in text
 
 
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
         (["--epochs", "docs=2"], "--epochs and --share are for token stores"),
-        (["--dedup", "exact"], "a sample does not tell which documents of the corpus are repeated"),
-        (["somewhere"], "both --source and the path somewhere"),
+        (["--dedup", "exact"], "a sample does not show which documents of the corpus are repeated"),
+        (["somewhere"], "both --source and the path somewhere are given"),
         (["--sample", "0"], "0 is not above 0 and at most 100%"),
         (["--sample", "101%"], "101% is not above 0 and at most 100%"),
         (["--sample", "x%"], "'x%' is not a fraction such as 2% or 0.02"),

@@ -137,7 +137,7 @@ def test_settings_that_differ_are_named(folder):
         '    sources.b: {"text": "body"} -> null\n'
         '    sources.c: null -> {"text": "text"}\n'
         f"  where:    {folder.url}\n"
-        "  fix:      use the same settings to go on, or another folder, or --overwrite"
+        "  fix:      use the same settings to continue, or another folder, or --overwrite"
     )
 
 

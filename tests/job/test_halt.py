@@ -75,7 +75,7 @@ def test_an_error_of_the_disk_names_the_file(folder):
         "reading or writing failed: No space left on device\n"
         "  where:    /there/file\n"
         "  fix:      make room or repair the storage, and run the same command again: "
-        "it goes on where it stopped"
+        "it continues where it stopped"
     )
 
 
@@ -104,7 +104,7 @@ class PanicException(BaseException):
 
 
 def test_what_is_no_exception_becomes_one(folder):
-    """Beam's workers do not catch anything else, and would wait for ever."""
+    """Beam's workers do not catch anything else, and would wait forever."""
     with pytest.raises(HaltedError, match="PanicException: out of bounds"):
         Guard(raiser(PanicException("out of bounds")), folder.url)()
     assert halted_by(folder).found == "internal error: PanicException: out of bounds"

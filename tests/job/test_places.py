@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_one_folder_inside_the_other(here, store, out):
-    with pytest.raises(UsageError, match="store and out are the same folder, or"):
+    with pytest.raises(UsageError, match="the folders store and out are the same, or"):
         refuse_one_inside_another(store=Folder(store), out=Folder(out))
     with pytest.raises(UsageError):
         refuse_one_inside_another(out=Folder(out), store=Folder(store))

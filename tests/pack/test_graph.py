@@ -284,7 +284,7 @@ def test_a_unit_that_fails_ends_the_graph_with_its_own_error(store, tmp_path, se
 
 
 def test_a_panic_of_a_library_ends_the_graph(inputs, tmp_path, monkeypatch):
-    """It is no Exception; Beam alone would wait for ever."""
+    """It is no Exception; Beam alone would wait forever."""
 
     class PanicException(BaseException):
         pass

@@ -195,7 +195,7 @@ def summary_of(group: int, train: int, validation: int) -> dict:
 
 
 def test_shards_are_numbered_by_group_and_window(task):
-    """Twenty windows a shard, no shard of two groups; plans come in any order."""
+    """Twenty windows per shard, no shard of two groups; plans come in any order."""
     summaries = [summary_of(1, 20, 0), summary_of(2, 0, 5), summary_of(0, 45, 3)]
     shards = [shard for _, shard in number_shards(summaries, task, None)]
     assert [(s.name, s.split, s.group, s.start, s.stop) for s in shards] == [

@@ -97,7 +97,7 @@ def test_the_seed_orders_parts():
 
 
 def test_copies_of_a_part_are_spread_over_the_run():
-    """Of 40 copies each, no part has them side by side: every tenth of the run has some of them."""
+    """No part has its 40 copies side by side: every tenth of the run has some of them."""
     parts = parts_of([1] * 50)
     groups = make_groups(parts, {"a": Quota(Fraction(40)), "b": Quota(Fraction(1))}, 1, 0)
     members = [member for group in groups for member in group.members]

@@ -281,8 +281,8 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
         (["--max-weight=0.5"], "max_weight is 0.5"),
         (["--table=no/such.json"], "--table cannot be read: No such file"),
         (["--table=."], "--table cannot be read: Is a directory"),
-        (["--table=x.json", "--alpha=1"], "both --table and --alpha"),
-        (["--table=x.json", "--table-only"], "both --table and --table-only"),
+        (["--table=x.json", "--alpha=1"], "both --table and --alpha are given"),
+        (["--table=x.json", "--table-only"], "both --table and --table-only are given"),
     ],
 )
 def test_wrong_usage(sets, tmp_path, flags, words):
@@ -411,7 +411,7 @@ def test_killed_half_way(sets, tmp_path, monkeypatch):
 
 
 def test_sigkill(sets, store, tmp_path):
-    """The same with a real kill; packing can also go on where reweighing was."""
+    """The same with a real kill; packing can also continue where reweighing stopped."""
     out = tmp_path / "new"
     process = harness.start("reweigh", sets["concat"], "--alpha=0.5", "--out", out)
     harness.until(lambda: list(out.glob("train/*.arrow")))

@@ -24,7 +24,7 @@ PAD = 77
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch) -> Path:
-    """Two sources, several parts, several record batches a part."""
+    """Two sources, several parts, several record batches per part."""
     monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", 700)
     long, short = ("The sea, the sea. " * n for n in range(30)), (f"{n}!" for n in range(40))
     patterns = {

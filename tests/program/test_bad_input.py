@@ -120,7 +120,12 @@ def test_too_many_rejected_records_fail_the_job_and_name_the_first(tmp_path, all
     flags = [] if allowed is None else ["--max-rejected", allowed]
     message = error_of(tokenize(tmp_path, *flags))
     assert "too many records were rejected: 5 of 25\n" in message
-    assert [f"a.jsonl:{n}" in message for n in (21, 22, 23, 24)] == [True, True, True, False]
+    assert [f"    a.jsonl, line {n}: " in message for n in (21, 22, 23, 24)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert "field 'text' is not a string" in message
     assert f"at most {allowed or 0.01:.2%}" in message
     assert str(tmp_path / "store" / "rejected") in message

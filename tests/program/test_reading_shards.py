@@ -165,7 +165,7 @@ def test_datasets(read, folder):
 
 
 def histogram(folder: Path) -> list[tuple[str, int, int, float, int]]:
-    """As the manifest has it: source, bucket, weight, train targets, where there are any."""
+    """The histogram of the manifest: source, bucket, weight, train targets, where there are any."""
     manifest = json.loads((folder / "shards" / "manifest.json").read_bytes())
     return [
         (source["name"], bucket["low"], bucket["high"], bucket["weight"], targets)
@@ -199,7 +199,7 @@ def test_duckdb_decodes_weights(read, folder):
 
 
 def test_duckdb_misreads_the_dictionary(read):
-    """As the page warns. Once this fails, the warning can go."""
+    """The page warns of this. Once this test fails, the warning can go."""
     first = read("DuckDB")["train"].head(1)
     assert first["loss_weight"][0].as_py()[1] == 1.0
     found = duckdb.sql("SELECT typeof(loss_weight), loss_weight[2] FROM first").fetchall()

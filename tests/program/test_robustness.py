@@ -66,7 +66,7 @@ def assert_all_end(processes: list[psutil.Process], seconds: float = 5) -> None:
 
 @pytest.mark.parametrize("moments", [(0, 12, 58), (4, 40, 90)])
 def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undisturbed, moments):
-    """A moment is the number of files that are there; a whole run comes to some 115."""
+    """A moment is the number of files that are there; a whole run writes some 115."""
     out = tmp_path / "out"
     draw = random.Random(sum(moments))
     for moment in moments:
@@ -179,7 +179,7 @@ def test_an_interrupted_job_ends_within_seconds_and_goes_on(
     outcome = finish(process, 30)
     assert time.monotonic() - began < 10
     assert outcome.code == 1, outcome.err
-    assert outcome.err.endswith("error: interrupted; run the same command again to go on\n")
+    assert outcome.err.endswith("error: interrupted; run the same command again to continue\n")
     assert "Traceback" not in outcome.err and "KeyboardInterrupt" not in outcome.err
     assert_all_end(found)
     assert not (out / "manifest.json").exists()
@@ -319,7 +319,7 @@ def deceptive(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def test_a_disk_that_fills_up_is_an_error_and_the_job_goes_on_where_there_is_room(
     tmp_path, mounted, deceptive, kind, size
 ):
-    """With the smaller disk the store does not fit, with the larger one the shards do not."""
+    """The store does not fit on the smaller disk, the shards do not fit on the larger one."""
     done("prepare", *deceptive, "--out", tmp_path / "roomy")
     out = mounted(size) / "out"
     outcome = finish(start("prepare", *deceptive, *kind, "--out", out))
@@ -578,7 +578,7 @@ def test_an_unfinished_store_is_not_packed(tmp_path):
     outcome = run("pack", tmp_path / "store", "--window", 16, "--out", tmp_path / "out")
     assert outcome.code == 1
     assert "this token store is not finished" in outcome.err
-    assert str(tmp_path / "store") in outcome.err and "goes on where it stopped" in outcome.err
+    assert str(tmp_path / "store") in outcome.err and "continues where it stopped" in outcome.err
     outcome = run("pack", tmp_path / "none", "--window", 16, "--out", tmp_path / "out")
     assert outcome.code == 1 and "this is not a token store" in outcome.err
 

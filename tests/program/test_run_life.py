@@ -1,4 +1,4 @@
-"""A run that is stopped, killed, changed, gone on with: what is done, left, and logged."""
+"""A run that is stopped, killed, changed, continued: what is done, left, and logged."""
 
 import json
 import os
@@ -132,7 +132,7 @@ def test_one_of_several_eval_sets_is_left(made, tmp_path, monkeypatch):
 
 
 def test_reading_is_given_up(made, tmp_path, monkeypatch):
-    """Four micro-batches a step: SIGTERM comes while the second of the second step is read."""
+    """Four micro-batches per step: SIGTERM comes while the second of the second step is read."""
     read: list[int] = []
     batch = ShardDataset.batch
 

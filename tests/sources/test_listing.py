@@ -121,7 +121,7 @@ class TestFinding:
             ("{}/c.jsonl", "{} has: .hidden, .x.jsonl, a.jsonl, b.jsonl, notes, sub"),
             ("{}/a.jsonl/b", "{}/a.jsonl has: a.jsonl"),
             ("{}/sub/*", "{}/sub has: c.jsonl, deep"),
-            ("{}/none/x.jsonl", "{}/none does not exist: check the path"),
+            ("{}/none/x.jsonl", "{}/none does not exist"),
         ],
     )
     def test_nothing_matches(self, corpus: Path, pattern: str, there: str) -> None:
@@ -134,12 +134,12 @@ class TestFinding:
             f"  where:    {pattern.format(corpus)}\n"
             "  expected: a file, a folder with files of a known format, "
             "or a glob that matches some\n"
-            f"  fix:      {there.format(corpus)}"
+            f"  fix:      check the path; {there.format(corpus)}"
         )
 
     @pytest.fixture
     def mixed(self, tmp_path: Path) -> Path:
-        """As data sets come: data beside what tells of it, and what nobody can read."""
+        """A typical data set: data beside its description, and files that nobody can read."""
         for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.xz", ".hidden"):
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
@@ -198,7 +198,7 @@ class TestFinding:
         with pytest.raises(ExactcptError) as caught:
             find(tmp_path / name)
         assert str(caught.value) == (
-            "source 'books': the name of a file does not tell its format\n"
+            "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
             ".text, .md (.gz or .zst may follow, but not after .parquet and .arrow)\n"

@@ -56,7 +56,7 @@ class TestLookAt:
         assert str(caught.value) == (
             "source 'books': no record has a field 'text'\n"
             f"  where:    {tmp_path}/a.jsonl{suffix}\n"
-            "  expected: one of the fields it has: title, body, lang\n"
+            "  expected: one of its fields: title, body, lang\n"
             "  fix:      name the field with ,text=FIELD (or ,tokens=FIELD) in the source"
         )
 

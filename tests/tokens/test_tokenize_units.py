@@ -113,7 +113,7 @@ def test_a_bad_file_ends_the_job(damaged, tmp_path):
 
 
 def test_bad_files_are_noted_one_after_the_other(damaged, tmp_path):
-    """As the job does it: a split is tried again without the file that was found bad."""
+    """The job does the same: a split is tried again without the file that was found bad."""
     (split,) = splits_of({"a": damaged})
     task = task_of(tmp_path / "store", skip_bad_files=True)
     store = Folder(task.store)

@@ -158,7 +158,7 @@ def test_settings_of_another_loss_are_refused(tmp_path, more, message):
 
 
 def test_a_trainer_that_divides_again_is_stopped(tmp_path):
-    """As versions do that know nothing of `loss_is_scaled_for_ga`."""
+    """Versions do this that know nothing of `loss_is_scaled_for_ga`."""
 
     class Divides(Trainer):
         def training_step(self, *args, **more):
@@ -232,7 +232,7 @@ CHECKPOINTING = next(
 
 
 def gradients_of(folder, accumulation, **arguments):
-    """Of the first step, of every parameter."""
+    """The gradients of every parameter in the first step."""
     found = trainer(
         folder,
         config={"initializer_range": 0.02},  # larger weights err more, Hugging Face's own alike

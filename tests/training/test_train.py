@@ -274,7 +274,7 @@ def test_accumulation_changes_rounding_only(made, exact, tmp_path):
         assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-10)
 
 
-# Stopping and going on
+# Stopping and continuing
 
 
 def test_stopped_and_gone_on_is_never_stopped(made, tmp_path):
@@ -297,7 +297,7 @@ def test_stopped_and_gone_on_is_never_stopped(made, tmp_path):
 
 @pytest.mark.parametrize(("micro_batch", "done"), [(2, 0), (6, 1)])
 def test_stopped_in_the_middle_of_a_step(made, tmp_path, monkeypatch, micro_batch, done):
-    """Four micro-batches a step: the second of the first step, and of the second."""
+    """Four micro-batches per step: the second of the first step, and of the second."""
     run(made, tmp_path / "whole", micro_batch=1)
     calls: list[int] = []
     forward = TrainModel.forward

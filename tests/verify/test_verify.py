@@ -1129,5 +1129,5 @@ def test_is_written_against_the_format_and_not_against_what_writes_it() -> None:
 
 
 def test_padding_is_not_a_token_of_the_vocabulary_here() -> None:
-    """So that mutations of padding are not hidden by ids that happen to be equal."""
+    """Mutations of padding must not be hidden by ids that happen to be equal."""
     assert PAD not in {token for i, d in enumerate(corpus().documents) for token in d.tokens(i)}

@@ -29,7 +29,7 @@ class Delta:
     Attributes:
         loss: of the arm, in nats per target.
         delta: the arm's loss minus the baseline's; below 0 the arm is better.
-        interval: half the width of the 95 % interval of `delta`; None with one seed.
+        interval: half the width of the 95% interval of `delta`; None with one seed.
     """
 
     loss: float
@@ -234,7 +234,7 @@ def _delta(arm: Arm, baseline: Arm, losses: dict[str, float | None]) -> Delta | 
 
 
 def _interval(differences: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of a mean."""
+    """Half the width of the 95% interval of a mean."""
     n = len(differences)
     if n < 2:
         return None

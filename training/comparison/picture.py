@@ -45,7 +45,7 @@ h2 {{ font-size: 1.05rem; margin: 2rem 0 0.5rem; }}
 </style>
 <h1>{title}</h1>
 <p>Losses are unweighted, in nats per target. A difference below 0 is better than {baseline}.
-Vertical lines are 95 % intervals over seeds.</p>
+Vertical lines are 95% intervals over seeds.</p>
 {places}
 <script>{library}</script>
 <script>

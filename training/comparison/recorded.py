@@ -1,4 +1,4 @@
-"""A run as its folder tells it: its settings, its steps, its evaluations."""
+"""A run as its folder records it: its settings, its steps, its evaluations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Seeds = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRun:
-    """A run as its folder tells it.
+    """A run as its folder records it.
 
     Attributes:
         path: its folder.

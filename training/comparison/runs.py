@@ -3,7 +3,7 @@
 Runs that differ only in the seed form one *arm*. One arm is the baseline (`uniform`, if there is
 one), and every other arm is compared with it seed by seed. Such a pair of runs has the same windows
 in the same order and starts with the same weights, so the difference of their losses is due to the
-weighting. With n >= 2 common seeds, the mean difference d has the 95 % interval d +- t(n-1) s /
+weighting. With n >= 2 common seeds, the mean difference d has the 95% interval d +- t(n-1) s /
 sqrt(n) of Student's t over the paired differences.
 
 Losses are unweighted, over all targets and by effective context. Those on an eval set are from the
@@ -103,7 +103,9 @@ def compare(paths: Sequence[str]) -> Comparison:
         IncompleteError, FormatError: a folder is not a run, or the run has taken no step.
     """
     if len(paths) < 2:
-        raise UsageError("one run cannot be compared", expected="exactcpt compare RUN RUN...")
+        raise UsageError(
+            "there is only one run to compare", expected="two or more: exactcpt compare RUN RUN..."
+        )
     runs = [read_recorded(Path(path)) for path in paths]
     settings = _settings(runs)
     arms = _arms(runs, settings)

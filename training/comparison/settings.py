@@ -21,8 +21,8 @@ INCIDENTAL = {
     "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
     "loader_workers", "check_shards", "peak_tflops", "eval_every", "eval_windows",
 }  # fmt: skip
-"""Settings that change no figure but by the order in which numbers are added, like the number of
-ranks. What was evaluated is in the records of the evaluations."""
+"""Settings that change a figure only through the order in which numbers are added, like the number
+of ranks. What was evaluated is in the records of the evaluations."""
 
 EARLIER = "init_from."
 
@@ -31,7 +31,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Changed:
-    """A setting that was changed when its run went on.
+    """A setting that was changed when its run was continued.
 
     Attributes:
         values: pairs of the first step with a value, and the value.
@@ -47,8 +47,8 @@ class Changed:
 def settings_until(run: RecordedRun, last: int) -> Settings:
     """The settings of a run up to a step, and of the runs its weights came from.
 
-    Inputs are named by what they are, not by where they are. A setting that was changed on the way
-    is a `Changed`.
+    Inputs are named by what they are, not by where they are. A setting that was changed during
+    the run is a `Changed`.
     """
     return _flat(run.recorded, last)
 
@@ -92,8 +92,8 @@ def differing(settings: dict[str, Settings]) -> dict[str, Settings]:
     """
     each = list(settings.values())
     names = {name for flat in each for name in flat}
-    # Where the weights of one run came from another run and those of the next did not, that is all
-    # there is to say.
+    # If the weights of one run came from another run and those of the next did not, nothing more
+    # needs to be compared.
     names = {n for n in names if EARLIER not in n or all(n in flat for flat in each)} | {
         n for n in names if n.endswith(f"{EARLIER}step")
     }
@@ -105,7 +105,7 @@ def differing(settings: dict[str, Settings]) -> dict[str, Settings]:
 
 
 def unwanted(names: Iterable[str]) -> list[str]:
-    """Those of the settings that differ in which pairs must not differ."""
+    """The differing settings in which pairs must be equal."""
     return [name for name in names if _base(name) not in PER_RUN | INCIDENTAL]
 
 

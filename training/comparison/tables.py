@@ -1,7 +1,9 @@
-"""A comparison as tables for a person."""
+"""A comparison as tables for a person. Nothing in them is cut, however narrow the console."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -11,8 +13,14 @@ from .runs import Comparison
 __all__ = ["comparison_tables"]
 
 
-def comparison_tables(found: Comparison) -> Iterator[Table | Text]:
-    """Yields the runs, the settings that differ, whether they are pairs, and the losses."""
+def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | Text]:
+    """Yields the runs, the settings that differ, whether they are pairs, and the losses.
+
+    Args:
+        found: the comparison.
+        console: where the tables are printed. If a table of losses with all arms is too wide for
+            it, each arm gets its own table beside the baseline.
+    """
     yield _arms(found)
     if found.settings:
         yield _settings(found)
@@ -25,14 +33,27 @@ def comparison_tables(found: Comparison) -> Iterator[Table | Text]:
         sets = ", ".join(found.unmeasured)
         noun = "eval set" if len(found.unmeasured) == 1 else "eval sets"
         yield Text(f"no table for the {noun} {sets}: not evaluated in all runs after a common step")
+    others = [arm for arm in found.arms if arm != found.baseline]
     for losses in found.losses:
-        yield _losses(losses, found)
+        table = _losses(losses, found.baseline, others)
+        if _fits(table, console):
+            yield table
+        else:
+            with_losses = [arm for arm in others if any(arm in row.arms for row in losses.rows)]
+            yield from (_losses(losses, found.baseline, [arm]) for arm in with_losses)
+
+
+def _fits(table: Table, console: Console) -> bool:
+    """Whether a table needs no more columns of text than the console has."""
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum <= (
+        console.width
+    )
 
 
 def _arms(found: Comparison) -> Table:
     table = Table(title="Runs", title_justify="left")
     for column in ("arm", "run", "steps in common", "same windows as the baseline"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     pairs = {pair.run: pair for pair in found.pairs}
     for arm, paths in found.arms.items():
         for path in paths:
@@ -51,9 +72,8 @@ def _arms(found: Comparison) -> Table:
 def _settings(found: Comparison) -> Table:
     table = Table(title="Settings that differ", title_justify="left")
     paths = [path for paths in found.arms.values() for path in paths]
-    table.add_column("setting")
-    for path in paths:
-        table.add_column(path)
+    for heading in ("setting", *paths):
+        table.add_column(heading, overflow="fold")
     for name, values in found.settings.items():
         style = "yellow" if name in found.unwanted else None
         shown = ("" if values[path] is None else str(values[path]) for path in paths)
@@ -73,20 +93,17 @@ def _verdict(found: Comparison) -> Text:
     return Text(f"not paired: {', '.join(reasons)}", "yellow")
 
 
-def _losses(losses: Losses, found: Comparison) -> Table:
-    others = [arm for arm in found.arms if arm != found.baseline]
+def _losses(losses: Losses, baseline: str, others: Sequence[str]) -> Table:
+    """The losses of the baseline and of some other arms."""
     table = Table(
         title=f"{losses.title}: unweighted loss",
         title_justify="left",
         caption="* in the tail; a difference below 0 is better than the baseline",
         caption_justify="left",
     )
-    table.add_column("effective context")
-    table.add_column("targets", justify="right")
-    table.add_column(found.baseline, justify="right")
-    for arm in others:
-        table.add_column(arm, justify="right")
-        table.add_column("difference", justify="right")
+    table.add_column("effective context", overflow="fold")
+    for heading in ("targets", baseline, *(h for arm in others for h in (arm, "difference"))):
+        table.add_column(heading, justify="right", overflow="fold")
     for row in losses.rows:
         label = "all" if row.contexts is None else f"{row.contexts[0]:,}-{row.contexts[1]:,}"
         cells = [cell for arm in others for cell in _cells(row.arms.get(arm))]

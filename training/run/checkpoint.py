@@ -79,7 +79,7 @@ class CheckpointManager:
             raise ValueError(f"keep is {keep}, expected at least 1")
         self._folder = run / "checkpoints"
         self._keep = keep
-        # A group of its own: its calls come from another thread than those of the training step.
+        # A separate group: its calls come from another thread than those of the training step.
         group = dist.new_group(backend="gloo")
         assert isinstance(group, dist.ProcessGroup)
         self._group = group

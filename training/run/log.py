@@ -84,7 +84,9 @@ def read_run(folder: Path) -> Record:
         FormatError: the folder is not a run, its format is newer, or the file is damaged.
     """
     if not folder.is_dir():
-        raise UsageError("there is no such folder", where=str(folder), expected="a run")
+        raise UsageError(
+            "there is no such folder", where=str(folder), expected="the folder of a run"
+        )
     try:
         recorded = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):
@@ -164,8 +166,8 @@ def stretches(records: Iterable[Record]) -> list[Record]:
         records: of the run's log; those of the kind `start` count.
 
     Returns:
-        One entry for each start that no later start went back behind: its `settings`, and the step
-        `after` which they held.
+        One entry for each start, without those that a later start went back behind: its `settings`,
+        and the step `after` which they held.
     """
     found: list[Record] = []
     for record in records:

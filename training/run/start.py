@@ -114,7 +114,7 @@ def _anew(folder: Path, identity: Record) -> str | None:
 def _origin(config: TrainConfig, before: Record | None) -> tuple[Path | None, Record | None]:
     """The checkpoint to take the first weights from, and the record of the earlier run.
 
-    A run that continues from the earlier run it began with needs no weights of it any more.
+    A run that continues, with the same earlier run, no longer needs the weights of that run.
     """
     if config.init_from is None:
         return None, None
@@ -126,7 +126,7 @@ def _origin(config: TrainConfig, before: Record | None) -> tuple[Path | None, Re
 
 
 def _folder(path: str | None) -> Path | None:
-    """The same for every name that a folder can be given by."""
+    """A folder's resolved path, which is equal for all ways to name it."""
     return None if path is None else Path(path).resolve()
 
 

@@ -31,8 +31,8 @@ class MicroBatches(Dataset[Batch]):
 class MicroBatchOrder(Sampler[list[int]]):
     """The numbers of the windows in each micro-batch of a rank.
 
-    A step takes the next `global_batch` windows of the order. Each rank has consecutive ones of
-    them, and takes `micro_batch` at a time.
+    A step takes the next `global_batch` windows of the order. Each rank gets a run of
+    consecutive ones, and takes `micro_batch` of them at a time.
 
     Attributes:
         n: number of windows of the set.

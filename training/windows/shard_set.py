@@ -104,7 +104,7 @@ def open_set(path: str | Path) -> ShardSet:
             "there is no manifest, so the shards are not finished",
             expected=f"a file {MANIFEST}, which is written last",
             where=str(root),
-            fix="run the job that writes them again; it goes on where it stopped",
+            fix="run the job that writes them again; it continues where it stopped",
         ) from None
     manifest = parse(data, str(root / MANIFEST), SHARD_SET)
     opened = ShardSet(root=root, manifest=manifest, fingerprint=xxhash.xxh3_128_hexdigest(data))

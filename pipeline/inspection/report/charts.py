@@ -226,7 +226,7 @@ def _tail_points(palette: Palette, place: Spec) -> Spec:
 
 
 def plans(palette: Palette, rows: Sequence[Mapping[str, Any]]) -> Spec:
-    """The share of targets whose effective context is at least so long.
+    """The share of targets with at least a given effective context.
 
     Args:
         palette: the colours.

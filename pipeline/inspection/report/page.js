@@ -195,7 +195,7 @@ class Panel {
         "and of its share of the tail. " +
         "The table below it has every share.",
       plans:
-        "Line chart of the share of targets whose effective context is at least so long, one line " +
+        "Line chart of the share of targets with at least a given effective context, one line " +
         "per window and packing. The table below it compares them.",
     };
     for (const [name, text] of Object.entries(texts)) {
@@ -279,7 +279,7 @@ function answerOf({ settings, row, ...state }) {
   const begin = plural(state.buckets.find((bucket) => bucket.in_tail)?.low ?? 0, "token");
   if (state.tail_empty) {
     return (
-      `The tail is empty: no bucket from ${tau} tokens of effective context on has targets. The ` +
+      `The tail is empty: no bucket that begins at ${tau} tokens of effective context or later has targets. The ` +
       `largest effective context is ${count.format(row.largest_context)}. Every weight is 1.`
     );
   }

@@ -4,7 +4,7 @@
     combinations.py    one line per combination of settings
     comparison.py      two sets side by side
     sources.py         the sources of one combination
-    words.py           how settings and figures read
+    words.py           settings and figures in words
     printer.py         tables and bars in the width and characters of the terminal
 
 The tables show what `--json` has. The tail, which is the buckets of effective context that begin at

@@ -16,7 +16,7 @@ __all__ = ["print_combinations"]
 
 
 class _Column(NamedTuple):
-    """A figure of a combination: its title, how it reads, and what it is where that needs words."""
+    """A figure of a combination: its title, its text, and an explanation if it needs one."""
 
     title: str
     show: Callable[[RowJson], str]
@@ -61,7 +61,7 @@ LEAST_WANTED = (
     "effective sample",
     "windows with a tail",
 )
-"""Figures in the order in which a narrow terminal goes without them."""
+"""Figures in the order in which they are left out on a narrow terminal."""
 
 
 def print_combinations(

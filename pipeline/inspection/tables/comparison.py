@@ -134,7 +134,7 @@ def _tail_mark(a: BucketJson | None, b: BucketJson | None) -> str:
 
 
 def _with_difference(pair: Sequence[float | None], form: str) -> tuple[str, str, str]:
-    """A, B, and B - A, in such a format."""
+    """A, B and B - A, in the given format."""
     a, b = pair
     difference = None if a is None or b is None else b - a
     return figure(a, form), figure(b, form), figure(difference, f"+{form}")

@@ -120,6 +120,6 @@ def _interval_lines(row: RowJson) -> list[str]:
     (low, high), (few, many) = intervals["windows"], intervals["tokens"]
     light, heavy = intervals["mean_weight"]
     return [
-        f"95% intervals: {low:,.0f} to {high:,.0f} windows, {few:,.0f} to {many:,.0f} tokens, "
+        f"95% intervals: windows {low:,.0f} to {high:,.0f}, tokens {few:,.0f} to {many:,.0f}, "
         f"mean weight {light:.4f} to {heavy:.4f}"
     ]

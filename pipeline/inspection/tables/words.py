@@ -1,4 +1,4 @@
-"""How settings and figures of an inspection read."""
+"""The settings and figures of an inspection in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -53,7 +53,7 @@ def value_text(value: object) -> str:
 
 
 def _mixing(mixing: Mapping[str, Any]) -> str:
-    """How often sources are seen, but for those that are seen once."""
+    """How often sources are seen, except those that are seen once."""
     mixed = [
         f"{name} {kind} {amount:g}"
         for name, asked in mixing.items()
@@ -79,7 +79,7 @@ def percent(count: float, total: float) -> str:
 
 
 def figure(value: float | None, form: str) -> str:
-    """A figure in such a format; a dash where there is none."""
+    """A figure in the given format; a dash if there is none."""
     return "-" if value is None else format(value, form)
 
 

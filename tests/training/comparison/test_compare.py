@@ -65,9 +65,9 @@ def write(
     return str(folder)
 
 
-def text_of(found: Comparison) -> str:
-    console = Console(width=160, record=True, file=io.StringIO())
-    for table in comparison_tables(found):
+def text_of(found: Comparison, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in comparison_tables(found, console):
         console.print(table)
     return console.export_text()
 
@@ -384,6 +384,17 @@ def test_what_a_person_sees(tmp_path):
     assert ("", "all", "40", "4.0500", "3.7500", "-0.3000", "") in rows
 
 
+def test_a_narrow_console_cuts_no_figure(tmp_path):
+    arms = ("exact", "shuffled", "tail_flat", "uniform")
+    runs = [write(tmp_path / f"{arm}-{seed}", arm, seed=seed) for arm in arms for seed in (0, 1)]
+    wide, narrow = (text_of(compare(runs), width) for width in (160, 80))
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert wide.count("16-31 *") == 2  # a table for the eval set, one for the training windows
+    assert narrow.count("16-31 *") == 6  # each for three arms
+    assert wide.count(" ± ") == narrow.count(" ± ") > 0
+
+
 def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
     text = text_of(compare([write(tmp_path / "e", "exact", gain=1e-5), write(tmp_path / "u")]))
     assert "+0.0000" in text
@@ -393,7 +404,7 @@ def test_a_difference_that_is_rounded_to_nothing_has_no_minus(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "found"),
     [
-        (lambda p: [write(p / "u")], UsageError, "one run cannot be compared"),
+        (lambda p: [write(p / "u")], UsageError, "there is only one run to compare"),
         (lambda p: [write(p / "u"), str(p / "none")], UsageError, "there is no such folder"),
         (lambda p: [write(p / "u"), str(p)], FormatError, "this folder is not a run"),
         (

@@ -67,7 +67,7 @@ def test_exact_operator_is_softmax_attention_of_each_segment(lengths, block, see
 
 
 def test_a_segment_longer_than_a_block_of_queries():
-    """Of the real size; the property above tries all sizes in small."""
+    """The real size; the property above tries all sizes in small."""
     lengths = [3, attention.QUERY_BLOCK + 9]
     tensors = heads(lengths, torch.float64)
     found = segment_attention(*tensors, edges(lengths), 0.3)

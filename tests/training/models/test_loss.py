@@ -130,7 +130,7 @@ def test_tied_head_gets_both_gradients():
 
 
 def test_weights_are_not_rounded_to_the_type_of_the_states():
-    """1.1268 is 1.125 in bf16, and w / D with it: both gradients would be off by 0.16 %."""
+    """1.1268 is 1.125 in bf16, and w / D with it: both gradients would be off by 0.16%."""
     hidden, head, targets, _ = problem(64, 50, 16, torch.bfloat16)
     weights = torch.full((64,), 1.1268)
     loss, ce = weighted_cross_entropy(hidden, head, targets, weights / 61)

@@ -171,7 +171,7 @@ def test_under_autocast_gradients_are_near_and_in_fp32(kind, tied):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_are_divided_in_fp32_before_the_loss(monkeypatch, dtype):
-    """What the loss gets: in bf16 it would be off by up to 0.4 %, and the gradients with it."""
+    """What the loss gets: in bf16 it would be off by up to 0.4%, and the gradients with it."""
     seen: list[torch.Tensor] = []
 
     def record(hidden, head, targets, weights):
@@ -317,7 +317,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("rope_type", "leaks"), [("dynamic", True), ("yarn", False)])
 def test_why_dynamic_rope_is_refused_and_yarn_is_not(rope_type, leaks):
-    """With `dynamic`, a short document comes out otherwise beside a long one."""
+    """Under `dynamic`, a short document gets other results beside a long one."""
     rope = {
         **ROPE,
         "rope_type": rope_type,

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 # Relative L2 of every parameter's gradient, and the least cosine. The error in bf16 is that of the
 # blocks' own arithmetic and grows with the size of the weights, for plain Hugging Face alike: about
-# 1 % of the worst parameter's gradient with the usual initializer_range of 0.02, 1.3 % with 0.05 as
-# here, 5 to 9 % with 0.2. So these limits say something about small weights only; what holds for
+# 1% of the worst parameter's gradient with the usual initializer_range of 0.02, 1.3% with 0.05 as
+# here, 5 to 9% with 0.2. So these limits say something about small weights only; what holds for
 # all is that ours err no more than a peer does.
 TOLERANCE = {
     torch.float32: (1e-5, 1 - 1e-8),
@@ -79,7 +79,7 @@ def total_error(found, exact):
 @pytest.mark.parametrize("denominator", DENOMINATORS)
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_bf16_errs_no_more_than_plain_hugging_face(worlds, expected, tied, denominator):
-    """Whose packed batch has a mask, and whose loss is F.cross_entropy of fp32 logits."""
+    """Plain here means a packed batch with a mask, and F.cross_entropy of fp32 logits."""
     _, exact = expected[tied, denominator]
     size = step_denominator(denominator)
     assert total_error(peer_gradients(tied, size, torch.float64), exact) < 1e-12
@@ -92,7 +92,7 @@ def test_bf16_errs_no_more_than_plain_hugging_face(worlds, expected, tied, denom
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_and_micro_batches_are_added_in_fp32(worlds, world, tied):
-    """In bf16 every addition would cost 0.2 %, which the limits above would let pass."""
+    """In bf16 every addition would cost 0.2%, which the limits above would let pass."""
     _, found = worlds[world]["gradients"][torch.bfloat16, tied, ADDED, "targets"]
     exact = worlds[world]["added"][tied]
     assert found.keys() == exact.keys()

@@ -46,7 +46,7 @@ def take_step(model, optimizer):
 
 
 def meta_of(step: int) -> dict:
-    """As the loop writes it."""
+    """The meta that the loop writes."""
     return {
         "step": step, "windows": 4 * step, "identity": {}, "settings": {}, "stretches": [],
         "earlier": None,
@@ -63,7 +63,7 @@ def names(run: Path):
 
 
 def test_what_is_saved_is_the_moment_of_the_call(tmp_path, group):
-    """Training goes on while the files are written."""
+    """Training continues while the files are written."""
     model, optimizer = model_and_optimizer()
     take_step(model, optimizer)
     checkpoints = CheckpointManager(tmp_path, keep=1)

@@ -64,7 +64,7 @@ def test_a_line_that_was_not_finished(tmp_path):
 )
 @pytest.mark.parametrize("after", [b"", b'{"kind": "end", "step": 2}\n'])
 def test_a_damaged_line(tmp_path, line, reason, after):
-    """What follows it is not lost when the run goes on."""
+    """What follows it is not lost when the run continues."""
     write_steps(tmp_path, 1, 1)
     with (tmp_path / LOG).open("ab") as file:
         file.write(line + b"\n" + after)

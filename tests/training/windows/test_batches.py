@@ -207,7 +207,7 @@ def schedules(draw: st.DrawFn):
 
 @given(n=st.integers(1, 40), seed=st.integers(0, 9), stretches=schedules())
 def test_no_window_is_skipped_or_seen_twice(n, seed, stretches):
-    """Whatever the ranks and batches of each stretch, together they are one order."""
+    """The stretches together are one order, whatever the ranks and batches of each."""
     found: list[int] = []
     for steps, world, micro, size in stretches:
         found += taken(

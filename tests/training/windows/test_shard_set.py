@@ -35,7 +35,7 @@ def test_an_unfinished_set(folder):
         "there is no manifest, so the shards are not finished\n"
         f"  where:    {folder}\n"
         "  expected: a file manifest.json, which is written last\n"
-        "  fix:      run the job that writes them again; it goes on where it stopped"
+        "  fix:      run the job that writes them again; it continues where it stopped"
     )
 
 
