@@ -45,7 +45,7 @@ __all__ = ["inspect_sample"]
 COUNTED_DOCUMENTS = 4_000_000
 """A larger corpus is counted at a smaller scale."""
 Times = Mapping[str, NDArray[np.float64]]
-Documents = tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]
+SampledDocuments = tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]
 """Lengths, how many documents of the packed corpus each stands for, and its block."""
 
 
@@ -117,7 +117,7 @@ class _Corpus:
     fraction: float
     repeated: OrderedLengths
     scale: float
-    documents: Sequence[Documents]
+    documents: Sequence[SampledDocuments]
     block_weights: Sequence[NDArray[np.float64]]
 
 
@@ -208,7 +208,7 @@ def _numbered(block: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(block, return_inverse=True)[1]
 
 
-def _blocks(documents: Documents, window: int, packing: PackingName) -> Blocks:
+def _blocks(documents: SampledDocuments, window: int, packing: PackingName) -> Blocks:
     lengths, times, block = documents
     each = expected_histogram(lengths, window, packing) * times[:, None]
     histogram = np.zeros((int(block.max(initial=-1)) + 1, each.shape[1]))

@@ -32,8 +32,8 @@ from .documents import Documents, PartRef, PlanSettings
 
 __all__ = [
     "Group",
+    "GroupMember",
     "GroupPlan",
-    "Member",
     "Occurrences",
     "SplitPlan",
     "in_packed_order",
@@ -49,7 +49,7 @@ REASONS = ("duplicate", "mixing")
 
 
 @dataclass(frozen=True)
-class Member:
+class GroupMember:
     """The documents of a part that have more than `copy` copies."""
 
     part: PartRef
@@ -61,7 +61,7 @@ class Group:
     """Documents that are shuffled and packed together; members by part, then by copy."""
 
     ordinal: int
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
     @property
     def tokens(self) -> int:
@@ -84,7 +84,7 @@ def make_groups(
         seed: of the order.
     """
     members = [
-        Member(part, copy)
+        GroupMember(part, copy)
         for part in parts
         for copy in range(max(1, ceil(quotas[part.source].copies)))
     ]

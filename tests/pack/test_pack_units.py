@@ -15,7 +15,7 @@ from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.pack import units as pack_units
 from exactcpt.pipeline.pack.documents import PartRef, PlanSettings
-from exactcpt.pipeline.pack.plan import Group, Member
+from exactcpt.pipeline.pack.plan import Group, GroupMember
 from exactcpt.pipeline.pack.selection_units import plain_quotas
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (
@@ -130,7 +130,7 @@ def test_a_plan_s_summary_adds_up(task, tmp_path):
 
 
 def test_what_was_dropped_is_counted_by_reason(task):
-    everything = Group(0, tuple(Member(part, 0) for part in task.parts))
+    everything = Group(0, tuple(GroupMember(part, 0) for part in task.parts))
     quotas = {"a": Quota(Fraction(0)), "b": Quota(Fraction(1))}
     first = task.parts[0].first_document
     name = "repeated.arrow"

@@ -14,7 +14,7 @@ from exactcpt.pipeline.core.shuffle import Purpose, permutation
 from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings, part_documents
 from exactcpt.pipeline.pack.plan import (
     Group,
-    Member,
+    GroupMember,
     make_groups,
     plan_group,
     plan_schema,
@@ -168,14 +168,14 @@ def groups(draw):
     document = st.tuples(length, st.integers(0, 3), st.booleans())
     contents = draw(st.lists(st.lists(document, max_size=8), min_size=1, max_size=4))
     parts = parts_of([len(part) for part in contents])
-    members = [Member(part, copy) for part in parts for copy in range(4)]
+    members = [GroupMember(part, copy) for part in parts for copy in range(4)]
     some = draw(st.sets(st.sampled_from(members), min_size=1) | st.just(set(members)))
     group = Group(draw(st.integers(0, 3)), tuple(m for m in members if m in some))
     return window, group, dict(zip(parts, contents, strict=True))
 
 
 def all_of(parts: list[PartRef], ordinal: int = 0) -> Group:
-    return Group(ordinal, tuple(Member(part, copy) for part in parts for copy in range(3)))
+    return Group(ordinal, tuple(GroupMember(part, copy) for part in parts for copy in range(3)))
 
 
 def chosen(contents) -> Callable[[PartRef], Documents]:

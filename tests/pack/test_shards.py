@@ -13,7 +13,7 @@ from exactcpt.pipeline.files.arrow import map_table
 from exactcpt.pipeline.files.storage import Folder, checksum
 from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings
 from exactcpt.pipeline.pack.documents_table import documents_table, write_documents
-from exactcpt.pipeline.pack.plan import Group, Member, plan_group, plan_table
+from exactcpt.pipeline.pack.plan import Group, GroupMember, plan_group, plan_table
 from exactcpt.pipeline.pack.shards import ShardTask, windows_per_shard, write_shard
 from exactcpt.pipeline.tokens.store import read_ids, read_index
 from exactcpt.schemas import shard as shard_format
@@ -48,7 +48,9 @@ def documents_of(store: Path, copies: int = 1) -> tuple[Group, dict[str, Documen
             copies=np.full(part.documents, copies, np.int32),
             repeated=np.zeros(part.documents, bool),
         )
-    return Group(0, tuple(Member(part, copy) for part in parts for copy in range(copies))), chosen
+    return Group(
+        0, tuple(GroupMember(part, copy) for part in parts for copy in range(copies))
+    ), chosen
 
 
 def parts_in(group: Group) -> tuple[PartRef, ...]:
