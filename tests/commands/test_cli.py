@@ -209,6 +209,7 @@ def test_runners_that_cannot_do_it(tmp_path, runner, says):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_packing_with_a_remote_runner_and_local_paths(prepared, tmp_path):
     flags = ["--out", "memory://x/out", "--runner", "DataflowRunner"]
     assert f"{prepared}.store" in usage_error("pack", f"{prepared}.store", *flags)
@@ -334,6 +335,7 @@ def test_a_file_with_values_of_the_wrong_type(tmp_path, line):
 # What is printed
 
 
+@pytest.mark.slow
 def test_people_get_tables_on_stderr(prepared, tmp_path):
     outcome = done("prepare", *POEMS, "--window", 256, "--out", tmp_path / "out")
     assert outcome.out == ""
@@ -364,6 +366,7 @@ def test_programs_get_json_on_stdout(prepared, tmp_path):
     assert again["status"] == "finished before"
 
 
+@pytest.mark.slow
 def test_json_of_the_other_commands(prepared, tmp_path):
     stored = done("tokenize", *POEMS, "--out", tmp_path / "store", "--json").json
     assert stored["status"] == "done"
@@ -399,6 +402,7 @@ def test_quiet_prints_errors(tmp_path):
     assert outcome.err.startswith("error: source 'a' matches no file")
 
 
+@pytest.mark.slow
 def test_quiet_still_gives_json(tmp_path):
     flags = ["--window", 256, "--out", tmp_path / "out", "--quiet", "--json"]
     outcome = done("prepare", *POEMS, *flags)

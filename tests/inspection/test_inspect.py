@@ -176,6 +176,7 @@ the number of targets"""
     )
 
 
+@pytest.mark.slow
 def test_two_side_by_side(store: Path, shards: Path, tmp_path: Path):
     other = tmp_path / "other"
     flags = ["--window", "128", "--packing", "best_fit", "--epochs", "short=2"]

@@ -361,6 +361,7 @@ def inspected(tmp_path_factory) -> tuple[Path, list[str]]:
     return out.with_suffix(".store"), ["--window", "256,1024", "--packing", "concat,best_fit"]
 
 
+@pytest.mark.slow
 def test_files_are_written_beside_what_is_printed(tmp_path, inspected):
     store, flags = inspected
     page, picture = tmp_path / "report.html", tmp_path / "deep" / "report.svg"

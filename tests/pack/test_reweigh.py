@@ -20,6 +20,8 @@ from exactcpt.pipeline.pack.reweigh import reweighed
 from exactcpt.pipeline.verify.claims import weight_rows
 from exactcpt.schemas.weights import dump_table
 
+pytestmark = pytest.mark.slow
+
 FIRST = ["--window=512", "--group-tokens=100k", "--shard-bytes=400k", "--validation-fraction=0.05"]
 WAYS = {
     "concat": [*FIRST, "--dedup=exact", "--seed=3"],
@@ -73,7 +75,6 @@ def table_file(path: Path, weights: list[float], **changes: Any) -> Path:
 GIVEN = [0.5, 1, 1, 1.25, 1, 2, 3.5]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "change"),
     [*(("concat", change) for change in CHANGES), ("best_fit", "all"), ("best_fit", "alpha")],

@@ -38,6 +38,7 @@ def shards_beside(tmp_path: Path, shards: bytes | None, store: bytes | None) -> 
     return Folder(f"{tmp_path}/out")
 
 
+@pytest.mark.slow
 def test_no_store_no_set_or_the_store_of_another_set(prepared, tmp_path):
     shards = (prepared / "out" / "manifest.json").read_bytes()
     other = (prepared / "other.store" / "manifest.json").read_bytes()

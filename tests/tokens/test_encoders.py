@@ -28,6 +28,7 @@ def library(tokenizer: TokenizerFile):
     return tokenizers.Tokenizer.from_buffer(tokenizer.json)
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS | st.sampled_from([END, f"{END} a", "the end of text"]), max_size=5))
 def test_backends_give_what_the_library_gives(bundled, values):
     reference = library(bundled)
@@ -39,6 +40,7 @@ def test_backends_give_what_the_library_gives(bundled, values):
         assert encoded.data.dtype == np.int32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["gigatoken", "tokenizers"])
 def test_special_tokens_in_a_text_are_text_unless_allowed(tokenizer, backend):
     ordinary = make_encoder(backend, tokenizer.json, False)

@@ -18,6 +18,7 @@ from exactcpt.pipeline.tokens.parity import (
 from exactcpt.schemas.errors import BackendDifferenceError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("special_tokens_in_text", [False, True])
 def test_backends_agree_on_the_torture_set(tokenizer, special_tokens_in_text):
     texts = torture_set(tokenizer.special_tokens())

@@ -245,6 +245,7 @@ print(json.dumps({'beyond': rss('VmHWM') - before, 'returned': sum(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_logits_are_kept(dtype):

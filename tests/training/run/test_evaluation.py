@@ -17,6 +17,8 @@ from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
 from exactcpt.training.windows.order import permuted
 
+pytestmark = pytest.mark.slow
+
 TIMES = 3
 WINDOWS = {"own": (64, 5), "longer": (128, 3)}  # tokens of one, how many
 
@@ -80,7 +82,6 @@ def assert_measured(record: dict[str, Any], expected: dict[str, Any]) -> None:
         assert record[name] == pytest.approx(expected[name], rel=1e-5), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", WINDOWS)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_before_the_first_step(made, ranks, name):

@@ -41,6 +41,7 @@ def shown(board: EventAccumulator, tag: str) -> dict[int, float]:
     return {event.step: event.value for event in events}
 
 
+@pytest.mark.slow
 def test_every_step_is_shown_once(run, board):
     steps = {r["step"]: r for r in read_log(run) if r["kind"] == "step"}
     assert list(steps) == [1, 2, 3, 4]

@@ -205,6 +205,7 @@ def schedules(draw: st.DrawFn):
     return stretches
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 40), seed=st.integers(0, 9), stretches=schedules())
 def test_no_window_is_skipped_or_seen_twice(n, seed, stretches):
     """The stretches together are one order, whatever the ranks and batches of each."""
@@ -234,6 +235,7 @@ def test_more_steps_than_a_block():
     assert batches == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_workers_change_nothing(dataset, workers):
     order = MicroBatchOrder(

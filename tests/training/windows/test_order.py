@@ -58,6 +58,7 @@ def test_neighbours_do_not_stay_neighbours():
     assert np.bincount(steps, minlength=n).max() < 10
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(1, 50), consumed=st.integers(0, 500), seed=st.integers(0, 3),
     sizes=st.lists(st.integers(0, 70), max_size=5),
