@@ -20,14 +20,14 @@ from .subject import Row, Subject
 __all__ = ["to_json"]
 
 INSPECTION = "exactcpt inspection"
-FORMAT_VERSION = 1
+INSPECTION_VERSION = 1
 
 
 def to_json(subjects: Iterable[Subject]) -> InspectionJson:
     """Returns what `--json` prints; see inspection.schema.json."""
     return {
         "format": INSPECTION,
-        "format_version": FORMAT_VERSION,
+        "format_version": INSPECTION_VERSION,
         "versions": {"exactcpt": version("exactcpt")},
         "subjects": [_subject(subject) for subject in subjects],
     }

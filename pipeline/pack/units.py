@@ -39,7 +39,7 @@ __all__ = [
     "number_shards",
     "plan",
     "train_histogram",
-    "weigh",
+    "write_weights",
 ]
 
 DOCUMENTS_PER_FILE = 1 << 20
@@ -114,7 +114,7 @@ def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64
     )
 
 
-def weigh(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
+def write_weights(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
     """The weight table of the corpus; it is written for the manifest."""
     table = weight_table(histogram.tolist(), task.settings.window, task.exact)
     rows = [asdict(row) for row in table.rows]

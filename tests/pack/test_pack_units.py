@@ -27,7 +27,7 @@ from exactcpt.pipeline.pack.units import (
     plan,
     plan_name,
     train_histogram,
-    weigh,
+    write_weights,
 )
 
 WINDOW = 16
@@ -62,7 +62,7 @@ def pack_all(task: PackTask) -> list[dict]:
     """Everything the graph of packing does, one unit after the other."""
     quotas = plain_quotas(task)
     plans = [plan(one, task, {}, quotas) for one in group(task, quotas)]
-    table = weigh(sum(train_histogram(one, WINDOW) for one in plans), task)
+    table = write_weights(sum(train_histogram(one, WINDOW) for one in plans), task)
     for _, shard in number_shards(plans, task, None):
         fill_shard(shard, task, table)
     for documents in documents_tasks(task.parts):
@@ -182,7 +182,7 @@ def test_a_document_is_dropped_once_however_many_copies_its_part_has(task):
 
 
 def test_weights_are_written_for_the_manifest(task, tmp_path):
-    table = weigh(np.array([100, 10], np.int64), task)
+    table = write_weights(np.array([100, 10], np.int64), task)
     written = json.loads((tmp_path / "out/.job/weights.json").read_text())
     assert written["budget"] == table.budget
     assert [row["weight"] for row in written["table"]] == list(table.weights)
