@@ -23,6 +23,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 REPOSITORY = Path(__file__).parents[1]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """In the fast lane a module that is slow as a whole is not imported: that takes seconds."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") or None
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The bundled corpus and its tokenizer; see tests/data/README.md."""
