@@ -16,6 +16,7 @@ from .commands.options import (
     DEBUG,
     JOB_OPTIONS,
     MIXING_OPTIONS,
+    ONE_VALUE,
     OUT_SHARDS,
     OVERWRITE,
     PACK_OPTIONS,
@@ -191,7 +192,7 @@ def reweigh(**flags: Any) -> None:
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @options(*map(several, ("window", "packing", *PARAMETERS)))
 @MIXING_OPTIONS
-@options(*map(setting, ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")))
+@options(*map(setting, ONE_VALUE))
 @TOKENIZE_OPTIONS
 @click.option(
     "--sample",

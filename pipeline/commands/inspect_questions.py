@@ -15,6 +15,7 @@ from ..config import PackConfig, TokenizeConfig
 from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 from ..pack.settings import Change, Settings, settings_with
+from .options import ONE_VALUE
 
 __all__ = [
     "TOKENIZING",
@@ -28,8 +29,6 @@ __all__ = [
 TOKENIZING = tuple(name for name in TokenizeConfig.__dataclass_fields__ if name != "sources")
 """Settings that apply to raw corpora only."""
 PACKING = ("window", "packing")
-SINGLE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
-"""Settings of packing that have one value in all combinations."""
 Flags = Mapping[str, Any]
 
 
@@ -43,7 +42,7 @@ def packings_asked_for(flags: Flags, mixing: Mapping[str, Any]) -> list[PackConf
     Raises:
         UsageError: a value is out of its range; names the combination.
     """
-    fixed = {name: flags[name] for name in SINGLE if flags[name] is not None}
+    fixed = {name: flags[name] for name in ONE_VALUE if flags[name] is not None}
     found: list[PackConfig] = []
     for asked in _combinations(flags, (*PACKING, *PARAMETERS)):
         with _naming(asked):
@@ -117,7 +116,7 @@ def refuse_for_shards(flags: Flags, store: Folder | None) -> None:
     Raises:
         UsageError: such a question is asked.
     """
-    given = _given(flags, (*PACKING, *SINGLE, "epochs", "share"))
+    given = _given(flags, (*PACKING, *ONE_VALUE, "epochs", "share"))
     if given:
         where = store.url if store else "the one they were packed from"
         raise UsageError(

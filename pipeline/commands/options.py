@@ -19,6 +19,7 @@ __all__ = [
     "DEBUG",
     "JOB_OPTIONS",
     "MIXING_OPTIONS",
+    "ONE_VALUE",
     "OUT_SHARDS",
     "OVERWRITE",
     "PACK_OPTIONS",
@@ -129,6 +130,8 @@ DEFAULTS: Mapping[str, str] = {
 }
 """Defaults that a value cannot state, in words."""
 
+ONE_VALUE = ("validation_fraction", "token_budget", "group_tokens", "dedup", "seed")
+"""Settings of packing that have one value in all combinations that `inspect` shows."""
 METAVARS: Mapping[str, str] = {"tokenizer": "PATH", "eos_token": "TOKEN"}
 
 

@@ -117,7 +117,7 @@ def _run_to_end(
         known = bad
         splits = _without(everything, bad)
         _forget_outdated(store, splits)
-        with Progress(console, "tokenize", SplitsDone(store, len(splits))) as progress:
+        with Progress(console, "tokenize", _SplitsDone(store, len(splits))) as progress:
 
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
@@ -146,7 +146,7 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
                 store.remove(of(ordinal))
 
 
-class SplitsDone:
+class _SplitsDone:
     """Counts the finished splits, for the progress bar; reads each summary once."""
 
     def __init__(self, store: Folder, total: int) -> None:
