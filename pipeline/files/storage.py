@@ -22,12 +22,12 @@ from typing import Any
 
 import xxhash
 
+from ...schemas.disk import TEMPORARY, is_temporary, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 
 __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
 
-TEMPORARY = ".tmp"
 COPY_BYTES = 16 << 20
 """Bytes per request when a remote file is copied."""
 TRIES = 3
@@ -166,7 +166,7 @@ class Folder:
 
     def names(self, below: str = "") -> list[str]:
         """The names of all complete files in a subfolder and below, sorted."""
-        return [name for name in self._all_names(below) if not _is_temporary(name)]
+        return [name for name in self._all_names(below) if not is_temporary(name)]
 
     def _all_names(self, below: str = "") -> list[str]:
         _, root = resolve(self.url.rstrip("/"))
@@ -211,7 +211,7 @@ class Folder:
         """A local path to write to; the file gets its name if the block ends without an error."""
         if self.is_local:
             _, target = resolve(self.url_of(name))
-            with _beside(Path(target)) as scratch:
+            with written_whole(Path(target)) as scratch:
                 yield scratch
         else:
             with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
@@ -235,7 +235,7 @@ class Folder:
     def remove_temporaries(self) -> None:
         """Removes the files that killed writers left behind. No other job may be running here."""
         for name in self._all_names():
-            if _is_temporary(name):
+            if is_temporary(name):
                 self.remove(name)
 
     def disk(self) -> tuple[int, int] | None:
@@ -324,30 +324,3 @@ class _RemoteFile(io.RawIOBase):
             expected=f"{self._size:,} bytes in all, its listed size",
             fix="run the same command again: it continues where it stopped",
         )
-
-
-def _is_temporary(name: str) -> bool:
-    base = PurePosixPath(name).name
-    return base.startswith(".") and base.endswith(TEMPORARY)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.parent / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
-    try:
-        yield scratch
-        _sync(scratch)
-        scratch.replace(target)
-        _sync(target.parent)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,67 @@
+"""How a file gets onto a local disk: whole, under its own name, or not at all.
+
+scratch = .NAME.<random>.tmp   written beside the target
+sync scratch                   its bytes are on the disk
+rename scratch -> NAME         readers see the whole file, or none
+sync the folder                the name is on the disk
+"""
+
+import errno
+import os
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+__all__ = ["TEMPORARY", "is_temporary", "sync_file", "sync_folder", "written_whole"]
+
+TEMPORARY = ".tmp"
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
+"""What file systems answer that cannot sync a folder, such as CIFS and some of FUSE."""
+
+
+@contextmanager
+def written_whole(target: Path) -> Generator[Path]:
+    """A path to write to; the file gets its name if the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.parent / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
+    try:
+        yield scratch
+        sync_file(scratch)
+        scratch.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file, by its name, is one that `written_whole` had not finished."""
+    base = PurePosixPath(name).name
+    return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file's bytes are on the disk."""
+    _sync(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the file system can do that.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

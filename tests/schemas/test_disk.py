@@ -1,0 +1,83 @@
+"""Files are written whole or not at all."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from exactcpt.schemas.disk import is_temporary, sync_file, sync_folder, written_whole
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file"
+    with written_whole(target) as scratch:
+        scratch.write_text("all of it")
+        assert not target.exists()
+        assert is_temporary(scratch.name)
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+    assert target.read_text() == "all of it"
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as scratch:
+        scratch.write_text("ne")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_text() == "old"
+
+
+def test_bytes_are_synced_before_the_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("sync folder" if is_folder else "sync file")
+        fsync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    with written_whole(tmp_path / "file") as scratch:
+        scratch.write_bytes(b"x")
+    assert done == ["sync file", "rename", "sync folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_that_cannot_sync_folders_is_used(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", _refusing(number, stat.S_ISDIR))
+    with written_whole(tmp_path / "file") as scratch:
+        scratch.write_bytes(b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
+def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", _refusing(errno.EIO, stat.S_ISDIR))
+    with pytest.raises(OSError, match="refused"):
+        sync_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", _refusing(errno.EINVAL, stat.S_ISREG))
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(OSError, match="refused"):
+        sync_file(tmp_path / "file")
+
+
+def _refusing(number: int, kind: object) -> object:
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if kind(os.fstat(descriptor).st_mode):  # type: ignore[operator]
+            raise OSError(number, "refused")
+        fsync(descriptor)
+
+    return refuse
