@@ -162,9 +162,11 @@ def train(**flags: Any) -> None:
       uniform    1: standard continued pretraining
       matched    the mean of exact over all targets: the same scale of the loss
       document   the mean of exact over the targets of the same document in the window
+      near       1 in the tail; what exact adds there, a document's other targets share equally
       shuffled   a weight of exact, drawn at random for every target
       tail_flat  1 + alpha in the tail (effective contexts of at least tau), 1 elsewhere
-      table      the weight in --weight-table, which `exactcpt reweigh --table-only` writes
+      table      the weight in --weight-table; `exactcpt reweigh --table-only` writes such a
+                 table, for example with another alpha
 
     \b
     Exit codes:

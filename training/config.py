@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 # Defined here because the modules that use them import libraries that `--help` must not wait for.
-WeightingName = Literal["exact", "uniform", "matched", "document", "shuffled", "tail_flat", "table"]
+WeightingName = Literal[
+    "exact", "uniform", "matched", "document", "near", "shuffled", "tail_flat", "table"
+]
 Denominator = Literal["targets", "sum_w"]
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]

@@ -1,8 +1,9 @@
 """The weightings that a run can train with, all from the same shards: see `WEIGHTINGS`.
 
 The shards have one code per position: 0 for no target, b + 1 for a target in bucket b. Most
-weightings replace the weights in the shards' dictionary. Two do more: `document` gives every target
-of a segment the segment's mean, `shuffled` draws each target's weight from those of the corpus.
+weightings replace the weights in the shards' dictionary. Three do more: `document` gives every
+target of a segment the segment's mean, `near` moves the extra weight of a segment's far targets to
+its near ones, `shuffled` draws each target's weight from those of the corpus.
 
 With c_b the number of supervised targets of bucket b in the train split and w_b their weight,
 
@@ -12,6 +13,8 @@ With c_b the number of supervised targets of bucket b in the train split and w_b
     tail_flat  1 + alpha in the tail, else 1
     table      the weight of the bucket in a file
     document   mean of w over contexts 1 .. n-1, for a segment of n tokens
+    near       1 in the tail; elsewhere w_b + E(n) / N(n), for a segment of n tokens with N(n)
+               targets outside of the tail, where E(n) = sum of w - 1 over its targets in the tail
     shuffled   w_B with P(B = b) = c_b / sum c, drawn with the key (seed, number of the window)
 
 Weights are float32, rounded once from float64.
@@ -34,6 +37,7 @@ __all__ = [
     "WEIGHTINGS",
     "ByBucket",
     "BySegment",
+    "Near",
     "Shuffled",
     "Weighting",
     "make_weighting",
@@ -95,6 +99,31 @@ class BySegment:
 
 
 @dataclass(frozen=True)
+class Near:
+    """The weights by bucket, with each segment's extra weight moved from the tail to the rest.
+
+    Every segment keeps the sum of its weights, so what remains of the difference to `exact` is the
+    effective context of the targets that have the extra weight.
+
+    Attributes:
+        by_code: weight of each code without what is moved to it, shape [1 + buckets].
+        is_near: 1 for the codes outside of the tail, 0 for the others and for 0, shape
+            [1 + buckets].
+        extra: what each of these targets gets in a segment of n tokens, at index n, shape [L + 1].
+    """
+
+    by_code: Weights
+    is_near: Weights
+    extra: Weights
+
+    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
+        """Adds to the weight of a code what its segment moves there."""
+        np.take(self.is_near, codes, out=out, mode="clip")
+        out *= np.repeat(self.extra[lengths], lengths)
+        out += np.take(self.by_code, codes, mode="clip")
+
+
+@dataclass(frozen=True)
 class Shuffled:
     """One weight per target, drawn at random.
 
@@ -140,7 +169,8 @@ def make_weighting(
         table: one weight per bucket, for `table` only.
 
     Raises:
-        UsageError: `table` has no weights, too many or too few, or `tail_flat` finds no alpha.
+        UsageError: `table` has no weights, too many or too few; `tail_flat` finds no alpha; `near`
+            finds no targets outside of the tail, or would need weights that are not positive.
     """
     stored = shards.dictionary(shard.TRAIN)[1:]
     counts = shards.histogram(shard.TRAIN)
@@ -157,6 +187,8 @@ def make_weighting(
             return _by_bucket(_checked_table(table, len(stored)))
         case "document":
             return BySegment(_means_by_length(stored, shards))
+        case "near":
+            return _near(stored, shards)
         case "shuffled":
             return _shuffled(stored, counts, seed)
 
@@ -192,12 +224,49 @@ def _checked_table(table: Sequence[float] | None, buckets: int) -> NDArray[np.fl
 
 def _means_by_length(weights: Weights, shards: ShardSet) -> Weights:
     """Mean weight of the targets of a segment of n tokens, whose contexts are 1 .. n-1."""
-    widths = [row["high"] - row["low"] + 1 for row in shards.buckets]
-    by_context = np.repeat(weights.astype(np.float64), widths)
     means = np.zeros(shards.window + 1, np.float32)
     targets = np.arange(1, shards.window)
-    means[2:] = np.cumsum(by_context[1:]) / targets
+    means[2:] = _sums_by_length(weights.astype(np.float64), shards)[2:] / targets
     return means
+
+
+def _near(weights: Weights, shards: ShardSet) -> Near:
+    in_tail = np.array([row["in_tail"] for row in shards.buckets])
+    if in_tail[0]:
+        raise UsageError(
+            "the weighting `near` needs targets outside of the tail, but the tail of these shards "
+            "begins with the first bucket",
+            where=str(shards.root),
+            fix="use shards with a larger tau",
+        )
+    moved = _sums_by_length(np.where(in_tail, weights.astype(np.float64) - 1, 0), shards)
+    near = _sums_by_length((~in_tail).astype(np.float64), shards)
+    extra = np.divide(moved, near, out=np.zeros_like(moved), where=near > 0)
+    by_bucket = np.where(in_tail, 1, weights)
+    if by_bucket[~in_tail].min() + extra.min() <= 0:
+        raise UsageError(
+            "the weighting `near` would need weights that are not positive: in the tail of these "
+            "shards, weights are less than 1",
+            where=str(shards.root),
+            fix="use shards whose weights in the tail are at least 1",
+        )
+    return Near(
+        by_code=_by_bucket(by_bucket).by_code,
+        is_near=_by_bucket(~in_tail).by_code,
+        extra=extra.astype(np.float32),
+    )
+
+
+def _sums_by_length(by_bucket: NDArray[np.float64], shards: ShardSet) -> NDArray[np.float64]:
+    """Sum of a value of the bucket over the targets of a segment of n tokens, at index n.
+
+    Their contexts are 1 .. n-1. Shape [L + 1].
+    """
+    widths = [row["high"] - row["low"] + 1 for row in shards.buckets]
+    by_context = np.repeat(by_bucket, widths)
+    sums = np.zeros(shards.window + 1)
+    sums[2:] = np.cumsum(by_context[1 : shards.window])
+    return sums
 
 
 def _shuffled(weights: Weights, counts: NDArray[np.int64], seed: int) -> Shuffled:

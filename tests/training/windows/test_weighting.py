@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from handmade import pack, window_codes
+from handmade import edit_manifest, pack, window_codes
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import UsageError
@@ -48,6 +48,8 @@ def slow_weights(shards: ShardSet, name: str, number: int) -> list[float]:
     for document, _, length in windows()[number]:
         codes = window_codes([(document, 0, length)])
         own = [w[code - 1] for code in codes if code]
+        far = [code for code in codes if code and rows[code - 1]["in_tail"]]
+        extra = sum(w[code - 1] - 1 for code in far) / max(1, len(own) - len(far))
         for code in codes:
             weight = {
                 "exact": w[code - 1],
@@ -55,16 +57,46 @@ def slow_weights(shards: ShardSet, name: str, number: int) -> list[float]:
                 "matched": mean,
                 "tail_flat": flat[code - 1],
                 "document": sum(own) / max(1, len(own)),
+                "near": 1.0 if code in far else w[code - 1] + extra,
             }[name]
             found.append(weight if code else 0.0)
     return found
 
 
-@pytest.mark.parametrize("name", ["exact", "uniform", "matched", "tail_flat", "document"])
+@pytest.mark.parametrize("name", ["exact", "uniform", "matched", "tail_flat", "document", "near"])
 def test_weights(shards, name):
     for number in range(len(windows())):
         expected = slow_weights(shards, name, number)
         assert weights_of(shards, name, number) == pytest.approx(expected, rel=1e-7)
+
+
+def test_near_conserves_the_weight_of_every_segment(shards):
+    for number, segments in enumerate(windows()):
+        near, exact = (weights_of(shards, name, number) for name in ("near", "exact"))
+        ends = np.cumsum([length for _, _, length in segments])
+        for end, (_, _, length) in zip(ends, segments, strict=True):
+            own = slice(end - length, end)
+            assert sum(near[own]) == pytest.approx(sum(exact[own]), rel=1e-6)
+    assert any(weights_of(shards, "near", n) != weights_of(shards, "exact", n) for n in range(3))
+
+
+def test_near_without_near_targets(tmp_path):
+    everywhere = open_set(shard_set(tmp_path / "shards", tau=0))
+    with pytest.raises(UsageError, match="needs targets outside of the tail"):
+        make_weighting("near", everywhere)
+
+
+def test_near_refuses_weights_that_are_not_positive(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+
+    def lower(manifest):
+        for row in manifest["weights"]["table"]:
+            row["weight"] = 0.01 if row["in_tail"] else 1.0
+
+    edit_manifest(folder, lower)
+    low = open_set(folder)
+    with pytest.raises(UsageError, match="weights that are not positive"):
+        make_weighting("near", low)
 
 
 def test_the_windows_have_a_tail_and_padding(shards):
