@@ -36,6 +36,11 @@ HELP = {
     "init_from": ("RUN", "Start with the weights of another run's newest checkpoint."),
     "weighting": (None, "Weights of the targets; see above."),
     "weight_table": ("FILE", "Weight table for --weighting table."),
+    "arm": (
+        "NAME",
+        "What `exactcpt compare` calls this run and those that differ from it in the seed alone.  "
+        "[default: the weighting]",
+    ),
     "denominator": (
         None,
         "Divide the sum of weighted losses by the number of targets or by the sum of their "
@@ -63,6 +68,11 @@ HELP = {
     "beta2": (None, "AdamW's decay rate of the mean squared gradient."),
     "epsilon": (None, "AdamW's epsilon."),
     "clip_norm": (None, "Scale a gradient of larger norm down to this norm; 0 for no clipping."),
+    "grad_norm_from": (
+        "RUN",
+        "Scale the gradient of every step, before clipping, to the norm that it had in a finished "
+        "run with the same windows.",
+    ),
     "precision": (
         None,
         "Precision of the computation. Weights and optimizer are fp32; with fp64, everything is "
@@ -77,7 +87,7 @@ HELP = {
     "yarn_factor": (None, "Factor by which YaRN stretches the model's positions."),
     "eval_every": ("N", "Steps between evaluations; 0 for none."),
     "eval_windows": ("N", "Windows per eval set; always the same ones."),
-    "save_every": ("N", "Steps between checkpoints."),
+    "save_every": ("N", "Steps between checkpoints; 0 for one at the end only."),
     "keep": ("N", "Number of checkpoints to keep; older ones are removed."),
     "export_every": ("N", "Steps between exports as Hugging Face folders; 0 for none."),
     "log_every": (
@@ -246,23 +256,34 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option(
+    "--baseline",
+    metavar="ARM",
+    help="Arm that the others are compared with.  [default: the first with weighting uniform]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
 @click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")
 @click.option("--html", metavar="FILE", help="Write the same charts as an HTML page.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def compare(
-    runs: tuple[str, ...], as_json: bool, svg: str | None, html: str | None, **_: Any
+    runs: tuple[str, ...],
+    baseline: str | None,
+    as_json: bool,
+    svg: str | None,
+    html: str | None,
+    **_: Any,
 ) -> None:
     """Compare runs: what the weighting did to the loss.
 
     Print whether the runs saw the same windows, which settings differ, and the unweighted loss by
     effective context. A target is a token that the model is trained to predict; its effective
     context is the number of tokens of its own document before it in the window. Runs that differ
-    only in the seed form one arm; with several seeds, differences between arms have 95% intervals.
+    only in the seed form one arm, named by its weighting or by `exactcpt train --arm`. With several
+    seeds, differences between arms have 95% intervals.
     """
     from .comparison.runs import compare as run
 
-    found = run(runs)
+    found = run(runs, baseline)
     if as_json:
         click.echo(json.dumps(found.to_json()))
     else:

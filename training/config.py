@@ -51,6 +51,8 @@ class TrainConfig:
             weights in `model`.
         weighting: name of the weighting of the targets; see `windows.weighting`.
         weight_table: file with the weights, for the weighting `table`.
+        arm: what `compare` calls the run and those that differ from it in the seed alone; None for
+            the name of the weighting.
         denominator: what the sum of weighted losses is divided by: the number of targets, or the
             sum of their weights.
         seed: of the order of the windows and of every random draw.
@@ -67,6 +69,8 @@ class TrainConfig:
         weight_decay: of AdamW; applies to matrices, not to norms and biases.
         beta1, beta2, epsilon: of AdamW.
         clip_norm: norm that longer gradients are scaled down to; 0 for no clipping.
+        grad_norm_from: folder of a finished run with the same windows; before clipping, the
+            gradient of each step is scaled to the norm that it had there. None for no scaling.
         precision: of the computation. Weights, sums of gradients and optimizer are fp32, unless
             everything is fp64.
         attention: name of the attention backend.
@@ -77,7 +81,7 @@ class TrainConfig:
             `shards`.
         eval_every: steps between evaluations; 0 for none.
         eval_windows: windows per eval set; always the same ones.
-        save_every: steps between checkpoints; the last step has one in any case.
+        save_every: steps between checkpoints; the last step has one in any case. 0 for no others.
         keep: number of checkpoints to keep.
         export_every: steps between exports as Hugging Face folders, each with a checkpoint; 0 for
             none.
@@ -96,6 +100,7 @@ class TrainConfig:
     init_from: str | None = None
     weighting: WeightingName = "exact"
     weight_table: str | None = None
+    arm: str | None = None
     denominator: Denominator = "targets"
     seed: int = 0
     global_batch: int = 64
@@ -112,6 +117,7 @@ class TrainConfig:
     beta2: float = 0.95
     epsilon: float = 1e-8
     clip_norm: float = 1.0
+    grad_norm_from: str | None = None
     precision: Precision = "bf16"
     attention: Attention = "auto"
     checkpoint_activations: bool = False
@@ -187,7 +193,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "yarn_factor": (1, 1000),
     "eval_every": (0, 1 << 40),
     "eval_windows": (1, 1 << 40),
-    "save_every": (1, 1 << 40),
+    "save_every": (0, 1 << 40),
     "keep": (1, 1000),
     "export_every": (0, 1 << 40),
     "log_every": (1, 10_000),
@@ -196,7 +202,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
 }
 """Smallest and largest value of each number; None if there is no largest."""
 
-PATHS = ("shards", "model", "out", "init_from", "weight_table")
+PATHS = ("shards", "model", "out", "init_from", "weight_table", "grad_norm_from")
 """Settings that name a place. What is there is part of the run's identity."""
 
 SETTINGS: dict[str, Any] = dict(TrainConfig.__dataclass_fields__)

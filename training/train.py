@@ -209,7 +209,8 @@ class _Loop:
         if found is None:
             return None
         sums, per_window = found
-        norm = clip(run.model.parameters(), run.config.clip_norm)
+        norm_there = None if run.norms is None else run.norms[step - 1]
+        norm = clip(run.model.parameters(), run.config.clip_norm, to=norm_there)
         rate = learning_rate(step, run.steps, run.config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
@@ -220,6 +221,7 @@ class _Loop:
             sums=sums,
             per_window=per_window,
             gradient_norm=norm,
+            scaled_to=norm_there,
             windows=tuple(w for batch in micro_batches for w in batch.windows),
             digests=tuple(d for batch in micro_batches for d in batch.digests),
             tokens=sum(batch.tokens for batch in micro_batches),

@@ -85,7 +85,7 @@ def test_what_is_logged(made, tmp_path):
     first = records[1]
     assert first.keys() == {
         "kind", "step", "loss", "unweighted_loss", "targets", "sum_w", "denominator",
-        "tail_share", "gradient_norm", "clipped", "learning_rate", "tokens", "digest",
+        "tail_share", "gradient_norm", "scaled_to", "clipped", "learning_rate", "tokens", "digest",
         "bucket_loss", "bucket_targets", "tokens_per_second", "mfu",
     }  # fmt: skip
     assert first["sum_w"] > first["targets"] == first["denominator"] == sum(first["bucket_targets"])
@@ -100,6 +100,55 @@ def test_what_is_logged(made, tmp_path):
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     assert recorded["settings"]["log_every"] == 4
     assert recorded["identity"]["weighting"] == "exact"
+
+
+def test_the_gradient_norms_of_another_run(made, exact, tmp_path):
+    """The same arm with its own norms is itself; another one has them step by step."""
+    out = tmp_path / "exact"
+    again = run(made, out)
+    own = run(made, tmp_path / "own", grad_norm_from=str(out))
+    assert [step["scaled_to"] for step in own] == [step["gradient_norm"] for step in again]
+    for step in own:
+        step["scaled_to"] = None
+    assert own == again == exact
+    assert_equal(weights_of(tmp_path / "own"), weights_of(out))
+    control = run(made, tmp_path / "u", weighting="uniform", grad_norm_from=str(out), clip_norm=0)
+    assert [step["scaled_to"] for step in control] == [step["gradient_norm"] for step in exact]
+    plain = run(made, tmp_path / "plain", weighting="uniform", clip_norm=0)
+    assert control[0]["gradient_norm"] == plain[0]["gradient_norm"] != exact[0]["gradient_norm"]
+    assert control[-1]["loss"] != plain[-1]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("other", "settings", "message"),
+    [
+        ({"seed": 1}, {}, "the run that has the gradient norms has seed 1"),
+        ({"global_batch": 2}, {}, "the run that has the gradient norms has global_batch 2"),
+        ({"steps": 1}, {}, "the run that has the gradient norms has 1 step"),
+        ({"steps": 3}, {}, "the run that has the gradient norms has 3 steps"),
+        ({}, {"grad_norm_from": "nowhere"}, "there is no such folder"),
+    ],
+)
+def test_gradient_norms_of_other_steps(made, tmp_path, other, settings, message):
+    out = tmp_path / "other"
+    run(made, out, **({"steps": 2} | other))
+    with pytest.raises(UsageError, match=message):
+        run(made, tmp_path / "run", steps=2, **({"grad_norm_from": str(out)} | settings))
+
+
+def test_gradient_norms_are_of_the_identity(made, tmp_path):
+    for weighting in ("exact", "near"):
+        run(made, tmp_path / weighting, steps=2, weighting=weighting)
+    chosen = {"steps": 2, "weighting": "uniform"}
+    run(made, tmp_path / "run", grad_norm_from=str(tmp_path / "exact"), **chosen)
+    run(made, tmp_path / "run", grad_norm_from=str(tmp_path / "near/../exact"), **chosen)
+    with pytest.raises(UsageError, match="grad_norm_from"):
+        run(made, tmp_path / "run", grad_norm_from=str(tmp_path / "near"), **chosen)
+
+
+def test_no_checkpoint_but_the_last(made, tmp_path):
+    run(made, tmp_path / "run", save_every=0, keep=9)
+    assert [path.name for path in complete_checkpoints(tmp_path / "run")] == [f"step-{STEPS:08d}"]
 
 
 def test_exporting_is_not_training(made, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from exactcpt.training.train import train
 pytestmark = pytest.mark.slow
 
 EXACT = {"precision": "fp64", "micro_batch": 1, "steps": 4, "eval_every": 2}
+SCALED = EXACT | {"weighting": "uniform"}
 SHARD = "train/shard-00001-of-00002.arrow"
 
 
@@ -65,6 +66,7 @@ def made(tmp_path_factory) -> Path:
     data[len(data) // 2] ^= 1
     (altered / SHARD).write_bytes(data)
     finish(folder, folder / "one", EXACT)
+    finish(folder, folder / "scaled", SCALED | {"grad_norm_from": str(folder / "one")})
     before, log.LINE_SECONDS = log.LINE_SECONDS, 0.0
     train(config(folder, folder / "stopped-2", **EXACT), stop_after(2))
     log.LINE_SECONDS = before
@@ -84,6 +86,7 @@ def two(made) -> list[list[Any]]:
             (refuse, (made, made / "refused", altered)),
             (refuse, (made, made / "refused", EXACT | {"global_batch": 3})),
             (terminate_one, (made, made / "cut", EXACT)),
+            (finish, (made, made / "scaled-2", SCALED | {"grad_norm_from": str(made / "one")})),
         ],
     )
 
@@ -99,9 +102,9 @@ def four(made) -> list[list[Any]]:
     )
 
 
-def assert_close(made: Path, name: str) -> None:
+def assert_close(made: Path, name: str, to: str = "one") -> None:
     """Equal to the run on one rank, but for the order of additions."""
-    one, other = steps_of(made / "one"), steps_of(made / name)
+    one, other = steps_of(made / to), steps_of(made / name)
     assert [r["digest"] for r in other] == [r["digest"] for r in one]
     for record, expected in zip(other, one, strict=True):
         for figure in ("loss", "unweighted_loss", "gradient_norm"):
@@ -109,12 +112,12 @@ def assert_close(made: Path, name: str) -> None:
         assert record["bucket_targets"] == expected["bucket_targets"]
         assert record["tokens"] == expected["tokens"]
     evals, expected_evals = (
-        [r for r in read_log(made / run) if r["kind"] == "eval"] for run in (name, "one")
+        [r for r in read_log(made / run) if r["kind"] == "eval"] for run in (name, to)
     )
     assert [r["targets"] for r in evals] == [r["targets"] for r in expected_evals]
     for record, expected in zip(evals, expected_evals, strict=True):
         assert record["loss"] == pytest.approx(expected["loss"], rel=1e-10)
-    weights, expected_weights = weights_of(made / name), weights_of(made / "one")
+    weights, expected_weights = weights_of(made / name), weights_of(made / to)
     assert weights.keys() == expected_weights.keys()
     for key, tensor in expected_weights.items():
         if torch.is_tensor(tensor):
@@ -135,6 +138,13 @@ def test_gone_on_with_more_ranks(made, two, four):
     assert (two[1], four[1]) == ([4, 4], [4] * 4)
     assert_close(made, "stopped-2")
     assert_close(made, "stopped-4")
+
+
+def test_two_ranks_scale_their_gradients_together(made, two):
+    assert two[6] == [4, 4]
+    assert_close(made, "scaled-2", to="scaled")
+    norms = [record["gradient_norm"] for record in steps_of(made / "one")]
+    assert [record["scaled_to"] for record in steps_of(made / "scaled-2")] == norms
 
 
 def test_the_ranks_agree_to_stop(made, two):

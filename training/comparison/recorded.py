@@ -39,9 +39,22 @@ class RecordedRun:
         return tuple(run["stretches"][-1]["settings"]["seed"] for run in _lineage(self.recorded))
 
     @property
-    def weighting(self) -> str:
-        """Its last weighting."""
-        return self.recorded["stretches"][-1]["settings"]["weighting"]
+    def is_plain(self) -> bool:
+        """Whether it is standard training: all weights are 1, and no gradient is scaled."""
+        settings = self._settings
+        return settings["weighting"] == "uniform" and not settings.get("grad_norm_from")
+
+    @property
+    def name(self) -> str:
+        """What the user calls it; otherwise the name of what is special about it."""
+        settings = self._settings
+        special = "gradnorm" if settings.get("grad_norm_from") else settings["weighting"]
+        return settings.get("arm") or special
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Its last settings."""
+        return self.recorded["stretches"][-1]["settings"]
 
 
 Arm = dict[Seeds, RecordedRun]

@@ -1,10 +1,11 @@
 """Runs compared: whether they are pairs, and what the weighting did to the loss.
 
-Runs that differ only in the seed form one *arm*. One arm is the baseline (`uniform`, if there is
-one), and every other arm is compared with it seed by seed. Such a pair of runs has the same windows
-in the same order and starts with the same weights, so the difference of their losses is due to the
-weighting. With n >= 2 common seeds, the mean difference d has the 95% interval d +- t(n-1) s /
-sqrt(n) of Student's t over the paired differences.
+Runs that differ only in the seed form one *arm*, named by the user or by its weighting. One arm is
+the baseline (the first whose weights are all 1, if the user names none), and every other arm is
+compared with it seed by seed. Such a pair of runs has the same windows in the same order and starts
+with the same weights, so the difference of their losses is due to the weighting. With n >= 2 common
+seeds, the mean difference d has the 95% interval d +- t(n-1) s / sqrt(n) of Student's t over the
+paired differences.
 
 Losses are unweighted, over all targets and by effective context. Those on an eval set are from the
 last step after which all runs were evaluated, those on the training windows from the last tenth of
@@ -17,6 +18,7 @@ those of these earlier runs.
 """
 
 import json
+import shlex
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -92,14 +94,17 @@ class Comparison:
         return {**asdict(self), "paired": self.is_paired}
 
 
-def compare(paths: Sequence[str]) -> Comparison:
+def compare(paths: Sequence[str], baseline: str | None = None) -> Comparison:
     """Compares two or more runs.
 
     Args:
         paths: their folders.
+        baseline: name of the arm that the others are compared with; None for the first whose
+            targets all have weight 1, or for the first of all.
 
     Raises:
-        UsageError: there are fewer than two runs, or two with the same arm and seed.
+        UsageError: there are fewer than two runs, two with the same arm and seed, or none of the
+            baseline.
         IncompleteError, FormatError: a folder is not a run, or the run has taken no step.
     """
     if len(paths) < 2:
@@ -109,7 +114,7 @@ def compare(paths: Sequence[str]) -> Comparison:
     runs = [read_recorded(Path(path)) for path in paths]
     settings = _settings(runs)
     arms = _arms(runs, settings)
-    baseline = _baseline(arms)
+    baseline = _baseline(arms, baseline)
     seeds = _common_seeds(arms, baseline)
     compared = _with_seeds(arms, seeds)
     unlike = unlike_sets(runs)
@@ -143,14 +148,14 @@ def _arms(runs: Iterable[RecordedRun], settings: dict[str, dict[str, Any]]) -> d
         members.setdefault(key, []).append(run)
     arms: dict[str, Arm] = {}
     for alike in members.values():
-        arms[_name(alike[0].weighting, arms)] = _by_seeds(alike)
+        arms[_free(alike[0].name, arms)] = _by_seeds(alike)
     return arms
 
 
-def _name(weighting: str, taken: Collection[str]) -> str:
-    """The weighting's name, with a number if other arms have it too."""
-    numbered = (f"{weighting} {n}" for n in count(2))
-    return next(name for name in chain([weighting], numbered) if name not in taken)
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if other arms have it too."""
+    numbered = (f"{name} {n}" for n in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
 def _by_seeds(runs: Iterable[RecordedRun]) -> Arm:
@@ -166,10 +171,17 @@ def _by_seeds(runs: Iterable[RecordedRun]) -> Arm:
     return arm
 
 
-def _baseline(arms: Iterable[str]) -> str:
-    """The name of the arm that others are compared with: `uniform`, or the first."""
-    names = list(arms)
-    return next((name for name in names if name.startswith("uniform")), names[0])
+def _baseline(arms: dict[str, Arm], wanted: str | None) -> str:
+    """The name of the arm that others are compared with."""
+    if wanted is None:
+        plain = (name for name, arm in arms.items() if all(r.is_plain for r in arm.values()))
+        return next(plain, next(iter(arms)))
+    if wanted not in arms:
+        raise UsageError(
+            f"no run is of the arm {wanted!r}",
+            expected=f"--baseline {' or '.join(shlex.quote(name) for name in arms)}",
+        )
+    return wanted
 
 
 def _common_seeds(arms: dict[str, Arm], baseline: str) -> list[Seeds]:

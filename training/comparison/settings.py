@@ -13,8 +13,8 @@ from .recorded import RecordedRun
 
 __all__ = ["Changed", "arm_key", "differing", "settings_until", "unwanted"]
 
-PER_RUN = {"seed", "weighting", "weight_table"}
-"""Settings in which the runs of a comparison differ: in the seed within an arm, in the weighting
+PER_RUN = {"seed", "weighting", "weight_table", "grad_norm_from", "arm"}
+"""Settings in which the runs of a comparison differ: in the seed within an arm, in what is compared
 between arms."""
 
 INCIDENTAL = {
@@ -58,7 +58,10 @@ def _flat(recorded: dict[str, Any], last: int) -> Settings:
     names = {name for stretch in held for name in stretch["settings"]}
     names -= {*PATHS, "eval"}
     flat = {name: _value(held, name) for name in names}
-    flat |= {n: recorded["identity"].get(n) for n in ("shards", "model", "weight_table")}
+    flat |= {
+        n: recorded["identity"].get(n)
+        for n in ("shards", "model", "weight_table", "grad_norm_from")
+    }
     earlier = recorded["earlier"]
     if earlier is None:
         return flat | {f"{EARLIER}step": None}
@@ -77,8 +80,9 @@ def _value(held: Iterable[dict[str, Any]], name: str) -> Any:
 
 
 def arm_key(settings: Settings) -> Settings:
-    """The settings that the runs of an arm have in common."""
-    return {n: v for n, v in settings.items() if _base(n) not in {"seed"} | INCIDENTAL}
+    """The settings that the runs of an arm have in common; one that is not set is left out."""
+    kept = {n: v for n, v in settings.items() if _base(n) not in {"seed"} | INCIDENTAL}
+    return {n: v for n, v in kept.items() if v is not None}
 
 
 def differing(settings: dict[str, Settings]) -> dict[str, Settings]:

@@ -74,17 +74,28 @@ def schedule_cautions(steps: int, config: TrainConfig) -> Iterator[str]:
         )
 
 
-def clip(weights: Iterable[Tensor], longest: float) -> Tensor:
-    """Scales the gradient of all weights together down to a norm; 0 leaves it as it is.
+def clip(weights: Iterable[Tensor], longest: float, to: float | None = None) -> Tensor:
+    """Scales the gradient of all weights together: first to a given norm, then down to the longest.
+
+    Args:
+        weights: those that have a gradient count.
+        longest: norm that a longer gradient is scaled down to; 0 for no clipping.
+        to: norm that any gradient other than 0 is scaled to before that; None for no scaling.
 
     Returns:
-        Its norm before that, a scalar, the same on all ranks.
+        Its norm before both, a scalar, the same on all ranks.
     """
     weights = [w for w in weights if w.grad is not None]
     gradients: list[Any] = [w.grad for w in weights]
-    length = torch.nn.utils.get_total_norm(gradients)
-    if isinstance(length, DTensor):
-        length = length.full_tensor()
+    found = torch.nn.utils.get_total_norm(gradients)
+    if isinstance(found, DTensor):
+        found = found.full_tensor()
+    length = found
+    if to is not None:
+        length = torch.where(found == 0, found, to)
+        factor = torch.where(found == 0, found, length / found)  # exactly 1 for the same norm
+        for gradient in gradients:
+            gradient.mul_(factor)
     if longest:
         torch.nn.utils.clip_grads_with_norm_(weights, longest, length)
-    return length
+    return found

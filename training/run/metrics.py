@@ -60,7 +60,8 @@ class LocalStep:
         step: number of the step, from 1.
         sums: float64 [4, buckets], over the rank's micro-batches.
         per_window: sum of cross-entropies of each of the rank's windows.
-        gradient_norm: norm of the gradient of all weights, before clipping.
+        gradient_norm: norm of the gradient of all weights, before scaling and clipping.
+        scaled_to: norm that it was scaled to before clipping; None if it was not.
         windows, digests: number and digest of each of the rank's windows, in order.
         tokens: number of tokens, without padding.
         visible: how many tokens each token attends to, itself included, summed over all tokens.
@@ -72,6 +73,7 @@ class LocalStep:
     sums: Tensor
     per_window: Tensor
     gradient_norm: Tensor
+    scaled_to: float | None
     windows: tuple[int, ...]
     digests: tuple[int, ...]
     tokens: int
@@ -87,6 +89,7 @@ class LocalStep:
             sums=self.sums.cpu().numpy(),
             not_finite=tuple(w for w, ok in zip(self.windows, finite, strict=True) if not ok),
             gradient_norm=self.gradient_norm.item(),
+            scaled_to=self.scaled_to,
             windows=self.windows,
             digests=self.digests,
             tokens=self.tokens,
@@ -108,6 +111,7 @@ class Share:
     sums: Sums
     not_finite: tuple[int, ...]
     gradient_norm: float
+    scaled_to: float | None
     windows: tuple[int, ...]
     digests: tuple[int, ...]
     tokens: int
@@ -209,6 +213,7 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
     first = shares[0]
     sums: Sums = np.sum([share.sums for share in shares], axis=0)
     ce, targets, weight, weighted_ce = sums.sum(axis=1).tolist()
+    to_clip = first.gradient_norm if first.scaled_to is None else first.scaled_to
     return {
         "kind": "step",
         "step": first.step,
@@ -219,7 +224,8 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
         "denominator": first.denominator,
         "tail_share": float(sums[TARGETS][list(tail)].sum() / targets) if targets else 0.0,
         "gradient_norm": first.gradient_norm,
-        "clipped": bool(clip_norm) and first.gradient_norm > clip_norm,
+        "scaled_to": first.scaled_to,
+        "clipped": bool(clip_norm) and to_clip > clip_norm,
         "learning_rate": first.learning_rate,
         "tokens": sum(share.tokens for share in shares),
         "digest": digest([share.digests for share in shares]),

@@ -1,6 +1,6 @@
 """A run that is open: everything is read and checked, and ready for the next step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ..config import TrainConfig
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
 from .checkpoint import CheckpointManager
+from .gradient_norms import gradient_norms
 from .inputs import Inputs, build_model, open_inputs
 from .log import Progress, RunLog
 from .metrics import Flops
@@ -32,6 +33,7 @@ class Run:
         inputs: what it trains on and what it is evaluated on.
         start: where it starts.
         steps: number of steps of the whole run.
+        norms: what the gradient of each step is scaled to; None for no scaling.
         model: sharded over the ranks, with the weights that the run starts with.
         optimizer: of the model, with the state that the run starts with.
         checkpoints: saves the model and the optimizer.
@@ -45,6 +47,7 @@ class Run:
     inputs: Inputs
     start: Start
     steps: int
+    norms: Sequence[float] | None
     model: TrainModel
     optimizer: torch.optim.Optimizer
     checkpoints: CheckpointManager
@@ -96,6 +99,7 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     if start.checkpoint is not None:
         checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
     steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+    norms = world.first(lambda: gradient_norms(config, steps))
     if start.note is not None:
         say(start.note)
     for line in cautions(config, inputs, steps):
@@ -106,6 +110,7 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
         inputs=inputs,
         start=start,
         steps=steps,
+        norms=norms,
         model=model,
         optimizer=optimizer,
         checkpoints=checkpoints,

@@ -1,8 +1,8 @@
 """Where a run starts: at its own newest checkpoint, with an earlier run's weights, or anew.
 
-The identity of a run is its shards, seed, weighting, denominator, model and positions, and the run
-that its weights came from. A run only continues with the same identity. Other settings may change
-on the way; the log says from which step on.
+The identity of a run is its shards, seed, weighting, denominator, model and positions, the run that
+its weights came from, and the arm whose gradient norms it takes. A run only continues with the same
+identity. Other settings may change on the way; the log says from which step on.
 """
 
 import json
@@ -24,6 +24,7 @@ from ..windows.agreement import model_fingerprint
 from ..windows.batches import ShardDataset
 from .checkpoint import newest_checkpoint, read_meta
 from .folder import is_unused
+from .gradient_norms import norms_identity
 from .inputs import Inputs
 from .log import RUN, RunLog, read_run, stretches, write_run
 from .world import World
@@ -83,6 +84,7 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
     init_from = earlier and {name: earlier[name] for name in ("step", "meta")}
     model = model_fingerprint(Path(config.model))
     identity = inputs.identity | {"model": model, "init_from": init_from}
+    identity["grad_norm_from"] = norms_identity(config, identity)
     if own is not None and before is not None:
         _refuse_other(before["identity"], identity, own)
         return Start(

@@ -28,6 +28,7 @@ def write(
     evaluated: bool = True,
     steps: int = STEPS,
     model: str = "m",
+    norms: str | None = None,
     measured: dict[str, Any] | None = None,
     earlier: dict[str, Any] | None = None,
     changed: dict[int, dict[str, Any]] | None = None,
@@ -44,7 +45,7 @@ def write(
         {"low": low, "high": high, "in_tail": low >= 16, "weight": 1.0}
         for low, high in ((0, 7), (8, 15), (16, 31))
     ]
-    identity = {"shards": "s", "model": model, "weight_table": None}
+    identity = {"shards": "s", "model": model, "weight_table": None, "grad_norm_from": norms}
     chosen |= settings
     log = RunLog(folder, step=0, tensorboard=False)
     log.write("start", {"step": 0, "settings": chosen})
@@ -354,6 +355,47 @@ def test_only_seeds_in_common_count(tmp_path):
 def test_two_arms_of_one_weighting(tmp_path):
     runs = [write(tmp_path / str(rate), learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
     assert list(compare(runs).arms) == ["uniform", "uniform 2", "uniform 3"]
+
+
+def test_arms_have_the_names_that_the_user_gave_them(tmp_path):
+    runs = [
+        write(tmp_path / "a", "exact", arm="dose 1"),
+        write(tmp_path / "b", "exact", arm="dose 2"),
+        write(tmp_path / "c", arm="standard"),
+        write(tmp_path / "d"),
+        write(tmp_path / "e", norms="x", grad_norm_from="a"),
+    ]
+    found = compare(runs)
+    assert list(found.arms) == ["dose 1", "dose 2", "standard", "uniform", "gradnorm"]
+    assert found.baseline == "standard"
+    assert found.is_paired
+    assert found.unwanted == []
+
+
+def test_the_norms_of_an_arm_make_one_arm(tmp_path):
+    """Each seed takes the norms of the run of its own seed, from another folder."""
+    runs = [
+        write(tmp_path / f"g{seed}", seed=seed, norms="x", grad_norm_from=f"e{seed}")
+        for seed in (0, 1)
+    ]
+    found = compare([*runs, write(tmp_path / "u0"), write(tmp_path / "u1", seed=1)])
+    assert {name: len(paths) for name, paths in found.arms.items()} == {"gradnorm": 2, "uniform": 2}
+    assert found.is_paired
+
+
+def test_a_setting_that_older_runs_do_not_have(tmp_path):
+    runs = [write(tmp_path / "u0"), write(tmp_path / "u1", seed=1, arm=None, grad_norm_from=None)]
+    assert list(compare([*runs, write(tmp_path / "e", "exact")]).arms) == ["uniform", "exact"]
+
+
+def test_a_baseline_of_ones_own(tmp_path):
+    runs = [write(tmp_path / "e", "exact", gain=0.5), write(tmp_path / "u")]
+    found = compare(runs, "exact")
+    assert found.baseline == "exact"
+    assert found.losses[0].rows[2].arms["uniform"].delta == pytest.approx(0.5)
+    with pytest.raises(UsageError, match="no run is of the arm 'x'") as caught:
+        compare(runs, "x")
+    assert caught.value.expected == "--baseline exact or uniform"
 
 
 def test_without_uniform_the_first_is_the_baseline(tmp_path):

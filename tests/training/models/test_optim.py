@@ -84,14 +84,27 @@ def test_matrices_alone_decay():
     assert all(g["fused"] and g["betas"] == (0.9, 0.95) for g in groups)
 
 
-@pytest.mark.parametrize(("longest", "scale"), [(0, 1.0), (10.0, 1.0), (2.5, 0.5)])
-def test_clipping(longest, scale):
+@pytest.mark.parametrize(
+    ("longest", "to", "scale"),
+    [
+        (0, None, 1.0), (10.0, None, 1.0), (2.5, None, 0.5), (0, 5.0, 1.0), (0, 15.0, 3.0),
+        (0, 0.0, 0.0), (10.0, 15.0, 2.0), (2.5, 1.0, 0.2),
+    ],
+)  # fmt: skip
+def test_scaling_and_clipping(longest, to, scale):
     weights = [torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)]
     unused = torch.zeros(5, requires_grad=True)
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([4.0])]
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient.clone()
-    assert clip([*weights, unused], longest).item() == 5.0
+    assert clip([*weights, unused], longest, to).item() == 5.0
     for weight, gradient in zip(weights, gradients, strict=True):
         assert weight.grad is not None
         assert torch.allclose(weight.grad, gradient * scale, rtol=1e-5)
+
+
+def test_a_gradient_of_zero_stays_zero():
+    weight = torch.zeros(3, requires_grad=True)
+    weight.grad = torch.zeros(3)
+    assert clip([weight], 1.0, to=2.0).item() == 0.0
+    assert weight.grad.tolist() == [0.0, 0.0, 0.0]

@@ -26,6 +26,7 @@ def share(**changes) -> Share:
         sums=np.array([[6.0, 0.0, 4.0], [3, 0, 1], [3, 0, 2], [6, 0, 8]]),
         not_finite=(),
         gradient_norm=2.0,
+        scaled_to=None,
         windows=(4, 9),
         digests=(1, 2),
         tokens=60,
@@ -48,6 +49,7 @@ def test_a_step_of_two_ranks():
         "denominator": 8.0,
         "tail_share": 1 / 8,
         "gradient_norm": 2.0,
+        "scaled_to": None,
         "clipped": True,
         "learning_rate": 0.5,
         "tokens": 120,
@@ -57,9 +59,14 @@ def test_a_step_of_two_ranks():
     }
 
 
-@pytest.mark.parametrize(("longest", "clipped"), [(0, False), (2.0, False), (1.9, True)])
-def test_clipped(longest, clipped):
-    assert step_record([share()], [False] * 3, longest)["clipped"] is clipped
+@pytest.mark.parametrize(
+    ("scaled_to", "longest", "clipped"),
+    [(None, 0, False), (None, 2.0, False), (None, 1.9, True), (3.0, 2.9, True), (1.0, 1.9, False)],
+)
+def test_clipped(scaled_to, longest, clipped):
+    record = step_record([share(scaled_to=scaled_to)], [False] * 3, longest)
+    assert (record["gradient_norm"], record["scaled_to"]) == (2.0, scaled_to)
+    assert record["clipped"] is clipped
 
 
 def test_a_step_without_targets():
@@ -84,6 +91,7 @@ def test_from_the_device():
         sums=torch.from_numpy(share().sums),
         per_window=torch.tensor([1.0, float("nan")]),
         gradient_norm=torch.tensor(2.0),
+        scaled_to=3.0,
         windows=(4, 9),
         digests=(1, 2),
         tokens=60,
@@ -93,6 +101,7 @@ def test_from_the_device():
     )
     assert step.share().not_finite == (9,)
     assert np.array_equal(step.share().sums, share().sums)
+    assert step.share().scaled_to == 3.0
 
 
 def test_a_loss_that_is_not_finite():
