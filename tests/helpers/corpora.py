@@ -19,6 +19,9 @@ from exactcpt.pipeline.sources.scanning import scan
 from exactcpt.pipeline.sources.splits import Split, make_splits
 
 TEXT = Fields()
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12345\n" % (b"4d7a" * 16)
+ANNEX = b"/annex/objects/SHA256E-s12--98ea.jsonl\n"
+"""Files that stand for others; see schemas/pointers.py."""
 BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
