@@ -23,6 +23,7 @@ from .named_splits import TRAIN, split_by_name
 
 __all__ = ["NOT_LISTED", "Declared", "read_card"]
 
+BEGINNING = re.compile(r"\s*---\s*\n(.*\n)?configs:.*\n---", re.DOTALL)
 NOT_LISTED = "not listed"
 """In place of the split of a file that the default configuration does not list."""
 
@@ -62,7 +63,7 @@ def read_card(text: str) -> Declared | None:
     Raises:
         ValueError: they are not what the `datasets` library understands.
     """
-    if "\nconfigs:" not in text:
+    if not BEGINNING.match(text):
         return None
     from huggingface_hub import DatasetCard
 

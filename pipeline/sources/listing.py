@@ -13,7 +13,7 @@ from . import hub
 from .formats import SUFFIXES, Compression, format_of
 from .matching import info_of, is_local, match, what_is_there
 from .records import Fields
-from .sifting import Found, sift
+from .sifting import Found, check_split, sift
 
 __all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_unchanged"]
 
@@ -100,6 +100,8 @@ def find_files(source: Source) -> Listing:
     _refuse_stream(source, fs, pattern, info)
     if info is not None and info["type"] == "file":
         name, by_name = PurePosixPath(pattern).name, format_of(pattern)[0]
+        if source.split is not None:
+            check_split(source.name, source.pattern, name, source.split)
         file = _describe(source.name, fs, name, pattern, info, source.format or by_name)
         return Listing(files=[file])
     root, found = match(fs, pattern, info)
@@ -117,7 +119,7 @@ def find_files(source: Source) -> Listing:
             f"source {source.name!r} matches no file",
             where=source.pattern,
             expected="a file, a folder with files of a known format, or a glob that matches some",
-            fix="; ".join(chosen.warnings) or what_is_there(fs, root),
+            fix="; ".join([what_is_there(fs, root), *chosen.warnings]),
         )
     return Listing(
         files=[

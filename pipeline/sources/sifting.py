@@ -27,7 +27,7 @@ from .named_splits import ALL, HELD_OUT, TRAIN, SplitChoice, choose_split, split
 from .tables import refuse_tables
 from .twins import twins
 
-__all__ = ["Found", "Sifted", "sift"]
+__all__ = ["Found", "Sifted", "check_split", "sift"]
 
 CARD = "README.md"
 
@@ -152,7 +152,7 @@ def _keep_one_split(sifted: Sifted, found: Found, wanted: str | None) -> None:
         sifted.leave_out(outside, f"not listed for {declared.default!r} in {CARD}")
     choice = choose_split({name: splits[name] for name in sifted.names}, wanted)
     if not choice.read:
-        raise _no_split(found, choice, wanted)
+        raise _no_split(found.source, found.where, choice, wanted)
     left_out = {split: names for split, names in choice.splits.items() if split not in choice.read}
     sifted.names = sorted(name for split in choice.read for name in choice.splits[split])
     if left_out:
@@ -198,13 +198,24 @@ def _told(choice: SplitChoice, left_out: Mapping[str | None, Sequence[str]]) -> 
     )
 
 
-def _no_split(found: Found, choice: SplitChoice, wanted: str | None) -> UsageError:
+def check_split(source: str, where: str, name: str, wanted: str) -> None:
+    """Checks that a file that is named itself may be of a split.
+
+    Raises:
+        UsageError: its name does not tell the split.
+    """
+    choice = choose_split({name: split_by_name(name)}, wanted)
+    if not choice.read:
+        raise _no_split(source, where, choice, wanted)
+
+
+def _no_split(source: str, where: str, choice: SplitChoice, wanted: str | None) -> UsageError:
     names = sorted(split for split in choice.splits if split is not None)
     return UsageError(
-        f"source {found.source!r} has several splits, and none is called {TRAIN}"
+        f"source {source!r} has several splits, and none is called {TRAIN}"
         if wanted is None
-        else f"source {found.source!r} has no split {wanted!r}",
-        where=found.where,
+        else f"source {source!r} has no split {wanted!r}",
+        where=where,
         expected=f"one of its splits: {first_names(names, 10)}"
         if names
         else "names of files or folders that tell a split, such as test or test-0.jsonl",

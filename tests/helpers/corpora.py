@@ -26,12 +26,18 @@ BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
 
-def find(pattern: object, file_format: Format | None = None) -> list[InputFile]:
-    return listing(pattern, file_format).files
+def find(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> list[InputFile]:
+    return listing(pattern, file_format, split).files
 
 
-def listing(pattern: object, file_format: Format | None = None) -> Listing:
-    return find_files(Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format))
+def listing(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> Listing:
+    return find_files(
+        Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format, split=split)
+    )
 
 
 def paths(files: list[InputFile]) -> list[str]:

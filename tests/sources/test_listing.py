@@ -160,8 +160,10 @@ class TestFinding:
         assert listing(f"{base}/*.jsonl").warnings == ()
         for n in range(3):
             put(f"{base}/{n}.bz2", b"")
-        assert listing(base).warnings[0].endswith(
-            "; 6 files are left out: 0.bz2, 1.bz2, 2.bz2 and 3 more"
+        assert (
+            listing(base)
+            .warnings[0]
+            .endswith("; 6 files are left out: 0.bz2, 1.bz2, 2.bz2 and 3 more")
         )
 
     def test_several_formats(self, mixed: Path) -> None:
