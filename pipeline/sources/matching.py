@@ -103,7 +103,8 @@ def _files_below(fs: Any, folder: str) -> Matches:
     if own in (AsyncFileSystem._find, AbstractFileSystem.find):
         # These pass over folders that they fail to list.
         return dict(_listed_below(fs, folder))
-    return fs.find(folder, detail=True)
+    found: Any = fs.find(folder, detail=True)
+    return found
 
 
 def _walk(folder: str) -> Iterator[str]:
