@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.pointers import refuse_pointers
+from .formats import format_of
 from .named_splits import TRAIN
 
 __all__ = ["Pinned", "pin", "read_shard", "shard_count"]
@@ -48,12 +50,15 @@ def pin(pattern: str, split: str | None = None) -> Pinned:
 
     Raises:
         UsageError: the pattern and `split` name two splits.
-        ExactcptError: there is no such data set.
+        ExactcptError: there is no such data set, or a file in a local folder is a pointer of Git
+            LFS.
     """
     parsed = _with_split(_parse(pattern), split, pattern)
     folder = Path(parsed.name).absolute()
     if folder.exists():
-        files = [file.stat() for file in [folder, *folder.rglob("*")] if file.is_file()]
+        paths = [path for path in [folder, *folder.rglob("*")] if path.is_file()]
+        refuse_pointers(path for path in paths if format_of(path.name)[0] is not None)
+        files = [path.stat() for path in paths]
         stamp = f"{sum(f.st_size for f in files)} {max((f.st_mtime for f in files), default=0)}"
         return Pinned(parsed.pattern(str(folder)), parsed.pattern(folder.name), stamp)
     import huggingface_hub

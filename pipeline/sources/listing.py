@@ -1,5 +1,6 @@
 """The files of a source, as they are when the job begins."""
 
+import os
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -209,7 +210,8 @@ def identity(file: InputFile) -> Hashable:
     if file.format == "hub" or not is_local_url(file.url):
         return file.url
     status = Path(file.url).stat()
-    return status.st_dev, status.st_ino
+    # Some network drives have no inodes, and say that all are 0.
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(file.url)
 
 
 def is_unchanged(file: InputFile) -> bool:

@@ -13,6 +13,7 @@ from corpora import (
     read_all,
 )
 
+from exactcpt.pipeline.sources.listing import identity
 from exactcpt.schemas.errors import ExactcptError
 
 
@@ -226,3 +227,25 @@ class TestFinding:
         put(f"{memory}/a.jsonl", jsonl("b"))
         [after] = find(memory)
         assert before.stamp != after.stamp
+
+
+@pytest.mark.parametrize("inode", [None, 0], ids=["inodes", "no inodes"])
+def test_names_of_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inode: int | None
+) -> None:
+    """Also on a drive that says of all files that their inode is 0."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_bytes(jsonl(name))
+    (tmp_path / "link.jsonl").symlink_to("a.jsonl")
+    files = find(tmp_path)
+    stat = Path.stat
+
+    def without_inode(path: Path, **options: bool) -> os.stat_result:
+        fields = list(stat(path, **options))
+        return os.stat_result([fields[0], inode, *fields[2:]])
+
+    if inode is not None:
+        monkeypatch.setattr(Path, "stat", without_inode)
+    a, b, link = map(identity, files)
+    assert a == link
+    assert a != b
