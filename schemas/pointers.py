@@ -8,6 +8,7 @@ A clone without the content has such files under the names of data sets, tokeniz
 some formats they would even be valid.
 """
 
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,9 +53,13 @@ def refuse_pointers(paths: Iterable[Path]) -> None:
             to nothing.
     """
     for path in paths:
-        if not path.exists() and path.is_symlink() and ANNEX.decode() in str(path.readlink()):
-            raise _not_in_annex(str(path))
-        if path.is_file() and path.stat().st_size <= MAX_POINTER_BYTES:
+        try:
+            status = path.stat()
+        except OSError:
+            if path.is_symlink() and ANNEX.decode() in str(path.readlink()):
+                raise _not_in_annex(str(path)) from None
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_POINTER_BYTES:
             with path.open("rb") as file:
                 refuse_pointer(file.read(MAX_POINTER_BYTES), str(path))
 

@@ -15,6 +15,7 @@ from .formats import SUFFIXES, Compression, format_of
 from .matching import info_of, is_local, match, what_is_there
 from .records import Fields
 from .sifting import Found, check_split, sift
+from .tables import table_around
 
 __all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_unchanged"]
 
@@ -115,6 +116,8 @@ def find_files(source: Source) -> Listing:
         read=lambda name: fs.cat_file(paths[name]),
     )
     chosen = sift(folder, source.format, source.split)
+    if chosen.names and (kind := table_around(fs, root)) is not None:
+        chosen.warn(f"its files are part of a {kind} table; they may hold rows of older versions")
     if not chosen.names:
         raise ExactcptError(
             f"source {source.name!r} matches no file",

@@ -18,7 +18,6 @@ no word in a name loses them silently.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 __all__ = ["ALL", "HELD_OUT", "TRAIN", "SplitChoice", "choose_split", "split_by_name"]
 
@@ -45,7 +44,7 @@ def split_by_name(name: str) -> str | None:
     """The split that a file's name tells, or None; names are relative to the data set's folder."""
     if shard := SHARD.fullmatch(name):
         return shard[1]
-    *folders, base = PurePosixPath(name).parts
+    *folders, base = name.split("/")
     told = (_first_match(IN_FOLDER, folder) for folder in reversed(folders))
     return next(filter(None, told), None) or _first_match(IN_FILE, base)
 

@@ -1,20 +1,26 @@
 """Folders of table formats, which keep the rows of older versions in files of their own.
 
-Reading all files of such a folder would read rows several times, and rows that were deleted.
+Reading all files of such a folder would read rows several times, and rows that were deleted. The
+folder is refused. Some of its files may be just what somebody wants, so they get a warning.
 """
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from ...schemas.errors import ExactcptError
+from .matching import is_local
 
-__all__ = ["refuse_tables"]
+__all__ = ["refuse_tables", "table_around"]
 
 KINDS = {
     "Delta": re.compile(r"(^|/)_delta_log/"),
     "Iceberg": re.compile(r"(^|/)metadata/[^/]*\.metadata\.json$"),
     "Hudi": re.compile(r"(^|/)\.hoodie/"),
 }
+
+LEVELS = 3
+"""How far above files the folder of their table is looked for: partitions are folders too."""
 
 
 def refuse_tables(source: str, where: str, names: Iterable[str]) -> None:
@@ -41,3 +47,19 @@ def refuse_tables(source: str, where: str, names: Iterable[str]) -> None:
                     fix="write the current version of the table to Parquet files of its own, and "
                     "name these",
                 )
+
+
+def table_around(fs: Any, folder: str) -> str | None:
+    """The kind of the table that a folder is part of, if any.
+
+    On a remote filesystem, where one may not be allowed to look further up, that it has itself.
+    """
+    levels = LEVELS if is_local(fs) else 1
+    for at in [folder.rsplit("/", level)[0] for level in range(levels)]:
+        for kind, log in (("Delta", "_delta_log"), ("Hudi", ".hoodie"), ("Iceberg", "metadata")):
+            below = f"{at}/{log}"
+            if at and fs.isdir(below):
+                names = fs.ls(below, detail=False) if kind == "Iceberg" else ["/"]
+                if any(KINDS[kind].search(f"{log}/{name.rpartition('/')[2]}") for name in names):
+                    return kind
+    return None
