@@ -1,13 +1,14 @@
 """Files that stand for others: what Git LFS and git-annex leave where the content is not there.
 
     version https://git-lfs.github.com/spec/v1      a pointer of Git LFS, under 1,024 bytes
-    /annex/objects/...                              a pointer of git-annex
+    /annex/objects/SHA256E-s12--...                 a pointer of git-annex
     a link to .../annex/objects/...                 a file of git-annex, which may be missing
 
 A clone without the content has such files under the names of data sets, tokenizers and weights. For
 some formats they would even be valid.
 """
 
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ MAX_POINTER_BYTES = 1024
 """No larger file is a pointer."""
 LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 ANNEX = b"/annex/objects/"
+ANNEX_KEY = re.compile(ANNEX + rb"[A-Z0-9_]+-[^\n/]*--")
 
 
 def refuse_pointer(head: bytes, where: str) -> None:
@@ -38,7 +40,7 @@ def refuse_pointer(head: bytes, where: str) -> None:
             where=where,
             fix="run `git lfs pull` in the clone that has the file, or download it again",
         )
-    if head.startswith(ANNEX):
+    if ANNEX_KEY.match(head):
         raise _not_in_annex(where)
 
 

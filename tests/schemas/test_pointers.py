@@ -35,6 +35,7 @@ def test_a_pointer_of_git_annex() -> None:
         b"About pointers:\n" + LFS,
         LFS.partition(b"\n")[0] + b" is how the specification begins.",
         b"The folder is /annex/objects/",
+        b"/annex/objects/ is a folder of git-annex",
     ],
 )
 def test_a_text_about_pointers_is_none(content: bytes, tmp_path: Path) -> None:
