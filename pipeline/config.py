@@ -36,7 +36,7 @@ MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
 """Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
-SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
+SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class SourceConfig:
         epochs: how many times it is seen.
         share: the fraction of the token budget that it fills.
         format: the format of its files, where their names do not show it.
+        split: the split that is read, or `all`, where names of files tell several.
     """
 
     name: str
@@ -62,6 +63,7 @@ class SourceConfig:
     epochs: float | None = None
     share: float | None = None
     format: Format | None = None
+    split: str | None = None
 
     def __post_init__(self) -> None:
         this = f"source {self.name!r}"
@@ -72,6 +74,8 @@ class SourceConfig:
         for option in ("text", "id", "tokens"):
             if getattr(self, option) == "":
                 raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
+        if self.split == "":
+            raise UsageError(f"{this}: split names no split", expected="split=NAME")
         if not self.pattern:
             raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
         if not self.name or set(self.name) & set("/,="):
@@ -242,8 +246,8 @@ KINDS = {
 def parse_source(text: str) -> SourceConfig:
     """Reads a source from its flag.
 
-    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F]. A comma that
-    no option follows belongs to the pattern.
+    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F][,split=NAME].
+    A comma that no option follows belongs to the pattern.
 
     Raises:
         UsageError: the flag has another form, an unknown option or a value out of range.

@@ -6,5 +6,6 @@ store.py     columns and names of a token store's parts
 manifest.py  manifests as JSON, checked against the *.schema.json files beside it
 weights.py   weight tables as files
 errors.py    what users see when something fails, with exit codes
+pointers.py  files of Git LFS and git-annex whose content is elsewhere
 settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
 """

@@ -214,7 +214,8 @@ TOKENIZE_OPTIONS = options(
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
         "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
         "(fraction of the token budget); format=jsonl|parquet|arrow|text|hub where file names do "
-        "not show it or a folder has several. Repeatable.",
+        "not show it or a folder has several; split=NAME where names show several and the one for "
+        "training is not wanted, or split=all. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),

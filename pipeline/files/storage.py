@@ -47,6 +47,10 @@ def resolve(url: str) -> tuple[Any, str]:
 def _resolve(url: str) -> tuple[Any, str]:
     import fsspec
 
+    if "://" not in url:
+        # A path may have `::` in it, which in a URL leads from one filesystem to the next.
+        fs: Any = fsspec.filesystem("file")
+        return fs, fs._strip_protocol(url)
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:

@@ -14,7 +14,6 @@ A warning names the files that are left out, except for hidden ones, which are n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from ..core.choices import Format
@@ -51,18 +50,24 @@ def format_of(path: str) -> tuple[Format | None, Compression | None]:
 
     Parquet and Arrow files compress their content, so there is no format `.parquet.gz`.
     """
-    name = PurePosixPath(path)
-    compression = COMPRESSIONS.get(name.suffix.lower())
+    stem, suffix = _split(path.rpartition("/")[2])
+    compression = COMPRESSIONS.get(suffix)
     if compression:
-        name = name.with_suffix("")
-    by_name = SUFFIXES.get(name.suffix.lower())
+        suffix = _split(stem)[1]
+    by_name = SUFFIXES.get(suffix)
     return (None if compression and by_name in ("parquet", "arrow") else by_name), compression
 
 
+def _split(name: str) -> tuple[str, str]:
+    """A name without its suffix, and the suffix in lower case; a listing asks it of every file."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, f"{dot}{suffix}".lower()) if stem else (name, "")
+
+
 def _is_companion(path: str) -> bool:
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if format_of(path)[0] == "text":
-        return name.partition(".")[0] in COMPANION_TEXTS or ".md" in PurePosixPath(name).suffixes
+        return name.partition(".")[0] in COMPANION_TEXTS or "md" in name.split(".")[1:]
     return name in COMPANION_FILES
 
 

@@ -105,7 +105,8 @@ class TokenizePlan:
 
 def _read_settings(source: SourceConfig) -> dict[str, str]:
     kind = {"tokens": source.tokens} if source.tokens is not None else {"text": source.text}
-    return {**kind, "id": source.id, "format": source.format or "by name"}
+    split = {"split": source.split} if source.split is not None else {}
+    return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
 
 def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
@@ -125,7 +126,13 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     }
     listings = {
         s.name: find_files(
-            Source(name=s.name, pattern=s.pattern, fields=fields[s.name], format=s.format)
+            Source(
+                name=s.name,
+                pattern=s.pattern,
+                fields=fields[s.name],
+                format=s.format,
+                split=s.split,
+            )
         )
         for s in config.sources
     }
@@ -141,7 +148,10 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         largest_id=largest_id,
         files=files,
         fields=fields,
-        warnings=tuple(w for w in (warning, *(each.warning for each in listings.values())) if w),
+        warnings=(
+            *((warning,) if warning else ()),
+            *(each for listing in listings.values() for each in listing.warnings),
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from ..sources.reading import (
     record_batches,
 )
 from ..sources.records import Batch, Fields, Strings
+from ..sources.scanning import refuse_pointer_file
 from ..sources.splits import Member
 from .parity import sample
 from .plan import TokenizePlan
@@ -71,11 +72,13 @@ def look_at(
         skip_bad_files: whether files that cannot be read are silently passed over.
 
     Raises:
-        ExactcptError: none of the files tried has a record with the field.
+        ExactcptError: none of the files tried has a record with the field, or one is a pointer of
+            Git LFS.
         BadFileError: none of the files tried has a document, and one cannot be read.
     """
     problem: ExactcptError | None = None
     for file in files[:FILES_TRIED]:
+        refuse_pointer_file(file)
         try:
             batch = next(read_member(_beginning(file), fields), None)
             if batch is None:

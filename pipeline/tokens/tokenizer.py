@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.pointers import refuse_pointer
 from ..core.choices import Backend
 from ..files.storage import open_input, resolve
 
@@ -179,8 +180,8 @@ def load_tokenizer(path: str) -> TokenizerFile:
     """Reads a tokenizer.json, given its path or URL, or that of its folder.
 
     Raises:
-        ExactcptError: the file is missing or not a tokenizer, or the tokenizer_config.json beside
-            it is damaged.
+        ExactcptError: the file is missing, not a tokenizer, or a pointer of Git LFS, or the
+            tokenizer_config.json beside it is damaged.
     """
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
@@ -220,9 +221,11 @@ def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
 def _read_if_there(url: str) -> bytes | None:
     try:
         with open_input(url) as file:
-            return file.read()
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    refuse_pointer(data, url)
+    return data
 
 
 def _config_token(config: dict[str, Any], name: str) -> str | None:

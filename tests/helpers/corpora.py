@@ -19,16 +19,25 @@ from exactcpt.pipeline.sources.scanning import scan
 from exactcpt.pipeline.sources.splits import Split, make_splits
 
 TEXT = Fields()
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12345\n" % (b"4d7a" * 16)
+ANNEX = b"/annex/objects/SHA256E-s12--98ea.jsonl\n"
+"""Files that stand for others; see schemas/pointers.py."""
 BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
 
-def find(pattern: object, file_format: Format | None = None) -> list[InputFile]:
-    return listing(pattern, file_format).files
+def find(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> list[InputFile]:
+    return listing(pattern, file_format, split).files
 
 
-def listing(pattern: object, file_format: Format | None = None) -> Listing:
-    return find_files(Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format))
+def listing(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> Listing:
+    return find_files(
+        Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format, split=split)
+    )
 
 
 def paths(files: list[InputFile]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import LFS, put
 
 from exactcpt.pipeline.sources.listing import Source, find_files
 from exactcpt.pipeline.sources.reading import BadFileError
@@ -15,7 +16,7 @@ from exactcpt.schemas.errors import ExactcptError
 TEXT = Fields()
 
 
-def look(pattern: Path, *, skip_bad_files: bool = False) -> Probe:
+def look(pattern: object, *, skip_bad_files: bool = False) -> Probe:
     files = find_files(Source(name="books", pattern=str(pattern), fields=TEXT)).files
     return look_at("books", files, TEXT, skip_bad_files=skip_bad_files)
 
@@ -34,6 +35,11 @@ class TestLookAt:
         (tmp_path / "b.jsonl").write_bytes(records("one", "two"))
         (tmp_path / "c.jsonl").write_bytes(records("three"))
         assert sorted(texts(look(tmp_path))) == [b"one", b"two"]
+
+    def test_a_remote_pointer_of_git_lfs(self) -> None:
+        put("memory://probed/a.jsonl", LFS)
+        with pytest.raises(ExactcptError, match="this is a Git LFS pointer"):
+            look("memory://probed/a.jsonl", skip_bad_files=True)
 
     def test_no_more_than_64_kib(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(records(*["word " * 5000] * 50))

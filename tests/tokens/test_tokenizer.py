@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from batches import END
+from corpora import LFS
 
 from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, load_tokenizer
 from exactcpt.schemas.errors import ExactcptError, UsageError
@@ -66,6 +67,15 @@ def test_what_is_no_tokenizer_is_said_so(tmp_path, content):
         tokenizer_of(tmp_path, content)
     assert error.value.where == str(tmp_path / "tokenizer.json")
     assert "\n" not in error.value.found
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_pointer_of_git_lfs_is_told(tmp_path, name):
+    (tmp_path / "tokenizer.json").write_bytes(byte_level())
+    (tmp_path / name).write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer") as error:
+        load_tokenizer(str(tmp_path))
+    assert error.value.where == str(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5"])

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.pointers import refuse_pointers
 from . import attention
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
@@ -163,6 +164,7 @@ def build(
 
 def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
     """Loads the model, with every weight from the folder."""
+    refuse_pointers([*directory.glob("*.safetensors"), *directory.glob("*.bin")])
     try:
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             directory,

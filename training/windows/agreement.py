@@ -9,6 +9,7 @@ import xxhash
 from tokenizers import Tokenizer
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.pointers import refuse_pointers
 from ...schemas.sizes import plural
 from .shard_set import ShardSet
 
@@ -37,7 +38,9 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
         UsageError: there is no such folder, the vocabularies differ, the tokenizers encode `PROBE`
             differently, or the shards have ids that the model lacks.
         FormatError: the model has no readable config.json or tokenizer.json.
+        ExactcptError: one of its files is a pointer of Git LFS.
     """
+    refuse_pointers(file for each in ("*.json", *WEIGHT_FILES) for file in model.glob(each))
     _check_ids(shards, model)
     theirs = model / "tokenizer.json"
     _check_tokenizers(_read(shards.tokenizer), _read(theirs), f"{shards.tokenizer}, {theirs}")

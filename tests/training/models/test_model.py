@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from corpora import LFS
 from models import IDS, documents, packed, tiny_config
 from oracles import bucket_by_search
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.models.loss import IGNORE, weighted_cross_entropy
 from exactcpt.training.models.model import TrainModel, bucket_count, build
 
@@ -295,6 +296,9 @@ def test_torn_weights(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+        build(tmp_path, window=64, backend="exact")
+    path.write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer"):
         build(tmp_path, window=64, backend="exact")
     path.unlink()
     with pytest.raises(FormatError, match="the model's weights cannot be read: "):

@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from corpora import LFS
 from tiny import DATA, shard_set
 from tokenizers import Tokenizer
 
-from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.windows import agreement
 from exactcpt.training.windows.agreement import check_agreement, model_fingerprint
 from exactcpt.training.windows.shard_set import ShardSet, open_set
@@ -73,6 +74,15 @@ def test_ids_that_the_model_lacks(shards, tmp_path):
     check_agreement(shards, model(tmp_path, vocab_size=5000))
     with pytest.raises(UsageError, match="ids up to 99, but the model embeds only 99 tokens"):
         check_agreement(shards, model(tmp_path, vocab_size=99))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs(shards, tmp_path, name):
+    folder = model(tmp_path)
+    (folder / name).write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer") as caught:
+        check_agreement(shards, folder)
+    assert caught.value.where == str(folder / name)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
