@@ -75,18 +75,20 @@ class PartBuilder:
         """
         self.rejected += batch.rejected
         hashes = content_hashes(batch.content)
-        if self.task.fields[self.source].tokens is None:
+        spec = self.task.tokenizer
+        is_text = self.task.fields[self.source].tokens is None
+        if is_text:
             self.text_bytes += batch.content.nbytes
-            ids = encode_documents(self.encoder, batch, self.source, self.task.tokenizer)
+            ids = encode_documents(self.encoder, batch, self.source, spec)
             self._look_closer(batch.content, hashes)
         else:
             ids = batch.content
-        spec = self.task.tokenizer
         tokens = assemble(ids, spec.bos_id, spec.eos_id)
         keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None))
         self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
         self.tokens.append(tokens.select(keep))
-        self.fidelity.count(self.tokens[-1], spec)
+        ends_only = is_text and not spec.special_tokens_in_text
+        self.fidelity.count(self.tokens[-1], spec, ends_only=ends_only)
         self.hashes.append(hashes[keep])
 
     def _look_closer(self, texts: Strings, hashes: NDArray[np.void]) -> None:

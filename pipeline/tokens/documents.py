@@ -27,7 +27,7 @@ def encode_documents(encoder: Encoder, batch: Batch, source: str, spec: Tokenize
         ids = encoder.encode(batch.content)
     except UnencodableTextError as error:
         raise unencodable(error, _name(batch, error.at, source), spec.url) from None
-    if not spec.special_tokens_in_text:
+    if not spec.special_tokens_in_text and _may_have(ids, spec):
         _refuse(ids, spec.eos_id, "ends", batch, source)
         if spec.bos_id is not None:
             _refuse(ids, spec.bos_id, "begins", batch, source)
@@ -49,6 +49,13 @@ def unencodable(error: UnencodableTextError, document: str, tokenizer: str) -> E
         fix="take a tokenizer of bytes, or one with an unknown token; if the text is to blame, "
         "correct it",
     )
+
+
+def _may_have(ids: Strings, spec: TokenizerSpec) -> bool:
+    """Whether some id may be a boundary: mostly these are above or below all others."""
+    boundaries = [i for i in (spec.bos_id, spec.eos_id) if i is not None]
+    found = ids.data
+    return len(found) > 0 and found.max() >= min(boundaries) and found.min() <= max(boundaries)
 
 
 def _refuse(ids: Strings, boundary: int, does: str, batch: Batch, source: str) -> None:

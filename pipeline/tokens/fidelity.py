@@ -9,6 +9,7 @@ text itself. White space counts too: where line breaks are gone, a model cannot 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ in every page of text."""
 MOST_LOST = 1e-3
 """Share of sampled characters that may get lost without a warning. A tokenizer that puts a space
 before every text takes one away from texts that begin with one; real losses are far larger."""
+DECODED_PART, DECODED_LEAST_BYTES = 4, 4 << 10
+"""One in four bytes of a larger sample is decoded: decoding is slow, and a fraction shows as well
+what a vocabulary lacks."""
 NAMED = 5
 """Lost characters that a warning names."""
 WORD_START = "\u2581"
@@ -52,10 +56,18 @@ class Fidelity:
     sampled_characters: int = 0
     lost: Counter[str] = field(default_factory=Counter)
 
-    def count(self, tokens: Strings, spec: TokenizerSpec) -> None:
-        """Counts documents, each of which ends with EOS."""
+    def count(self, tokens: Strings, spec: TokenizerSpec, *, ends_only: bool = False) -> None:
+        """Counts documents, each of which ends with EOS.
+
+        Args:
+            tokens: of the documents.
+            spec: the tokenizer.
+            ends_only: whether it is known that EOS is nowhere else.
+        """
         if spec.unk_id is not None:
             self.unknown_tokens += int(np.count_nonzero(tokens.data == spec.unk_id))
+        if ends_only:
+            return
         is_end = tokens.data == spec.eos_id
         inner = int(np.count_nonzero(is_end)) - len(tokens)
         if inner:
@@ -65,10 +77,11 @@ class Fidelity:
             self.documents_with_inner_ends += len(np.unique(documents))
 
     def compare(self, texts: Strings, ids: Strings, spec: TokenizerSpec) -> None:
-        """Decodes the tokens of texts, and counts the characters that they lack."""
-        data = tokenizer_json(spec.url, spec.sha256)
-        tokenizer = reference_tokenizer(data, spec.special_tokens_in_text)
-        known = [[i for i in ids[at].tolist() if i != spec.unk_id] for at in range(len(ids))]
+        """Decodes the tokens of some of the texts, and counts the characters that they lack."""
+        tokenizer = _decoder(spec.url, spec.sha256)
+        most = max(DECODED_LEAST_BYTES, texts.nbytes // DECODED_PART)
+        some = int(np.searchsorted(texts.offsets, texts.offsets[0] + most, "right")) - 1
+        known = [[i for i in ids[at].tolist() if i != spec.unk_id] for at in range(some)]
         try:
             decoded = tokenizer.decode_batch(known, skip_special_tokens=False)
         except BaseException as error:
@@ -94,6 +107,12 @@ class Fidelity:
             "sampled_characters": self.sampled_characters,
             "lost_characters": self.lost.total(),
         }
+
+
+@cache
+def _decoder(url: str, sha256: str) -> Any:
+    """The tokenizer as it is, with all its names; the file is large to compare every time."""
+    return reference_tokenizer(tokenizer_json(url, sha256), False)
 
 
 def _lacking(back: str, text: str, normalizer: Any) -> "Counter[str]":
