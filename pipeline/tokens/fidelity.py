@@ -94,7 +94,7 @@ class Fidelity:
             if back != text:
                 self.lost += _lacking(back, text, tokenizer.normalizer)
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """The counts for a part's summary."""
         return asdict(self) | {"lost": dict(sorted(self.lost.items()))}
 
