@@ -113,7 +113,7 @@ class TokenizeConfig:
         tokenizer: path or URL of a tokenizer.json, or of a folder that contains one.
         tokenizer_backend: the library that encodes text.
         eos_token: the token that ends every document; None to find it in the vocabulary.
-        bos: whether documents begin with a BOS token; None to follow the tokenizer's template.
+        bos: whether documents begin with a BOS token; None to do as the tokenizer's files say.
         special_tokens_in_text: whether the text of a special token becomes that token.
         min_tokens: documents with fewer tokens are dropped, BOS and EOS not counted.
         split_bytes: bytes of input text per work unit.

@@ -15,6 +15,7 @@ __all__ = [
     "TOKEN_STORE",
     "WEIGHT_TABLE",
     "Bucket",
+    "Encoding",
     "Input",
     "Kind",
     "Manifest",
@@ -58,6 +59,16 @@ class Part(TypedDict):
     index: PartFile
 
 
+class Encoding(TypedDict):
+    """What the tokens of a source do not say of its text; characters are those of a sample."""
+
+    unknown_tokens: int
+    inner_ends: int
+    documents_with_inner_ends: int
+    sampled_characters: int
+    lost_characters: int
+
+
 class Read(TypedDict):
     """Counts of a source's records, as tokenization read them."""
 
@@ -66,6 +77,7 @@ class Read(TypedDict):
     text_bytes: int
     rejected: dict[str, int]
     dropped: dict[str, int]
+    encoding: NotRequired[Encoding]
 
 
 class Input(TypedDict):

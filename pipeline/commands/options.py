@@ -123,7 +123,7 @@ HELP: Mapping[str, str] = {
 
 DEFAULTS: Mapping[str, str] = {
     "eos_token": "found in the vocabulary",
-    "bos": "as the tokenizer's template",
+    "bos": "as the tokenizer's files say",
     "tau": "window / 4",
     "max_weight": "none",
     "token_budget": "all that the sources have",

@@ -12,6 +12,7 @@ from ..config import TokenizeConfig
 from ..core.choices import Backend
 from ..files.storage import Folder
 from ..job.folder import JOB
+from .fidelity import fidelity_warnings, total
 from .plan import TokenizePlan
 
 __all__ = ["OWNED", "bad_files", "refuse_left_out", "write_manifest"]
@@ -45,6 +46,7 @@ def write_manifest(
     ]
     _refuse_too_many_rejected(plan, summaries, store)
     inputs = _inputs(plan, store)
+    by_source = {name: [s for s in summaries if s["source"] == name] for name in plan.files}
     manifest: Manifest = {
         "format": TOKEN_STORE,
         "format_version": 1,
@@ -52,16 +54,14 @@ def write_manifest(
         "settings": plan.settings,
         "tokenizer": plan.tokenizer_manifest(backend, fallback),
         "inputs": inputs,
-        "sources": [
-            {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}
-            for name in plan.files
-        ],
+        "sources": [{"name": name, "read": _read_of(mine)} for name, mine in by_source.items()],
         "parts": [_part(s) for s in summaries if s["documents"]],
         "warnings": [
             *plan.warnings,
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
             *_equal_inputs(inputs),
+            *(w for name, mine in by_source.items() for w in _of_tokens(plan, name, mine)),
         ],
     }
     store.write(MANIFEST, dump(manifest))
@@ -109,7 +109,7 @@ def _versions() -> dict[str, str]:
 
 
 def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
-    def total(key: str) -> dict[str, int]:
+    def by_reason(key: str) -> dict[str, int]:
         reasons = sorted({reason for s in summaries for reason in s[key]})
         return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
 
@@ -117,9 +117,19 @@ def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
         "documents": sum(s["documents"] for s in summaries),
         "tokens": sum(s["tokens"] for s in summaries),
         "text_bytes": sum(s["text_bytes"] for s in summaries),
-        "rejected": total("rejected"),
-        "dropped": total("dropped"),
+        "rejected": by_reason("rejected"),
+        "dropped": by_reason("dropped"),
+        "encoding": total(s["encoding"] for s in summaries).to_manifest(),
     }
+
+
+def _of_tokens(
+    plan: TokenizePlan, source: str, summaries: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Warnings about what a source's tokens do not say of its text."""
+    found = total(summary["encoding"] for summary in summaries)
+    tokens = sum(summary["tokens"] for summary in summaries)
+    return fidelity_warnings(source, found, tokens, plan.eos_token)
 
 
 def _part(summary: Mapping[str, Any]) -> Part:

@@ -71,7 +71,9 @@ def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
     """The summary of a complete part; None if it has none, or one of the other backend."""
     name = store_format.summary_name(ordinal)
     summary = json.loads(store.read(name)) if store.exists(name) else None
-    return summary if summary and summary["backend"] == backend else None
+    # A summary without "encoding" is from a version that did not count it.
+    usable = summary and summary["backend"] == backend and "encoding" in summary
+    return summary if usable else None
 
 
 def _part_ordinal(split: Split, piece: int) -> str:

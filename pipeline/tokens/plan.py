@@ -27,6 +27,7 @@ class TokenizePlan:
         eos_token: its text.
         pad_id: fills windows.
         largest_id: the largest id in the vocabulary.
+        unk_id: stands for what the vocabulary lacks; None if there is none of its own.
         files: the input files, by source.
         fields: which fields of a record are read, by source.
         warnings: for the person who runs the job, and for the manifest.
@@ -39,6 +40,7 @@ class TokenizePlan:
     eos_token: str
     pad_id: int
     largest_id: int
+    unk_id: int | None
     files: Mapping[str, Sequence[InputFile]]
     fields: Mapping[str, Fields]
     warnings: tuple[str, ...]
@@ -81,6 +83,7 @@ class TokenizePlan:
             "bos_id": self.bos_id,
             "eos_id": self.eos_id,
             "pad_id": self.pad_id,
+            "unk_id": self.unk_id,
             "eos_token": self.eos_token,
             "backend": {
                 "requested": self.config.tokenizer_backend,
@@ -100,6 +103,7 @@ class TokenizePlan:
             eos_id=self.eos_id,
             pad_id=self.pad_id,
             largest_id=self.largest_id,
+            unk_id=self.unk_id,
         )
 
 
@@ -117,7 +121,8 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
             to two sources.
     """
     tokenizer = load_tokenizer(config.tokenizer)
-    eos_token, warning = tokenizer.choose_eos(config.eos_token)
+    eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
+    bos_id, about_bos = tokenizer.choose_bos(config.bos)
     eos_id = cast(int, tokenizer.id_of(eos_token))
     largest_id = tokenizer.largest_id
     fields = {
@@ -141,15 +146,17 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     return TokenizePlan(
         config=config,
         tokenizer=tokenizer,
-        bos_id=tokenizer.choose_bos(config.bos),
+        bos_id=bos_id,
         eos_id=eos_id,
         eos_token=eos_token,
         pad_id=tokenizer.choose_pad(eos_id),
         largest_id=largest_id,
         files=files,
         fields=fields,
+        unk_id=tokenizer.unk_id if tokenizer.unk_id not in (bos_id, eos_id) else None,
         warnings=(
-            *((warning,) if warning else ()),
+            *(warning for warning in (about_eos, about_bos) if warning),
+            *tokenizer.warnings(),
             *(each for listing in listings.values() for each in listing.warnings),
         ),
     )

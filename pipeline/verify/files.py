@@ -20,6 +20,7 @@ from ...schemas import shard
 from ...schemas.errors import IncompleteError
 from ...schemas.manifest import MANIFEST, TOKENIZER, Kind, Manifest, parse
 from ...schemas.sizes import plural
+from .encoding import check_vocabulary
 from .report import Problems
 
 __all__ = ["Folder", "Meter", "check_folder", "named_files"]
@@ -111,15 +112,18 @@ class Folder:
             return None
         return data
 
-    def check_tokenizer(self, sha256: str, check: str) -> None:
-        """Checks the tokenizer's file, for which the manifest has a SHA-256 and no size."""
+    def check_tokenizer(self, claims: Any, check: str) -> None:
+        """Checks the tokenizer's file against what the manifest says of the tokenizer."""
         try:
-            found = hashlib.sha256(memoryview(self.buffer(TOKENIZER))).hexdigest()
+            data = self.buffer(TOKENIZER).to_pybytes()
         except OSError as error:
             found = f"the file cannot be read: {error}"
             self._problems.add(check, TOKENIZER, found, "the tokenizer")
-        else:
-            self._problems.compare(check, f"{TOKENIZER}: sha256", found, sha256)
+            return
+        found = hashlib.sha256(data).hexdigest()
+        self._problems.compare(check, f"{TOKENIZER}: sha256", found, claims["sha256"])
+        if found == claims["sha256"]:
+            check_vocabulary(data, claims, check, self._problems)
 
 
 def _mapped(descriptor: int) -> pa.Buffer:
@@ -142,4 +146,4 @@ def check_folder(folder: Folder, manifest: Manifest, problems: Problems) -> None
         for path in folder.listing(below):
             if path not in named:
                 problems.add("files", path, "a file that the manifest does not name")
-    folder.check_tokenizer(manifest["tokenizer"]["sha256"], "files")
+    folder.check_tokenizer(manifest["tokenizer"], "files")

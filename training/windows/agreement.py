@@ -7,6 +7,7 @@ from typing import Any
 
 import xxhash
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
@@ -32,7 +33,8 @@ BLOCK = 1 << 24
 def check_agreement(shards: ShardSet, model: Path) -> None:
     """Checks that the model has the tokenizer of the shards and embeds all of their ids.
 
-    Vocabularies are compared, not files: saving a tokenizer again changes its JSON.
+    Vocabularies are compared, not files: saving a tokenizer again changes its JSON. Padding,
+    truncation and dropout that are saved in a file do not count.
 
     Raises:
         UsageError: there is no such folder, the vocabularies differ, the tokenizers encode `PROBE`
@@ -72,14 +74,20 @@ def _check_tokenizers(ours: Tokenizer, theirs: Tokenizer, where: str) -> None:
             fix="tokenize again with the model's tokenizer, or use the model that the tokenizer "
             "belongs to",
         )
-    if ours.encode(PROBE, add_special_tokens=False).ids != (
-        theirs.encode(PROBE, add_special_tokens=False).ids
-    ):
+    if _encode_probe(ours) != _encode_probe(theirs):
         raise UsageError(
             "the tokenizers have the same vocabulary but encode text differently",
             where=where,
             fix="tokenize again with the model's tokenizer",
         )
+
+
+def _encode_probe(tokenizer: Tokenizer) -> list[int] | None:
+    """The ids of `PROBE`; None if the vocabulary cannot encode it, as one of few words cannot."""
+    try:
+        return tokenizer.encode(PROBE, add_special_tokens=False).ids
+    except Exception:  # the library raises bare Exceptions
+        return None
 
 
 def _id(vocabulary: Mapping[str, int], token: str) -> str:
@@ -130,7 +138,7 @@ def _no_config(model: Path, error: Exception) -> FormatError:
 
 def _read(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_str(path.read_text("utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
     except Exception as error:  # the library raises bare Exceptions
         raise FormatError(
             f"the tokenizer cannot be read: {error}",
@@ -138,3 +146,10 @@ def _read(path: Path) -> Tokenizer:
             expected="a tokenizer.json",
             fix="save the model's tokenizer beside it: AutoTokenizer...save_pretrained(FOLDER)",
         ) from None
+    # A file may hold what its last user set for batches, or for training with dropout. None of it
+    # is part of how the documents of a shard set are encoded.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if isinstance(tokenizer.model, BPE):
+        tokenizer.model.dropout = None
+    return tokenizer

@@ -70,6 +70,59 @@ def test_another_encoding_with_one_vocabulary(shards, tmp_path):
         check_agreement(shards, model(tmp_path, no_merges))
 
 
+FOR_BATCHES = {
+    "padding": {
+        "strategy": {"Fixed": 256},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<|endoftext|>",
+    },
+    "truncation": {
+        "direction": "Right",
+        "max_length": 3,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    },
+}
+
+
+@pytest.mark.parametrize("key", FOR_BATCHES)
+def test_what_is_saved_for_batches_is_no_part_of_the_encoding(shards, tmp_path, key):
+    check_agreement(shards, model(tmp_path, lambda t: t.update({key: FOR_BATCHES[key]})))
+
+
+def test_dropout_is_no_part_of_the_encoding(shards, tmp_path):
+    check_agreement(shards, model(tmp_path, lambda t: t["model"].update(dropout=0.5)))
+
+
+def test_truncation_hides_no_difference(shards, tmp_path):
+    def only_the_first_words_agree(tokenizer):
+        tokenizer["truncation"] = FOR_BATCHES["truncation"]
+        tokenizer["normalizer"] = {
+            "type": "Replace",
+            "pattern": {"String": "\u6f22"},
+            "content": "x",
+        }
+
+    with pytest.raises(UsageError, match="encode text differently"):
+        check_agreement(shards, model(tmp_path, only_the_first_words_agree))
+
+
+def test_vocabularies_that_cannot_encode_the_probe(tmp_path):
+    """A vocabulary of whole words without an unknown token; two of them have to be the same."""
+    words = {"type": "WordLevel", "vocab": {"<|endoftext|>": 0, "the": 1}, "unk_token": "none"}
+
+    def of_words(tokenizer):
+        tokenizer["model"] = words
+
+    made = shard_set(tmp_path / "shards")
+    model(made, of_words)
+    folder = model(tmp_path / "model", of_words)
+    check_agreement(open_set(made), folder)
+
+
 def test_ids_that_the_model_lacks(shards, tmp_path):
     check_agreement(shards, model(tmp_path, vocab_size=5000))
     with pytest.raises(UsageError, match="ids up to 99, but the model embeds only 99 tokens"):
