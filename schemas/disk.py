@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-__all__ = ["TEMPORARY", "is_temporary", "sync_file", "sync_folder", "written_whole"]
+__all__ = ["TEMPORARY", "is_file_name", "is_temporary", "sync_file", "sync_folder", "written_whole"]
 
 TEMPORARY = ".tmp"
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
@@ -39,6 +39,11 @@ def is_temporary(name: str) -> bool:
     """Whether a file, by its name, is one that `written_whole` had not finished."""
     base = PurePosixPath(name).name
     return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is of a file in a folder, and not a path that leads elsewhere."""
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
 def sync_file(path: Path) -> None:

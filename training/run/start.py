@@ -22,7 +22,7 @@ from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
 from ..windows.agreement import model_fingerprint
 from ..windows.batches import ShardDataset
-from .checkpoint import newest_checkpoint, read_meta
+from .checkpoint_files import newest_checkpoint, read_meta
 from .folder import is_unused
 from .inputs import Inputs
 from .log import RUN, RunLog, read_run, stretches, write_run
