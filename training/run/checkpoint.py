@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
-from ...schemas.disk import sync_folder
+from ...schemas.disk import make_folder, sync_folder
 from ...schemas.errors import ExactcptError
 from .checkpoint_files import (
     Written,
@@ -42,6 +42,7 @@ from .checkpoint_files import (
     write_meta,
 )
 from .checkpoint_reader import INDEX, CheckpointReader, last_line, load_tensors
+from .folder import PATIENCE
 
 __all__ = ["PARTIAL", "CheckpointManager", "load_weights"]
 
@@ -50,8 +51,6 @@ T = TypeVar("T")
 PARTIAL = ".partial"
 INTACT = "earlier checkpoints are intact"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-PATIENCE = 60.0
-"""Seconds after which a file that another machine wrote is seen on every network file system."""
 
 
 class CheckpointManager:
@@ -193,9 +192,7 @@ class CheckpointManager:
     def _begin(self, path: Path, partial: Path) -> bool:
         if path.exists():
             return False
-        if not self._folder.exists():
-            self._folder.mkdir(parents=True)
-            sync_folder(self._folder.parent)
+        make_folder(self._folder)
         for stale in self._folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(stale)
         partial.mkdir()

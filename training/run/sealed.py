@@ -5,9 +5,13 @@ from typing import Any
 
 import xxhash
 
-__all__ = ["DIGEST", "read_sealed", "sealed"]
+__all__ = ["AlteredError", "read_sealed", "sealed"]
 
 DIGEST = "xxh3_128"
+
+
+class AlteredError(ValueError):
+    """A record whose checksum is that of another one."""
 
 
 def sealed(record: dict[str, Any]) -> bytes:
@@ -22,7 +26,8 @@ def read_sealed(data: bytes) -> Any:
     Records of older versions have none.
 
     Raises:
-        ValueError: it is not JSON, or its checksum is that of another record.
+        AlteredError: its checksum is that of another record.
+        ValueError: it is not JSON.
     """
     try:
         record = json.loads(data)
@@ -31,7 +36,7 @@ def read_sealed(data: bytes) -> Any:
     if isinstance(record, dict) and DIGEST in record:
         told = record.pop(DIGEST)
         if told != _digest(record):
-            raise ValueError(f"it was altered: its {DIGEST} is that of other content")
+            raise AlteredError(f"it was altered: its {DIGEST} is that of other content")
     return record
 
 
