@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import shutil
 import threading
 from multiprocessing.connection import Connection
@@ -181,6 +182,27 @@ def test_what_a_person_can_do(tmp_path, group, monkeypatch, number, fix, place):
         checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
     assert caught.value.fix == fix
     assert names(tmp_path) == ["step-00000001"]  # what was written of the other gave its room back
+
+
+@pytest.mark.parametrize("room", [10_000, 50_000, 300_000, 570_000])
+def test_a_disk_that_is_full(tmp_path, group, room):
+    """No file may be longer, wherever in the writing of a tensor that is."""
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(ExactcptError) as caught:
+            checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.fix == (
+        "earlier checkpoints are intact; free some space or name another folder"
+    )
+    assert names(tmp_path) == ["step-00000001"]
+    checkpoints.save(3, model, optimizer, meta_of(3), wait=True)
+    assert names(tmp_path) == ["step-00000003"]
 
 
 @pytest.mark.parametrize("seen", [None, -1])
