@@ -140,7 +140,7 @@ class PrepareJob:
         out, state = self.out, self._state
         require_available(out, state.settings, pack_manifest.OWNED, overwrite=overwrite)
         if not overwrite and out.exists(PREPARED):
-            refuse_other_inputs(out, State.of_json(out.read(PREPARED)).inputs, state.inputs)
+            refuse_other_inputs(out, State.read(out, PREPARED).inputs, state.inputs)
 
     def discard_store(self) -> None:
         """Removes the token store, if it belongs to this job."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
+from ..files.json_files import damaged_json, read_json
 from ..files.storage import Folder, resolve
 from .halt import clear_halt
 
@@ -64,9 +65,21 @@ class State:
         return json.dumps(state, indent=1, ensure_ascii=False).encode()
 
     @classmethod
-    def of_json(cls, data: bytes) -> "State":
-        """Reads what `to_json` has written."""
-        return cls(**json.loads(data))
+    def read(cls, folder: Folder, name: str) -> "State":
+        """Reads what `to_json` has written.
+
+        Args:
+            folder: a job's folder.
+            name: the file, such as STATE.
+
+        Raises:
+            FormatError: the file is damaged.
+        """
+        found = read_json(folder, name, ("settings", "inputs"))
+        for key, value in found.items():
+            if not isinstance(value, dict):
+                raise damaged_json(f"{key!r} is not an object", folder.url_of(name))
+        return cls(settings=found["settings"], inputs=found["inputs"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +148,9 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     """Locks by a file that says who and when. Two jobs that begin at once may both get it."""
     mine = f"{socket.gethostname()}:{os.getpid()}"
     if folder.exists(LOCK):
-        held = json.loads(folder.read(LOCK))
+        held = read_json(folder, LOCK, ("by", "at"))
+        if not isinstance(held["at"], int | float):
+            raise damaged_json("'at' is not a time", folder.url_of(LOCK))
         if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
             raise _busy(folder)
     ended = threading.Event()
@@ -186,7 +201,7 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     if overwrite or folder.exists(REMOVING):
         _remove_owned(folder, owned)
     if folder.exists(STATE):
-        kept = State.of_json(folder.read(STATE))
+        kept = State.read(folder, STATE)
         _refuse_other_settings(folder, kept.settings, state.settings)
         refuse_other_inputs(folder, kept.inputs, state.inputs)
     else:
@@ -216,7 +231,7 @@ def require_available(
     if (overwrite or folder.exists(REMOVING)) and _is_ours(folder):
         _refuse_foreign_files(folder, (MANIFEST, *owned))
     elif folder.exists(STATE):
-        _refuse_other_settings(folder, State.of_json(folder.read(STATE)).settings, settings)
+        _refuse_other_settings(folder, State.read(folder, STATE).settings, settings)
     else:
         _refuse_without_state(folder)
 

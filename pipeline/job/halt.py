@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...schemas.errors import BackendDifferenceError, ExactcptError
+from ..files.json_files import read_json
 from ..files.storage import Folder
 
 __all__ = [
@@ -120,7 +121,7 @@ def read_halt(folder: Folder) -> None:
     """
     if not folder.exists(NAME):
         return
-    halt = json.loads(folder.read(NAME))
+    halt = read_json(folder, NAME, ("traceback",))
     cause = HaltedError(halt.pop("traceback"))
     if "difference" in halt:
         raise BackendDifferenceError(halt["difference"]) from cause

@@ -69,7 +69,7 @@ def refusal(folder: Folder, state: State = ONE, *, overwrite: bool = False) -> U
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_new_folder(folder, overwrite):
     assert begin(folder, ONE, OWNED, overwrite=overwrite) is False
-    assert State.of_json(folder.read(STATE)) == ONE
+    assert State.read(folder, STATE) == ONE
     assert folder.names() == [STATE]
 
 
@@ -206,8 +206,9 @@ nested = st.recursive(
 @given(st.dictionaries(st.text(), nested, max_size=4))
 def test_nothing_differs_from_itself_and_states_survive_json(settings):
     assert differences(settings, settings) == []
-    state = State(settings=settings, inputs={})
-    assert State.of_json(state.to_json()) == state
+    state, folder = State(settings=settings, inputs={}), Folder("memory://states")
+    folder.write(STATE, state.to_json())
+    assert State.read(folder, STATE) == state
 
 
 # what is not ours
@@ -251,7 +252,7 @@ def test_overwriting_starts_again(folder, state):
     folder.write(".manifest.json.0123.tmp", b"")
     assert begin(folder, state, OWNED, overwrite=True) is False
     assert folder.names() == [STATE]
-    assert State.of_json(folder.read(STATE)) == state
+    assert State.read(folder, STATE) == state
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train/shard-00000-of-00001.arrow"])
