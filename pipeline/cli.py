@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
 from .commands.options import (
     DEBUG,
@@ -287,7 +288,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to continue", 1, debug=False)
     except Exception as error:
-        from .job.halt import disk_error, internal_error
+        from .job.halt import internal_error
 
         told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
         return _fail(str(told), told.exit_code, debug)

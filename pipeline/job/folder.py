@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
 from ..files.json_files import damaged_json, read_json
@@ -134,12 +135,16 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise _busy(folder) from None
+    except OSError as error:  # flock's own do not name the file
+        raise disk_error(error, path) from None
     try:
         yield
     finally:
-        if folder.names(JOB) == [LOCK]:
-            path.unlink()  # while it is held, so that no other job can acquire it
-        lock.release()
+        with suppress(OSError):  # what the job has written is whole; an empty folder may stay
+            if folder.names(JOB) == [LOCK]:
+                path.unlink()  # while it is held, so that no other job can acquire it
+        with suppress(OSError):
+            lock.release()
         folder.remove_if_empty(JOB)
         folder.remove_if_empty()
 
@@ -168,7 +173,8 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
-        folder.remove(LOCK)
+        with suppress(Exception):  # drivers raise any class; a lock that stays expires
+            folder.remove(LOCK)
 
 
 def _write_lock(folder: Folder, mine: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ..files.json_files import read_json
 from ..files.storage import Folder
@@ -21,7 +22,6 @@ __all__ = [
     "HaltWatch",
     "HaltedError",
     "clear_halt",
-    "disk_error",
     "internal_error",
     "read_halt",
 ]
@@ -88,18 +88,6 @@ def _describe(error: BaseException) -> dict[str, str | None]:
         "where": error.where,
         "fix": error.fix,
     }
-
-
-def disk_error(error: OSError) -> ExactcptError:
-    """An error of the disk or the network, in words, with the file that it concerns."""
-    return ExactcptError(
-        f"reading or writing failed: {error.strerror or error}",
-        where=str(error.filename) if error.filename else None,
-        fix=(
-            "make room or repair the storage, and run the same command again: it continues where "
-            "it stopped"
-        ),
-    )
 
 
 def internal_error(error: BaseException) -> ExactcptError:
