@@ -2,6 +2,7 @@
 
 .job/lock         held while a job runs
 .job/state.json   settings and inputs of the job that writes this folder
+.job/prepared.json  settings and raw inputs of a finished shard set, whose token store may be gone
 .job/removing     present while a job's files are being removed
 .job/...          what the job needs to continue after it was killed
 """
@@ -26,6 +27,7 @@ from .halt import clear_halt
 
 __all__ = [
     "JOB",
+    "PREPARED",
     "STATE",
     "Finished",
     "State",
@@ -37,12 +39,16 @@ __all__ = [
     "locked",
     "refuse_other_inputs",
     "require_available",
+    "tidy",
 ]
 
 JOB = ".job"
 STATE = f"{JOB}/state.json"
+PREPARED = f"{JOB}/prepared.json"
 LOCK = f"{JOB}/lock"
 REMOVING = f"{JOB}/removing"
+KEPT = (LOCK, STATE, PREPARED)
+"""What a finished job's folder keeps in .job."""
 STALE_SECONDS = 120
 """A lock on an object store that has not been renewed for this long counts as left behind."""
 RENEW_SECONDS = 30
@@ -214,6 +220,7 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
         _refuse_without_state(folder)
     folder.remove_temporaries()
     if folder.exists(MANIFEST):
+        forget_progress(folder)  # of a job that was killed after it had written its manifest
         return True
     clear_halt(folder)
     folder.write(STATE, state.to_json())
@@ -294,14 +301,27 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
 
 
 def forget_progress(folder: Folder) -> None:
-    """Removes what only an unfinished job needs in order to continue; for a finished job."""
-    _clear_job(folder, keep=(LOCK, STATE))
+    """Removes what only an unfinished job needs in order to continue; for a finished job.
+
+    What cannot be removed stays for the next command that finds the job finished: its output is
+    complete, so this is no error.
+    """
+    with suppress(Exception):  # drivers raise any class
+        _clear_job(folder, keep=KEPT)
+
+
+def tidy(folder: Folder) -> None:
+    """Does `forget_progress` for a finished job whose folder is not locked, if there is need."""
+    if set(folder.names(JOB)) - set(KEPT):
+        with suppress(ExactcptError), locked(folder):  # another command may be at work there
+            forget_progress(folder)
 
 
 def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
     for name in folder.names(JOB):
         if name not in keep:
             folder.remove(name)
+    folder.remove_empty_below(JOB)
 
 
 def _refuse_without_state(folder: Folder) -> None:

@@ -17,6 +17,7 @@ from ..sources.splits import Split, make_splits
 from ..terminal import Console
 from .backend import choose_backend, keep_choice, kept_choice
 from .builder import read_summary
+from .inputs import state_as_begun
 from .manifest import OWNED, bad_files, refuse_left_out, write_manifest
 from .plan import TokenizePlan
 from .probe import Probe
@@ -52,7 +53,8 @@ def tokenize(
         ExactcptError: that job left out more than is allowed now, or this one cannot finish.
     """
     with locked(store):
-        if begin(store, plan.state, OWNED, overwrite=overwrite):
+        state = plan.state if overwrite else state_as_begun(plan, store, console.say)
+        if begin(store, state, OWNED, overwrite=overwrite):
             finished = Finished.found_in(store, TOKEN_STORE)
             refuse_left_out(finished.manifest, plan.config, store)
             return finished

@@ -11,7 +11,7 @@ from ..config import TokenizeConfig
 from ..core.choices import Backend
 from ..files.json_files import read_json
 from ..files.storage import Folder
-from ..job.folder import JOB
+from ..job.folder import JOB, forget_progress
 from .builder import read_summary
 from .plan import TokenizePlan
 from .store import damaged
@@ -65,8 +65,7 @@ def write_manifest(
         ],
     }
     store.write(MANIFEST, dump(manifest))
-    store.remove_tree(f"{JOB}/files")
-    store.remove_tree(f"{JOB}/bad")
+    forget_progress(store)
     return manifest
 
 

@@ -109,6 +109,34 @@ def test_a_finished_job_keeps_its_state_and_its_lock_alone(folder):
         assert folder.read(STATE) == held and folder.exists(MANIFEST)
 
 
+def test_what_a_finished_job_did_not_clear_is_cleared_by_the_next_one(folder):
+    finished(folder)
+    names = set(folder.names())
+    folder.write(job.PREPARED, b"{}")
+    folder.write(".job/plans/00000.json", b"{}")
+    assert begin(folder, ONE, OWNED, overwrite=False) is True
+    assert set(folder.names()) == {*names, job.PREPARED}
+    folder.write(".job/halt.json", b"{}")
+    with locked(folder):
+        job.tidy(folder)  # another job is at work
+        assert folder.exists(".job/halt.json") == folder.is_local
+    job.tidy(folder)
+    assert set(folder.names()) - {LOCK} == {*names, job.PREPARED}
+    if folder.is_local:
+        assert not [path for path in Path(folder.url, ".job").iterdir() if path.is_dir()]
+
+
+def test_what_cannot_be_cleared_is_no_error(folder, monkeypatch):
+    finished(folder)
+    folder.write(".job/halt.json", b"{}")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Folder, "remove", refuse)
+    assert begin(folder, ONE, OWNED, overwrite=False) is True
+
+
 def test_a_halt_is_forgotten(folder):
     started(folder)
 
