@@ -31,6 +31,7 @@ from .commands.options import (
     several,
     with_terms,
 )
+from .commands.streams import settle_streams
 from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals
 
@@ -309,15 +310,24 @@ def _set_up_logging(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Runs the console script."""
+    settle_streams()
     end_on_signals()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
-    code = run_command()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    code = _flush(run_command())
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)
+
+
+def _flush(code: int) -> int:
+    """Writes out what was printed; the exit code is an error's if that cannot be done."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:
+        return _fail(str(disk_error(error)), code or 1, debug=False)
+    return code
 
 
 def _ignore(_: object) -> None:
