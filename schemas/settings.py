@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 from .sizes import parse_size
@@ -190,9 +190,10 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
 def _has_nul(value: Any) -> bool:
     """Whether a text in a value of TOML has the one character that no path can have."""
     if isinstance(value, dict):
-        return any(_has_nul(part) for pair in value.items() for part in pair)
+        table = cast("dict[str, Any]", value)
+        return any(map(_has_nul, [*table, *table.values()]))
     if isinstance(value, list):
-        return any(map(_has_nul, value))
+        return any(map(_has_nul, cast("list[Any]", value)))
     return isinstance(value, str) and "\0" in value
 
 
