@@ -250,7 +250,7 @@ class Folder:
     def disk(self) -> tuple[int, int] | None:
         """The number of the disk that has, or will have, the folder, and the bytes free on it.
 
-        None if the folder is remote.
+        None if the folder is remote, or on a file system that does not know its size.
         """
         if not self.is_local:
             return None
@@ -258,7 +258,8 @@ class Folder:
         existing = Path(path).absolute()
         while not existing.exists():
             existing = existing.parent
-        return existing.stat().st_dev, shutil.disk_usage(existing).free
+        usage = shutil.disk_usage(existing)
+        return (existing.stat().st_dev, usage.free) if usage.total else None
 
     @contextmanager
     def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:
