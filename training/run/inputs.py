@@ -65,6 +65,8 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
     if config.check_shards == "checksums":
         for each in (shards, *others.values()):
             each.check_contents(world.rank, world.size)
+        if world.is_first:
+            shards.check_counts()
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(

@@ -1,6 +1,5 @@
 """Whether shards and model belong together: one vocabulary, and ids that the model embeds."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import xxhash
 from tokenizers import Tokenizer
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 from .shard_set import ShardSet
 
@@ -90,7 +91,7 @@ def model_fingerprint(model: Path) -> str:
         FormatError: the model has no config.json.
     """
     try:
-        found = xxhash.xxh3_128((model / "config.json").read_bytes())
+        found = xxhash.xxh3_128(read_regular(model / "config.json"))
     except OSError as error:
         raise _no_config(model, error) from None
     block = memoryview(bytearray(BLOCK))
@@ -112,7 +113,10 @@ def _config(model: Path) -> dict[str, Any]:
             fix="to get a model from the hub: hf download NAME --local-dir FOLDER",
         )
     try:
-        return json.loads((model / "config.json").read_bytes())
+        config = parse_json(read_regular(model / "config.json"))
+        if not isinstance(config, dict):
+            raise ValueError("it is not an object")
+        return config
     except (OSError, ValueError) as error:
         raise _no_config(model, error) from None
 
@@ -127,7 +131,9 @@ def _no_config(model: Path, error: Exception) -> FormatError:
 
 def _read(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_str(path.read_text("utf-8"))
+        return Tokenizer.from_str(read_regular(path).decode())
+    except FormatError:
+        raise
     except Exception as error:  # the library raises bare Exceptions
         raise FormatError(
             f"the tokenizer cannot be read: {error}",
