@@ -8,6 +8,7 @@ the file made the checksum too. So every reader takes its arrays from here:
     segments_of     the segments of a record batch; they make up its windows
     tokens_of       its ids and codes, and the weights of the codes
     check_tokens    the ids are in the vocabulary, and each code is that of its effective context
+    check_batch     all of that, for all windows of a record batch
 
 Errors are ValueErrors whose message is about "it", the shard. Only `check_tokens` touches tokens,
 so a reader of few windows can call it for those alone.
@@ -29,6 +30,7 @@ from .weights import bucket_ranges
 __all__ = [
     "SEGMENT_COLUMNS",
     "WindowSegments",
+    "check_batch",
     "check_tokens",
     "codes_of_contexts",
     "open_shard",
@@ -182,6 +184,40 @@ def check_tokens(
             f"has the code {codes[at]} at position {at:,}, but that of its effective context is "
             f"{expected[at]}"
         )
+
+
+def check_batch(
+    batch: pa.RecordBatch,
+    window: int,
+    weights: NDArray[np.float32],
+    largest_id: int,
+    first: int = 0,
+) -> None:
+    """Checks all windows of a record batch.
+
+    Args:
+        batch: with the columns of a shard.
+        window: window length in tokens.
+        weights: what its dictionary has to be.
+        largest_id: of the vocabulary.
+        first: the number of its first window, for errors.
+
+    Raises:
+        ValueError: as `segments_of`, `tokens_of` and `check_tokens`.
+    """
+    segments = segments_of(batch, window, first)
+    ids, codes = tokens_of(batch, window, weights)
+    places = np.arange(window)
+    starts = np.cumsum(segments.length, dtype=np.int64) - segments.length
+    for row in range(batch.num_rows):
+        mine = slice(segments.bounds[row], segments.bounds[row + 1])
+        length = segments.length[mine]
+        contexts = places - np.repeat(starts[mine] - row * window, length)
+        padding = int(length[segments.document[mine] == PADDING].sum())
+        try:
+            check_tokens(ids[row], codes[row], contexts, padding, largest_id)
+        except ValueError as error:
+            raise ValueError(f"window {first + row:,} {error}") from None
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ import click
 from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.settings import flag_of
+from ...schemas.shard import TRAIN
 from ...schemas.sizes import plural
 from ...schemas.weights import dump_table, parse_table
 from ..core.parameters import FORMULA, PARAMETERS
@@ -16,6 +17,7 @@ from ..files.storage import Folder, open_input
 from ..job.places import file_to_write
 from ..pack.reweigh import reweigh, reweighed
 from ..pack.settings import Change
+from ..shard_set.counts import check_histogram
 from ..shard_set.recognize import open_shard_set
 from .invocation import Invocation, folder_at
 from .summary import histogram_table
@@ -29,7 +31,9 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
     shards = folder_at(flags["shards"])
     change = _change(flags, shards)
     if flags["table_only"]:
-        _write_table(reweighed(open_shard_set(shards), change), call)
+        manifest = open_shard_set(shards)
+        check_histogram(shards, manifest, TRAIN)
+        _write_table(reweighed(manifest, change), call)
         return
     out = call.folder("out")
     finished = reweigh(change, shards, out, call.console, overwrite=flags["overwrite"])

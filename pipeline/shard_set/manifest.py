@@ -15,7 +15,7 @@ from ..config import PackConfig
 from ..core.parameters import PARAMETERS
 from ..files.storage import Folder, resolve
 
-__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
+__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "explained", "reading"]
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
@@ -75,13 +75,22 @@ def reading(shards: Folder, entry: ShardFile) -> Iterator[None]:
             that the block raises.
     """
     check_size(shards, entry)
+    with explained(shards.url_of(entry["path"])):
+        yield
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turns the errors of a file's content into one that names the file.
+
+    Raises:
+        FormatError: the block raises an error of Arrow, a KeyError or a ValueError.
+    """
     try:
         yield
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk; Arrow's own, for missing bytes, has no number
         raise FormatError(
-            f"a file of the shard set cannot be read: {error}",
-            where=shards.url_of(entry["path"]),
-            fix=SEE_VERIFY,
+            f"a file of the shard set cannot be read: {error}", where=where, fix=SEE_VERIFY
         ) from None

@@ -6,6 +6,7 @@ are read.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ...schemas.shard import PADDING, UNSUPERVISED
 from ...schemas.sizes import plural
 from ...schemas.windows import (
     SEGMENT_COLUMNS,
+    check_batch,
     check_tokens,
     open_shard,
     segments_of,
@@ -23,10 +25,10 @@ from ...schemas.windows import (
     weights_of_codes,
 )
 from ..files.storage import Folder
-from .manifest import reading
+from .manifest import explained, reading
 from .unchanged import Unchanged
 
-__all__ = ["Segment", "Segments", "read_segments", "read_windows"]
+__all__ = ["Segment", "Segments", "check_windows", "read_segments", "read_windows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,29 @@ def read_windows(
                 yield from _pick(batches, mine, first, tokens)
         left = left[len(mine) :]
         first += entry["windows"]
+
+
+def check_windows(path: Path, where: str, manifest: Manifest, split: str) -> None:
+    """Checks all windows of a shard that lies on the disk, token by token.
+
+    Args:
+        path: of the shard.
+        where: its name in errors.
+        manifest: of the set.
+        split: "train" or "validation".
+
+    Raises:
+        FormatError: it cannot be read, or a window is not what it has to be.
+    """
+    window, first = manifest["settings"]["window"], 0
+    weights = weights_of_codes(manifest, split)
+    largest_id = manifest["tokenizer"]["largest_id"]
+    with explained(where), pa.memory_map(str(path)) as source:
+        reader = open_shard(source, window)
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            check_batch(batch, window, weights, largest_id, first)
+            first += batch.num_rows
 
 
 @dataclass(frozen=True, kw_only=True)

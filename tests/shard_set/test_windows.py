@@ -104,14 +104,16 @@ def test_a_shard_that_is_not_whole(made, tmp_path):
 def test_fewer_windows_than_the_manifest_says(made, tmp_path):
     shards = Path(shutil.copytree(made, tmp_path / "shards"))
     folder = Folder(str(shards))
-    edit_manifest(shards, lambda m: m["shards"]["train"][-1].update(windows=1 + last_of(m)))
+    edit_manifest(shards, one_window_later)
     manifest = open_shard_set(folder)
     with pytest.raises(FormatError, match="but the manifest says"):
         list(read_windows(folder, manifest, "train", [manifest["splits"]["train"]["windows"]]))
 
 
-def last_of(manifest: dict[str, Any]) -> int:
-    return manifest["shards"]["train"][-1]["windows"]
+def one_window_later(manifest: dict[str, Any]) -> None:
+    """The first shard is said to have one less, the last one more."""
+    manifest["shards"]["train"][0]["windows"] -= 1
+    manifest["shards"]["train"][-1]["windows"] += 1
 
 
 def patched(made: Path, to: Path, column: str, buffer: int, at: int, value: int) -> Path:

@@ -169,7 +169,7 @@ def test_a_split_without_windows(tmp_path):
 def test_weights_that_are_not_the_manifests(tmp_path):
     folder = shard_set(tmp_path / "shards")
     edit_shard(folder, SHARD, lambda columns: columns["dictionary"].__setitem__(2, 9.0))
-    with pytest.raises(FormatError, match="it has the weights .* but the manifest says"):
+    with pytest.raises(FormatError, match=r"it has the weights .* but the manifest says"):
         ShardDataset(folder)[0]
 
 
