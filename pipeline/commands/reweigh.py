@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest
+from ...schemas.regular import MOST_BYTES
 from ...schemas.settings import flag_of
 from ...schemas.shard import TRAIN
 from ...schemas.sizes import plural
@@ -64,10 +65,11 @@ def _read_table(path: str, window: int) -> list[float]:
     """The weights in a table for windows of this length, one per bucket."""
     try:
         with open_input(path) as file:
-            data = file.read()
-    except (FileNotFoundError, IsADirectoryError) as error:
+            data = file.read(MOST_BYTES)
+    except (FileNotFoundError, FormatError) as error:
+        what = error.found if isinstance(error, FormatError) else error.strerror or error
         raise UsageError(
-            f"--table cannot be read: {error.strerror or error}",
+            f"--table cannot be read: {what}",
             where=path,
             expected="a file that `exactcpt reweigh --table-only` has written",
         ) from None

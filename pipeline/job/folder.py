@@ -61,7 +61,8 @@ class State:
     def to_json(self) -> bytes:
         """The state as it is written to state.json."""
         state = {"settings": self.settings, "inputs": self.inputs}
-        return json.dumps(state, indent=1, ensure_ascii=False).encode()
+        text = json.dumps(state, indent=1, ensure_ascii=False)
+        return text.encode(errors="backslashreplace")  # as in manifests: names that are not UTF-8
 
     @classmethod
     def of_json(cls, data: bytes) -> "State":

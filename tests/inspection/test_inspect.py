@@ -497,7 +497,6 @@ IMPOSSIBLE: dict[str, Callable[[Any], object]] = {
     "alpha 0.15 is more than max_weight 1.1 allows": (
         lambda m: m["settings"].update(max_weight=1.1)
     ),
-    "window is 1,073,741,824": lambda m: m["settings"].update(window=1 << 30),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.regular import read_regular
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
 from ..models.model import TrainModel, build
@@ -89,7 +90,7 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
     if config.weight_table is None:
         return None
     try:
-        data = Path(config.weight_table).read_bytes()
+        data = read_regular(Path(config.weight_table))
     except OSError as error:
         raise UsageError(
             f"cannot read the weight table: {error.strerror}", where=config.weight_table
