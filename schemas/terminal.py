@@ -89,9 +89,13 @@ def own(text: str) -> Any:
 def _console_class() -> type:
     from rich.console import Console
     from rich.segment import Segment
+    from rich.text import Text
 
     class PrintableConsole(Console):
         """Makes every piece of text printable, whatever renders it."""
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(printable(text), **how)
 
         def render(self, *args: Any, **how: Any) -> Iterable[Segment]:
             for segment in super().render(*args, **how):
