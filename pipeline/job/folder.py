@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
 from ..files.storage import Folder, resolve
 from .halt import clear_halt
@@ -67,7 +68,7 @@ class State:
     @classmethod
     def of_json(cls, data: bytes) -> "State":
         """Reads what `to_json` has written."""
-        return cls(**json.loads(data))
+        return cls(**parse_json(data))
 
 
 @dataclass(frozen=True, kw_only=True)

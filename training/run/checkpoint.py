@@ -40,6 +40,8 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
 from ...schemas.errors import ExactcptError, FormatError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 from .log import Fields, require
 
@@ -313,7 +315,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         FormatError: the file is missing or damaged.
     """
     try:
-        meta = json.loads((path / META).read_bytes())
+        meta = parse_json(read_regular(path / META))
         require(meta, META_FIELDS)
         if path.name != _name(meta["step"]) or meta["windows"] < 0:
             raise ValueError(

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 
 __all__ = [
@@ -88,8 +90,8 @@ def read_run(folder: Path) -> Record:
             "there is no such folder", where=str(folder), expected="the folder of a run"
         )
     try:
-        recorded = json.loads((folder / RUN).read_bytes())
-    except (OSError, ValueError):
+        recorded = parse_json(read_regular(folder / RUN))
+    except (OSError, ValueError, FormatError):
         recorded = None
     if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(
@@ -138,13 +140,13 @@ def read_log(run: Path) -> list[Record]:
         FormatError: another line is not a record.
     """
     try:
-        lines = (run / LOG).read_bytes().split(b"\n")
+        lines = read_regular(run / LOG).split(b"\n")
     except FileNotFoundError:
         return []
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line.decode())
+            record = parse_json(line)
             require(record, RECORD_FIELDS)
         except ValueError as error:
             if number == len(lines):
