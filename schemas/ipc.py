@@ -63,7 +63,7 @@ def _is_compressed(file: Any, offset: int, size: int) -> bool:
 
 
 def _read(file: Any, offset: int, size: int) -> bytes:
-    if offset < 0 or not 0 < size <= MOST_METADATA:
+    if offset < 0 or not 0 < size <= MOST_METADATA or offset + size > file.seek(0, 2):
         raise pa.ArrowInvalid(f"its metadata is damaged: {size:,} bytes at byte {offset:,}")
     file.seek(offset)
     data = bytes(file.read(size))

@@ -18,6 +18,7 @@ __all__ = ["MOST_BYTES", "check_inside", "check_regular", "open_regular", "read_
 
 MOST_BYTES = 1 << 30
 """What a file may have that is read whole: a manifest of a million files has a third of it."""
+BLOCK = 1 << 20
 SHELL = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 """Where a shell puts the pipes of `<(command)`: the user has asked for those."""
 KINDS = {
@@ -48,15 +49,19 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
         FormatError: as `open_regular`, or it has more than `most` bytes.
         OSError: it is missing or cannot be read.
     """
+    blocks: list[bytes] = []
+    size = 0
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise FormatError(
-            "the file is too large to be what it should be",
-            where=str(path),
-            expected=f"at most {most:,} bytes",
-        )
-    return data
+        while block := file.read(BLOCK):  # Python sets aside at once what it is asked to read
+            blocks.append(block)
+            size += len(block)
+            if size > most:
+                raise FormatError(
+                    "the file is too large to be what it should be",
+                    where=str(path),
+                    expected=f"at most {most:,} bytes",
+                )
+    return b"".join(blocks)
 
 
 def check_regular(path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest
-from ...schemas.regular import MOST_BYTES
 from ...schemas.settings import flag_of
 from ...schemas.shard import TRAIN
 from ...schemas.sizes import plural
@@ -65,7 +64,7 @@ def _read_table(path: str, window: int) -> list[float]:
     """The weights in a table for windows of this length, one per bucket."""
     try:
         with open_input(path) as file:
-            data = file.read(MOST_BYTES)
+            data = file.read()
     except (FileNotFoundError, FormatError) as error:
         what = error.found if isinstance(error, FormatError) else error.strerror or error
         raise UsageError(
