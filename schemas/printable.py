@@ -9,7 +9,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["escaped", "printable", "printable_character"]
+__all__ = ["escaped_json", "escaped_toml", "printable", "printable_character"]
 
 JOINERS = "\u200c\u200d"
 """Zero-width (non-)joiners belong to the spelling of Persian and of emoji."""
@@ -23,12 +23,20 @@ def printable(text: str) -> str:
     return OTHERS.sub(lambda found: printable_character(found[0]), text)
 
 
-def escaped(text: str) -> str:
-    r"""A JSON or TOML text in which such characters are escapes; its values are the same.
+def escaped_json(text: str) -> str:
+    """A JSON text in which such characters are escapes; its values are the same.
 
-    Both languages write them \uXXXX, and allow them only inside of strings.
+    JSON allows them only inside of strings.
     """
-    return OTHERS.sub(lambda found: _escape(found[0]), text)
+    return OTHERS.sub(lambda found: _in_json(found[0]), text)
+
+
+def escaped_toml(text: str) -> str:
+    """A TOML text in which such characters are escapes, with the same values.
+
+    They are in strings with escapes, the only kind that `tomli_w` writes.
+    """
+    return OTHERS.sub(lambda found: _in_toml(found[0]), text)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -42,7 +50,11 @@ def printable_character(character: str) -> str:
     return "␡" if code == 0x7F else f"<U+{code:04X}>"
 
 
-def _escape(character: str) -> str:
+def _in_toml(character: str) -> str:
+    return f"\\U{ord(character):08X}" if _is_obeyed(character) else character
+
+
+def _in_json(character: str) -> str:
     if not _is_obeyed(character):
         return character
     units = character.encode("utf-16-be", "surrogatepass")

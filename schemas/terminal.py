@@ -1,7 +1,7 @@
 """All that is printed, by both halves: nothing that a terminal would obey gets past here.
 
     echo            lines for a person; `console` for tables, colours and bars
-    echo_data       JSON and TOML for programs
+    echo_json, echo_toml        for programs
     log_to_stderr   the records of loggers
 
 Nothing else may print; `tests/program/test_terminal.py` looks for it. Colours and the movements of
@@ -18,12 +18,13 @@ from typing import Any
 
 import click
 
-from .printable import escaped, printable
+from .printable import escaped_json, escaped_toml, printable
 
 __all__ = [
     "console",
     "echo",
-    "echo_data",
+    "echo_json",
+    "echo_toml",
     "echo_traceback",
     "echo_usage",
     "log_to_stderr",
@@ -47,9 +48,14 @@ def echo(text: str, *, err: bool = False, nl: bool = True, fg: str | None = None
     click.secho(printable(text), fg=fg, err=err, nl=nl)
 
 
-def echo_data(text: str, *, nl: bool = True) -> None:
-    """Prints JSON or TOML on stdout; what a terminal would obey becomes escapes of the language."""
-    click.echo(escaped(text), nl=nl)
+def echo_json(text: str, *, nl: bool = True) -> None:
+    """Prints JSON on stdout; what a terminal would obey becomes escapes."""
+    click.echo(escaped_json(text), nl=nl)
+
+
+def echo_toml(text: str) -> None:
+    """Prints TOML on stdout; what a terminal would obey becomes escapes."""
+    click.echo(escaped_toml(text), nl=False)
 
 
 def echo_traceback() -> None:

@@ -13,7 +13,7 @@ import click
 from ..schemas.errors import FormatError, UsageError
 from ..schemas.settings import flag_of
 from ..schemas.sizes import parse_size
-from ..schemas.terminal import console, echo, echo_data
+from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def train(**flags: Any) -> None:
         how = "finished" if outcome.finished else "stopped; the same command continues the run"
         say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
-        echo_data(json.dumps(_summary(outcome, Path(config.out))))
+        echo_json(json.dumps(_summary(outcome, Path(config.out))))
     if not outcome.finished:
         sys.exit(STOPPED)
 
@@ -196,7 +196,7 @@ def _print_config(config: TrainConfig) -> None:
     import tomli_w
 
     shown = {name: value for name, value in asdict(config).items() if value is not None}
-    echo_data(tomli_w.dumps(shown), nl=False)
+    echo_toml(tomli_w.dumps(shown))
 
 
 def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def compare(
 
     found = run(runs)
     if as_json:
-        echo_data(json.dumps(found.to_json()))
+        echo_json(json.dumps(found.to_json()))
     else:
         from .comparison.tables import comparison_tables
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...schemas.errors import UsageError
 from ...schemas.manifest import TOKEN_STORE
 from ...schemas.settings import flag_of
-from ...schemas.terminal import console, echo, echo_data
+from ...schemas.terminal import console, echo, echo_json
 from ..config import TokenizeConfig, parse_mixing, parse_source
 from ..files.storage import Folder
 from ..inspection import report
@@ -135,7 +135,7 @@ def _refuse_given_weights(found: InspectionJson) -> None:
 
 def _print(found: InspectionJson, flags: Mapping[str, Any]) -> None:
     if flags["as_json"]:
-        echo_data(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        echo_json(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
         echo(to_csv(found, by_source=flags["by_source"]), nl=False)
     else:

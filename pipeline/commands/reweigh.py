@@ -9,7 +9,7 @@ from ...schemas.manifest import Manifest
 from ...schemas.settings import flag_of
 from ...schemas.shard import TRAIN
 from ...schemas.sizes import plural
-from ...schemas.terminal import echo_data
+from ...schemas.terminal import echo_json
 from ...schemas.weights import dump_table, parse_table
 from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
@@ -84,7 +84,7 @@ def _write_table(manifest: Manifest, call: Invocation) -> None:
         call.console.warn(warning)
     path = call.flags["out"]
     if not path:
-        echo_data(data.decode(), nl=False)
+        echo_json(data.decode(), nl=False)
         return
     folder, name = file_to_write("--out", path)
     if folder.exists(name) and not call.flags["overwrite"] and folder.read(name) != data:

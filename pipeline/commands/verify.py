@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
-from ...schemas.terminal import echo_data
+from ...schemas.terminal import echo_json
 from ..files.storage import Folder
 from ..shard_set.beside import store_beside, store_place
 from ..terminal import Console
@@ -31,7 +31,7 @@ def run_verify(flags: Mapping[str, Any]) -> None:
         shards.url, _store_to_compare_with(shards, call.console) if store is None else store
     )
     if flags["as_json"]:
-        echo_data(json.dumps(asdict(report) | {"ok": report.ok}))
+        echo_json(json.dumps(asdict(report) | {"ok": report.ok}))
     _print_report(call.console, report)
     if not report.ok:
         sys.exit(1)
