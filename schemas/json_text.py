@@ -6,6 +6,7 @@ guesses among encodings. Here each of these is an error.
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = ["parse_json"]
@@ -73,14 +74,14 @@ def _short(text: str) -> str:
 
 
 def _check_depth(value: Any) -> None:
-    level, levels = [value], 0
-    while level:
-        levels += 1
-        if levels > MOST_LEVELS:
-            raise ValueError(_TOO_DEEP)
-        inner = (v.values() if isinstance(v, dict) else v for v in level if _has_parts(v))
-        level = [part for parts in inner for part in parts if _has_parts(part)]
+    level: list[Any] = [value]
+    for _ in range(MOST_LEVELS + 1):
+        level = [part for outer in level for part in _parts(outer)]
+    if level:
+        raise ValueError(_TOO_DEEP)
 
 
-def _has_parts(value: Any) -> bool:
-    return isinstance(value, dict | list) and len(value) > 0
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()  # pyright: ignore[reportUnknownVariableType]
+    return value if isinstance(value, list) else ()  # pyright: ignore[reportUnknownVariableType]

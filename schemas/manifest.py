@@ -154,12 +154,13 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
 @cache
 def _validator(kind: Kind) -> Any:
     import jsonschema
+    from jsonschema import validators
 
     name = f"{SCHEMAS[kind]}.schema.json"
     schema = resources.files("exactcpt.schemas").joinpath(name).read_text("utf-8")
     # To JSON Schema 4096.0 is an integer too; to Python it is not.
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
+    strict: Any = validators.extend(jsonschema.Draft202012Validator, type_checker=types)
     return strict(json.loads(schema))
 
 

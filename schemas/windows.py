@@ -77,10 +77,10 @@ def open_shard(source: Any, window: int, columns: tuple[str, ...] | None = None)
     """
     if is_compressed(source):
         raise ValueError("it is compressed, and shards are not")
-    schema = shard_schema(window)
+    schema: Any = shard_schema(window)
     names = list(columns or schema.names)
     fields = [schema.names.index(name) for name in names]
-    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+    reader: Any = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
     found = [(field.name, field.type) for field in reader.schema]
     wanted = [(name, schema.field(name).type) for name in names]
     if found != wanted:
@@ -255,7 +255,8 @@ def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
         ValueError: it is of another type, has nulls, or its buffers are too short.
     """
     column: Any = batch.column(name)
-    wanted = shard_schema(window).field(name).type
+    schema: Any = shard_schema(window)
+    wanted = schema.field(name).type
     if column.type != wanted:
         raise ValueError(f"{name} is {column.type}, not {wanted}")
     column.validate()

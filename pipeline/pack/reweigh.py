@@ -160,7 +160,7 @@ def _copy_all(
                 copy(
                     entry,
                     *(weights if split == TRAIN else ((), ())),
-                    partial(check_windows, manifest=old, split=split),
+                    check=partial(check_windows, manifest=old, split=split),
                 )
                 for entry in old["shards"][split]
             ]

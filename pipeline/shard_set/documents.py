@@ -116,7 +116,7 @@ def _open(shards: Folder, entry: ShardFile) -> Iterator[pq.ParquetFile]:
         shards.local_copies([path]) as local,
         pq.ParquetFile(local[path]) as file,
     ):
-        if file.metadata.num_rows != entry["rows"]:
-            rows = plural(file.metadata.num_rows, "row")
-            raise ValueError(f"it has {rows}, but the manifest says {entry['rows']:,}")
+        found, expected = file.metadata.num_rows, entry.get("rows", 0)
+        if found != expected:
+            raise ValueError(f"it has {plural(found, 'row')}, but the manifest says {expected:,}")
         yield file
