@@ -1,9 +1,9 @@
 """The command line: one function per command, which imports what it needs when it runs."""
 
+import logging
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
@@ -13,6 +13,13 @@ import click
 
 from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
+from ..schemas.terminal import (
+    echo,
+    echo_traceback,
+    echo_usage,
+    log_to_stderr,
+    tame_warnings,
+)
 from .commands.options import (
     DEBUG,
     JOB_OPTIONS,
@@ -280,7 +287,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        echo_usage(error)
         return 2
     except SystemExit as error:
         return int(error.code or 0)
@@ -297,21 +304,20 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(text: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    click.secho(f"error: {text}", fg="red", err=True)
+        echo_traceback()
+    echo(f"error: {text}", fg="red", err=True)
     return code
 
 
 def _set_up_logging(debug: bool) -> None:
-    import logging
-
-    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
+    log_to_stderr(logging.DEBUG if debug else logging.CRITICAL)
 
 
 def main() -> NoReturn:
     """Runs the console script."""
     settle_streams()
     end_on_signals()
+    tame_warnings()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
     code = _flush(run_command())

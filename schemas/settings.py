@@ -20,10 +20,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from .errors import UsageError
+from .errors import FormatError, UsageError
+from .regular import read_regular
 from .sizes import parse_size
 
 __all__ = ["Kind", "Size", "check_range", "flag_of", "kinds", "read_toml", "suggestion", "typed"]
+
+MOST_BYTES = 1 << 24
+"""Of a configuration."""
 
 _SIZE = "a size"
 
@@ -161,16 +165,18 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
         UsageError: it is missing, is not valid TOML, or has another name or a NUL character.
     """
     try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
+        values = tomllib.loads(read_regular(Path(path), MOST_BYTES).decode())
+    except (OSError, FormatError) as error:
+        what = error.found if isinstance(error, FormatError) else error.strerror
         raise UsageError(
-            f"cannot read the configuration: {error.strerror}",
+            f"cannot read the configuration: {what}",
             where=path,
             expected="a TOML file with settings",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"the configuration is not valid TOML: {error}",
+            f"the configuration is not valid TOML: {what}",
             where=path,
             fix="correct the file; --print-config prints a valid one",
         ) from None

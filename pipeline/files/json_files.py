@@ -1,10 +1,10 @@
 """JSON files that jobs write for themselves, read back: a damaged one is a plain error."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from ...schemas.errors import FormatError
+from ...schemas.json_text import parse_json
 from .storage import Folder
 
 __all__ = ["damaged_json", "read_json"]
@@ -23,8 +23,8 @@ def read_json(folder: Folder, name: str, keys: Iterable[str] = ()) -> dict[str, 
     """
     data, where = folder.read(name), folder.url_of(name)
     try:
-        value = json.loads(data, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise damaged_json(f"it is not JSON ({error})", where) from None
     if not isinstance(value, dict):
         raise damaged_json("it is not a JSON object", where)
@@ -32,13 +32,6 @@ def read_json(folder: Folder, name: str, keys: Iterable[str] = ()) -> dict[str, 
         if key not in value:
             raise damaged_json(f"it has no {key!r}", where)
     return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
 
 
 def damaged_json(what: str, where: str) -> FormatError:

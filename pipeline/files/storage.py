@@ -24,6 +24,7 @@ import xxhash
 from ...schemas.disk import TEMPORARY, is_temporary, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
+from ...schemas.regular import open_regular, read_regular
 from .scratch import scratch_folder
 
 __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
@@ -72,7 +73,7 @@ def open_input(url: str) -> Any:
     """Opens an input file for reading bytes."""
     fs, path = resolve(url)
     if is_local_url(url):
-        return Path(path).open("rb")
+        return open_regular(Path(path))
     if "memory" in fs.protocol:
         # Its `open` returns the same object to all threads, with one position.
         return io.BytesIO(fs.cat_file(path))
@@ -156,9 +157,18 @@ class Folder:
         return fs.exists(path)
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file."""
+        """All bytes of a file.
+
+        Raises:
+            FormatError: it is on the disk, and a pipe or something else that is not a file.
+        """
         fs, path = _resolve_fresh(self.url_of(name))
-        return fs.cat_file(path)
+        return read_regular(Path(path)) if self.is_local else fs.cat_file(path)
+
+    def stamp(self, name: str) -> str:
+        """What changes when a file is replaced: its size, when it was written, and the like."""
+        fs, path = _resolve_fresh(self.url_of(name))
+        return fs.ukey(path)
 
     def size(self, name: str) -> int | None:
         """The size of a file in bytes; None if there is no such file."""

@@ -69,7 +69,8 @@ class State:
     def to_json(self) -> bytes:
         """The state as it is written to state.json."""
         state = {"settings": self.settings, "inputs": self.inputs}
-        return json.dumps(state, indent=1, ensure_ascii=False).encode()
+        text = json.dumps(state, indent=1, ensure_ascii=False)
+        return text.encode(errors="backslashreplace")  # as in manifests: names that are not UTF-8
 
     @classmethod
     def read(cls, folder: Folder, name: str) -> "State":
@@ -271,7 +272,7 @@ def _is_ours(folder: Folder) -> bool:
     if folder.exists(STATE) or folder.exists(REMOVING):
         return True
     try:
-        manifest = json.loads(folder.read(MANIFEST))
+        manifest = parse_json(folder.read(MANIFEST))
     except (FileNotFoundError, ValueError):
         return False
     return isinstance(manifest, dict) and manifest.get("format") in (TOKEN_STORE, SHARD_SET)

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ...schemas.errors import FormatError
+from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import TOKENIZER, Manifest
 from ..files.storage import Folder
 
@@ -18,9 +18,17 @@ def read_tokenizer(folder: Folder, manifest: Manifest, kind: str) -> bytes:
         kind: what errors call the folder.
 
     Raises:
+        IncompleteError: there is none.
         FormatError: it is not the tokenizer that the manifest names.
     """
-    data = folder.read(TOKENIZER)
+    try:
+        data = folder.read(TOKENIZER)
+    except FileNotFoundError:
+        raise IncompleteError(
+            f"the {kind} has no {TOKENIZER}",
+            where=folder.url_of(TOKENIZER),
+            fix=f"copy the tokenizer that the {kind} was made with to this path",
+        ) from None
     found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
     if found != expected:
         raise FormatError(

@@ -1,6 +1,6 @@
-"""The counts in a shard set's manifest, compared with what its windows have.
+"""The counts in a shard set's manifest, counted again from the lengths of its segments.
 
-Weights follow from the histogram, so whoever makes weights from a manifest checks it first. It
+Weights follow from the histogram in the manifest, so whoever computes weights counts first. It
 costs little: segments are read without their tokens.
 """
 
@@ -14,52 +14,76 @@ from ...schemas.shard import PADDING, SPLITS
 from ..core.buckets import histogram_by_length
 from ..files.storage import Folder
 from .manifest import SEE_VERIFY
-from .windows import read_segments
+from .windows import Segments, read_segments
 
-__all__ = ["refuse_false_counts"]
+__all__ = ["SegmentCount", "check_counts"]
 
 
-def refuse_false_counts(shards: Folder, manifest: Manifest) -> None:
-    """Counts the windows of a shard set; which source or document has them is left to `verify`.
+class SegmentCount:
+    """Counts the segments of a split, batch by batch.
+
+    Args:
+        window: window length in tokens.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._by_length = np.zeros(window + 1, np.int64)
+        self._windows = self._padding = 0
+
+    def add(self, found: Segments) -> None:
+        """Adds the segments of whole windows."""
+        is_padding = found.document == PADDING
+        lengths = found.length[~is_padding]
+        self._by_length += np.bincount(lengths, minlength=len(self._by_length))
+        self._padding += int(found.length[is_padding].sum(dtype=np.int64))
+        self._windows += int((found.start == 0).sum())
+
+    def check(self, manifest: Manifest, split: str, shards: Folder) -> None:
+        """Compares what was counted with the manifest.
+
+        Raises:
+            FormatError: they differ.
+        """
+        claimed = manifest["splits"][split]
+        for name, found in self._counts().items():
+            _compare(shards, f"{split}: {name}", claimed[name], found)
+
+    def _counts(self) -> dict[str, Any]:
+        segments = int(self._by_length.sum())
+        tokens = int(self._by_length @ np.arange(self._window + 1))
+        return {
+            "windows": self._windows,
+            "segments": segments,
+            "tokens": tokens,
+            "padding": self._padding,
+            "targets": tokens - segments,
+            "histogram": histogram_by_length(self._by_length, self._window).tolist(),
+        }
+
+
+def check_counts(shards: Folder, manifest: Manifest) -> None:
+    """Counts all windows of a set; which source or document has them is left to `verify`.
 
     Raises:
-        FormatError: the manifest has other counts, or a shard is damaged.
+        FormatError: the manifest has other counts, or as `read_segments`.
     """
-    where = shards.url_of(MANIFEST)
     for split in SPLITS:
-        claimed = manifest["splits"][split]
-        for name, found in _counted(shards, manifest, split).items():
-            _compare(where, f"{split}: {name}", claimed[name], found)
+        count = SegmentCount(manifest["settings"]["window"])
+        for found in read_segments(shards, manifest, split):
+            count.add(found)
+        count.check(manifest, split, shards)
         by_source = [source["splits"][split]["histogram"] for source in manifest["sources"]]
         summed = [sum(counts) for counts in zip(*by_source, strict=True)]
-        _compare(where, f"{split}: histogram of all sources", summed, claimed["histogram"])
+        claimed = manifest["splits"][split]["histogram"]
+        _compare(shards, f"{split}: histogram of all sources", summed, claimed)
 
 
-def _counted(shards: Folder, manifest: Manifest, split: str) -> dict[str, Any]:
-    window = manifest["settings"]["window"]
-    by_length = np.zeros(window + 1, np.int64)
-    padding = windows = 0
-    for some in read_segments(shards, manifest, split):
-        is_padding = some.document == PADDING
-        by_length += np.bincount(some.length[~is_padding], minlength=window + 1)
-        padding += int(some.length[is_padding].sum(dtype=np.int64))
-        windows += int((some.start == 0).sum())
-    segments, tokens = int(by_length.sum()), int(by_length @ np.arange(window + 1))
-    return {
-        "windows": windows,
-        "segments": segments,
-        "tokens": tokens,
-        "padding": padding,
-        "targets": tokens - segments,
-        "histogram": histogram_by_length(by_length, window).tolist(),
-    }
-
-
-def _compare(where: str, what: str, claimed: Any, found: Any) -> None:
+def _compare(shards: Folder, what: str, claimed: Any, found: Any) -> None:
     if claimed != found:
         raise FormatError(
             f"the manifest's counts are not those of the shards: {what} is {claimed}",
-            where=where,
+            where=shards.url_of(MANIFEST),
             expected=str(found),
             fix=SEE_VERIFY,
         )

@@ -1,10 +1,10 @@
 """Folders that the `datasets` library saved, with a list of the files that belong to them."""
 
-import json
 from pathlib import PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError
+from ...schemas.json_text import parse_json
 
 __all__ = ["saved_files"]
 
@@ -27,7 +27,7 @@ def saved_files(fs: Any, folder: str) -> list[str] | None:
     if not fs.exists(state) or not fs.exists(f"{folder}/dataset_info.json"):
         return None
     try:
-        names = [file["filename"] for file in json.loads(fs.cat_file(state))["_data_files"]]
+        names = [file["filename"] for file in parse_json(fs.cat_file(state))["_data_files"]]
         if any(PurePosixPath(name).name != name for name in names):
             raise ValueError("a file of another folder")
     except (ValueError, KeyError, TypeError) as error:

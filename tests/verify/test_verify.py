@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -228,6 +229,13 @@ def test_no_valid_manifest(concat: Path, tmp_path: Path) -> None:
         verify(str(tmp_path))
 
 
+def test_a_path_out_of_the_folder(concat: Path, tmp_path: Path) -> None:
+    shards = Path(shutil.copytree(concat / "shards", tmp_path / "shards"))
+    edit_manifest(shards, lambda m: m["shards"]["train"][0].update(path="../shards/" + FIRST))
+    with pytest.raises(FormatError, match="does not match"):
+        verify(str(shards))
+
+
 # What is wrong
 
 Mutation = Callable[[Path], object]
@@ -370,9 +378,23 @@ def no_tokenizer(folder: Path) -> None:
     (folder / "shards/tokenizer.json").unlink()
 
 
-@mutation("files", "schema", says="the path ../shards")
-def a_shard_outside_the_folder(folder: Path) -> None:
-    manifest(folder, lambda m: m["shards"]["train"][0].update(path="../shards/" + FIRST))
+@mutation("files", says="a file leads out of its folder")
+def a_link_out_of_the_folder(folder: Path) -> None:
+    path = folder / "shards" / FIRST
+    path.rename(folder / "elsewhere.arrow")
+    path.symlink_to(folder / "elsewhere.arrow")
+
+
+@mutation("files", says="this is a named pipe")
+def a_pipe_for_a_shard(folder: Path) -> None:
+    (folder / "shards" / FIRST).unlink()
+    os.mkfifo(folder / "shards" / FIRST)
+
+
+@mutation("files", says="this is a named pipe")
+def a_pipe_for_the_tokenizer(folder: Path) -> None:
+    (folder / "shards/tokenizer.json").unlink()
+    os.mkfifo(folder / "shards/tokenizer.json")
 
 
 @mutation()

@@ -14,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from ...schemas.disk import is_file_name
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
 from ...schemas.pointers import refuse_pointers
+from ...schemas.regular import read_regular
 
 __all__ = ["MODEL_TYPES", "check_type", "check_weights", "read_config"]
 
@@ -231,10 +233,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, str]]:
 
 def _json(path: Path, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(read_regular(path))
         if not isinstance(found, dict):
             raise ValueError("it is not an object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise FormatError(
             f"{what} cannot be read: {error}", where=str(path), expected=EXPECTED
         ) from None

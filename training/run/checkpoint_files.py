@@ -16,6 +16,7 @@ import xxhash
 
 from ...schemas.disk import is_file_name, written_whole
 from ...schemas.errors import FormatError
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 from .log import Fields, require
 from .sealed import read_sealed, sealed
@@ -101,7 +102,7 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
         FormatError: the file is missing, damaged or altered.
     """
     try:
-        meta = read_sealed((checkpoint / META).read_bytes())
+        meta = read_sealed(read_regular(checkpoint / META))
         require(meta, META_FIELDS)
         if checkpoint.name != checkpoint_name(meta["step"]) or meta["windows"] < 0:
             raise ValueError(
@@ -143,7 +144,7 @@ def check_files(checkpoint: Path, rank: int = 0, world: int = 1) -> None:
 def _listed(checkpoint: Path) -> list[Written]:
     """The files that a checkpoint's record lists; none in older versions."""
     try:
-        record = read_sealed((checkpoint / META).read_bytes())
+        record = read_sealed(read_regular(checkpoint / META))
         require(record, {})
         files = record.get(FILES, [])
         if not isinstance(files, list):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.regular import read_regular
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
 from ..models.folder import check_weights, read_config
@@ -68,6 +69,8 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
     if config.check_shards == "checksums":
         for each in (shards, *others.values()):
             each.check_contents(world.rank, world.size)
+        if world.is_first:
+            shards.check_counts()
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
@@ -90,7 +93,7 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
     if config.weight_table is None:
         return None
     try:
-        data = Path(config.weight_table).read_bytes()
+        data = read_regular(Path(config.weight_table))
     except OSError as error:
         raise UsageError(
             f"cannot read the weight table: {error.strerror}", where=config.weight_table

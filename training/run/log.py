@@ -19,6 +19,8 @@ from typing import Any
 
 from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 from .sealed import AlteredError, read_sealed, sealed
 
@@ -80,10 +82,10 @@ def read_run(folder: Path) -> Record:
             "there is no such folder", where=str(folder), expected="the folder of a run"
         )
     try:
-        recorded = read_sealed((folder / RUN).read_bytes())
+        recorded = read_sealed(read_regular(folder / RUN))
     except AlteredError as error:
         raise _damaged(folder / RUN, error) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, FormatError):
         recorded = None
     if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(
@@ -142,13 +144,13 @@ def read_log(run: Path, *, until: int | None = None) -> list[Record]:
         FormatError: another line is not a record.
     """
     try:
-        lines = (run / LOG).read_bytes().split(b"\n")
+        lines = read_regular(run / LOG).split(b"\n")
     except FileNotFoundError:
         return []
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line.decode())
+            record = parse_json(line)
             require(record, RECORD_FIELDS)
         except ValueError as error:
             if number == len(lines) or (until is not None and _reach(records, until)):

@@ -5,6 +5,8 @@ from typing import Any
 
 import xxhash
 
+from ...schemas.json_text import parse_json
+
 __all__ = ["AlteredError", "read_sealed", "sealed"]
 
 DIGEST = "xxh3_128"
@@ -29,10 +31,7 @@ def read_sealed(data: bytes) -> Any:
         AlteredError: its checksum is that of another record.
         ValueError: it is not JSON.
     """
-    try:
-        record = json.loads(data)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    record = parse_json(data)
     if isinstance(record, dict) and DIGEST in record:
         told = record.pop(DIGEST)
         if told != _digest(record):

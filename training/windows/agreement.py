@@ -9,6 +9,7 @@ from tokenizers.models import BPE
 
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
 from ..models.folder import read_config
 from .shard_set import ShardSet
@@ -100,7 +101,7 @@ def model_fingerprint(model: Path) -> str:
         FormatError: the model has no config.json.
     """
     try:
-        found = xxhash.xxh3_128((model / "config.json").read_bytes())
+        found = xxhash.xxh3_128(read_regular(model / "config.json"))
     except OSError as error:
         raise _no_config(model, error) from None
     block = memoryview(bytearray(BLOCK))
@@ -123,7 +124,9 @@ def _no_config(model: Path, error: Exception) -> FormatError:
 
 def _read(path: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+        tokenizer = Tokenizer.from_str(read_regular(path).decode())
+    except FormatError:
+        raise
     except Exception as error:  # the library raises bare Exceptions
         raise FormatError(
             f"the tokenizer cannot be read: {error}",
