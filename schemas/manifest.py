@@ -172,7 +172,8 @@ def _validator(kind: Kind) -> Any:
     schema = resources.files("exactcpt.schemas").joinpath(name).read_text("utf-8")
     # To JSON Schema 4096.0 is an integer too; to Python it is not.
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    strict: Any = validators.extend(jsonschema.Draft202012Validator, type_checker=types)
+    making: Any = validators
+    strict = making.extend(jsonschema.Draft202012Validator, type_checker=types)
     return strict(json.loads(schema))
 
 

@@ -254,7 +254,8 @@ def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
     Raises:
         ValueError: it is of another type, has nulls, or its buffers are too short.
     """
-    column: Any = batch.column(name)
+    columns: Any = batch
+    column = columns.column(name)
     schema: Any = shard_schema(window)
     wanted = schema.field(name).type
     if column.type != wanted:
