@@ -36,6 +36,8 @@ MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
 """Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
+MAX_RECORD_BYTES = (1 << 31) - 1
+"""Arrow's strings have offsets of 32 bits."""
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
 
 
@@ -115,6 +117,8 @@ class TokenizeConfig:
         split_bytes: bytes of input text per work unit.
         on_bad_file: whether a file that cannot be read ends the job or is left out.
         max_rejected: the fraction of records that may be rejected.
+        max_record_bytes: the bytes that a record may have. A longer one ends the job, so the limit
+            changes no output.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -127,6 +131,7 @@ class TokenizeConfig:
     split_bytes: Size = 32 << 20
     on_bad_file: Literal["fail", "skip"] = "fail"
     max_rejected: float = 0.01
+    max_record_bytes: Size = 256 << 20
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.sources]
@@ -140,6 +145,7 @@ class TokenizeConfig:
         check_range("min_tokens", self.min_tokens, 1, None)
         check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
         check_range("max_rejected", self.max_rejected, 0, 1)
+        check_range("max_record_bytes", self.max_record_bytes, 1, MAX_RECORD_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)

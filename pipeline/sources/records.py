@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Fields", "Rejected", "Strings", "has_unknown_id", "ids_by_number"]
+__all__ = [
+    "Batch",
+    "Fields",
+    "Rejected",
+    "Strings",
+    "has_unknown_id",
+    "ids_by_number",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +28,14 @@ class Fields:
         id: the field with its id, a string or an integer.
         tokens: the field with the document as a list of token ids, instead of `text`.
         largest_id: the largest token id in the vocabulary.
+        max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
     """
 
     text: str = "text"
     id: str = "id"
     tokens: str | None = None
     largest_id: int = (1 << 31) - 1
+    max_bytes: int = (1 << 31) - 1
 
     @property
     def content(self) -> str:

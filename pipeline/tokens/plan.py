@@ -120,7 +120,13 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     eos_id = cast(int, tokenizer.id_of(eos_token))
     largest_id = tokenizer.largest_id
     fields = {
-        s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
+        s.name: Fields(
+            text=s.text,
+            id=s.id,
+            tokens=s.tokens,
+            largest_id=largest_id,
+            max_bytes=config.max_record_bytes,
+        )
         for s in config.sources
     }
     listings = {

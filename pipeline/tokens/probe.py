@@ -9,19 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
 from ..files.storage import open_input
+from ..sources.compression import DecompressedStream, open_decompressed
 from ..sources.listing import InputFile
-from ..sources.reading import (
-    BLOCK_BYTES,
-    BadFileError,
-    open_decompressed,
-    read_member,
-    record_batches,
-)
+from ..sources.reading import BLOCK_BYTES, BadFileError, read_member, record_batches
 from ..sources.records import Batch, Fields, Strings
 from ..sources.splits import Member
 from .parity import sample
@@ -163,8 +157,6 @@ def _first_block(file: InputFile) -> tuple[int, int]:
     """How long the first block of lines is, and how many of the file's bytes hold it."""
     if file.compression is None:
         return _plain_bytes(file), _plain_bytes(file)
-    with (
-        open_input(file.url) as raw,
-        pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream,
-    ):
-        return len(stream.read(BLOCK_BYTES)), min(raw.tell(), file.bytes or 1)
+    with open_input(file.url) as raw:
+        block = DecompressedStream(raw, file.compression).read(BLOCK_BYTES)
+        return len(block), min(raw.tell(), file.bytes or 1)
