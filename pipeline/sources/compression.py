@@ -61,7 +61,8 @@ class DecompressedStream:
     """
 
     def __init__(self, raw: Any, compression: Compression) -> None:
-        self._raw, self._compression = raw, compression
+        self._raw = raw
+        self._compression: Compression = compression
         self._new = DECOMPRESSORS[compression]
         self._member: Any = None
         self._compressed = b""

@@ -112,7 +112,8 @@ _LONG_INTEGERS_DECODER = json.JSONDecoder(
 _LENIENT_DECODER = json.JSONDecoder(parse_int=float)
 MAX_DEPTH = 200
 """Levels of nesting that are left to Python's recursion; its limit depends on the interpreter."""
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A string, also one that does not end: searching for its end at every quote would be quadratic."""
 
 
 def _nests_deep(line: bytes) -> bool:

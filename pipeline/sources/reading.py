@@ -18,7 +18,7 @@ from .content import HEAD_BYTES, Content, recognise, recognise_json
 from .jsonl import parse_block
 from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
 from .listing import InputFile, is_unchanged
-from .records import Batch, Fields, Rejected, Strings
+from .records import Batch, Fields, Rejected, Strings, too_long
 from .splits import Member
 
 __all__ = [
@@ -31,7 +31,11 @@ __all__ = [
 
 BLOCK_BYTES = 8 << 20
 """Read at a time; a longer line or row is read whole."""
+LONGEST_MAGIC = 10
+"""Bytes with which each compression can be recognised."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+FIXED_SIZE_NULLS = "Expected all lists to be of size"
+"""What Arrow says about Parquet's fixed-size lists with nulls; it has no class for it."""
 
 
 class BadFileError(ExactcptError):
@@ -80,10 +84,25 @@ def _refuse_changed(file: InputFile) -> None:
 def _bad_file(file: InputFile, error: Exception) -> BadFileError:
     """An error about a file that a library cannot read: its name may be wrong, or its bytes are."""
     with open_input(file.url) as stream:
-        content = recognise(stream.read(HEAD_BYTES))
+        head = stream.read(HEAD_BYTES)
+    content = recognise(head)
     if content is not None and not _is_as_named(content, file):
         return _other_content(file, content)
+    if content is None and file.compression is not None and len(head) >= LONGEST_MAGIC:
+        return BadFileError(
+            f"a file has a name of {file.compression} data, and its first bytes are not such data",
+            where=file.url,
+            expected=_kind(file),
+            fix="if it is not compressed, take the suffix from its name; otherwise restore it",
+        )
     what = " ".join(str(error).split())[:200]
+    if isinstance(error, pa.ArrowNotImplementedError) or FIXED_SIZE_NULLS in what:
+        return BadFileError(
+            f"pyarrow cannot read this file, which may well be whole: {what}",
+            where=file.url,
+            expected=_kind(file),
+            fix="write it anew with plain columns (strings, lists of integers)",
+        )
     return BadFileError(
         f"a file cannot be read to its end: {what}",
         where=file.url,
@@ -140,7 +159,7 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
                 yield parse_block(data, line, file.path, fields)
                 line += newlines(block)
         except LongLineError as error:
-            raise _long_record(file, f"line {line + error.index:,}", fields) from None
+            raise too_long(file.url, f"line {line + error.index:,}", fields) from None
 
 
 def _head(stream: Any, file: InputFile) -> bytes:
@@ -161,17 +180,6 @@ def _skip_begun_line(stream: Any, start: int, limit: int) -> int:
     """Seeks to the first line that begins at `start` or later; returns the newlines passed."""
     stream.seek(start - 1)
     return int(len(rest_of_line(stream, limit)) > 1)
-
-
-def _long_record(file: InputFile, which: str, fields: Fields) -> ExactcptError:
-    return ExactcptError(
-        f"source {file.source!r}: a record has more than {fields.max_bytes:,} bytes",
-        where=f"{file.url}, {which}",
-        expected="records of at most --max-record-bytes",
-        fix="see whether the file lacks line ends or holds something else; if it is a document, "
-        "divide it, or set a larger --max-record-bytes (reading it takes about nine times its "
-        "size in memory)",
-    )
 
 
 def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
@@ -219,9 +227,10 @@ def _column_batches(
             try:
                 batch = batch_of_columns(rows, file.path, fields, first_row)
             except ExactcptError as error:
+                at = error.where.removeprefix(file.path) if error.where else ""
                 raise ExactcptError(
                     f"source {file.source!r}: {error.found}",
-                    where=file.url,
+                    where=file.url + at,
                     expected=error.expected,
                     fix=error.fix,
                 ) from None
@@ -234,7 +243,7 @@ def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     with open_decompressed(file) as stream:
         data = stream.read(fields.max_bytes + 1)
     if len(data) > fields.max_bytes:
-        raise _long_record(file, "the whole file", fields)
+        raise too_long(file.url, "the whole file", fields)
     reason = _no_text(data)
     if reason is None:
         text = data.removeprefix(BYTE_ORDER_MARK)

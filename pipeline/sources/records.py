@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ...schemas.errors import ExactcptError
+
 __all__ = [
     "Batch",
     "Fields",
@@ -161,6 +163,18 @@ class Batch:
             content=Strings.join([each.content for each in several]),
             rejected=[record for each in several for record in each.rejected],
         )
+
+
+def too_long(file: str, which: str, fields: Fields) -> ExactcptError:
+    """The error about a record that is longer than allowed; `which` is its line or row."""
+    return ExactcptError(
+        f"a record has more than {fields.max_bytes:,} bytes",
+        where=f"{file}, {which}",
+        expected="records of at most --max-record-bytes",
+        fix="see whether the file lacks line ends or holds something else; if it is a document, "
+        "divide it, or set a larger --max-record-bytes (reading it takes about nine times its "
+        "size in memory)",
+    )
 
 
 def ids_by_number(file: str, first: int, count: int) -> pa.Array:

@@ -140,7 +140,7 @@ class TestFinding:
     @pytest.fixture
     def mixed(self, tmp_path: Path) -> Path:
         """A typical data set: data beside its description, and files that nobody can read."""
-        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.xz", ".hidden"):
+        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.lz4", ".hidden"):
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
             (tmp_path / "set" / name).write_bytes(data)
@@ -153,12 +153,12 @@ class TestFinding:
         found = listing(base)
         assert paths(found.files) == ["b.jsonl", "sub/a.jsonl.gz"]
         assert found.warning == (
-            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.lz4"
         )
         found = listing(f"{base}/*")
         assert paths(found.files) == ["b.jsonl"]
         assert found.warning == (
-            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz"
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.lz4"
         )
         found = listing(f"{base}/[Rb]*", "text")
         assert paths(found.files) == ["README.md"]
@@ -192,7 +192,7 @@ class TestFinding:
         with pytest.raises(ExactcptError, match=r"09\.csv and 4 more$"):
             find(tmp_path)
 
-    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.bz2", "a", "a.parquet.gz"])
+    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.lz4", "a", "a.parquet.gz"])
     def test_a_name_without_a_known_format(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(jsonl("a"))
         with pytest.raises(ExactcptError) as caught:
@@ -201,7 +201,7 @@ class TestFinding:
             "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
-            ".text, .md (.gz or .zst may follow, but not after .parquet and .arrow)\n"
+            ".text, .md (.gz, .zst, .bz2 or .xz may follow, but not after .parquet and .arrow)\n"
             "  fix:      add ,format=F to the source, where F is one of jsonl, parquet, arrow, "
             "text, hub"
         )

@@ -14,6 +14,7 @@ import pytest
 from corpora import (
     BOM,
     COMPRESS,
+    COMPRESSION,
     EXPECTED,
     TABLE,
     TEXT,
@@ -33,7 +34,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.files.storage import RemoteReadError
-from exactcpt.pipeline.sources import reading, scanning
+from exactcpt.pipeline.sources import compression, reading, scanning
 from exactcpt.pipeline.sources.reading import BadFileError, join_small, read_member
 from exactcpt.pipeline.sources.records import Batch, Rejected, Strings
 from exactcpt.pipeline.sources.splits import Member, make_splits
@@ -166,7 +167,7 @@ class TestCompressed:
             if size == len(first):
                 assert len(read_all(path)) == 2
             else:
-                assert bad(path).expected == f"{'gzip' if suffix == '.gz' else 'zstd'} jsonl"
+                assert bad(path).expected == f"{COMPRESSION[suffix]} jsonl"
 
     def test_damaged_or_followed_by_something_else(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"a.jsonl{suffix}"
@@ -174,12 +175,27 @@ class TestCompressed:
         middle = len(data) // 2
         for damaged in (
             data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :],
-            data[:-1] + bytes([data[-1] ^ 1]),
+            data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],  # the last bits of bzip2 are padding
             data + b"something else",
-            jsonl("plain"),
         ):
             path.write_bytes(damaged)
             bad(path)
+
+    def test_not_compressed_at_all(self, tmp_path: Path, suffix: str) -> None:
+        (tmp_path / f"a.jsonl{suffix}").write_bytes(jsonl("plain"))
+        assert refused(tmp_path) == (
+            f"a file has a name of {COMPRESSION[suffix]} data, and its first bytes are not such "
+            f"data\n  where:    {tmp_path}/a.jsonl{suffix}\n"
+            f"  expected: {COMPRESSION[suffix]} jsonl\n"
+            "  fix:      if it is not compressed, take the suffix from its name; otherwise restore "
+            "it"
+        )
+
+
+def refused(pattern: object) -> str:
+    with pytest.raises(BadFileError) as caught:
+        read_all(pattern)
+    return str(caught.value)
 
 
 class TestColumnar:
@@ -328,7 +344,8 @@ class TestChanges:
             def read(self, *_: object) -> bytes:
                 raise error
 
-        monkeypatch.setattr(reading, "open_input", lambda _: Failing(b"some bytes"))
+        for module in (reading, compression):
+            monkeypatch.setattr(module, "open_input", lambda _: Failing(b"some bytes"))
         with pytest.raises(type(error)):
             list(read_member(Member(file=file), TEXT))
 
