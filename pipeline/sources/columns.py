@@ -39,12 +39,13 @@ def batch_of_columns(
     ids = _ids(rows, file, fields)
     reasons = _reasons(content, ids, fields)
     _refuse_long(content, file, fields, first_row)
-    ids = pc.coalesce(ids, ids_by_number(file, first_row, rows.num_rows))
+    numbers = ids_by_number(file, first_row, rows.num_rows)
     if reasons:
         accepted = pa.array([reason is None for reason in reasons])
-        ids, content = ids.filter(accepted), content.filter(accepted)
+        ids, numbers, content = (column.filter(accepted) for column in (ids, numbers, content))
     return Batch(
-        ids=ids,
+        ids=pc.coalesce(ids, numbers),
+        without_id=ids.null_count,
         content=Strings.of_arrow(content),
         rejected=[
             Rejected(file, "row", first_row + i, reason)

@@ -194,6 +194,7 @@ def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Bat
 
 def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
     ids: list[str] = []
+    without_id = 0
     contents: list[Any] = []
     rejected: list[Rejected] = []
     for number, line in enumerate(block.split(b"\n"), first_line):
@@ -203,10 +204,13 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
         if isinstance(record, str):
             rejected.append(Rejected(file, "line", number, record))
             continue
+        without_id += record.id is None
         ids.append(record.id if record.id is not None else f"{file}:{number}")
         contents.append(record.content)
     joined = Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents)
-    return Batch(ids=pa.array(ids, pa.string()), content=joined, rejected=rejected)
+    return Batch(
+        ids=pa.array(ids, pa.string()), content=joined, rejected=rejected, without_id=without_id
+    )
 
 
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
@@ -220,10 +224,10 @@ def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) 
     content = Strings.of_arrow(row.content)
     if fields.tokens is not None and has_unknown_id(content.data, fields):
         return None
-    ids = row.ids
-    if ids.null_count:
+    ids, without_id = row.ids, row.ids.null_count
+    if without_id:
         ids = pc.coalesce(ids, ids_by_number(file, first_line, len(starts)))
-    return Batch(ids=ids, content=content)
+    return Batch(ids=ids, content=content, without_id=without_id)
 
 
 class _Rows(NamedTuple):

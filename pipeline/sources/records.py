@@ -40,6 +40,11 @@ class Fields:
     max_bytes: int = (1 << 31) - 1
 
     @property
+    def names_id(self) -> bool:
+        """Whether the id's field was asked for; one named `id` is taken where there is one."""
+        return self.id != Fields.id
+
+    @property
     def content(self) -> str:
         """The field that holds the document."""
         return self.tokens if self.tokens is not None else self.text
@@ -149,11 +154,13 @@ class Batch:
         ids: strings, one per document.
         content: texts or token ids, one value per document.
         rejected: the records that are not documents.
+        without_id: how many documents have no id of their own, but the number of their record.
     """
 
     ids: pa.Array
     content: Strings
     rejected: list[Rejected] = field(default_factory=list)
+    without_id: int = 0
 
     @classmethod
     def join(cls, several: Sequence["Batch"]) -> "Batch":
@@ -162,6 +169,7 @@ class Batch:
             ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
             content=Strings.join([each.content for each in several]),
             rejected=[record for each in several for record in each.rejected],
+            without_id=sum(each.without_id for each in several),
         )
 
 

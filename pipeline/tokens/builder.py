@@ -46,6 +46,7 @@ class PartBuilder:
         hashes: content hashes of the documents, 16 bytes each.
         rejected: records that are not documents.
         dropped: documents left out, by reason.
+        without_id: records whose id is their number, dropped documents included.
         text_bytes: text that was encoded, dropped documents included.
         sample_left: bytes that may still be compared.
     """
@@ -59,6 +60,7 @@ class PartBuilder:
     hashes: list[NDArray[np.void]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    without_id: int = 0
     text_bytes: int = 0
     sample_left: int = SAMPLE_BYTES
 
@@ -69,6 +71,7 @@ class PartBuilder:
             BackendDifferenceError: encoder and reference differ on the batch's sample.
         """
         self.rejected += batch.rejected
+        self.without_id += batch.without_id
         hashes = content_hashes(batch.content)
         if self.task.fields[self.source].tokens is None:
             self.text_bytes += batch.content.nbytes
@@ -120,6 +123,7 @@ class PartBuilder:
             "last": last,
             "documents": documents,
             "tokens": sum(len(tokens.data) for tokens in self.tokens),
+            "without_id": self.without_id,
             "text_bytes": self.text_bytes,
             "rejected": _tally(record.reason for record in self.rejected),
             "first_rejected": [record._asdict() for record in self.rejected[:3]],

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
+from ...schemas.sizes import plural
 from ..files.storage import open_input
+from ..sources import hub
 from ..sources.compression import DecompressedStream, open_decompressed
 from ..sources.listing import InputFile
 from ..sources.reading import BLOCK_BYTES, BadFileError, read_member, record_batches
@@ -65,7 +67,8 @@ def look_at(
         skip_bad_files: whether files that cannot be read are silently passed over.
 
     Raises:
-        ExactcptError: none of the files tried has a record with the field.
+        ExactcptError: none of the files tried has a record with the field, or none of the first
+            documents has the id that was asked for.
         BadFileError: none of the files tried has a document, and one cannot be read.
     """
     problem: ExactcptError | None = None
@@ -75,6 +78,7 @@ def look_at(
             if batch is None:
                 continue
             if len(batch.content):
+                _refuse_without_id(source, file, fields, batch)
                 return Probe(_some(batch.content, fields), _density(file, batch))
             problem = problem or _without_field(source, file, fields, batch)
         except BadFileError as error:
@@ -115,8 +119,29 @@ def _without_field(
     )
 
 
+def _refuse_without_id(source: str, file: InputFile, fields: Fields, batch: Batch) -> None:
+    if fields.names_id and batch.without_id == len(batch.content):
+        raise ExactcptError(
+            f"source {source!r}: none of the first {plural(batch.without_id, 'document')} has a "
+            f"field {fields.id!r}",
+            where=file.url,
+            expected=f"one of its fields: {', '.join(_fields_of(file))}",
+            fix="name the field with ,id=FIELD in the source; without it, a document's id is its "
+            "file with the line or row",
+        )
+
+
 def _fields_of(file: InputFile) -> list[str]:
-    """The fields of the first records, in order of appearance."""
+    """The fields or columns of the first records, in order of appearance."""
+    match file.format:
+        case "parquet":
+            with open_input(file.url) as raw:
+                return pq.read_schema(raw).names
+        case "arrow":
+            with open_input(file.url) as raw:
+                return next(iter(record_batches(raw))).schema.names
+        case "hub":
+            return next(hub.read_shard(file.url, 0)).schema.names
     with open_decompressed(file) as raw:
         lines = raw.read(BLOCK_BYTES).split(b"\n")
     found: dict[str, None] = {}
