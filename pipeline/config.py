@@ -71,12 +71,14 @@ class SourceConfig:
             value = getattr(self, option)
             if value is not None or option in ("name", "pattern", "text", "id"):
                 typed(f"{this}: {option}", value, kind, None)
+        for option in ("name", "pattern", "text", "id", "tokens"):
+            _refuse_unwritable(f"{this}: {option}", getattr(self, option) or "")
         for option in ("text", "id", "tokens"):
             if getattr(self, option) == "":
                 raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
         if not self.pattern:
             raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
-        if not self.name or set(self.name) & set("/,="):
+        if not self.name.isprintable() or not self.name or set(self.name) & set("/,="):
             raise UsageError(
                 f"source name {self.name!r} is not allowed", expected="letters, digits, - or _"
             )
@@ -96,6 +98,12 @@ class SourceConfig:
     def mixing(self) -> dict[str, float]:
         """Its entry in the settings' `mixing`, if it is mixed."""
         return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
+
+
+def _refuse_unwritable(what: str, text: str) -> None:
+    """Refuses what no path and no manifest can hold: bytes that are not UTF-8, and NUL."""
+    if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+        raise UsageError(f"{what} is {text!a}", expected="UTF-8 text without NUL characters")
 
 
 SOURCE_KINDS = kinds(SourceConfig)

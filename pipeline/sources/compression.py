@@ -26,8 +26,12 @@ MAX_WINDOW_BYTES = 2 << 30
 READ_BYTES = 64 << 10
 """Compressed bytes read at a time."""
 FEED_BYTES = 512
-"""Compressed bytes given to a library at a time. Four bytes of zstd can stand for 128 KiB, so one
-call returns at most 16 MiB, whatever the file holds."""
+"""Compressed bytes given to a library at a time: four bytes of zstd can stand for 128 KiB, and one
+of gzip for 1 KiB, so that one call returns at most 16 MiB, whatever the file holds."""
+MOST_BYTES = 8 << 20
+"""What bzip2, of which 50 bytes can stand for 50 MB, and xz are asked for at a time."""
+CAN_STOP: tuple[Compression, ...] = ("bzip2", "xz")
+"""Their libraries take a limit, and keep what they have not yet decompressed."""
 
 DECOMPRESSORS: dict[Compression, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(wbits=16 + zlib.MAX_WBITS),
@@ -65,7 +69,7 @@ class DecompressedStream:
         self._compression: Compression = compression
         self._new = DECOMPRESSORS[compression]
         self._member: Any = None
-        self._compressed = b""
+        self._compressed = memoryview(b"")
         self._ahead = bytearray()
 
     def read(self, size: int) -> bytes:
@@ -80,42 +84,54 @@ class DecompressedStream:
 
     def peek(self, size: int) -> bytes:
         """What `read` will return, which then still returns it."""
-        while len(self._ahead) < size and self._fill():
-            data = memoryview(self._compressed)
-            for start in range(0, len(data), FEED_BYTES):
-                self._feed(bytes(data[start : start + FEED_BYTES]))
-                if len(self._ahead) >= size:
-                    self._compressed = bytes(data[start + FEED_BYTES :])
-                    break
-            else:
-                self._compressed = b""
+        while len(self._ahead) < size:
+            if self._has_more():
+                self._decompress(b"")
+            elif not self._feed():
+                break
         return bytes(self._ahead[:size])
 
-    def _fill(self) -> bool:
-        """Whether there are compressed bytes to go on with; the file may end between members."""
-        self._compressed = self._compressed or self._raw.read(READ_BYTES)
-        if self._compressed:
-            return True
-        if self._member is None:
-            raise DamagedError("it has no bytes, not even a header")
-        if not self._member.eof:
-            raise DamagedError(f"it ends in the middle of its {self._compression} data")
-        return False
+    def _has_more(self) -> bool:
+        """Whether the member can go on without more input."""
+        member = self._member
+        return (
+            self._compression in CAN_STOP
+            and member is not None
+            and not member.eof
+            and not member.needs_input
+        )
 
-    def _feed(self, data: bytes) -> None:
-        while data:
+    def _feed(self) -> bool:
+        """Decompresses some input; False at the end, which must be that of a member."""
+        if not self._compressed:
+            self._compressed = memoryview(self._raw.read(READ_BYTES))
+        data = bytes(self._compressed[:FEED_BYTES])
+        self._compressed = self._compressed[FEED_BYTES:]
+        if not data:
             if self._member is None:
-                self._member = self._new()
-            elif self._member.eof:
-                data = data.lstrip(b"\0") if self._compression == "xz" else data  # its padding
-                if not data:
-                    return
-                self._member = self._new()
-            try:
-                self._ahead += self._member.decompress(data)
-            except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError) as error:
-                raise DamagedError(_what(error, self._compression)) from error
+                raise DamagedError("it has no bytes, not even a header")
+            if not self._member.eof:
+                raise DamagedError(f"it ends in the middle of its {self._compression} data")
+            return False
+        while data := self._begun(data):
+            self._decompress(data)
             data = self._member.unused_data if self._member.eof else b""
+        return True
+
+    def _begun(self, data: bytes) -> bytes:
+        """Begins a member if none is open and there is data for it; returns the data."""
+        if self._member is not None and self._member.eof and self._compression == "xz":
+            data = data.lstrip(b"\0")  # its padding
+        if data and (self._member is None or self._member.eof):
+            self._member = self._new()
+        return data
+
+    def _decompress(self, data: bytes) -> None:
+        limit = (MOST_BYTES,) if self._compression in CAN_STOP else ()
+        try:
+            self._ahead += self._member.decompress(data, *limit)
+        except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError) as error:
+            raise DamagedError(_what(error, self._compression)) from error
 
 
 def _what(error: Exception, compression: Compression) -> str:

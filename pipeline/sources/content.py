@@ -49,10 +49,10 @@ BEGINNINGS: dict[bytes, Content] = {
     b"%PDF-": Content("a PDF document", "extract its text: pdftotext FILE"),
     b"SQLite format 3\0": Content("an SQLite database", "export its records as JSON lines"),
     # Those of UTF-32 come first, since one of them begins with UTF-16's.
-    b"\xff\xfe\0\0": Content("UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8 FILE"),
-    b"\0\0\xfe\xff": Content("UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8 FILE"),
-    b"\xff\xfe": Content("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8 FILE"),
-    b"\xfe\xff": Content("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8 FILE"),
+    b"\xff\xfe\0\0": Content("UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8 FILE > NEW"),
+    b"\0\0\xfe\xff": Content("UTF-32 text", "convert it: iconv -f UTF-32 -t UTF-8 FILE > NEW"),
+    b"\xff\xfe": Content("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
+    b"\xfe\xff": Content("UTF-16 text", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"),
 }
 TAR_AT, TAR = 257, b"ustar"
 PAGE = re.compile(rb"\s*<(?:!doctype|html|head|\?xml|error)", re.IGNORECASE)
@@ -75,7 +75,8 @@ def recognise(head: bytes) -> Content | None:
             and any(head[1 - first : 1000 : 2])
         ):
             return Content(
-                "UTF-16 text", f"if that is so, convert it: iconv -f UTF-16{order} -t UTF-8 FILE"
+                "UTF-16 text",
+                f"if that is so, convert it: iconv -f UTF-16{order} -t UTF-8 FILE > NEW",
             )
     return None
 
@@ -102,7 +103,8 @@ def _array(text: str, *, is_all: bool) -> Content | None:
     if _is_json(line) and (rest.strip() or not is_all):
         return None
     return Content(
-        "one JSON array, not JSON Lines", "write each record on its line: jq -c '.[]' FILE"
+        "one JSON array, not JSON Lines",
+        "write each record on its line: jq -c '.[]' FILE > NEW.jsonl",
     )
 
 
@@ -124,7 +126,7 @@ def _object(text: str) -> Content | None:
     records = f".{arrays[0]}[]" if len(arrays) == 1 and arrays[0].isidentifier() else "."
     return Content(
         "JSON that has a value over several lines, not JSON Lines",
-        f"write each record on its line: jq -c '{records}' FILE",
+        f"write each record on its line: jq -c '{records}' FILE > NEW.jsonl",
     )
 
 

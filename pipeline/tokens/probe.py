@@ -5,8 +5,11 @@ all, to compare the tokenizer backends on real documents, and to estimate tokens
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -115,7 +118,28 @@ def _without_field(
         f"source {source!r}: no record has a field {fields.content!r}",
         where=file.url,
         expected=f"one of its fields: {', '.join(_fields_of(file))}",
-        fix="name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+        fix=_unwrapping(file, batch)
+        or "name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+    )
+
+
+def _unwrapping(file: InputFile, batch: Batch) -> str | None:
+    """How to get at the records of a file that is one object with a list of them; else None."""
+    if len(batch.rejected) != 1 or file.format != "jsonl":
+        return None
+    lists = [
+        name
+        for record in _first_records(file)
+        for name, value in record.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
+    if len(lists) != 1:
+        return None
+    records = shlex.quote(f".[{json.dumps(lists[0])}][]")
+    name = shlex.quote(PurePosixPath(file.path).name)
+    return (
+        f"if the records are in {lists[0]!r}, write each on its line: jq -c {records} {name} "
+        "> NEW.jsonl"
     )
 
 
@@ -142,17 +166,22 @@ def _fields_of(file: InputFile) -> list[str]:
                 return next(iter(record_batches(raw))).schema.names
         case "hub":
             return next(hub.read_shard(file.url, 0)).schema.names
+    return list(dict.fromkeys(name for record in _first_records(file) for name in record))
+
+
+def _first_records(file: InputFile) -> list[dict[str, Any]]:
+    """Some of the first objects of a file of JSON Lines."""
     with open_decompressed(file) as raw:
         lines = raw.read(BLOCK_BYTES).split(b"\n")
-    found: dict[str, None] = {}
+    found: list[dict[str, Any]] = []
     for line in lines[:100]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            found |= dict.fromkeys(value)
-    return list(found)
+            found.append(value)
+    return found
 
 
 def _density(file: InputFile, batch: Batch) -> float:
