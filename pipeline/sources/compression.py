@@ -142,4 +142,4 @@ def _what(error: Exception, compression: Compression) -> str:
             f"it asks for a {compression} window of more than {MAX_WINDOW_BYTES >> 30} GiB of "
             "memory"
         )
-    return f"damaged {compression} data: {said}"
+    return f"damaged {compression} data: {said.rpartition(': ')[2]}"

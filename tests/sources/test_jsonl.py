@@ -245,6 +245,52 @@ def test_a_deep_line_is_the_same_from_deep_in_a_program() -> None:
     assert isinstance(nested(400), str)
 
 
+MANY = 50_000
+OPEN, CLOSE = b"[" * MANY, b"]" * MANY
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"text":"a","x":%b}' % (OPEN + CLOSE), Record(None, b"a")),
+        (b'{"text":"a","x":"%b"}' % OPEN, Record(None, b"a")),
+        (b'{"text":%b}' % (OPEN + CLOSE), TOO_DEEP),
+        (b'{"text":"a","x":%b' % OPEN, TOO_DEEP),
+        (b'{"a":' * MANY, TOO_DEEP),
+        (b'{"a":' * MANY + b"1" + b"}" * MANY, "no field 'text'"),
+        (OPEN, "not a JSON object"),
+        (OPEN + CLOSE, "not a JSON object"),
+        (b'{"text":"a","x":[%b]}' % b",".join([b"[1]"] * MANY), Record(None, b"a")),
+        # A search for the end of each string would take hours.
+        (b'{"text":"' + rb"\"[" * MANY, "malformed JSON"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_lines_of_very_many_brackets(line: bytes, expected: Record | str) -> None:
+    assert parse_line(line, TEXT) == expected
+    batch = parse_block(line, 1, "f", TEXT)
+    if isinstance(expected, str):
+        assert [record.reason for record in batch.rejected] == [expected]
+    else:
+        assert contents(batch.content) == [expected.content]
+
+
+@pytest.mark.parametrize("depth", range(jsonl.MAX_DEPTH - 3, jsonl.MAX_DEPTH + 4))
+def test_nothing_changes_where_the_nesting_becomes_deep(depth: int) -> None:
+    line = b'{"text":"a","id":"x","x":%b}' % (b"[" * depth + b"]" * depth)
+    assert parse_line(line, TEXT) == Record("x", b"a")
+
+
+@given(block=json_blocks())
+def test_documents_without_an_id_are_counted(block: bytes) -> None:
+    for batch in (
+        parse_block(block, 1, "f", TEXT),
+        jsonl._parse_line_by_line(block, 1, "f", TEXT),
+    ):
+        numbered = [i for i in batch.ids.to_pylist() if i.startswith("f:")]
+        assert batch.without_id == len(numbered)
+
+
 class TestStrings:
     @given(st.lists(st.text(st.characters(codec="utf-8"))), st.data())
     def test_a_slice_of_an_arrow_array(self, texts: list[str], data: st.DataObject) -> None:
