@@ -93,7 +93,15 @@ def _glob(fs: Any, pattern: str) -> Matches:
     if is_local(fs):
         found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (nor does pathlib)
         return dict.fromkeys(path for path in found if not Path(path).is_dir())
-    return {p: info for p, info in fs.glob(pattern, detail=True).items() if info["type"] == "file"}
+    try:
+        matched = fs.glob(pattern, detail=True)
+    except ValueError as error:
+        raise ExactcptError(
+            f"the pattern is not a glob: {error}",
+            where=pattern,
+            expected="** only between slashes, as in a/**/*.jsonl",
+        ) from None
+    return {path: info for path, info in matched.items() if info["type"] == "file"}
 
 
 def _without_hidden(found: Matches, root: str) -> Matches:

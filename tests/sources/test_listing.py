@@ -212,6 +212,12 @@ class TestFinding:
         assert [text for _, text in read_all(tmp_path, file_format="jsonl")] == [b"a", b"b"]
         assert paths(find(tmp_path / "*.data", "text")) == ["a.data"]
 
+    def test_a_pattern_that_is_no_glob(self, memory: str) -> None:
+        put(f"{memory}/a.jsonl", b"")
+        with pytest.raises(ExactcptError, match="the pattern is not a glob") as caught:
+            find(f"{memory}/a**/b.jsonl")
+        assert caught.value.expected == "** only between slashes, as in a/**/*.jsonl"
+
     def test_upper_case_suffixes(self, tmp_path: Path) -> None:
         (tmp_path / "A.JSONL.GZ").write_bytes(gzip.compress(jsonl("a")))
         assert read_all(tmp_path) == [("d0", b"a")]
