@@ -60,6 +60,13 @@ def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Ite
     except BadFileError:
         _refuse_changed(file)
         raise
+    except MemoryError as error:  # Arrow's too
+        raise ExactcptError(
+            f"there is not enough memory to read a file: {error}",
+            where=file.url,
+            fix="use fewer --workers or a machine with more memory, or write the file with smaller "
+            "row groups or record batches",
+        ) from None
     except (pa.ArrowException, DamagedError, UnicodeDecodeError) as error:
         _refuse_changed(file)
         raise _bad_file(file, error) from None

@@ -451,6 +451,19 @@ class TestChanges:
             list(read_member(Member(file=file), TEXT))
         assert not isinstance(caught.value, BadFileError)
 
+    @pytest.mark.parametrize("error", [MemoryError("no room"), pa.ArrowMemoryError("no room")])
+    def test_a_lack_of_memory_is_no_bad_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        pq.write_table(TABLE, tmp_path / "a.parquet")
+        monkeypatch.setattr(reading, "batch_of_columns", fail)
+        with pytest.raises(ExactcptError, match="not enough memory to read a file: no room") as c:
+            read_all(tmp_path)
+        assert not isinstance(c.value, BadFileError)
+
     @pytest.mark.parametrize(
         "error", [FileNotFoundError("gone"), PermissionError("no"), OSError(5, "input/output")]
     )
