@@ -36,6 +36,8 @@ MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
 """Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
+MAX_RECORD_BYTES = (1 << 31) - 1
+"""Arrow's strings have offsets of 32 bits."""
 SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format", "split")
 
 
@@ -71,6 +73,8 @@ class SourceConfig:
             value = getattr(self, option)
             if value is not None or option in ("name", "pattern", "text", "id"):
                 typed(f"{this}: {option}", value, kind, None)
+        for option in ("name", "pattern", "text", "id", "tokens"):
+            _refuse_unwritable(f"{this}: {option}", getattr(self, option) or "")
         for option in ("text", "id", "tokens"):
             if getattr(self, option) == "":
                 raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
@@ -78,7 +82,7 @@ class SourceConfig:
             raise UsageError(f"{this}: split names no split", expected="split=NAME")
         if not self.pattern:
             raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
-        if not self.name or set(self.name) & set("/,="):
+        if not self.name.isprintable() or not self.name or set(self.name) & set("/,="):
             raise UsageError(
                 f"source name {self.name!r} is not allowed", expected="letters, digits, - or _"
             )
@@ -100,6 +104,12 @@ class SourceConfig:
         return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
 
 
+def _refuse_unwritable(what: str, text: str) -> None:
+    """Refuses what no path and no manifest can hold: bytes that are not UTF-8, and NUL."""
+    if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+        raise UsageError(f"{what} is {text!a}", expected="UTF-8 text without NUL characters")
+
+
 SOURCE_KINDS = kinds(SourceConfig)
 MIXING_RANGES = {"epochs": (0, 1000), "share": (0, 1)}
 
@@ -119,6 +129,8 @@ class TokenizeConfig:
         split_bytes: bytes of input text per work unit.
         on_bad_file: whether a file that cannot be read ends the job or is left out.
         max_rejected: the fraction of records that may be rejected.
+        max_record_bytes: the bytes that a record may have. A longer one ends the job, so the limit
+            changes no output.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -131,6 +143,7 @@ class TokenizeConfig:
     split_bytes: Size = 32 << 20
     on_bad_file: Literal["fail", "skip"] = "fail"
     max_rejected: float = 0.01
+    max_record_bytes: Size = 256 << 20
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.sources]
@@ -144,6 +157,7 @@ class TokenizeConfig:
         check_range("min_tokens", self.min_tokens, 1, None)
         check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
         check_range("max_rejected", self.max_rejected, 0, 1)
+        check_range("max_record_bytes", self.max_record_bytes, 1, MAX_RECORD_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,6 +103,8 @@ HELP: Mapping[str, str] = {
     "on_bad_file": "What to do with a truncated or corrupt file: end the job, or leave the file "
     "out.",
     "max_rejected": "Fraction of records that may be rejected before the job fails.",
+    "max_record_bytes": "Bytes that a record may have: a line, a row's document, a file of text. A "
+    "longer one ends the job.",
     "window": "Window length in tokens.",
     "packing": "How to fill windows. concat joins documents and splits them where a window ends; "
     "best_fit splits only documents that are longer than a window.",
@@ -219,6 +221,7 @@ TOKENIZE_OPTIONS = options(
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),
+    setting("max_record_bytes"),
 )
 PACK_OPTIONS = options(
     *map(setting, ("window", "packing", *PARAMETERS)),

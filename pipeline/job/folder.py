@@ -20,6 +20,7 @@ from typing import Any
 
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
 from ..files.json_files import damaged_json, read_json
 from ..files.storage import Folder, resolve

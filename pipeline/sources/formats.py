@@ -20,7 +20,7 @@ from ..core.choices import Format
 
 __all__ = ["SUFFIXES", "Choice", "Compression", "choose", "format_of"]
 
-Compression = Literal["gzip", "zstd"]
+Compression = Literal["gzip", "zstd", "bzip2", "xz"]
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -31,7 +31,13 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS: dict[str, Compression] = {
+    ".gz": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bzip2",
+    ".xz": "xz",
+}
 COMPANION_TEXTS = ("readme", "license", "licence", "notice", "citation", "changelog")
 COMPANION_FILES = (
     "dataset_info.json",

@@ -174,8 +174,8 @@ def _describe(
         raise ExactcptError(
             f"source {source!r}: the name of a file does not show its format",
             where=path,
-            expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst may follow, but not "
-            "after .parquet and .arrow)",
+            expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz, .zst, .bz2 or .xz "
+            "may follow, but not after .parquet and .arrow)",
             fix=f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}",
         )
     if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):

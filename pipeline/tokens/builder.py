@@ -74,6 +74,7 @@ class PartBuilder:
         hashes: content hashes of the documents, 16 bytes each.
         rejected: records that are not documents.
         dropped: documents left out, by reason.
+        without_id: records whose id is their number, dropped documents included.
         text_bytes: text that was encoded, dropped documents included.
         fidelity: what the tokens do not say of the text.
         sample_left: bytes that may still be looked at closely.
@@ -88,6 +89,7 @@ class PartBuilder:
     hashes: list[NDArray[np.void]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    without_id: int = 0
     text_bytes: int = 0
     fidelity: Fidelity = field(default_factory=Fidelity)
     sample_left: int = SAMPLE_BYTES
@@ -100,6 +102,7 @@ class PartBuilder:
             ExactcptError: a document cannot be encoded.
         """
         self.rejected += batch.rejected
+        self.without_id += batch.without_id
         hashes = content_hashes(batch.content)
         spec = self.task.tokenizer
         is_text = self.task.fields[self.source].tokens is None
@@ -158,6 +161,7 @@ class PartBuilder:
             "last": last,
             "documents": documents,
             "tokens": sum(len(tokens.data) for tokens in self.tokens),
+            "without_id": self.without_id,
             "text_bytes": self.text_bytes,
             "rejected": _tally(record.reason for record in self.rejected),
             "first_rejected": [record._asdict() for record in self.rejected[:3]],

@@ -62,6 +62,7 @@ def write_manifest(
             *plan.warnings,
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+            *_without_id(plan, summaries),
             *_equal_inputs(inputs),
             *(w for name, mine in by_source.items() for w in _of_tokens(plan, name, mine)),
         ],
@@ -119,7 +120,9 @@ def _refuse_too_many_rejected(
         f"too many records were rejected: {rejected:,} of {records:,}\n{examples}",
         where=f"all of them are listed in {store.url_of('rejected')}",
         expected=f"at most {plan.config.max_rejected:.2%}",
-        fix="correct the input, or allow more with --max-rejected, and run the command again",
+        fix="correct these records (the reasons may also show that the source names another format "
+        "or field) and run the command again; with a larger --max-rejected they are left out for "
+        "good",
     )
 
 
@@ -180,6 +183,22 @@ def _part(summary: Mapping[str, Any]) -> Part:
     }
 
 
+def _without_id(plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning for each source whose records lack the id that was asked for."""
+    warnings = []
+    for name, fields in plan.fields.items():
+        mine = [s for s in summaries if s["source"] == name]
+        # Parts that an earlier version wrote before the job was stopped do not say.
+        missing = sum(s.get("without_id", 0) for s in mine)
+        if fields.names_id and missing:
+            read = sum(s["documents"] + sum(s["dropped"].values()) for s in mine)
+            warnings.append(
+                f"source {name!r}: {missing:,} of {plural(read, 'document')} have no field "
+                f"{fields.id!r}; their ids are the file with the line or row"
+            )
+    return warnings
+
+
 def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
     """A warning about files of equal content, most likely one corpus given twice."""
     first: dict[str, str] = {}
@@ -211,7 +230,8 @@ def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) 
         raise ExactcptError(
             f"{folder.url} is finished, but leaves out {plural(len(skipped), 'bad file')}, such as "
             f"{skipped[0]['path']} ({skipped[0]['skipped']})",
-            fix="accept that with --on-bad-file skip, or correct the input and use --overwrite",
+            fix="correct the input and use --overwrite; --on-bad-file skip accepts that none of "
+            "their records are in it",
         )
     rejected, records = _rejected_of([source["read"] for source in manifest["sources"]])
     if rejected > config.max_rejected * records:
@@ -219,7 +239,8 @@ def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) 
             f"{folder.url} is finished, but too many records were rejected: {rejected:,} of "
             f"{records:,}",
             expected=f"at most {config.max_rejected:.2%}",
-            fix="correct the input and use --overwrite, or allow more with --max-rejected",
+            fix="correct the input and use --overwrite; a larger --max-rejected accepts that these "
+            "records are left out",
         )
 
 

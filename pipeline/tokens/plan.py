@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ...schemas.errors import ExactcptError
+from ...schemas.errors import ExactcptError, UsageError
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import Backend
 from ..job.folder import State
@@ -119,6 +119,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     Raises:
         ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
             to two sources.
+        UsageError: a source of text names fields.
     """
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
@@ -126,7 +127,13 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     eos_id = cast(int, tokenizer.id_of(eos_token))
     largest_id = tokenizer.largest_id
     fields = {
-        s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
+        s.name: Fields(
+            text=s.text,
+            id=s.id,
+            tokens=s.tokens,
+            largest_id=largest_id,
+            max_bytes=config.max_record_bytes,
+        )
         for s in config.sources
     }
     listings = {
@@ -142,6 +149,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
         for s in config.sources
     }
     files = {name: listing.files for name, listing in listings.items()}
+    _refuse_unused_fields(config.sources, files)
     _refuse_shared_files(files)
     return TokenizePlan(
         config=config,
@@ -160,6 +168,22 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
             *(each for listing in listings.values() for each in listing.warnings),
         ),
     )
+
+
+def _refuse_unused_fields(
+    sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
+) -> None:
+    """Refuses fields of sources whose documents are whole files."""
+    plain = SourceConfig(name="plain", pattern="plain")
+    for source in sources:
+        named = [n for n in ("text", "id", "tokens") if getattr(source, n) != getattr(plain, n)]
+        if named and any(file.format == "text" for file in files[source.name]):
+            raise UsageError(
+                f"source {source.name!r} has {named[0]}=FIELD, but is read as text",
+                where=source.pattern,
+                expected="no fields: a file of text is one document, and its name is the id",
+                fix="leave the option out, or name the format of the records with ,format=F",
+            )
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:

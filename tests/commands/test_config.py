@@ -220,6 +220,8 @@ OUT_OF_RANGE = [
     (TokenizeConfig, {"split_bytes": 999}, "1,000 to "),
     (TokenizeConfig, {"max_rejected": 1.5}, "0 to 1"),
     (TokenizeConfig, {"max_rejected": math.nan}, "0 to 1"),
+    (TokenizeConfig, {"max_record_bytes": 0}, "1 to 2,147,483,647"),
+    (TokenizeConfig, {"max_record_bytes": 1 << 31}, "1 to 2,147,483,647"),
     (PackConfig, {"window": 1}, "2 to "),
     (PackConfig, {"window": (1 << 24) + 1}, "2 to 16,777,216"),
     (PackConfig, {"window": 64, "tau": 64}, "0 to 63"),

@@ -1,7 +1,9 @@
 """Files of a source: written, listed, and read as a job reads them."""
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,10 @@ def bad(pattern: object) -> BadFileError:
         read_all(pattern)
     assert caught.value.where == find(pattern)[0].url
     assert caught.value.found.startswith("a file cannot be read to its end: ")
-    assert caught.value.fix == "restore the file, or leave such files out with --on-bad-file skip"
+    assert caught.value.fix == (
+        "restore the file; with --on-bad-file skip the job goes on, and none of the file's records "
+        "are in the result"
+    )
     return caught.value
 
 
@@ -98,7 +103,14 @@ def zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd, ".zstd": zstd}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstd,
+    ".zstd": zstd,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 
 
 def write_arrow(path: Path, table: pa.Table, writer: Callable[..., Any]) -> None:

@@ -139,7 +139,7 @@ class TestFinding:
     @pytest.fixture
     def mixed(self, tmp_path: Path) -> Path:
         """A typical data set: data beside its description, and files that nobody can read."""
-        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.xz", ".hidden"):
+        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.lz4", ".hidden"):
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
             (tmp_path / "set" / name).write_bytes(data)
@@ -152,7 +152,7 @@ class TestFinding:
         found = listing(base)
         assert paths(found.files) == ["b.jsonl", "sub/a.jsonl.gz"]
         assert found.warnings == (
-            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.xz",
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.lz4",
         )
         assert listing(f"{base}/*") == found
         found = listing(f"{base}/[Rb]*", "text")
@@ -189,7 +189,7 @@ class TestFinding:
         with pytest.raises(ExactcptError, match=r"09\.csv and 4 more$"):
             find(tmp_path)
 
-    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.bz2", "a", "a.parquet.gz"])
+    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.lz4", "a", "a.parquet.gz"])
     def test_a_name_without_a_known_format(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(jsonl("a"))
         with pytest.raises(ExactcptError) as caught:
@@ -198,7 +198,7 @@ class TestFinding:
             "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
-            ".text, .md (.gz or .zst may follow, but not after .parquet and .arrow)\n"
+            ".text, .md (.gz, .zst, .bz2 or .xz may follow, but not after .parquet and .arrow)\n"
             "  fix:      add ,format=F to the source, where F is one of jsonl, parquet, arrow, "
             "text, hub"
         )
@@ -208,6 +208,12 @@ class TestFinding:
         (tmp_path / "b.gz").write_bytes(gzip.compress(jsonl("b")))
         assert [text for _, text in read_all(tmp_path, file_format="jsonl")] == [b"a", b"b"]
         assert paths(find(tmp_path / "*.data", "text")) == ["a.data"]
+
+    def test_a_pattern_that_is_no_glob(self, memory: str) -> None:
+        put(f"{memory}/a.jsonl", b"")
+        with pytest.raises(ExactcptError, match="the pattern is not a glob") as caught:
+            find(f"{memory}/a**/b.jsonl")
+        assert caught.value.expected == "** only between slashes, as in a/**/*.jsonl"
 
     def test_upper_case_suffixes(self, tmp_path: Path) -> None:
         (tmp_path / "A.JSONL.GZ").write_bytes(gzip.compress(jsonl("a")))
