@@ -253,8 +253,8 @@ def load_tokenizer(path: str) -> TokenizerFile:
     """Reads a tokenizer.json, given its path or URL, or that of its folder.
 
     Raises:
-        ExactcptError: the file is missing, not a tokenizer, or a pointer of Git LFS, or the
-            tokenizer_config.json beside it is damaged.
+        ExactcptError: the file is missing, not a tokenizer, one without usable ids, or a pointer of
+            Git LFS, or the tokenizer_config.json beside it is damaged.
     """
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
@@ -267,16 +267,17 @@ def load_tokenizer(path: str) -> TokenizerFile:
         else (url.rpartition("/")[0] + "/tokenizer_config.json")
     )
     try:
-        vocabulary = reference_tokenizer(data, False).get_vocab(with_added_tokens=True)
+        reference_tokenizer(data, False)
     except BaseException as error:
         if not is_of_library(error):
             raise
         raise not_a_tokenizer(data, url, " ".join(str(error).split())[:200]) from None
-    if not vocabulary:
+    found = TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+    if not found.vocabulary:
         raise not_a_tokenizer(data, url, "its vocabulary is empty")
-    if max(vocabulary.values()) > LARGEST_ID:
+    if found.largest_id > LARGEST_ID:
         raise not_a_tokenizer(data, url, f"it has ids above {LARGEST_ID:,}")
-    return TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+    return found
 
 
 def _names_in(fs: Any, folder: str) -> list[str]:
