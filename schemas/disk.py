@@ -13,7 +13,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-__all__ = ["TEMPORARY", "is_temporary", "sync_file", "sync_folder", "written_whole"]
+__all__ = [
+    "TEMPORARY",
+    "is_file_name",
+    "is_temporary",
+    "make_folder",
+    "sync_file",
+    "sync_folder",
+    "written_whole",
+]
 
 TEMPORARY = ".tmp"
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
@@ -39,6 +47,19 @@ def is_temporary(name: str) -> bool:
     """Whether a file, by its name, is one that `written_whole` had not finished."""
     base = PurePosixPath(name).name
     return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it that are missing; their names are on the disk."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is of a file in a folder, and not a path that leads elsewhere."""
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
 def sync_file(path: Path) -> None:

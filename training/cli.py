@@ -294,7 +294,7 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
     The folder has the weights as safetensors, the config and the tokenizer.
     """
     _check_installed()
-    from .run.checkpoint import complete_checkpoints
+    from .run.checkpoint_files import complete_checkpoints
     from .run.log import read_run
 
     recorded = read_run(Path(run))

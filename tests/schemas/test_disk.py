@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from exactcpt.schemas.disk import is_temporary, sync_file, sync_folder, written_whole
+from exactcpt.schemas.disk import (
+    is_file_name,
+    is_temporary,
+    sync_file,
+    sync_folder,
+    written_whole,
+)
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -81,3 +87,12 @@ def _refusing(number: int, kind: object) -> object:
         fsync(descriptor)
 
     return refuse
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a.arrow", True), ("..a", True), (".metadata", True), ("", False), (".", False),
+     ("..", False), ("a/b", False), ("/a", False), ("..\\a", False), ("a\0", False)],
+)  # fmt: skip
+def test_names_that_stay_in_their_folder(name: str, is_one: bool) -> None:
+    assert is_file_name(name) is is_one

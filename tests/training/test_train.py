@@ -32,7 +32,7 @@ from exactcpt.training import train as module
 from exactcpt.training.models import attention
 from exactcpt.training.models.model import TrainModel, build
 from exactcpt.training.run import inputs, log
-from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.inputs import attention_for
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedConfig
 
+from ...schemas.disk import make_folder, sync_file, sync_folder
 from ...schemas.errors import UsageError
 from ..models.model import TrainModel, build
 from .checkpoint import PARTIAL, load_weights
@@ -42,19 +43,17 @@ COPIED = (
 
 
 def export_model(model: TrainModel, source: Path, out: Path) -> None:
-    """Writes a model in training; every rank calls this, rank 0 writes.
+    """Writes a model in training; every rank calls this, rank 0 writes and returns last.
 
     Args:
         model: sharded or not.
         source: the folder that the model came from; its tokenizer is copied.
-        out: the folder to write; replaced if it exists.
+        out: the folder to write, whole or not at all; replaced if it exists.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
     if not dist.is_initialized() or dist.get_rank() == 0:
         _write(weights, model, source, out)
-    if dist.is_initialized():
-        dist.barrier()
 
 
 def export_checkpoint(
@@ -92,14 +91,19 @@ def export_checkpoint(
 def _write(weights: Mapping[str, Any], model: TrainModel, source: Path, out: Path) -> None:
     partial = out.with_name(out.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(out.parent)
+    partial.mkdir()
     try:
         _fill(partial, weights, model, source)
+        for path in partial.iterdir():
+            sync_file(path)
+        sync_folder(partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
+    sync_folder(out.parent)
 
 
 def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: Path) -> None:

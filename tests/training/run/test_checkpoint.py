@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from models import packed, tiny_config
+from checkpoints import meta_of, model_and_optimizer, same, take_step
 from ranks import in_a_process
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
-from exactcpt.training.models.model import build
-from exactcpt.training.run.checkpoint import (
-    CheckpointManager,
+from exactcpt.training.run.checkpoint import CheckpointManager, load_weights
+from exactcpt.training.run.checkpoint_files import (
     complete_checkpoints,
-    load_weights,
     newest_checkpoint,
     read_meta,
 )
@@ -31,31 +29,6 @@ def group(tmp_path):
     dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
     yield
     dist.destroy_process_group()
-
-
-def model_and_optimizer(seed=0, **changes):
-    model = build(tiny_config(**changes), window=64, backend="exact", seed=seed)
-    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
-
-
-def take_step(model, optimizer):
-    loss, _, _ = model(**packed([[64]]), denominator=torch.tensor(63.0))
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def meta_of(step: int) -> dict:
-    """The meta that the loop writes."""
-    return {
-        "step": step, "windows": 4 * step, "identity": {}, "settings": {}, "stretches": [],
-        "earlier": None,
-    }  # fmt: skip
-
-
-def same(one, other):
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
 
 
 def names(run: Path):
@@ -291,16 +264,6 @@ def test_a_meta_of_another_step(tmp_path):
         (path / "meta.json").write_text(json.dumps(other))
         with pytest.raises(FormatError, match=r"it is of step \d after -?\d+ windows"):
             read_meta(path)
-
-
-@pytest.mark.parametrize("length", [0, 40])
-def test_metadata_that_is_cut_off(tmp_path, group, length):
-    checkpoints = CheckpointManager(tmp_path, keep=1)
-    checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
-    os.truncate(checkpoints.latest() / ".metadata", length)
-    with pytest.raises(FormatError, match="the checkpoint cannot be loaded") as error:
-        checkpoints.load(checkpoints.latest(), *model_and_optimizer())
-    assert error.value.fix == "remove it to continue from the one before"
 
 
 def test_what_has_become_complete(tmp_path, group, monkeypatch):

@@ -137,6 +137,6 @@ def test_a_folder_that_exists_is_not_overwritten(source, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(source, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FormatError, match="the checkpoint cannot be loaded"):
+    with pytest.raises(FormatError, match=r"the checkpoint's meta\.json cannot be read"):
         export_checkpoint(tmp_path / "empty", tmp_path / "out", source=source, window=128)
     assert not (tmp_path / "out").exists()
