@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
 from .commands.options import (
     DEBUG,
@@ -30,6 +31,7 @@ from .commands.options import (
     several,
     with_terms,
 )
+from .commands.streams import settle_streams
 from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals
 
@@ -287,7 +289,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to continue", 1, debug=False)
     except Exception as error:
-        from .job.halt import disk_error, internal_error
+        from .job.halt import internal_error
 
         told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
         return _fail(str(told), told.exit_code, debug)
@@ -308,15 +310,24 @@ def _set_up_logging(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Runs the console script."""
+    settle_streams()
     end_on_signals()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
-    code = run_command()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    code = _flush(run_command())
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)
+
+
+def _flush(code: int) -> int:
+    """Writes out what was printed; the exit code is an error's if that cannot be done."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:
+        return _fail(str(disk_error(error)), code or 1, debug=False)
+    return code
 
 
 def _ignore(_: object) -> None:

@@ -196,6 +196,15 @@ class Folder:
             with suppress(OSError):
                 Path(path).rmdir()
 
+    def remove_empty_below(self, name: str) -> None:
+        """Removes the empty folders below a subfolder; object stores have none."""
+        _, path = resolve(self.url_of(name))
+        if self.is_local:
+            for at, _, _ in os.walk(path, topdown=False):
+                with suppress(OSError):
+                    if at != path:
+                        Path(at).rmdir()
+
     def write(self, name: str, data: bytes) -> PartFile:
         """Writes a file whole."""
         with self.create(name) as scratch:

@@ -24,6 +24,7 @@ from ..core.weighting import weigh_by
 from ..core.whatif import Counter, Exposure, SourceExposure, windows_by_largest_context
 from ..files.storage import Folder
 from ..pack.settings import Settings, pack_settings, settings_with, table_for
+from ..pack.store_files import manifest_digest, refuse_replaced
 from ..pack.task import PackTask, pack_task, store_parts
 from ..shard_set.manifest import SEE_VERIFY, reading
 from ..shard_set.windows import Segments, read_segments
@@ -50,14 +51,16 @@ def inspect_store(
 
     Raises:
         UsageError: a source that is mixed does not exist.
-        ExactcptError: an index is missing or damaged.
+        FormatError: an index is missing or damaged.
+        ExactcptError: the store has been replaced meanwhile.
     """
     names = [source["name"] for source in manifest["sources"]]
     settings = [pack_settings(config, names) for config in configs]
-    parts = store_parts(manifest, store, kinds=("index",))
-    task = pack_task(configs[0], manifest, parts, store, store)
     packings: dict[Packed, None] = {(one.window, one.packing): None for one in configs}
-    exposures, longest = _expose(task, list(packings), store, names)
+    with refuse_replaced(store, manifest_digest(store)):
+        parts = store_parts(manifest, store, kinds=("index",))
+        task = pack_task(configs[0], manifest, parts, store, store)
+        exposures, longest = _expose(task, list(packings), store, names)
     return Subject(
         path=path,
         kind="token store",

@@ -5,16 +5,17 @@ token, and every file of the result, the manifest included, is the one that `pac
 those settings.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import PurePosixPath
+from typing import cast
 
 from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
 from ..job.places import refuse_one_inside_another, require_space
@@ -25,6 +26,7 @@ from ..terminal import Console
 from .copying import can_clone, copy_file
 from .manifest import OWNED, warnings_of
 from .settings import Change, settings_with, table_for
+from .tokenizer_copy import read_tokenizer
 
 __all__ = ["reweigh", "reweighed"]
 
@@ -86,7 +88,7 @@ def reweigh(
             return Finished.found_in(out, SHARD_SET)
         if not can_clone(shards, out):
             require_space({out: sum(entry["bytes"] for entry in _files(old))})
-        _write_tokenizer(old, shards, out)
+        out.write(TOKENIZER, read_tokenizer(shards, old, "shard set"))
         shards_of, documents = _copy_all(old, new, shards, out, console)
         manifest = {**new, "shards": shards_of, "documents": documents}
         out.write(MANIFEST, dump(manifest))
@@ -109,18 +111,6 @@ def _check_files(manifest: Manifest, shards: Folder) -> None:
                 expected=f"a path below {', '.join(OWNED[1:])}",
             )
         check_size(shards, entry)
-
-
-def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
-    data = shards.read(TOKENIZER)
-    found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
-    if found != expected:
-        raise FormatError(
-            "the shard set's tokenizer is not the one that its manifest names",
-            where=shards.url_of(TOKENIZER),
-            expected=f"sha256 {expected}, not {found}",
-        )
-    out.write(TOKENIZER, data)
 
 
 def _copy_all(
@@ -160,7 +150,7 @@ def _copy_once(
     """Copies a file, unless a killed job, a `reweigh` or a `pack`, has already written it."""
     summary = f"{JOB}/{entry['path']}.json"
     if out.exists(summary):
-        return json.loads(out.read(summary))
+        return cast(ShardFile, read_json(out, summary, entry))
     written = copy_file(entry, shards, out, before, after)
     out.write(summary, json.dumps(written).encode())
     return written

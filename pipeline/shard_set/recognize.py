@@ -121,8 +121,8 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
 
 def _unfinished(folder: Folder) -> IncompleteError:
     try:
-        is_shards = "token store" in State.of_json(folder.read(STATE)).inputs
-    except (TypeError, ValueError):
+        is_shards = "token store" in State.read(folder, STATE).inputs
+    except FormatError:
         return IncompleteError(
             "this token store or shard set is not finished, and the state of its job is damaged",
             where=folder.url_of(STATE),

@@ -17,6 +17,7 @@ from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ..files.arrow import write_batches
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
 from .encoders import Encoder, assemble
@@ -24,12 +25,37 @@ from .hashes import content_hashes, hash_prefixes
 from .parity import SAMPLE_BYTES, compare_backends, sample
 from .task import TokenizeTask
 
-__all__ = ["PartBuilder", "Summary"]
+__all__ = ["PartBuilder", "Summary", "read_summary"]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
 """The index has lengths as int32."""
 Summary = dict[str, Any]
 """Counts and file checksums of a part, as JSON; the manifest is made from all summaries."""
+KEYS = (
+    "part",
+    "source",
+    "members",
+    "last",
+    "documents",
+    "tokens",
+    "text_bytes",
+    "rejected",
+    "first_rejected",
+    "dropped",
+    "backend",
+)
+FILES = ("file", "index")
+"""Keys of a summary, those of its files only if the part has documents."""
+
+
+def read_summary(store: Folder, name: str) -> Summary:
+    """Reads a summary from its file.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    summary = read_json(store, name, KEYS)
+    return read_json(store, name, FILES) if summary["documents"] else summary
 
 
 @dataclass

@@ -1,20 +1,22 @@
 """The manifest of a token store, from the summaries of its parts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ...schemas.errors import ExactcptError
+from ...schemas.errors import ExactcptError, FormatError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, TOKENIZER, Input, Manifest, Part, Read, dump
 from ...schemas.sizes import plural
 from ..config import TokenizeConfig
 from ..core.choices import Backend
+from ..files.json_files import read_json
 from ..files.storage import Folder
-from ..job.folder import JOB
+from ..job.folder import JOB, forget_progress
+from .builder import read_summary
 from .plan import TokenizePlan
+from .store import damaged
 
-__all__ = ["OWNED", "bad_files", "refuse_left_out", "write_manifest"]
+__all__ = ["OWNED", "bad_files", "refuse_contradiction", "refuse_left_out", "write_manifest"]
 
 OWNED = (TOKENIZER, "parts", "rejected")
 """What a job writes into its folder besides the manifest."""
@@ -22,7 +24,7 @@ OWNED = (TOKENIZER, "parts", "rejected")
 
 def bad_files(store: Folder) -> dict[str, str]:
     """The input files that could not be read, by URL, and why."""
-    bad = [json.loads(store.read(name)) for name in store.names(f"{JOB}/bad")]
+    bad = [read_json(store, name, ("url", "reason")) for name in store.names(f"{JOB}/bad")]
     return {each["url"]: each["reason"] for each in bad}
 
 
@@ -40,9 +42,7 @@ def write_manifest(
     Raises:
         ExactcptError: too many records were rejected.
     """
-    summaries = [
-        json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
-    ]
+    summaries = _summaries(store)
     _refuse_too_many_rejected(plan, summaries, store)
     inputs = _inputs(plan, store)
     manifest: Manifest = {
@@ -65,9 +65,38 @@ def write_manifest(
         ],
     }
     store.write(MANIFEST, dump(manifest))
-    store.remove_tree(f"{JOB}/files")
-    store.remove_tree(f"{JOB}/bad")
+    forget_progress(store)
     return manifest
+
+
+def _summaries(store: Folder) -> list[dict[str, Any]]:
+    names = [name for name in store.names("parts") if name.endswith(".json")]
+    return [read_summary(store, name) for name in names]
+
+
+def refuse_contradiction(manifest: Manifest, store: Folder) -> None:
+    """Compares the manifest of a store with the summaries of its parts, as far as they are there.
+
+    Raises:
+        FormatError: they differ, or a summary is damaged: one of the files has changed.
+    """
+    summaries = _summaries(store)
+    listed = {part["part"]: part for part in manifest["parts"]}
+    told = {one["part"]: _part(one) for one in summaries if one["documents"]}
+    for name, part in told.items():
+        if listed.get(name) != part:
+            raise _contradiction(f"part {name}", store)
+    if listed.keys() <= told.keys():
+        for source in manifest["sources"]:
+            mine = [one for one in summaries if one["source"] == source["name"]]
+            if source["read"] != _read_of(mine):
+                raise _contradiction(f"source {source['name']!r}", store)
+
+
+def _contradiction(what: str, store: Folder) -> FormatError:
+    return damaged(
+        store.url_of(MANIFEST), f"what the summaries of the parts (parts/*.json) say of {what}"
+    )
 
 
 def _refuse_too_many_rejected(
@@ -89,7 +118,7 @@ def _refuse_too_many_rejected(
 def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
     facts: dict[str, Any] = {}
     for name in store.names(f"{JOB}/files"):
-        facts |= json.loads(store.read(name))
+        facts |= read_json(store, name)
     bad = bad_files(store)
     return [
         {

@@ -1,0 +1,32 @@
+"""The tokenizer's copy in a token store or a shard set, on its way into another shard set."""
+
+import hashlib
+
+from ...schemas.errors import FormatError
+from ...schemas.manifest import TOKENIZER, Manifest
+from ..files.storage import Folder
+
+__all__ = ["read_tokenizer"]
+
+
+def read_tokenizer(folder: Folder, manifest: Manifest, kind: str) -> bytes:
+    """The bytes of a folder's tokenizer.
+
+    Args:
+        folder: a token store or shard set.
+        manifest: its manifest.
+        kind: what errors call the folder.
+
+    Raises:
+        FormatError: it is not the tokenizer that the manifest names.
+    """
+    data = folder.read(TOKENIZER)
+    found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
+    if found != expected:
+        raise FormatError(
+            f"the {kind}'s tokenizer is not the one that its manifest names",
+            where=folder.url_of(TOKENIZER),
+            expected=f"sha256 {expected}, not {found}",
+            fix="restore the file, or write the folder again",
+        )
+    return data
