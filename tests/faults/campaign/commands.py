@@ -30,8 +30,9 @@ class Command(ABC):
     def arguments(self, inputs: Path, disk: Path) -> list[object]:
         """The command line; all that it writes is below `disk`."""
 
-    def before(self, inputs: Path, disk: Path, run: Run) -> None:
-        """Makes what is in `disk` before the command runs."""
+    def earlier(self, inputs: Path, disk: Path) -> list[object] | None:
+        """The command whose results are in `disk` before this one runs, if there is one."""
+        return None
 
     @abstractmethod
     def finished(self, state: State) -> set[str]:
@@ -83,9 +84,8 @@ class Prepare(_Pipeline):
 class Overwrite(Prepare):
     """`prepare --overwrite`, over a shard set and a store of other settings."""
 
-    def before(self, inputs: Path, disk: Path, run: Run) -> None:
-        other = ["--min-tokens", 90, "--seed", 7]
-        run(*super().arguments(inputs, disk), *other)
+    def earlier(self, inputs: Path, disk: Path) -> list[object] | None:
+        return [*super().arguments(inputs, disk), "--min-tokens", 90, "--seed", 7]
 
     def arguments(self, inputs: Path, disk: Path) -> list[object]:
         return [*super().arguments(inputs, disk), "--overwrite"]
@@ -146,10 +146,7 @@ class Train(Command):
 
     def result(self, state: State) -> dict[str, Any]:
         """Without what depends on time, and on how often a run was begun."""
-        return {
-            name: _lasting(content) if name.endswith("/log.jsonl") and content else content
-            for name, content in state.items()
-        }
+        return {name: _lasting(name, content) for name, content in state.items()}
 
 
 class Export(Train):
@@ -177,15 +174,24 @@ def _is_json(content: bytes | None) -> bool:
     return True
 
 
-def _lasting(log: bytes) -> list[dict[str, Any]]:
-    """The records of a log that are the same for every run of these settings."""
+def _lasting(name: str, content: bytes | None) -> Any:
+    """What of a file of a run is the same for every run of its settings."""
+    base = name.rpartition("/")[2]
+    if base == ".metadata":  # it has an id that torch draws; without it, it is as long
+        return len(content or b""), bool((content or b"").strip(b"\0"))
+    if base not in ("log.jsonl", "meta.json") or content is None:
+        return content
+    try:
+        records = [json.loads(line) for line in content.splitlines()] if base == "log.jsonl" else []
+        meta = json.loads(content) if base == "meta.json" else {}
+    except ValueError:
+        return content
+    if meta:
+        own = ("files", "stretches", "xxh3_128")
+        return {name: value for name, value in meta.items() if name not in own}
     timed = {"tokens_per_second", "mfu"}
-    records = [json.loads(line) for line in log.decode().splitlines()]
-    return [
-        {name: value for name, value in record.items() if name not in timed}
-        for record in records
-        if record["kind"] in ("step", "eval")
-    ]
+    lasting = [record for record in records if record["kind"] in ("step", "eval")]
+    return [{n: v for n, v in record.items() if n not in timed} for record in lasting]
 
 
 COMMANDS: dict[str, Command] = {

@@ -176,7 +176,8 @@ class History:
         if crash not in (Crash.ORDERED, Crash.STRICT):
             return True
         syncs = self._syncs if crash is Crash.ORDERED else edit.entries[-1][0].syncs
-        return any(edit.moment < sync < moment for sync in syncs[bisect_right(syncs, edit.moment) :][:1])
+        following = bisect_right(syncs, edit.moment)
+        return following < len(syncs) and syncs[following] < moment
 
     def _scan(self, path: Path) -> _File | _Folder:
         node = _Folder() if path.is_dir() else _File(path.read_bytes())

@@ -7,7 +7,7 @@ tried once. A failing operation is: the command runs, and its n-th operation fai
 import errno
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ import xxhash
 from exactcpt.schemas.disk import is_temporary
 
 from .commands import Command
-from .disk import POWER, Crash, History, State, materialize, tree
+from .disk import Crash, History, State, materialize, tree
 from .journal import read_journal
 from .server import TEMPORARY, Ended, Request, Server
 from .shim import Action
@@ -99,9 +99,11 @@ class Campaign:
         work = work.resolve()
         self._work, self._inputs, self._disk = work, work / "inputs", work / "disk"
         self._inputs.mkdir(parents=True)
-        self._fresh()
+        self._before: State = {}
+        self.fresh()
         self._command.make_inputs(self._inputs, self._run_undisturbed)
-        self._command.before(self._inputs, self._disk, self._run_undisturbed)
+        if (earlier := self._command.earlier(self._inputs, self._disk)) is not None:
+            self._run_undisturbed(*earlier)
         self._before = tree(self._disk)
         self.history = self._record()
         self._wanted = tree(self._disk)
@@ -134,9 +136,9 @@ class Campaign:
         for at in self._moments(failure, sample):
             if at == self.operations:
                 continue
-            self._fresh(self._before)
+            self.fresh()
             action, error = DISTURBANCE[failure]
-            ended = self._run(at=at + 1, action=action, error=error)
+            ended = self.run(at=at + 1, action=action, error=error)
             state = tree(self._disk)
             problems = [*self._told(ended, state), *self._look_at(state)]
             outcome.faults += 1
@@ -161,7 +163,7 @@ class Campaign:
         """Runs the command and follows it; the journal has to explain everything that is there."""
         history = History(self._disk)
         journal = self._work / "journal"
-        ended = self._run(journal=str(journal))
+        ended = self.run(journal=str(journal))
         if ended.code != 0:
             raise RuntimeError(f"{self.name} fails without a fault: {ended}")
         history.record(read_journal(journal))
@@ -183,31 +185,36 @@ class Campaign:
             found.setdefault(folder, []).append(content)
         return found
 
+    def disk(self) -> State:
+        """What is on the disk now."""
+        return tree(self._disk)
+
     def _look_at(self, state: State) -> list[Problem]:
         """What is wrong with a state, and with what the same command makes of it."""
         digest = _digest(state)
         if digest not in self._verdicts:
-            self._verdicts[digest] = [*self._accepted(state), *self._run_again(state)]
+            self._verdicts[digest] = [*self.accepted(state), *self.run_again(state)]
         return self._verdicts[digest]
 
-    def _accepted(self, state: State) -> Iterator[Problem]:
+    def accepted(self, state: State) -> Iterator[Problem]:
         """What a reader takes for finished has to be right."""
         for folder in sorted(self._command.finished(state)):
-            found = [_differences(_below(folder, state), c) for c in self._finished.get(folder, [])]
+            content = self._command.result(_below(folder, state))
+            known = map(self._command.result, self._finished.get(folder, []))
+            found = [_differences(content, wanted) for wanted in known]
             if all(found):
                 yield "wrong", f"{folder} counts as finished, but {found[-1] if found else 'never'}"
 
-    def _run_again(self, state: State) -> Iterator[Problem]:
+    def run_again(self, state: State) -> Iterator[Problem]:
         done = self._is_done(state)
-        self._fresh(state)
-        ended = self._run()
-        if ended.code != 0 and not (done and self._command.refuses_to_run_again()):
+        self.fresh(state)
+        ended = self.run()
+        if ended.code != 0 and not (done and self._command.refuses_torun_again()):
             last = " | ".join(ended.text.strip().splitlines()[-4:])
             yield "wrong", f"the same command ends with {ended.code}: {last}"
             return
         now = tree(self._disk)
-        left = sorted(now.keys() - self._wanted.keys())
-        if left:
+        if left := sorted(now.keys() - self._wanted.keys()):
             yield "litter", f"left over: {', '.join(left[:4])}"
         kept = {name: content for name, content in now.items() if name not in left}
         result, wanted = self._command.result(kept), self._command.result(self._wanted)
@@ -237,14 +244,18 @@ class Campaign:
         found = self._command.result({n: c for n, c in state.items() if n in self._wanted})
         return found == wanted
 
-    def _fresh(self, state: State | None = None) -> None:
+    def fresh(self, state: State | None = None) -> None:
+        """Makes the disk what a state says; if none is given, what it is before the command."""
+        state = self._before if state is None else state
         shutil.rmtree(self._disk, ignore_errors=True)
         self._disk.mkdir()
-        materialize(state or {}, self._disk)
+        materialize(state, self._disk)
         (self._disk / TEMPORARY).mkdir(exist_ok=True)
 
-    def _run(self, **disturbance: Any) -> Ended:
-        return self._run_arguments(self._command.arguments(self._inputs, self._disk), **disturbance)
+    def run(self, *flags: object, **disturbance: Any) -> Ended:
+        """Runs the command where it was left; the disturbance is a part of a `Request`."""
+        arguments = self._command.arguments(self._inputs, self._disk)
+        return self._run_arguments([*arguments, *flags], **disturbance)
 
     def _run_arguments(self, arguments: Sequence[object], **disturbance: Any) -> Ended:
         request = Request(
@@ -263,7 +274,9 @@ class Campaign:
 
 def _below(folder: str, state: State) -> State:
     """The files of a folder, without those that readers leave alone."""
-    inside = {n.removeprefix(f"{folder}/"): c for n, c in state.items() if n.startswith(f"{folder}/")}
+    inside = {
+        n.removeprefix(f"{folder}/"): c for n, c in state.items() if n.startswith(f"{folder}/")
+    }
     return {
         name: content
         for name, content in inside.items()

@@ -9,17 +9,20 @@ import atexit
 import gc
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from . import breaks, shim
 
@@ -27,6 +30,7 @@ __all__ = ["TEMPORARY", "Ended", "Half", "Request", "Server"]
 
 SECONDS = 120.0
 """Time after which a command counts as hanging."""
+ORPHAN_SECONDS = 15.0
 TEMPORARY = "tmp"
 """The folder, below the watched one, that is the system's folder for temporary files."""
 PIPELINE = (
@@ -58,6 +62,9 @@ class Request:
         log: the file that gets what the command prints.
         journal: the file that gets its operations.
         at, action, error: the disturbance; see `shim.disturb`.
+        kill: seconds after which the program gets a signal, unless it has ended; None for never.
+        signal: the signal.
+        worker: whether one of its worker processes gets it instead, if there is one.
     """
 
     arguments: Sequence[str]
@@ -67,14 +74,26 @@ class Request:
     at: int = 0
     action: int = shim.Action.WATCH
     error: int = 0
+    kill: float | None = None
+    signal: int = signal.SIGKILL
+    worker: bool = False
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code, or minus the signal, or None if it hung; what it printed."""
+    """How a command ended.
+
+    Attributes:
+        code: exit code, or minus the signal that ended it, or None if it hung.
+        text: what it printed.
+        killed: whether it was still running when the signal came.
+        orphans: how many of its processes outlived it by more than ORPHAN_SECONDS.
+    """
 
     code: int | None
     text: str
+    killed: bool = False
+    orphans: int = 0
 
 
 class Server:
@@ -102,8 +121,8 @@ class Server:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(asdict(request)) + "\n")
         self._process.stdin.flush()
-        code = json.loads(self._process.stdout.readline())
-        return Ended(code, Path(request.log).read_text(errors="replace"))
+        answer = json.loads(self._process.stdout.readline())
+        return Ended(text=Path(request.log).read_text(errors="replace"), **answer)
 
     def close(self) -> None:
         """Ends the process."""
@@ -121,7 +140,7 @@ def _serve() -> None:
         child = os.fork()
         if not child:
             _run(request)
-        print(json.dumps(_wait(child)), flush=True)  # noqa: T201  the answer
+        print(json.dumps(_wait(child, request)), flush=True)  # noqa: T201  the answer
 
 
 def _run(request: Request) -> None:
@@ -153,16 +172,37 @@ def _run(request: Request) -> None:
     os._exit(code)
 
 
-def _wait(child: int) -> int | None:
+def _wait(child: int, request: Request) -> dict[str, Any]:
+    """Waits for a fork, and sends it its signal; returns the fields of an `Ended`."""
     ended: list[int] = []
     waiting = threading.Thread(target=lambda: ended.append(os.waitpid(child, 0)[1]))
     waiting.start()
+    waiting.join(request.kill or 0)
+    others: list[psutil.Process] = []
+    killed = request.kill is not None and not ended
+    if killed:
+        others = _others(child)
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            victim = random.choice(others).pid if others and request.worker else child
+            os.kill(victim, request.signal)
     waiting.join(SECONDS)
     if not ended:
         os.killpg(child, signal.SIGKILL)
         waiting.join()
-        return None
-    return os.waitstatus_to_exitcode(ended[0])
+        return {"code": None}
+    _, orphans = psutil.wait_procs(others, ORPHAN_SECONDS)
+    for orphan in orphans:
+        orphan.kill()
+    return {
+        "code": os.waitstatus_to_exitcode(ended[0]), "killed": killed, "orphans": len(orphans)
+    }  # fmt: skip
+
+
+def _others(process: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shim, from Python: built with the C compiler of the machine, loaded before everything else."""
+"""The shim, from Python: built with the C compiler of the machine, loaded before all else."""
 
 import ctypes
 import os
