@@ -110,7 +110,6 @@ def no_space(*_):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("wait", [True, False])
 def test_what_a_killed_run_has_left_goes(tmp_path, group):
     """It was killed while it removed the checkpoints before its last one."""
     model, optimizer = model_and_optimizer()
@@ -123,6 +122,7 @@ def test_what_a_killed_run_has_left_goes(tmp_path, group):
     assert names(tmp_path) == ["step-00000002"]
 
 
+@pytest.mark.parametrize("wait", [True, False])
 def test_older_ones_stay_until_the_new_one_has_its_name(tmp_path, group, monkeypatch, wait):
     model, optimizer = model_and_optimizer()
     checkpoints = CheckpointManager(tmp_path, keep=1)
