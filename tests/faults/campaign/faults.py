@@ -209,7 +209,7 @@ class Campaign:
         done = self._is_done(state)
         self.fresh(state)
         ended = self.run()
-        if ended.code != 0 and not (done and self._command.refuses_torun_again()):
+        if ended.code != 0 and not (done and self._command.refuses_to_run_again()):
             last = " | ".join(ended.text.strip().splitlines()[-4:])
             yield "wrong", f"the same command ends with {ended.code}: {last}"
             return
