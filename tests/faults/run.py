@@ -82,7 +82,7 @@ def _faults_of(
         found = []
         for fault in FAULTS:
             do = campaign.crash if isinstance(fault, Crash) else campaign.fail
-            found.append(do(fault, sample))  # pyright: ignore[reportArgumentType]
+            found.append(do(fault, sample))
             console.print(f"{name}: {fault}: {found[-1].faults} faults")
         return found
     finally:

@@ -23,7 +23,7 @@ def history(root: Path, *operations: Operation) -> History:
 def operation(kind: Kind, root: Path, path: str, **fields: object) -> Operation:
     """An operation on a path below the root; "target" is below it too."""
     target = f"{root}/{fields.pop('target')}" if "target" in fields else ""
-    return Operation(kind, path=f"{root}/{path}".rstrip("/"), target=target, **fields)  # type: ignore[arg-type]
+    return Operation(kind, path=f"{root}/{path}".rstrip("/"), target=target, **fields)
 
 
 def whole_write(root: Path, *, synced: bool) -> History:
