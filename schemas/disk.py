@@ -10,7 +10,7 @@ import errno
 import os
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 __all__ = [
@@ -24,8 +24,12 @@ __all__ = [
 ]
 
 TEMPORARY = ".tmp"
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
-"""What file systems answer that cannot sync a folder, such as CIFS and some of FUSE."""
+NO_FOLDER_SYNC = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
+    errno.EACCES,
+}
+"""What file systems answer that cannot sync a folder, such as CIFS and some of FUSE, and what any
+answers for a folder that may be written to and not read."""
 
 
 @contextmanager
@@ -39,7 +43,8 @@ def written_whole(target: Path) -> Generator[Path]:
         scratch.replace(target)
         sync_folder(target.parent)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error says more
+            scratch.unlink(missing_ok=True)
         raise
 
 

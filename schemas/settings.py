@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 from .sizes import parse_size
@@ -158,7 +158,7 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
         known: the names it may have.
 
     Raises:
-        UsageError: it is missing, is not valid TOML, or has another name.
+        UsageError: it is missing, is not valid TOML, or has another name or a NUL character.
     """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
@@ -178,7 +178,23 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
     for name in values:
         if name not in known:
             raise UsageError(f"unknown setting {name!r}", where=path, fix=suggestion(name, known))
+        if _has_nul(values[name]):
+            raise UsageError(
+                f"the setting {name!r} has a NUL character",
+                where=path,
+                expected="text that can be a path or a name",
+            )
     return values
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text in a value of TOML has the one character that no path can have."""
+    if isinstance(value, dict):
+        table = cast("dict[str, Any]", value)
+        return any(map(_has_nul, [*table, *table.values()]))
+    if isinstance(value, list):
+        return any(map(_has_nul, cast("list[Any]", value)))
+    return isinstance(value, str) and "\0" in value
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:

@@ -3,4 +3,5 @@
 storage.py  folders: reading, listing, and writing files that appear whole or not at all
 arrow.py    Arrow IPC files: written batch by batch, read as memory maps
 json_files  JSON files that jobs write for themselves
+scratch.py  folders in TMPDIR for copies of remote files
 """

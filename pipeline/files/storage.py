@@ -11,7 +11,6 @@ import io
 import mmap
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ import xxhash
 from ...schemas.disk import TEMPORARY, is_temporary, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
+from .scratch import scratch_folder
 
 __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
 
@@ -223,8 +223,8 @@ class Folder:
             with written_whole(Path(target)) as scratch:
                 yield scratch
         else:
-            with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
-                scratch = Path(directory) / "file"
+            with scratch_folder() as directory:
+                scratch = directory / "file"
                 yield scratch
                 self._upload(scratch, name)
 
@@ -250,7 +250,7 @@ class Folder:
     def disk(self) -> tuple[int, int] | None:
         """The number of the disk that has, or will have, the folder, and the bytes free on it.
 
-        None if the folder is remote.
+        None if the folder is remote, or on a file system that does not know its size.
         """
         if not self.is_local:
             return None
@@ -258,7 +258,8 @@ class Folder:
         existing = Path(path).absolute()
         while not existing.exists():
             existing = existing.parent
-        return existing.stat().st_dev, shutil.disk_usage(existing).free
+        usage = shutil.disk_usage(existing)
+        return (existing.stat().st_dev, usage.free) if usage.total else None
 
     @contextmanager
     def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:
@@ -267,8 +268,8 @@ class Folder:
             _, root = resolve(self.url)
             yield {name: Path(root) / name for name in names}
             return
-        with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
-            paths = {name: Path(directory) / f"{i}" for i, name in enumerate(names)}
+        with scratch_folder() as directory:
+            paths = {name: directory / f"{i}" for i, name in enumerate(names)}
             for name, path in paths.items():
                 self._download(name, path)
             yield paths

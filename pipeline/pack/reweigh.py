@@ -20,6 +20,7 @@ from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
 from ..job.places import refuse_one_inside_another, require_space
 from ..job.progress import Count, Progress
+from ..shard_set.counts import refuse_false_counts
 from ..shard_set.manifest import check_size
 from ..shard_set.recognize import open_shard_set
 from ..terminal import Console
@@ -74,7 +75,7 @@ def reweigh(
         UsageError: one folder is in the other; a parameter is out of its range; `out` holds
             something else; `shards` is not a shard set.
         IncompleteError: `shards` is not finished.
-        FormatError: a file of `shards` is damaged.
+        FormatError: a file of `shards` is damaged, or its manifest has false counts.
     """
     refuse_one_inside_another(shards=shards, out=out)
     old = open_shard_set(shards)
@@ -86,6 +87,7 @@ def reweigh(
     with locked(out):
         if begin(out, state, OWNED, overwrite=overwrite):
             return Finished.found_in(out, SHARD_SET)
+        refuse_false_counts(shards, old)
         if not can_clone(shards, out):
             require_space({out: sum(entry["bytes"] for entry in _files(old))})
         out.write(TOKENIZER, read_tokenizer(shards, old, "shard set"))

@@ -7,7 +7,7 @@ cached in is warm for the others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ def refuse_replaced(store: Folder, digest: str | None) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _refuse_replaced(store, digest)
+        with suppress(OSError):  # the block's own error says more
+            _refuse_replaced(store, digest)
         raise
     _refuse_replaced(store, digest)
 

@@ -1,6 +1,7 @@
 """The manifest of a token store, from the summaries of its parts."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["OWNED", "bad_files", "refuse_contradiction", "refuse_left_out", "wri
 
 OWNED = (TOKENIZER, "parts", "rejected")
 """What a job writes into its folder besides the manifest."""
+THREADS = 16
 
 
 def bad_files(store: Folder) -> dict[str, str]:
@@ -71,7 +73,8 @@ def write_manifest(
 
 def _summaries(store: Folder) -> list[dict[str, Any]]:
     names = [name for name in store.names("parts") if name.endswith(".json")]
-    return [read_summary(store, name) for name in names]
+    with ThreadPoolExecutor(THREADS) as pool:  # a remote store may have many
+        return list(pool.map(lambda name: read_summary(store, name), names))
 
 
 def refuse_contradiction(manifest: Manifest, store: Folder) -> None:

@@ -1,6 +1,7 @@
 import errno
 import gzip
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -159,6 +160,11 @@ class TestFolder:
             assert disk[0] == known[0]
             assert abs(disk[1] - known[1]) < known[1] / 2
         assert Folder("memory://out").disk() is None
+
+    def test_a_file_system_that_does_not_know_its_size(self, tmp_path: Path, monkeypatch) -> None:
+        nothing = shutil.disk_usage(tmp_path)._replace(total=0, used=0, free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: nothing)
+        assert Folder(str(tmp_path)).disk() is None
 
 
 class TestCreate:

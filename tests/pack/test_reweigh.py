@@ -351,6 +351,31 @@ def test_a_dictionary_that_is_not_the_manifest_s(shards, tmp_path):
     assert "the shard's dictionary is [0.0, 1.0" in outcome.err
 
 
+FALSE = {
+    "train: histogram": lambda m: m["splits"]["train"]["histogram"].__setitem__(2, 5),
+    "train: histogram of all sources": lambda m: m["sources"][0]["splits"]["train"][
+        "histogram"
+    ].__setitem__(1, 7),
+    "train: segments": lambda m: m["splits"]["train"].__setitem__("segments", 3),
+    "train: tokens": lambda m: m["splits"]["train"].__setitem__("tokens", 3),
+    "validation: padding": lambda m: m["splits"]["validation"].__setitem__("padding", 3),
+    "validation: windows": lambda m: m["splits"]["validation"].__setitem__("windows", 3),
+    "validation: targets": lambda m: m["splits"]["validation"].__setitem__("targets", 3),
+}
+
+
+@pytest.mark.parametrize("what", FALSE)
+def test_a_manifest_with_false_counts(shards, tmp_path, what):
+    manifest = harness.manifest(shards)
+    FALSE[what](manifest)
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    outcome = run("reweigh", shards, "--alpha=0.5", "--out", tmp_path / "new")
+    assert outcome.code == 1
+    assert f"the manifest's counts are not those of the shards: {what} is " in outcome.err
+    assert f"where:    {shards}/manifest.json" in outcome.err
+    assert not (tmp_path / "new" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize("kind", ["truncated", "missing"])
 def test_a_file_of_another_size(shards, tmp_path, kind):
     path = next((shards / "train").glob("*"))

@@ -293,3 +293,12 @@ def test_a_store_whose_manifest_is_gone_was_replaced(tmp_path):
         raise ValueError
     with refuse_replaced(Folder(str(tmp_path)), None):
         pass
+
+
+def test_a_store_that_cannot_be_reached_keeps_its_own_error(tmp_path, monkeypatch):
+    def refuse(*_: object) -> bytes:
+        raise OSError("out of reach")
+
+    monkeypatch.setattr(Folder, "read", refuse)
+    with pytest.raises(ValueError, match="first"), refuse_replaced(Folder(str(tmp_path)), ""):
+        raise ValueError("first")

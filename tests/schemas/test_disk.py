@@ -58,6 +58,31 @@ def test_bytes_are_synced_before_the_name_and_the_name_after(
     assert done == ["sync file", "rename", "sync folder"]
 
 
+def test_the_first_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only by now")
+
+    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file"):
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_folder_that_may_not_be_read_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: Path, flags: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with written_whole(tmp_path / "file") as scratch:
+        scratch.write_bytes(b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
 def test_a_file_system_that_cannot_sync_folders_is_used(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
