@@ -330,6 +330,9 @@ def _is_full(error: BaseException) -> bool:
     """Whether an error, or one that it gathers from the ranks, is of a disk without room."""
     if isinstance(error, CheckpointException):
         return any(_is_full(each) for each, _ in error.failures.values())
+    if isinstance(error, RuntimeError):
+        # PyTorch's writer forgets the system's error: it only tells that too little was written.
+        return "inline_container" in str(error)
     return isinstance(error, OSError) and error.errno in FULL
 
 

@@ -7,6 +7,8 @@ unless they find `rope_theta` and `rope_scaling`.
 
 import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,13 +118,21 @@ def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: P
     try:
         save_file(contiguous, file, metadata={"format": "pt"})
     except SafetensorError as error:  # the library's own, also for a full disk
-        raise OSError(errno.EIO, str(error), str(file)) from error
+        raise _system_error(error, file) from error
     (folder / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
     # Only the owner may read the file that safetensors makes; whoever may read the others may too.
     shutil.copymode(folder / "config.json", file)
     for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+
+
+def _system_error(error: SafetensorError, file: Path) -> OSError:
+    """The error of the system that safetensors tells in words."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number is None:
+        return OSError(errno.EIO, str(error), str(file))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(file))
 
 
 def _config_json(config: PreTrainedConfig, architecture: str) -> str:

@@ -8,6 +8,7 @@ from ...schemas import shard
 from ...schemas.errors import UsageError
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
+from ..models.folder import check_weights, read_config
 from ..models.model import TrainModel, build
 from ..windows.agreement import check_agreement
 from ..windows.batches import ShardDataset
@@ -54,8 +55,10 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
             together.
     """
     config.check_world(world.size)
-    shards = open_set(config.shards)
     model = Path(config.model)
+    read_config(model)
+    check_weights(model)
+    shards = open_set(config.shards)
     check_agreement(shards, model)
     eval_sets = open_eval_sets(config, shards)
     others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}

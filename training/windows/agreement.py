@@ -1,15 +1,14 @@
 """Whether shards and model belong together: one vocabulary, and ids that the model embeds."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import xxhash
 from tokenizers import Tokenizer
 
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.sizes import plural
+from ..models.folder import read_config
 from .shard_set import ShardSet
 
 __all__ = ["check_agreement", "model_fingerprint"]
@@ -34,8 +33,8 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
     Vocabularies are compared, not files: saving a tokenizer again changes its JSON.
 
     Raises:
-        UsageError: there is no such folder, the vocabularies differ, the tokenizers encode `PROBE`
-            differently, or the shards have ids that the model lacks.
+        UsageError: the model cannot be trained, the vocabularies differ, the tokenizers encode
+            `PROBE` differently, or the shards have ids that the model lacks.
         FormatError: the model has no readable config.json or tokenizer.json.
     """
     _check_ids(shards, model)
@@ -44,7 +43,7 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
 
 
 def _check_ids(shards: ShardSet, model: Path) -> None:
-    rows = _config(model).get("vocab_size", 0)
+    rows = read_config(model)["vocab_size"]
     if shards.largest_id >= rows:
         raise UsageError(
             f"the shards have token ids up to {shards.largest_id:,}, but the model embeds only "
@@ -101,20 +100,6 @@ def model_fingerprint(model: Path) -> str:
             while read := file.readinto(block):
                 found.update(block[:read])
     return found.hexdigest()
-
-
-def _config(model: Path) -> dict[str, Any]:
-    if not model.is_dir():
-        raise UsageError(
-            "there is no such folder",
-            where=str(model),
-            expected="a Hugging Face folder with config.json, tokenizer.json and weights",
-            fix="to get a model from the hub: hf download NAME --local-dir FOLDER",
-        )
-    try:
-        return json.loads((model / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise _no_config(model, error) from None
 
 
 def _no_config(model: Path, error: Exception) -> FormatError:

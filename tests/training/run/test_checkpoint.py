@@ -1,7 +1,9 @@
 """A checkpoint is whole or absent, whenever the process ends."""
 
+import errno
 import json
 import os
+import resource
 import shutil
 import threading
 from multiprocessing.connection import Connection
@@ -15,6 +17,7 @@ from ranks import in_a_process
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
+from exactcpt.training.run import checkpoint
 from exactcpt.training.run.checkpoint import CheckpointManager, load_weights
 from exactcpt.training.run.checkpoint_files import (
     complete_checkpoints,
@@ -160,6 +163,99 @@ def test_two_in_a_row_that_could_not_be_written(tmp_path, group, monkeypatch):
     assert checkpoints.save(2, model, optimizer, {}) is not None
     with pytest.raises(ExactcptError, match="No space left"):
         checkpoints.save(3, model, optimizer, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "earlier checkpoints are intact; free some space or name another folder"),
+        (errno.EDQUOT, "earlier checkpoints are intact; free some space or name another folder"),
+        (errno.EACCES, "earlier checkpoints are intact"),
+        (errno.EIO, "earlier checkpoints are intact"),
+    ],
+)
+@pytest.mark.parametrize("place", ["begin", "write", "name"])
+def test_what_a_person_can_do(tmp_path, group, monkeypatch, number, fix, place):
+    """Room is asked for where there is none, and nowhere else."""
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    owner, name = {
+        "begin": (Path, "mkdir"),
+        "write": (FileSystemWriter, "write_data"),
+        "name": (Path, "rename"),
+    }[place]
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(ExactcptError, match=os.strerror(number)) as caught:
+        checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
+    assert caught.value.fix == fix
+    assert names(tmp_path) == ["step-00000001"]  # what was written of the other gave its room back
+
+
+@pytest.mark.parametrize("room", [10_000, 50_000, 300_000, 570_000])
+def test_a_disk_that_is_full(tmp_path, group, room):
+    """No file may be longer, wherever in the writing of a tensor that is."""
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(ExactcptError) as caught:
+            checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.fix == (
+        "earlier checkpoints are intact; free some space or name another folder"
+    )
+    assert names(tmp_path) == ["step-00000001"]
+    checkpoints.save(3, model, optimizer, meta_of(3), wait=True)
+    assert names(tmp_path) == ["step-00000003"]
+
+
+@pytest.mark.parametrize("seen", [None, -1])
+def test_a_file_of_another_rank_that_is_not_seen(tmp_path, group, monkeypatch, seen):
+    """It is on another machine's disk, or is not all there yet."""
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    gather = checkpoints._gather
+
+    def with_another(value):
+        found = gather(value)
+        if value and isinstance(value, list):
+            (partial,) = (tmp_path / "checkpoints").glob("*.partial")
+            size = value[0]["bytes"]
+            if seen is not None:
+                (partial / "__1_0.distcp").write_bytes(b"a" * (size + seen))
+            found.append([{"name": "__1_0.distcp", "bytes": size, "xxh3_128": ""}])
+        return found
+
+    monkeypatch.setattr(checkpoints, "_gather", with_another)
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.3)
+    with pytest.raises(ExactcptError) as caught:
+        checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    assert caught.value.found == (
+        "the checkpoint could not be written on rank 0: rank 1 has written __1_0.distcp, and rank "
+        "0 does not see it"
+    )
+    assert caught.value.fix == (
+        "earlier checkpoints are intact; all ranks need one run folder, on a disk that their "
+        "machines share"
+    )
+    assert complete_checkpoints(tmp_path) == []
+
+
+def test_a_file_that_no_rank_has_written(tmp_path, group, monkeypatch):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    monkeypatch.setattr(checkpoints, "_written", lambda upload, _: (upload.result(), [[]])[1])
+    with pytest.raises(ExactcptError, match=r"no rank has written __0_0\.distcp"):
+        checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    assert complete_checkpoints(tmp_path) == []
 
 
 def test_the_optimizer_keeps_its_settings(tmp_path, group):

@@ -22,7 +22,9 @@ def model(folder: Path, change=lambda tokenizer: None, **config) -> Path:
     change(tokenizer)
     folder.mkdir(exist_ok=True)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    (folder / "config.json").write_text(json.dumps({"vocab_size": 4096} | config))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", "vocab_size": 4096} | config)
+    )
     return folder
 
 
