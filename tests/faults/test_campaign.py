@@ -66,7 +66,7 @@ def test_a_command_survives_every_fault(begin, name):
 )
 def test_the_campaign_finds_what_is_broken(begin, broken, fault, wrong):
     """A removed fsync, and a file that is written under its own name."""
-    outcome = begin("reweigh", broken).crash(fault)
+    outcome = begin("reweigh", broken).crash(fault, 24)
     assert outcome.count("wrong")
     assert any(finding.found.startswith(wrong) for finding in outcome.findings), outcome
 

@@ -35,7 +35,7 @@ class Kills:
 
     name: str
     jobs: int = 0
-    signals: Counter[str] = field(default_factory=Counter)
+    signals: dict[str, int] = field(default_factory=dict)
     orphans: int = 0
     findings: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class Kills:
     @property
     def count(self) -> int:
         """All signals that came."""
-        return self.signals.total()
+        return sum(self.signals.values())
 
 
 def kill_at_random(
@@ -79,7 +79,7 @@ def kill_at_random(
             found.orphans += ended.orphans
             problems = [*_told(ended), *campaign.accepted(campaign.disk())]
             found.findings += [f"{' '.join(sent)}: {problem}" for _, problem in problems]
-        found.signals.update(sent)
+        found.signals = dict(Counter(found.signals) + Counter(sent))
         found.jobs += 1
         problems = campaign.run_again(campaign.disk())
         found.findings += [f"{' '.join(sent)}: {problem}" for _, problem in problems]
