@@ -8,6 +8,7 @@ teardown of an interpreter that has imported everything, which would take longer
 import atexit
 import gc
 import json
+import logging
 import os
 import random
 import signal
@@ -132,8 +133,10 @@ class Server:
 def _serve() -> None:
     half, broken = sys.argv[1:]
     breaks.apply(broken)
+    logging.disable(logging.WARNING)  # of what Beam does not find when it is imported
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
         import_module(module)
+    logging.disable(logging.NOTSET)
     gc.freeze()
     for line in sys.stdin:
         request = Request(**json.loads(line))
