@@ -1,10 +1,10 @@
 """A job's folder: one job at a time, resumed only with the settings and inputs it was begun with.
 
-.job/lock         held while a job runs
-.job/state.json   settings and inputs of the job that writes this folder
-.job/prepared.json  settings and raw inputs of a finished shard set, whose token store may be gone
-.job/removing     present while a job's files are being removed
-.job/...          what the job needs to continue after it was killed
+.job/lock            held while a job runs
+.job/state.json      settings and inputs of the job that writes this folder
+.job/prepared.json   settings and raw inputs of a finished shard set, whose store may be gone
+.job/removing        present while a job's files are being removed
+.job/...             what the job needs to continue after it was killed
 """
 
 import json

@@ -87,13 +87,18 @@ def refuse_contradiction(manifest: Manifest, store: Folder) -> None:
     listed = {part["part"]: part for part in manifest["parts"]}
     told = {one["part"]: _part(one) for one in summaries if one["documents"]}
     for name, part in told.items():
-        if listed.get(name) != part:
+        if _contradicts(listed.get(name, {}), part):
             raise _contradiction(f"part {name}", store)
     if listed.keys() <= told.keys():
         for source in manifest["sources"]:
             mine = [one for one in summaries if one["source"] == source["name"]]
-            if source["read"] != _read_of(mine):
+            if _contradicts(source["read"], _read_of(mine)):
                 raise _contradiction(f"source {source['name']!r}", store)
+
+
+def _contradicts(claimed: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a manifest's entry is missing or has another value; an old one may have fewer."""
+    return not claimed or any(found.get(key) != value for key, value in claimed.items())
 
 
 def _contradiction(what: str, store: Folder) -> FormatError:
