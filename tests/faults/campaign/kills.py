@@ -77,7 +77,7 @@ def kill_at_random(
                 break
             sent.append("worker" if to_worker else number.name)
             found.orphans += ended.orphans
-            problems = [*_told(ended), *campaign.accepted(campaign.disk())]
+            problems = [*_told(ended), *campaign.accepted(campaign.disk(), unknown=True)]
             found.findings += [f"{' '.join(sent)}: {problem}" for _, problem in problems]
         found.signals = dict(Counter(found.signals) + Counter(sent))
         found.jobs += 1
