@@ -40,7 +40,7 @@ from .commands.options import (
 )
 from .commands.streams import settle_streams
 from .core.parameters import PARAMETERS
-from .job.interruption import end_on_signals
+from .job.interruption import end_on_signals, stop_interrupting
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -321,6 +321,7 @@ def main() -> NoReturn:
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
     code = _flush(run_command())
+    stop_interrupting()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)

@@ -35,7 +35,7 @@ answers for a folder that may be written to and not read."""
 @contextmanager
 def written_whole(target: Path) -> Generator[Path]:
     """A path to write to; the file gets its name if the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     scratch = target.parent / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
     try:
         yield scratch

@@ -116,6 +116,7 @@ class _Loop:
             goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
+        run.world.first(run.checkpoints.tidy)
         run.write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = run.checkpoints.latest()
         return Outcome(goes_on, at.step, run.steps, newest, run.world.is_first)

@@ -104,7 +104,9 @@ class PrepareJob:
             return None
         finished = Finished.found_in(out, SHARD_SET)
         refuse_left_out(finished.manifest, self.plan.config, out)
-        tidy(out)
+        for folder in (out, self.store):
+            if folder.exists(MANIFEST):
+                tidy(folder)
         return finished
 
     def run(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...schemas.disk import make_folder
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.json_text import parse_json
@@ -137,7 +138,7 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
     import filelock
 
     path = Path(resolve(folder.url_of(LOCK))[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -147,6 +147,15 @@ class CheckpointManager:
         if self._pending is not None:
             self._pending.exception()
 
+    def tidy(self) -> None:
+        """Removes what a killed run has left here, on one rank; no checkpoint may be on its way.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._remove_partial()
+        self._remove_old()
+
     def completed(self) -> list[Mapping[str, Any]]:
         """The metas of the checkpoints that were completed since the last call, on rank 0."""
         return [self._complete.popleft() for _ in range(len(self._complete))]
@@ -193,8 +202,7 @@ class CheckpointManager:
         if path.exists():
             return False
         make_folder(self._folder)
-        for stale in self._folder.glob(f"*{PARTIAL}"):
-            shutil.rmtree(stale)
+        self._remove_partial()
         partial.mkdir()
         return True
 
@@ -238,9 +246,16 @@ class CheckpointManager:
         partial.rename(path)
         sync_folder(self._folder)
         self._complete.append(meta)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
         for old in complete_checkpoints(self._folder.parent)[: -self._keep]:
             # It loses its name first: a half-removed checkpoint must not look complete.
             shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
+
+    def _remove_partial(self) -> None:
+        for stale in self._folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(stale)
 
     def _on_first_rank(self, action: Callable[[], bool]) -> bool:
         """Calls a function on rank 0 and returns its result, or raises its error, on all ranks."""

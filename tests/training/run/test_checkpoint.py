@@ -113,6 +113,18 @@ def no_space(*_):
     raise OSError(28, "No space left on device")
 
 
+def test_what_a_killed_run_has_left_goes(tmp_path, group):
+    """It was killed while it removed the checkpoints before its last one."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    before = CheckpointManager(tmp_path, keep=2)
+    for step in (1, 2):
+        before.save(step, model, optimizer, meta_of(step), wait=True)
+    (tmp_path / "checkpoints" / "step-00000000.partial").mkdir()
+    CheckpointManager(tmp_path, keep=1).tidy()
+    assert names(tmp_path) == ["step-00000002"]
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_older_ones_stay_until_the_new_one_has_its_name(tmp_path, group, monkeypatch, wait):
     model, optimizer = model_and_optimizer()
