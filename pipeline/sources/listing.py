@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError
-from ..core.choices import FORMATS, Format
+from ..core.choices import Format
 from ..files.storage import is_local_url, resolve
 from . import hub
+from .content import HEAD_BYTES, how_to_read
 from .formats import SUFFIXES, Choice, Compression, choose, format_of
 from .matching import first_names, info_of, is_local, match, what_is_there
 from .records import Fields
@@ -145,7 +146,7 @@ def _describe(
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz, .zst, .bz2 or .xz "
             "may follow, but not after .parquet and .arrow)",
-            fix=f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}",
+            fix=how_to_read(PurePosixPath(path).name, _head(fs, path)),
         )
     if info is None:
         raise ExactcptError(
@@ -161,6 +162,14 @@ def _describe(
         format=file_format,
         compression=format_of(path)[1],
     )
+
+
+def _head(fs: Any, path: str) -> bytes:
+    """The first bytes of a file, for advice about it; nothing if they cannot be read."""
+    try:
+        return fs.cat_file(path, start=0, end=HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _refuse_name_outside_utf8(path: str) -> None:

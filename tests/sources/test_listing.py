@@ -192,7 +192,7 @@ class TestFinding:
         with pytest.raises(ExactcptError, match=r"09\.csv and 4 more$"):
             find(tmp_path)
 
-    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.lz4", "a", "a.parquet.gz"])
+    @pytest.mark.parametrize("name", ["a.data", "a.jsonl.lz4", "a", "a.parquet.gz"])
     def test_a_name_without_a_known_format(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(jsonl("a"))
         with pytest.raises(ExactcptError) as caught:
@@ -205,6 +205,26 @@ class TestFinding:
             "  fix:      add ,format=F to the source, where F is one of jsonl, parquet, arrow, "
             "text, hub"
         )
+
+    @pytest.mark.parametrize(
+        ("name", "data", "fix"),
+        [
+            ("a.csv", b"text\nwords\n", "convert it to JSON lines or Parquet"),
+            ("a", b"PAR1\x15", "add ,format=parquet to the source: it seems to be a Parquet file"),
+            ("a", gzip.compress(b"a"), "compressed with gzip: if that is so, give its name"),
+            ("a", b"PK\x03\x04", "it seems to be a zip archive: unpack it"),
+            ("a", "text".encode("utf-16"), "iconv -f UTF-16 -t UTF-8 a > NEW"),
+        ],
+    )
+    def test_advice_looks_at_the_first_bytes(
+        self, tmp_path: Path, memory: str, name: str, data: bytes, fix: str
+    ) -> None:
+        (tmp_path / name).write_bytes(data)
+        put(f"{memory}/{name}", data)
+        for place in (tmp_path, memory):
+            with pytest.raises(ExactcptError) as caught:
+                find(f"{place}/{name}")
+            assert fix in (caught.value.fix or "")
 
     def test_a_format_that_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "a.data").write_bytes(jsonl("a"))
