@@ -1,13 +1,13 @@
 """JSON files that jobs write for themselves, read back: a damaged one is a plain error."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...schemas.errors import FormatError
-from ...schemas.json_text import parse_json
+from ...schemas.sealed import AlteredError, read_sealed, sealed
 from .storage import Folder
 
-__all__ = ["damaged_json", "read_json"]
+__all__ = ["damaged_json", "read_json", "write_json"]
 
 
 def read_json(folder: Folder, name: str, keys: Iterable[str] = ()) -> dict[str, Any]:
@@ -19,11 +19,14 @@ def read_json(folder: Folder, name: str, keys: Iterable[str] = ()) -> dict[str, 
         keys: what the object must have.
 
     Raises:
-        FormatError: the file is not a JSON object, a key is missing, or an object has one twice.
+        FormatError: the file is not a JSON object, has another content than its checksum, or lacks
+            a key.
     """
     data, where = folder.read(name), folder.url_of(name)
     try:
-        value = parse_json(data)
+        value = read_sealed(data)
+    except AlteredError as error:
+        raise damaged_json(str(error), where) from None
     except ValueError as error:
         raise damaged_json(f"it is not JSON ({error})", where) from None
     if not isinstance(value, dict):
@@ -32,6 +35,11 @@ def read_json(folder: Folder, name: str, keys: Iterable[str] = ()) -> dict[str, 
         if key not in value:
             raise damaged_json(f"it has no {key!r}", where)
     return value
+
+
+def write_json(folder: Folder, name: str, record: Mapping[str, Any]) -> None:
+    """Writes a JSON object for `read_json`, with a checksum of its own content."""
+    folder.write(name, sealed(record))
 
 
 def damaged_json(what: str, where: str) -> FormatError:

@@ -5,7 +5,6 @@ token, and every file of the result, the manifest included, is the one that `pac
 those settings.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -15,7 +14,7 @@ from typing import cast
 
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
-from ..files.json_files import read_json
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
 from ..job.places import refuse_one_inside_another, require_space
@@ -164,5 +163,5 @@ def _copy_once(
     if out.exists(summary):
         return cast(ShardFile, read_json(out, summary, entry))
     written = copy_file(entry, shards, out, before, after, check)
-    out.write(summary, json.dumps(written).encode())
+    write_json(out, summary, written)
     return written

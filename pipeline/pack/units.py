@@ -19,7 +19,7 @@ from ..core.exact import WeightTable, weight_table
 from ..core.runs import runs
 from ..core.selection import Quota
 from ..files.arrow import map_table, write_batches
-from ..files.json_files import read_json
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..tokens.store import read_ids
@@ -77,7 +77,7 @@ def plan(
         table = plan_table(one)
         write_batches(out, plan_name(group.ordinal, split), table.schema, table.to_batches())
     summary = _summary(group, planned)
-    out.write(summary_name, json.dumps(summary).encode())
+    write_json(out, summary_name, summary)
     return summary
 
 
@@ -173,7 +173,7 @@ def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
             window=task.settings.window,
             pad_id=task.pad_id,
         )
-    out.write(summary_name, json.dumps(written).encode())
+    write_json(out, summary_name, written)
 
 
 @dataclass(frozen=True)
@@ -216,4 +216,4 @@ def fill_documents(
             yield documents_table(part, read_ids(store, part.part), hashes, chosen)
 
     written = write_documents(out, documents.name, tables())
-    out.write(summary_name, json.dumps(written).encode())
+    write_json(out, summary_name, written)

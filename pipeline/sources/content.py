@@ -7,11 +7,13 @@ reader astray, so they are recognised before anything is parsed.
 
 import json
 import re
+import shlex
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from ..core.choices import Format
+from ..core.choices import FORMATS, Format
 
-__all__ = ["HEAD_BYTES", "Content", "recognise", "recognise_json"]
+__all__ = ["HEAD_BYTES", "Content", "how_to_read", "recognise", "recognise_json"]
 
 HEAD_BYTES = 64 << 10
 """Bytes at the beginning of a file that are looked at."""
@@ -29,6 +31,10 @@ class Content(NamedTuple):
     name: str
     fix: str
     formats: tuple[Format, ...] = ()
+
+    def in_words(self, name: str) -> str:
+        """The fix for a file of this name."""
+        return self.fix.replace("FILE", shlex.quote(name))
 
 
 UNPACK = "unpack it, and name the files that come out"
@@ -58,6 +64,23 @@ TAR_AT, TAR = 257, b"ustar"
 PAGE = re.compile(rb"\s*<(?:!doctype|html|head|\?xml|error)", re.IGNORECASE)
 TYPICAL_UTF16 = 0.4
 """The share of zero bytes at even or odd places that shows UTF-16; other text has none."""
+
+
+def how_to_read(name: str, head: bytes) -> str:
+    """What the user can do with a file whose name shows no format.
+
+    Args:
+        name: the file's name.
+        head: its first bytes.
+    """
+    content = recognise(head)
+    if content is not None and content.formats:
+        return f"add ,format={content.formats[0]} to the source: it seems to be {content.name}"
+    if content is not None:
+        return f"it seems to be {content.name}: {content.in_words(name)}"
+    if PurePosixPath(name).suffix.lower() in (".csv", ".tsv"):
+        return "convert it to JSON lines or Parquet; with format=text, all of it is one document"
+    return f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}"
 
 
 def recognise(head: bytes) -> Content | None:

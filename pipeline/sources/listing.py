@@ -8,9 +8,10 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError
 from ...schemas.pointers import MAX_POINTER_BYTES, refuse_pointers
-from ..core.choices import FORMATS, Format
+from ..core.choices import Format
 from ..files.storage import is_local_url, resolve
 from . import hub
+from .content import HEAD_BYTES, how_to_read
 from .formats import SUFFIXES, Compression, format_of
 from .matching import info_of, is_local, match, what_is_there
 from .records import Fields
@@ -176,7 +177,7 @@ def _describe(
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz, .zst, .bz2 or .xz "
             "may follow, but not after .parquet and .arrow)",
-            fix=f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}",
+            fix=how_to_read(PurePosixPath(path).name, _head(fs, path)),
         )
     if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):
         refuse_pointers([Path(path)])
@@ -197,6 +198,14 @@ def _describe(
         format=file_format,
         compression=format_of(path)[1],
     )
+
+
+def _head(fs: Any, path: str) -> bytes:
+    """The first bytes of a file, for advice about it; nothing if they cannot be read."""
+    try:
+        return fs.cat_file(path, start=0, end=HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _refuse_name_outside_utf8(path: str) -> None:

@@ -1,6 +1,5 @@
 """The records of a split's files, in batches of a few MiB: one reader per format."""
 
-import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -124,12 +123,11 @@ def _is_as_named(content: Content, file: InputFile) -> bool:
 
 
 def _other_content(file: InputFile, content: Content) -> BadFileError:
-    name = shlex.quote(PurePosixPath(file.path).name)
     return BadFileError(
         f"a file is not what its name or its source says: it seems to be {content.name}",
         where=file.url,
         expected=_kind(file),
-        fix=content.fix.replace("FILE", name),
+        fix=content.in_words(PurePosixPath(file.path).name),
     )
 
 

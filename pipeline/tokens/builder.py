@@ -17,7 +17,7 @@ from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ..files.arrow import write_batches
-from ..files.json_files import read_json
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
 from .documents import encode_documents
@@ -176,8 +176,7 @@ class PartBuilder:
         if self.rejected:
             lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
             store.write(store_format.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
-        data = json.dumps(summary, ensure_ascii=False).encode()
-        store.write(store_format.summary_name(ordinal), data)
+        write_json(store, store_format.summary_name(ordinal), summary)
 
     def _write_documents(self, store: Folder, ordinal: str) -> PartFile:
         schema = store_format.part_schema(self.source)

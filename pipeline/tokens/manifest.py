@@ -153,14 +153,17 @@ def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
         reasons = sorted({reason for s in summaries for reason in s[key]})
         return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
 
-    return {
+    found: Read = {
         "documents": sum(s["documents"] for s in summaries),
         "tokens": sum(s["tokens"] for s in summaries),
         "text_bytes": sum(s["text_bytes"] for s in summaries),
         "rejected": by_reason("rejected"),
         "dropped": by_reason("dropped"),
-        "encoding": total(s["encoding"] for s in summaries).to_manifest(),
     }
+    counted = [summary["encoding"] for summary in summaries if "encoding" in summary]
+    if len(counted) == len(summaries):  # older versions did not count it
+        found["encoding"] = total(counted).to_manifest()
+    return found
 
 
 def _of_tokens(

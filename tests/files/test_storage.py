@@ -239,7 +239,8 @@ class TestCreate:
         monkeypatch.setattr(os, "fsync", recording_fsync)
         monkeypatch.setattr(Path, "replace", recording_replace)
         Folder(str(tmp_path / "out")).write("a", b"content")
-        assert steps == ["sync content", "rename to a", "sync folder"]
+        # The new folder's own name, in the folder above, comes first.
+        assert steps == ["sync folder", "sync content", "rename to a", "sync folder"]
 
     def test_temporaries_of_killed_writers(self, folder: Folder) -> None:
         fs, path = resolve(folder.url)

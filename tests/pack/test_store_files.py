@@ -146,7 +146,9 @@ def test_a_flipped_bit_in_what_a_job_continues_from(place, tmp_path):
             outcome = run("tokenize", *tokenizing(place), "--out", store)
             if outcome.code:
                 assert plain(outcome), outcome.err
-            elif files(store) != {k: v for k, v in wanted.items() if k in files(store)}:
+                continue
+            others = {k: v for k, v in files(store).items() if k != str(name)}
+            if others != {k: v for k, v in wanted.items() if k in others}:
                 outcome = run("pack", store, *PACK, "--out", tmp_path / "out")
                 assert plain(outcome), name
 
@@ -178,7 +180,7 @@ def test_a_manifest_that_names_another_file_is_not_packed(place, tmp_path):
     told["parts"][0]["file"]["path"] = "../elsewhere.arrow"
     (store / MANIFEST).write_text(json.dumps(told))
     outcome = run("pack", store, *PACK, "--out", tmp_path / "out")
-    assert plain(outcome) and "not ../elsewhere.arrow" in outcome.err
+    assert plain(outcome) and "'../elsewhere.arrow' does not match" in outcome.err
 
 
 # every part is checked once

@@ -189,7 +189,7 @@ class TestFinding:
         with pytest.raises(ExactcptError, match=r"09\.csv and 4 more$"):
             find(tmp_path)
 
-    @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.lz4", "a", "a.parquet.gz"])
+    @pytest.mark.parametrize("name", ["a.data", "a.jsonl.lz4", "a", "a.parquet.gz"])
     def test_a_name_without_a_known_format(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(jsonl("a"))
         with pytest.raises(ExactcptError) as caught:
@@ -203,6 +203,26 @@ class TestFinding:
             "text, hub"
         )
 
+    @pytest.mark.parametrize(
+        ("name", "data", "fix"),
+        [
+            ("a.csv", b"text\nwords\n", "convert it to JSON lines or Parquet"),
+            ("a", b"PAR1\x15", "add ,format=parquet to the source: it seems to be a Parquet file"),
+            ("a", gzip.compress(b"a"), "compressed with gzip: if that is so, give its name"),
+            ("a", b"PK\x03\x04", "it seems to be a zip archive: unpack it"),
+            ("a", "text".encode("utf-16"), "iconv -f UTF-16 -t UTF-8 a > NEW"),
+        ],
+    )
+    def test_advice_looks_at_the_first_bytes(
+        self, tmp_path: Path, memory: str, name: str, data: bytes, fix: str
+    ) -> None:
+        (tmp_path / name).write_bytes(data)
+        put(f"{memory}/{name}", data)
+        for place in (tmp_path, memory):
+            with pytest.raises(ExactcptError) as caught:
+                find(f"{place}/{name}")
+            assert fix in (caught.value.fix or "")
+
     def test_a_format_that_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "a.data").write_bytes(jsonl("a"))
         (tmp_path / "b.gz").write_bytes(gzip.compress(jsonl("b")))
@@ -211,9 +231,9 @@ class TestFinding:
 
     def test_a_pattern_that_is_no_glob(self, memory: str) -> None:
         put(f"{memory}/a.jsonl", b"")
-        with pytest.raises(ExactcptError, match="the pattern is not a glob") as caught:
+        with pytest.raises(ExactcptError, match="is not alone between two slashes") as caught:
             find(f"{memory}/a**/b.jsonl")
-        assert caught.value.expected == "** only between slashes, as in a/**/*.jsonl"
+        assert caught.value.expected == "such as DIR/**/*.jsonl"
 
     def test_upper_case_suffixes(self, tmp_path: Path) -> None:
         (tmp_path / "A.JSONL.GZ").write_bytes(gzip.compress(jsonl("a")))

@@ -17,9 +17,9 @@ import xxhash
 from ...schemas.disk import is_file_name, written_whole
 from ...schemas.errors import FormatError
 from ...schemas.regular import read_regular
+from ...schemas.sealed import read_sealed, sealed
 from ...schemas.sizes import plural
 from .log import Fields, require
-from .sealed import read_sealed, sealed
 
 __all__ = [
     "META",

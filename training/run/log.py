@@ -21,8 +21,8 @@ from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.json_text import parse_json
 from ...schemas.regular import read_regular
+from ...schemas.sealed import AlteredError, read_sealed, sealed
 from ...schemas.sizes import plural
-from .sealed import AlteredError, read_sealed, sealed
 
 __all__ = [
     "LOG",

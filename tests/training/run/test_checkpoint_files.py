@@ -129,5 +129,5 @@ def test_a_list_that_is_none(checkpoint, files, reason):
 
 def test_a_record_nested_without_end(checkpoint):
     (checkpoint / "meta.json").write_text("[" * 100_000)
-    with pytest.raises(FormatError, match="it is nested too deeply"):
+    with pytest.raises(FormatError, match="it is nested in more than 100 levels"):
         read_meta(checkpoint)
