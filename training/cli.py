@@ -262,6 +262,13 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
     metavar="ARM",
     help="Arm that the others are compared with.  [default: the first with weighting uniform]",
 )
+@click.option(
+    "--primary",
+    multiple=True,
+    metavar="ENDPOINT",
+    help="Endpoint of the probe (far, near or slope) that was named before the runs were trained; "
+    "all others are exploratory. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
 @click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")
 @click.option("--html", metavar="FILE", help="Write the same charts as an HTML page.")
@@ -269,6 +276,7 @@ def _speaker(quiet: bool) -> Callable[[str], None]:
 def compare(
     runs: tuple[str, ...],
     baseline: str | None,
+    primary: tuple[str, ...],
     as_json: bool,
     svg: str | None,
     html: str | None,
@@ -284,7 +292,7 @@ def compare(
     """
     from .comparison.runs import compare as run
 
-    found = run(runs, baseline)
+    found = run(runs, baseline, primary)
     if as_json:
         echo_json(json.dumps(found.to_json()))
     else:

@@ -1,11 +1,11 @@
 """The losses of arms on the same windows, and the differences between them."""
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .intervals import half_width
 from .recorded import Arm, RecordedRun
 
 __all__ = ["Delta", "Losses", "Row", "losses_of", "unlike_sets"]
@@ -13,13 +13,6 @@ __all__ = ["Delta", "Losses", "Row", "losses_of", "unlike_sets"]
 TRAINING = "training windows"
 
 Record = dict[str, Any]
-
-T_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-    2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""The 0.975 quantiles of Student's t with 1, 2, ... degrees of freedom; 1.96 beyond them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,14 +222,5 @@ def _delta(arm: Arm, baseline: Arm, losses: dict[str, float | None]) -> Delta | 
     return Delta(
         loss=statistics.mean(known),
         delta=statistics.mean(differences),
-        interval=_interval(differences),
+        interval=half_width(differences),
     )
-
-
-def _interval(differences: Sequence[float]) -> float | None:
-    """Half the width of the 95% interval of a mean."""
-    n = len(differences)
-    if n < 2:
-        return None
-    t = T_95[n - 2] if n - 2 < len(T_95) else 1.96
-    return t * statistics.stdev(differences) / math.sqrt(n)

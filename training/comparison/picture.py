@@ -1,4 +1,4 @@
-"""A comparison as charts: loss curves, and differences by effective context.
+"""A comparison as charts: loss curves, differences by effective context, gains by distance.
 
 The charts are Vega-Lite. In an SVG file they stand one below the other; on an HTML page each is as
 wide as the page. The page loads nothing from elsewhere.
@@ -8,6 +8,7 @@ import html
 import json
 from typing import Any
 
+from .endpoints import Evaluation
 from .losses import Losses
 from .runs import Comparison
 
@@ -45,7 +46,7 @@ h2 {{ font-size: 1.05rem; margin: 2rem 0 0.5rem; }}
 </style>
 <h1>{title}</h1>
 <p>Losses are unweighted, in nats per target. A difference below 0 is better than {baseline}.
-Vertical lines are 95% intervals over seeds.</p>
+Vertical lines are 95% intervals over seeds.{probe}</p>
 {places}
 <script>{library}</script>
 <script>
@@ -54,6 +55,11 @@ charts.forEach((chart, i) => vegaEmbed("#chart-" + i, chart, {{ actions: false }
 </script>
 </html>
 """
+
+PROBE_LEGEND = """
+A gain is what the evidence is worth to the answer; a difference above 0 is better than the
+baseline. Bands are 95% intervals over seeds, the grey band is the noise floor, and the dashed line
+is at tau."""
 
 
 def draw_svg(found: Comparison) -> str:
@@ -78,6 +84,7 @@ def draw_page(found: Comparison) -> str:
     return PAGE.format(
         title=html.escape(f"{' and '.join(found.arms)} compared"),
         baseline=html.escape(found.baseline),
+        probe=PROBE_LEGEND if found.probed else "",
         places="\n".join(places),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
         charts=json.dumps(sized).replace("<", "\\u003c"),  # so that no name can end the script
@@ -85,7 +92,7 @@ def draw_page(found: Comparison) -> str:
 
 
 def charts(found: Comparison) -> list[tuple[str, Spec]]:
-    """Titles and Vega-Lite charts: the loss curves, then the differences on each set of windows."""
+    """Titles and Vega-Lite charts: loss curves, differences of losses, and of the probe's gains."""
     color = {
         "field": "arm",
         "type": "nominal",
@@ -100,6 +107,15 @@ def charts(found: Comparison) -> list[tuple[str, Spec]]:
                 _differences(losses, color),
             )
             for losses in found.losses
+        ),
+        *(
+            (
+                f"Probe, prompts of {probed.length:,} tokens, context {context}: gain minus the "
+                f"gain of {found.baseline}",
+                _gains(probed, context, color),
+            )
+            for probed in found.probed
+            for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints)
         ),
     ]
 
@@ -175,3 +191,57 @@ def _differences(losses: Losses, color: Spec) -> Spec:
             },
         ],
     }
+
+
+def _gains(probed: Evaluation, context: str, color: Spec) -> Spec:
+    """Differences of the gain by distance: a line per arm, its interval over seeds, the floor."""
+    rows = [e for e in probed.endpoints if e.context == context and e.distance is not None]
+    values = [
+        {
+            "distance": row.distance,
+            "arm": arm,
+            "delta": finding.delta,
+            "low": finding.delta - (finding.over_seeds or 0.0),
+            "high": finding.delta + (finding.over_seeds or 0.0),
+        }
+        for row in rows
+        for arm, finding in row.arms.items()
+    ]
+    x = {
+        "field": "distance",
+        "type": "quantitative",
+        "scale": {"type": "log", "base": 2},
+        "title": "distance from the evidence to the answer in tokens",
+        "axis": {"values": [row.distance for row in rows], "format": ",d", "labelAngle": -45},
+    }
+    nats = {"type": "quantitative", "title": "nats"}
+    lines: list[Spec] = [
+        {
+            "mark": {"type": "area", "opacity": 0.15},
+            "encoding": {
+                "x": x,
+                "y": {"field": "low", **nats},
+                "y2": {"field": "high"},
+                "color": color,
+            },
+        },
+        {
+            "mark": {"type": "line", "point": True},
+            "encoding": {"x": x, "y": {"field": "delta", **nats}, "color": color},
+        },
+    ]
+    floor = [
+        {"distance": row.distance, "low": -row.floor, "high": row.floor}
+        for row in rows
+        if row.floor is not None
+    ]
+    behind: list[Spec] = []
+    if floor:
+        band = {"x": x, "y": {"field": "low", **nats}, "y2": {"field": "high"}}
+        area = {"type": "area", "color": "#c8ced6"}
+        behind.append({"data": {"values": floor}, "mark": area, "encoding": band})
+    if probed.tau is not None:
+        rule = {"type": "rule", "strokeDash": [4, 4], "color": "#5b6673"}
+        at = {"x": {**x, "field": "tau"}}
+        behind.append({"data": {"values": [{"tau": probed.tau}]}, "mark": rule, "encoding": at})
+    return {"data": {"values": values}, "height": HEIGHT, "layer": [*behind, *lines]}

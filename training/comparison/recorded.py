@@ -45,6 +45,11 @@ class RecordedRun:
         return settings["weighting"] == "uniform" and not settings.get("grad_norm_from")
 
     @property
+    def is_floor(self) -> bool:
+        """Whether it differs from standard training in the scale of the loss alone."""
+        return self._settings["weighting"] == "matched"
+
+    @property
     def name(self) -> str:
         """What the user calls it; otherwise the name of what is special about it."""
         settings = self._settings

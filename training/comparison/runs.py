@@ -20,13 +20,15 @@ those of these earlier runs.
 import json
 import shlex
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import UsageError
+from .endpoints import Evaluation, ProbedArm, evaluations_of
+from .evaluated import ItemsKey, read_probed
 from .losses import Losses, losses_of, unlike_sets
 from .recorded import Arm, RecordedRun, Seeds, read_recorded
 from .settings import arm_key, differing, settings_until, unwanted
@@ -70,6 +72,8 @@ class Comparison:
             All means are over these.
         losses: one entry per set of windows.
         curves: name of an arm -> pairs of a step and the mean unweighted training loss.
+        probed: what `exactcpt evaluate` found with the probe, for items that were put to all runs.
+        unprobed: folders of compared runs that lack some items of others, which are left out.
     """
 
     baseline: str
@@ -82,6 +86,8 @@ class Comparison:
     seeds: list[Seeds]
     losses: list[Losses]
     curves: dict[str, list[tuple[int, float]]]
+    probed: list[Evaluation]
+    unprobed: list[str]
 
     @property
     def is_paired(self) -> bool:
@@ -94,17 +100,20 @@ class Comparison:
         return {**asdict(self), "paired": self.is_paired}
 
 
-def compare(paths: Sequence[str], baseline: str | None = None) -> Comparison:
+def compare(
+    paths: Sequence[str], baseline: str | None = None, primary: Collection[str] = ()
+) -> Comparison:
     """Compares two or more runs.
 
     Args:
         paths: their folders.
         baseline: name of the arm that the others are compared with; None for the first whose
             targets all have weight 1, or for the first of all.
+        primary: endpoints of the probe that were named before the runs were trained.
 
     Raises:
-        UsageError: there are fewer than two runs, two with the same arm and seed, or none of the
-            baseline.
+        UsageError: there are fewer than two runs, two with the same arm and seed, none of the
+            baseline, or no endpoint of a name in `primary`.
         IncompleteError, FormatError: a folder is not a run, or the run has taken no step.
     """
     if len(paths) < 2:
@@ -120,6 +129,10 @@ def compare(paths: Sequence[str], baseline: str | None = None) -> Comparison:
     unlike = unlike_sets(runs)
     losses = losses_of(compared, baseline, unlike)
     different = differing(settings)
+    probes = {
+        name: [read_probed(Path(run.path)) for run in arm.values()]
+        for name, arm in compared.items()
+    }
     return Comparison(
         baseline=baseline,
         arms={name: [run.path for run in arm.values()] for name, arm in arms.items()},
@@ -131,7 +144,25 @@ def compare(paths: Sequence[str], baseline: str | None = None) -> Comparison:
         seeds=seeds,
         losses=losses,
         curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
+        probed=evaluations_of(probes, baseline, floor=_floor(compared), primary=primary),
+        unprobed=_unprobed(compared, probes),
     )
+
+
+def _floor(arms: dict[str, Arm]) -> str | None:
+    """The name of the arm that shows how large a difference without a cause is."""
+    return next((n for n, arm in arms.items() if all(r.is_floor for r in arm.values())), None)
+
+
+def _unprobed(arms: dict[str, Arm], probes: Mapping[str, ProbedArm]) -> list[str]:
+    """Folders of the runs to which some items of other runs were not put."""
+    by_run = {
+        run.path: set(probed)
+        for name, arm in arms.items()
+        for run, probed in zip(arm.values(), probes[name], strict=True)
+    }
+    every = set[ItemsKey]().union(*by_run.values())
+    return [path for path, keys in by_run.items() if keys != every]
 
 
 def _settings(runs: Iterable[RecordedRun]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A comparison as tables for a person. Nothing in them is cut, however narrow the console."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -8,18 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from .losses import Delta, Losses
+from .probe_tables import gain_table, primary_table, probe_notes
 from .runs import Comparison
 
 __all__ = ["comparison_tables"]
 
 
 def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | Text]:
-    """Yields the runs, the settings that differ, whether they are pairs, and the losses.
+    """Yields the runs, the settings that differ, whether they are pairs, losses, and the probe.
 
     Args:
         found: the comparison.
-        console: where the tables are printed. If a table of losses with all arms is too wide for
-            it, each arm gets its own table beside the baseline.
+        console: where the tables are printed. If a table of losses or gains with all arms is too
+            wide for it, each arm gets its own table beside the baseline.
     """
     yield _arms(found)
     if found.settings:
@@ -35,12 +37,27 @@ def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | T
         yield Text(f"no table for the {noun} {sets}: not evaluated in all runs after a common step")
     others = [arm for arm in found.arms if arm != found.baseline]
     for losses in found.losses:
-        table = _losses(losses, found.baseline, others)
-        if _fits(table, console):
-            yield table
-        else:
-            with_losses = [arm for arm in others if any(arm in row.arms for row in losses.rows)]
-            yield from (_losses(losses, found.baseline, [arm]) for arm in with_losses)
+        measured = [arm for arm in others if any(arm in row.arms for row in losses.rows)]
+        yield from _fitting(partial(_losses, losses, found.baseline), measured, console)
+    for probed in found.probed:
+        for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints):
+            table = partial(gain_table, probed, context, found.baseline)
+            yield from _fitting(table, list(probed.endpoints[0].arms), console)
+    primary = primary_table(found.probed)
+    if primary is not None:
+        yield primary
+    yield from probe_notes(found.unprobed)
+
+
+def _fitting(
+    table: Callable[[Sequence[str]], Table], arms: Sequence[str], console: Console
+) -> Iterator[Table]:
+    """Yields one table with all arms, or, if that is too wide for the console, one per arm."""
+    together = table(arms)
+    if _fits(together, console):
+        yield together
+    else:
+        yield from (table([arm]) for arm in arms)
 
 
 def _fits(table: Table, console: Console) -> bool:

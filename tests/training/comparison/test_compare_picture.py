@@ -7,8 +7,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from exactcpt.training.comparison.endpoints import Evaluation, evaluations_of
+from exactcpt.training.comparison.evaluated import Gains, Probed
 from exactcpt.training.comparison.losses import Delta, Losses, Row
 from exactcpt.training.comparison.picture import charts, draw_page, draw_svg
 from exactcpt.training.comparison.runs import Comparison
@@ -36,22 +39,43 @@ def losses(name: str, first_step: int = STEPS) -> Losses:
     return Losses(name=name, first_step=first_step, step=STEPS, rows=rows)
 
 
+def probed() -> Evaluation:
+    """Gains of random numbers at three distances, two seeds per arm."""
+    random = np.random.default_rng(0)
+    distances = np.array([32, 128, 512])
+    key = (1024, "replace", "i")
+    arms = {
+        arm: [
+            {key: probe(Gains(distances=distances, values=random.normal(size=(4, 3))))}
+            for _ in range(2)
+        ]
+        for arm in (*ARMS, "uniform")
+    }
+    (found,) = evaluations_of(arms, "uniform", floor="matched")
+    return found
+
+
+def probe(gains: Gains) -> Probed:
+    return Probed(step=STEPS, tau=256, extrapolated=False, gains={"fixed": gains})
+
+
 @pytest.fixture(scope="module")
 def found() -> Comparison:
     arms = ("exact", "matched", "uniform")
     empty: dict[str, Any] = {"settings": {}, "unwanted": [], "unlike": [], "unmeasured": [],
-                             "pairs": [], "seeds": []}  # fmt: skip
+                             "pairs": [], "seeds": [], "unprobed": []}  # fmt: skip
     return Comparison(
         baseline="uniform",
         arms={arm: [f"runs/{arm}"] for arm in arms},
         curves={arm: [(step, 5 - step / 100) for step in range(1, STEPS + 1)] for arm in arms},
         losses=[losses("books"), losses("training windows", 19)],
+        probed=[probed()],
         **empty,
     )
 
 
 def test_it_has_every_figure(found):
-    (_, curves), (title, books), _ = charts(found)
+    (_, curves), (title, books), _, (gains_title, gains) = charts(found)
     assert len(curves["data"]["values"]) == 3 * STEPS
     assert title == "books, step 20: loss minus the loss of uniform"
     shown = {(v["contexts"], v["arm"]): v for v in books["data"]["values"]}
@@ -62,15 +86,31 @@ def test_it_has_every_figure(found):
             assert (value["delta"], value["in_tail"]) == (delta.delta, row.in_tail)
             assert (value["low"], value["high"]) == (delta.delta - half, delta.delta + half)
     assert not shown
+    assert gains_title == (
+        "Probe, prompts of 1,024 tokens, context fixed: gain minus the gain of uniform"
+    )
+    drawn = {(v["distance"], v["arm"]): v for v in gains["data"]["values"]}
+    floor, tau = (layer["data"]["values"] for layer in gains["layer"][:2])
+    rows = [row for row in found.probed[0].endpoints if row.distance is not None]
+    assert [(v["distance"], v["high"]) for v in floor] == [(r.distance, r.floor) for r in rows]
+    assert tau == [{"tau": 256}]
+    for row in rows:
+        for arm, finding in row.arms.items():
+            value = drawn.pop((row.distance, arm))
+            half = finding.over_seeds
+            assert value["delta"] == finding.delta
+            assert (value["low"], value["high"]) == (finding.delta - half, finding.delta + half)
+    assert not drawn
 
 
 def test_an_arm_has_one_colour(found):
     scales = [
         encoding["color"]["scale"]
         for _, chart in charts(found)
-        for encoding in [(chart.get("layer") or [{}, chart])[1].get("encoding")]
+        for layer in chart.get("layer") or [chart]
+        if "color" in (encoding := layer["encoding"])
     ]
-    assert len(scales) == 3
+    assert len(scales) == 5
     assert all(scale == scales[0] for scale in scales)
     assert scales[0]["domain"] == ["exact", "matched", "uniform"]
 
@@ -90,7 +130,7 @@ def test_contexts_rise_in_the_file(found):
 
 def test_ten_steps_are_counted_in_whole_numbers(found):
     ten = {arm: points[:10] for arm, points in found.curves.items()}
-    drawn = draw_svg(replace(found, curves=ten, losses=[]))
+    drawn = draw_svg(replace(found, curves=ten, losses=[], probed=[]))
     steps = [n for n in re.findall(r">([^<>]+)</text>", drawn) if re.fullmatch(r"\d\S*", n)]
     assert steps[:10] == [str(n) for n in range(1, 11)]
 
@@ -107,7 +147,7 @@ def test_the_page_fits(found, browser, tmp_path, width):
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("request", lambda request: failures.append(request.url))
     page.goto(f"file://{tmp_path}/page.html")
-    page.wait_for_function("document.querySelectorAll('canvas, .vega-embed svg').length === 3")
+    page.wait_for_function("document.querySelectorAll('canvas, .vega-embed svg').length === 4")
     assert failures == [f"file://{tmp_path}/page.html"]
     assert page.title() == "exact and matched and uniform compared"
     assert page.evaluate("document.documentElement.scrollWidth") <= width

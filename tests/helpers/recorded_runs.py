@@ -1,0 +1,69 @@
+"""Runs by hand, as `compare` reads them, and what a person sees of a comparison."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from exactcpt.training.comparison.runs import Comparison
+from exactcpt.training.comparison.tables import comparison_tables
+from exactcpt.training.run.log import RunLog, write_run
+
+STEPS = 20
+COUNTS = [10, 0, 30]
+
+
+def write(
+    folder: Path,
+    weighting: str = "uniform",
+    *,
+    seed: int = 0,
+    gain: float = 0.0,
+    digests: str = "d",
+    evaluated: bool = True,
+    steps: int = STEPS,
+    model: str = "m",
+    norms: str | None = None,
+    measured: dict[str, Any] | None = None,
+    earlier: dict[str, Any] | None = None,
+    changed: dict[int, dict[str, Any]] | None = None,
+    **settings: Any,
+) -> str:
+    """A run by hand: its loss falls a little every step, `gain` more in bucket 2.
+
+    `changed` has settings that it goes on with, by the step after which it does.
+    """
+    chosen: dict[str, Any] = {"shards": "s", "model": "m", "out": str(folder), "seed": seed,
+              "weighting": weighting, "weight_table": None, "learning_rate": 0.1,
+              "save_every": 5}  # fmt: skip
+    buckets = [
+        {"low": low, "high": high, "in_tail": low >= 16, "weight": 1.0}
+        for low, high in ((0, 7), (8, 15), (16, 31))
+    ]
+    identity = {"shards": "s", "model": model, "weight_table": None, "grad_norm_from": norms}
+    chosen |= settings
+    log = RunLog(folder, step=0, tensorboard=False)
+    log.write("start", {"step": 0, "settings": chosen})
+    for step in range(1, steps + 1):
+        losses = [5 - step / 100 + seed, None, 4 - step / 100 + seed - gain]
+        figures = {"step": step, "bucket_loss": losses, "bucket_targets": COUNTS}
+        unweighted = (10 * (losses[0] or 0) + 30 * (losses[2] or 0)) / 40
+        digest = f"{digests}{seed}{step}"
+        log.write("step", figures | {"digest": digest, "unweighted_loss": unweighted})
+        if evaluated and step % 5 == 0:
+            log.write("eval", figures | {"name": "books", "window": 32} | (measured or {}))
+        if changed and step in changed:
+            chosen = chosen | changed[step]
+            log.write("start", {"step": step, "settings": chosen})
+    log.close()
+    run = {"model_folder": "/m", "longest_window": 32, "settings": chosen, "identity": identity}
+    write_run(folder, run | {"buckets": buckets, "earlier": earlier})
+    return str(folder)
+
+
+def text_of(found: Comparison, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in comparison_tables(found, console):
+        console.print(table)
+    return console.export_text()

@@ -1,0 +1,135 @@
+"""What `exactcpt evaluate` found of a run, read from the folder `eval` of the run."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ...schemas.errors import FormatError
+
+__all__ = ["Gains", "ItemsKey", "Probed", "read_probed"]
+
+FOLDER = "eval"
+EVALUATION = "exactcpt evaluation"
+PROBE = "probe"
+COLUMNS = {
+    "items": ("item", "task", "number", "context", "distance"),
+    "scores": ("item", "condition", "logp_gold"),
+}
+
+ItemsKey = tuple[int, str, str]
+"""What the same items have in common: their length, what replaced the evidence, their digest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """What the evidence is worth: log p(answer) with it minus log p(answer) without it, in nats.
+
+    Attributes:
+        distances: between evidence and answer, in tokens, ascending, shape [distances].
+        values: one row per fact, shape [facts, distances]; NaN where a fact has no such distance.
+    """
+
+    distances: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What the probe found of a run.
+
+    Attributes:
+        step: of the checkpoint that was evaluated.
+        tau: smallest effective context of the tail; None if unknown.
+        extrapolated: whether the prompts are longer than the windows of the training.
+        gains: by context, "fixed" or "minimal".
+    """
+
+    step: int
+    tau: int | None
+    extrapolated: bool
+    gains: dict[str, Gains]
+
+
+def read_probed(run: Path) -> dict[ItemsKey, Probed]:
+    """Reads what the probe found of a run, at the last step that was evaluated with each items.
+
+    Raises:
+        FormatError: a file is damaged.
+    """
+    found: dict[ItemsKey, Probed] = {}
+    for folder in sorted((run / FOLDER).glob("*")):
+        if (folder / "manifest.json").is_file():
+            for key, probed in _probed(folder):
+                if key not in found or found[key].step < probed.step:
+                    found[key] = probed
+    return found
+
+
+def _probed(folder: Path) -> Iterator[tuple[ItemsKey, Probed]]:
+    """Yields what a folder has of the probe; nothing for another suite."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        if manifest["format"] != EVALUATION:
+            raise ValueError(f"the format is {manifest['format']}")
+        if manifest["suite"] == PROBE:
+            key = (manifest["length"], manifest["ablation"], manifest["items"])
+            yield key, _read(folder, manifest)
+    except (KeyError, TypeError, ValueError, pa.ArrowException, FileNotFoundError) as error:
+        raise FormatError(
+            f"an evaluation cannot be read: {error}",
+            where=str(folder),
+            fix="remove the folder and evaluate the run again",
+        ) from None
+
+
+def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
+    items, scores = (
+        pq.read_table(folder / f"{name}.parquet", columns=list(columns))
+        for name, columns in COLUMNS.items()
+    )
+    with_it, without = (
+        scores.filter(pc.field("condition") == condition).select(["item", "logp_gold"])
+        for condition in ("evidence", "ablated")
+    )
+    table = (
+        items.join(with_it, "item", join_type="inner")
+        .join(without, "item", join_type="inner", right_suffix="_ablated")
+        .sort_by("item")
+    )
+    if len(table) != len(items):
+        raise ValueError(f"{len(items) - len(table):,} items have no scores")
+    gain = table["logp_gold"].to_numpy() - table["logp_gold_ablated"].to_numpy()
+    context = np.array(table["context"].to_pylist())
+    fact = [f"{task} {n}" for task, n in zip(*_lists(table, "task", "number"), strict=True)]
+    distance = table["distance"].to_numpy()
+    return Probed(
+        step=manifest["step"] or 0,
+        tau=manifest["tau"],
+        extrapolated=manifest["extrapolated"],
+        gains={
+            name: _gains(
+                np.array(fact)[context == name], distance[context == name], gain[context == name]
+            )
+            for name in sorted(set(context.tolist()))
+        },
+    )
+
+
+def _lists(table: pa.Table, *names: str) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in names]
+
+
+def _gains(fact: NDArray[Any], distance: NDArray[Any], gain: NDArray[np.float64]) -> Gains:
+    facts, row = np.unique(fact, return_inverse=True)
+    distances, column = np.unique(distance, return_inverse=True)
+    values = np.full((len(facts), len(distances)), np.nan)
+    values[row, column] = gain
+    return Gains(distances=distances.astype(np.int64), values=values)

@@ -1,0 +1,130 @@
+"""What the probe found, as tables for a person."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from ...schemas.sizes import plural
+from .endpoints import Endpoint, Evaluation, Finding
+
+__all__ = ["gain_table", "primary_table", "probe_notes"]
+
+SUMMARY_LABELS = {"far": "far (d >= tau)", "near": "near (d < tau)", "slope": "slope"}
+
+
+def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[str]) -> Table:
+    """The gains of the baseline and of some other arms, in prompts of one context."""
+    rows = [endpoint for endpoint in found.endpoints if endpoint.context == context]
+    table = Table(
+        title=_title(found, context),
+        title_justify="left",
+        caption=_caption(found, rows),
+        caption_justify="left",
+    )
+    table.add_column("distance", overflow="fold")
+    headings = [h for arm in others for h in (f"{arm}: difference", "over items", "relative")]
+    for heading in (baseline, *(["floor"] if _has_floor(rows) else []), *headings):
+        table.add_column(heading, justify="right", overflow="fold")
+    summaries = [row.name for row in rows if row.distance is None]
+    for row in rows:
+        floor = [f"{row.floor:.4f}"] if row.floor is not None else []
+        cells = [cell for arm in others for cell in _cells(row, row.arms[arm])]
+        table.add_row(
+            _label(row, found.tau),
+            f"{row.baseline:+.4f}",
+            *floor,
+            *cells,
+            end_section=bool(summaries) and row.name == summaries[-1],
+        )
+    return table
+
+
+def _title(found: Evaluation, context: str) -> str:
+    beyond = ", longer than the windows of the training" if found.extrapolated else ""
+    return (
+        f"Probe, prompts of {found.length:,} tokens{beyond}, context {context}, ablation "
+        f"{found.ablation}: gain of the evidence in nats"
+    )
+
+
+def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
+    lines = ["a difference above 0: the evidence is worth more than to the baseline"]
+    if found.tau is not None:
+        lines.append(f"* at least tau = {found.tau:,} tokens from the answer")
+    if found.seeds == 1:
+        lines.append("one seed: no verdict")
+    else:
+        lines.append(f"± and [ ]: 95% intervals over {found.seeds} seeds, and over the facts")
+    if _has_floor(rows):
+        lines.append("floor: what the scale of the loss alone does; less is not a finding")
+    if not any(row.primary for row in rows):
+        lines.append("exploratory: no endpoint was named before")
+    return "\n".join(lines)
+
+
+def _has_floor(rows: Sequence[Endpoint]) -> bool:
+    return any(row.floor is not None for row in rows)
+
+
+def _label(row: Endpoint, tau: int | None) -> str:
+    if row.distance is None:
+        return SUMMARY_LABELS[row.name]
+    return f"{row.distance:,}" + (" *" if tau is not None and row.distance >= tau else "")
+
+
+def _cells(row: Endpoint, found: Finding) -> tuple[str, str, str]:
+    over_seeds = "" if found.over_seeds is None else f" ± {found.over_seeds:.4f}"
+    low, high = found.over_items
+    relative = f"{found.delta / row.baseline:+.0%}" if row.baseline else ""
+    return (
+        f"{_signed(found.delta)}{over_seeds}",
+        f"[{_signed(low)}, {_signed(high)}]",
+        relative,
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
+
+
+def primary_table(found: Sequence[Evaluation]) -> Table | None:
+    """The endpoints that were named before, with their tests; None if there are none."""
+    table = Table(
+        title="Primary endpoints of the probe",
+        title_justify="left",
+        caption="p: Student's test over seeds, adjusted by Holm over this table\n"
+        "detectable: true difference that these seeds find with 80% power",
+        caption_justify="left",
+    )
+    table.add_column("endpoint", overflow="fold")
+    for heading in ("arm", "difference", "p", "unchanged", "detectable", "seeds for half of it"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for each in found:
+        for endpoint in each.endpoints:
+            if endpoint.primary:
+                for arm, finding in endpoint.arms.items():
+                    table.add_row(f"{endpoint.name}, {each.length:,} tokens", arm, *_tests(finding))
+    return table if table.rows else None
+
+
+def _tests(found: Finding) -> Iterator[str]:
+    """Yields the cells of a finding."""
+    if found.over_seeds is None or found.detectable is None:
+        yield from (_signed(found.delta), "one seed", "", "", "")
+        return
+    yield f"{_signed(found.delta)} ± {found.over_seeds:.4f}"
+    yield "" if found.adjusted is None else f"{found.adjusted:.3f}"
+    yield {True: "yes", False: "not shown", None: ""}[found.equivalent]
+    yield f"{found.detectable:.4f}"
+    yield "" if found.seeds_for_half is None else f"{found.seeds_for_half:,}"
+
+
+def probe_notes(unprobed: Sequence[str]) -> Iterator[Text]:
+    """Yields a line about runs that were not evaluated with all items."""
+    if unprobed:
+        yield Text(
+            f"{plural(len(unprobed), 'run')} not evaluated with all items of the others, which are "
+            f"left out: {', '.join(unprobed)}",
+            "yellow",
+        )
