@@ -12,7 +12,7 @@ from ...schemas.errors import FormatError, UsageError
 from ...schemas.sizes import plural
 from .shard_set import ShardSet
 
-__all__ = ["check_agreement", "model_fingerprint"]
+__all__ = ["PROBE", "check_agreement", "model_fingerprint"]
 
 PROBE = (
     "The quick brown fox, 12345.678 km away;\tisn't it?\n\n"
