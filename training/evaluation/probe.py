@@ -125,17 +125,25 @@ def _fact(
     encode: Encode,
     draws: Draws,
 ) -> Fact:
-    """A fact that fits somewhere, none of whose values occurs in the filler."""
+    """A fact that fits at every distance, or at most of them; no value occurs in the filler."""
+    best: Fact | None = None
+    most = 0
+    grid = [(context, distance) for context in CONTEXTS for distance in distances(length)]
     for _ in range(TRIES):
         fact = draw_fact(FAMILIES[task], ablation, encode, draws)
         if fact is None or any(_occurs(value, filler) for value in fact.values):
             continue
-        fits = (
-            place(fact, filler, bos=bos, length=length, distance=distance, context="fixed")
-            for distance in distances(length)
+        fits = sum(
+            place(fact, filler, bos=bos, length=length, distance=distance, context=context)
+            is not None
+            for context, distance in grid
         )
-        if any(fits):
-            return fact
+        if fits > most:
+            best, most = fact, fits
+        if most == len(grid):
+            break
+    if best is not None:
+        return best
     raise UsageError(
         f"no item of the task {task} can be made: in {TRIES} draws, no fact with {ALTERNATIVES} "
         f"alternatives of as many tokens fits into {length:,} tokens of the haystack",
