@@ -33,11 +33,13 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "export")
+TRAINING = ("train", "compare", "evaluate", "export")
 SMALLER = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
+    "--lengths 4096,8192,16384": "256,512",
+    "--items 100": "1",
 }
 """What a reader with a small machine would change in the commands of training."""
 

@@ -130,7 +130,7 @@ def chosen_tasks(text: str | None, suites: Sequence[Suite]) -> dict[Suite, tuple
     for pattern in patterns:
         if not any(fnmatchcase(task, pattern) for task in all_tasks):
             raise UsageError(f"no task is named {pattern!r}", expected=expected)
-    chosen = {
+    chosen: dict[Suite, tuple[str, ...]] = {
         suite: tuple(t for t in TASKS[suite] if any(fnmatchcase(t, p) for p in patterns))
         for suite in suites
     }

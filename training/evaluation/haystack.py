@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -157,10 +158,10 @@ def _segments(shards: ShardSet) -> Iterator[tuple[int, int, Ids]]:
 
 
 def _of_batch(batch: pa.RecordBatch) -> Iterator[tuple[int, int, Ids]]:
-    ids = batch.column("input_ids").flatten().to_numpy()
+    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids = columns["input_ids"].flatten().to_numpy()
     lengths, documents, offsets = (
-        batch.column(name).flatten().to_numpy()
-        for name in ("seq_lengths", "doc_index", "doc_offset")
+        columns[name].flatten().to_numpy() for name in ("seq_lengths", "doc_index", "doc_offset")
     )
     stops = np.cumsum(lengths, dtype=np.int64)
     for document, offset, start, stop in zip(

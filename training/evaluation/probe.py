@@ -128,7 +128,9 @@ def _fact(
     """A fact that fits at every distance, or at most of them; no value occurs in the filler."""
     best: Fact | None = None
     most = 0
-    grid = [(context, distance) for context in CONTEXTS for distance in distances(length)]
+    grid: list[tuple[Context, int]] = [
+        (context, distance) for context in CONTEXTS for distance in distances(length)
+    ]
     for _ in range(TRIES):
         fact = draw_fact(FAMILIES[task], ablation, encode, draws)
         if fact is None or any(_occurs(value, filler) for value in fact.values):

@@ -168,9 +168,13 @@ class Journal:
             return [head]
         kept = [head]
         for line in lines[1:]:
-            if not line.endswith(b"\n"):
+            try:
+                batch = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                batch = None
+            if batch is None:
                 break
-            self._take(json.loads(line))
+            self._take(batch)
             kept.append(line)
         return kept
 
