@@ -13,6 +13,7 @@ from tiny import DATA, config, model_folder, shard_set
 from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.manifest import EVALUATION, parse
 from exactcpt.training.evaluation.models import FolderModel
+from exactcpt.training.evaluation.results import Journal
 from exactcpt.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def test_every_item_has_both_conditions(results):
 
 def test_results_of_runs_go_into_the_runs(made, results, tmp_path):
     run = shutil.copytree(made / "exact", tmp_path / "run")
-    done("evaluate", run, *FEW)
+    done("evaluate", run, *FEW, "--lengths", "128")
     for name, folder in evaluated(run / "eval").items():
         same = evaluated(results / "exact")[name]
         assert folder.name == same.name
@@ -113,7 +114,7 @@ def test_the_loss_is_that_of_training(made, results, tmp_path):
     settings = config(made, tmp_path / "run", weighting="exact", steps=2, eval_every=2)
     lines: list[str] = []
     train(settings, lines.append)
-    (told,) = [line for line in lines if "validation: loss" in line]
+    told = [line for line in lines if "validation: loss" in line][-1]
     out = done(
         "evaluate", tmp_path / "run", "--suite", "buckets", "--items", 1000, "--json",
         "--tasks", "bucket",
@@ -142,57 +143,44 @@ def test_what_is_finished_is_not_computed_again(made, results, monkeypatch):
     assert again.err.count("finished already") == 6
 
 
-class Interrupted(BaseException):
+class Killed(BaseException):
     """As if the process were killed."""
 
 
-def test_an_interrupted_evaluation_ends_with_the_same_bytes(made, results, tmp_path, monkeypatch):
-    """Killed after every single batch; what was scored is not scored again."""
-    expected = {n: harness.files(f) for n, f in evaluated(results / "model").items()}
-    calls = {"read": 0, "logits": 0}
-    plain = {name: getattr(FolderModel, name) for name in calls}
-    failing = True
+def test_an_evaluation_killed_at_every_batch_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
+    """Before a batch is on the disk and after; what is there is not scored again."""
+    command = [
+        "evaluate", str(made / "model"), "--haystack", str(made / "shards"), "--lengths", "128",
+        "--suite", "probe,buckets", "--tasks", "code,bucket,recurrence", "--items", "1", "--quiet",
+    ]  # fmt: skip
+    done(*command, "--out", tmp_path / "whole")
+    plain = Journal.add
+    kept, lost = set(), set()
 
-    def once(name):
-        def method(self, *arguments):
-            nonlocal failing
-            failing = not failing
-            if failing:
-                raise Interrupted
-            calls[name] += 1
-            return plain[name](self, *arguments)
+    def add(self, scores, seconds):
+        batch = frozenset(scores)
+        assert batch not in kept
+        if batch not in lost:
+            lost.add(batch)
+            raise Killed
+        kept.add(batch)
+        plain(self, scores, seconds)
+        raise Killed
 
-        return method
-
-    for name in calls:
-        monkeypatch.setattr(FolderModel, name, once(name))
-    command = [str(a) for a in ("evaluate", made / "model", *BOTH, "--haystack", made / "shards")]
-    for _ in range(500):
+    monkeypatch.setattr(Journal, "add", add)
+    kills = 0
+    while True:
         try:
-            failing = True
-            code = run_command([*command, "--out", str(tmp_path), "--quiet", "--tasks", TASKS])
+            assert run_command([*command, "--out", str(tmp_path / "killed")]) == 0
             break
-        except Interrupted:
-            continue
-    assert code == 0
-    found = {n: harness.files(f) for n, f in evaluated(tmp_path / "model").items()}
-    for name, files in found.items():
-        for file in ("items.parquet", "scores.parquet"):
-            assert files.get(file) == expected[name].get(file), (name, file)
-        assert {*files} == {*expected[name]}
-    batches = len({(r["n"], r["m"]) for r in shapes(tmp_path / "model")})
-    assert calls["read"] == batches
-
-
-TASKS = "number,place,code,alias,bucket,gain-*,recurrence"
-
-
-def shapes(folder: Path):
-    """Prompt and answer length of every item; one batch each, since all of a shape fit in one."""
-    for name, path in evaluated(folder).items():
-        if name.startswith("probe"):
-            for row in pq.read_table(path / "items.parquet").to_pylist():
-                yield {"n": (name, row["n_tokens"]), "m": len(row["gold"])}
+        except Killed:
+            kills += 1
+    assert kills == len(kept) + len(lost) >= 6
+    whole, killed = (evaluated(tmp_path / name / "model") for name in ("whole", "killed"))
+    for name, folder in whole.items():
+        assert {*harness.files(folder)} == {*harness.files(killed[name])}
+        for path in folder.glob("*.parquet"):
+            assert path.read_bytes() == (killed[name] / path.name).read_bytes()
 
 
 def test_models_of_another_tokenizer_are_refused(made, tmp_path):
@@ -288,7 +276,7 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
         return plain(self, prompts)
 
     monkeypatch.setattr(FolderModel, "read", read)
-    done("evaluate", made / "exact", *FEW, "--out", tmp_path)
+    done("evaluate", made / "exact", *FEW, "--lengths", "128", "--out", tmp_path)
     halved, whole = (
         pq.read_table(evaluated(at / "exact")["probe-128"] / "scores.parquet")
         for at in (tmp_path, results)
