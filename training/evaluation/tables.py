@@ -40,9 +40,11 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
         yield Text("* in the tail: at least tau")
 
 
-def _title(found: Mapping[str, Any]) -> str:
-    title = f"{found['model']}: {found['suite']}, {found['length']:,} tokens"
-    return title + (", beyond the model's positions" if found["extrapolated"] else "")
+def _table(found: Mapping[str, Any], more: str = "") -> Table:
+    title = f"{found['model']}: {found['suite']}, {found['length']:,} tokens{more}"
+    if found["extrapolated"]:
+        title += ", beyond the model's positions"
+    return Table(title=Text(title), title_justify="left")
 
 
 def _label(low: int, high: int, tau: int | None) -> str:
@@ -51,7 +53,7 @@ def _label(low: int, high: int, tau: int | None) -> str:
 
 
 def _probe_table(found: Mapping[str, Any]) -> Table:
-    table = Table(title=_title(found), title_justify="left")
+    table = _table(found)
     rows = [row for row in found["rows"] if row["task"] is None]
     contexts = list(dict.fromkeys(row["context"] for row in rows))
     table.add_column("distance")
@@ -84,7 +86,7 @@ def _bucket_tables(found: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _by_context(found: Mapping[str, Any], by_name: Mapping[str, Sequence[Row]]) -> Table:
-    table = Table(title=_title(found), title_justify="left")
+    table = _table(found)
     for heading in ("effective context", "targets"):
         table.add_column(heading, justify="right" if heading == "targets" else "left")
     for name in by_name:
@@ -101,7 +103,7 @@ def _by_context(found: Mapping[str, Any], by_name: Mapping[str, Sequence[Row]]) 
 
 
 def _by_recurrence(found: Mapping[str, Any], rows: Sequence[Row]) -> Table:
-    table = Table(title=f"{_title(found)}, by recurrence", title_justify="left")
+    table = _table(found, ", by recurrence")
     table.add_column("distance")
     for heading in ("targets", "loss"):
         table.add_column(heading, justify="right")
