@@ -14,14 +14,15 @@ has not seen the evidence prefers the gold no more often than any alternative.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from . import words
 from .config import Ablation
 from .draws import Draws
+from .vocabulary import Encode
 
-__all__ = ["ALTERNATIVES", "FAMILIES", "Encode", "Fact", "Family", "draw_fact"]
+__all__ = ["ALTERNATIVES", "FAMILIES", "Fact", "Family", "draw_fact"]
 
 ALTERNATIVES = 7
 
@@ -29,8 +30,6 @@ TRIES = 20
 """Draws of a replacement with as many tokens as the evidence, and of each alternative."""
 
 Ids = tuple[int, ...]
-Encode = Callable[[str], Sequence[int]]
-"""Gives the token ids of a text, without special tokens."""
 
 KEY, VALUE, CATEGORY = "key", "value", "category"
 SLOT = re.compile(r"( ?)\{(\w+)\}")

@@ -8,7 +8,7 @@ text file is one document; a JSON Lines file has one per line, in the field `tex
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from ...schemas.errors import FormatError, UsageError
 from ...schemas.sizes import plural
 from ..windows.shard_set import ShardSet
 from .draws import Draws
+from .vocabulary import Encode
 
 __all__ = ["Haystack", "of_file", "of_shards", "stream_of"]
 
 Ids = NDArray[np.int32]
-Encode = Callable[[str], Sequence[int]]
 
 BETWEEN = "\n\n"
 """Stands between two documents."""

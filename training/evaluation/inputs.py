@@ -20,6 +20,9 @@ from .vocabulary import Vocabulary, read_vocabulary
 
 __all__ = ["Inputs", "ItemSet", "open_inputs"]
 
+ENOUGH = 10
+"""Texts of the longest items that a haystack should have beside each other."""
+
 FACTORS = (1, 2, 4)
 """The lengths that are evaluated by default, in trained windows."""
 
@@ -84,6 +87,12 @@ class Inputs:
             UsageError: the haystack is too small, or no item of a task fits.
         """
         self.haystack.check_holds(max(self.lengths))
+        tokens = len(self.haystack.ids)
+        if tokens < ENOUGH * max(self.lengths):
+            say(
+                f"caution: the haystack has only {plural(tokens, 'token')}, so items of "
+                f"{max(self.lengths):,} tokens have much of their text in common"
+            )
         return [self._item_set(length, say) for length in self.lengths]
 
     def _item_set(self, length: int, say: Callable[[str], None]) -> ItemSet:
@@ -124,6 +133,13 @@ def open_inputs(config: EvaluateConfig, subjects: Sequence[Subject]) -> Inputs:
         IncompleteError, FormatError: the shard set or the tokenizer cannot be read.
     """
     place = config.haystack or _shards_of(subjects)
+    if not Path(place).exists():
+        raise UsageError(
+            "there is no such haystack",
+            where=place,
+            expected="a shard set, or a file named *.txt or *.jsonl",
+            fix="name one with --haystack",
+        )
     shards = open_set(place) if Path(place).is_dir() else None
     if shards is None and "buckets" in config.suites:
         raise UsageError(

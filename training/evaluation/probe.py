@@ -16,8 +16,9 @@ from ...schemas.errors import UsageError
 from .assemble import CONTEXTS, Context, Prompt, distances, place
 from .config import Ablation
 from .draws import Draws
-from .facts import ALTERNATIVES, FAMILIES, Encode, Fact, draw_fact
+from .facts import ALTERNATIVES, FAMILIES, Fact, draw_fact
 from .haystack import Haystack
+from .vocabulary import Encode
 
 __all__ = [
     "CONDITIONS", "ITEMS", "SCORES", "VERSION", "Item", "item_table", "probe_items", "score_table",

@@ -70,8 +70,11 @@ def _probe_table(found: Mapping[str, Any]) -> Table:
 def _cells(row: Row | None) -> tuple[str, ...]:
     if row is None:
         return ("",) * len(MEASURES)
-    gain = round(row["gain"], 3) + 0.0  # no -0.000
-    return f"{gain:+.3f}", f"{row['preference']:.3f}", f"{row['control']:.3f}"
+    return _signed(row["gain"], 3), f"{row['preference']:.3f}", f"{row['control']:.3f}"
+
+
+def _signed(value: float, places: int) -> str:
+    return f"{round(value, places) + 0.0:+.{places}f}"  # no -0.000
 
 
 def _bucket_tables(found: Mapping[str, Any]) -> Iterator[Table]:
@@ -93,7 +96,7 @@ def _by_context(found: Mapping[str, Any], by_name: Mapping[str, Sequence[Row]]) 
         table.add_column("loss" if name == "bucket" else name, justify="right")
     for rows in zip(*by_name.values(), strict=True):
         cells = [
-            f"{row['mean']:.4f}" if row["table"] == "bucket" else f"{row['mean'] + 0.0:+.4f}"
+            f"{row['mean']:.4f}" if row["table"] == "bucket" else _signed(row["mean"], 4)
             for row in rows
         ]
         first = rows[0]

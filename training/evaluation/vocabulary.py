@@ -1,7 +1,7 @@
 """The tokenizer of the models that are evaluated, and what it is recognized by."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +12,12 @@ from tokenizers import Tokenizer
 from ...schemas.errors import FormatError
 from ..windows.agreement import PROBE
 
-__all__ = ["Vocabulary", "read_vocabulary"]
+__all__ = ["Encode", "Vocabulary", "read_vocabulary"]
 
 NAME = "tokenizer.json"
+
+Encode = Callable[[str], Sequence[int]]
+"""Gives the token ids of a text, without special tokens."""
 
 
 @dataclass(frozen=True, eq=False)

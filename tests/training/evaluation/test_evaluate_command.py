@@ -129,6 +129,7 @@ def test_the_loss_is_that_of_training(made, results, tmp_path):
 
 def test_a_checkpoint_by_its_step(made, tmp_path):
     out = done("evaluate", f"{made / 'exact'}@1", *FEW, "--tasks", "code", "--out", tmp_path)
+    assert "caution: the haystack has only 391 tokens, so items of 256 tokens have" in out.err
     assert "@1: probe, 128 tokens" in out.out
     assert manifest(evaluated(tmp_path / "exact")["probe-128"])["step"] == 1
     missing = run("evaluate", f"{made / 'exact'}@7", *FEW, "--out", tmp_path)
@@ -229,6 +230,7 @@ def test_the_tables(made, results):
     assert f"{made / 'exact'}: probe, 256 tokens, beyond the model's positions" in shown
     assert f"{made / 'exact'}: buckets, 64 tokens" in shown
     assert "by chance 0.125" in shown
+    assert "-0.0000" not in shown
     for row in ("│ 32 *", "│ 192 *", "│ 16-31 *", "│ none"):
         assert row in shown
     assert done("evaluate", made / "exact", *BOTH, "--out", results, "--quiet").out == ""
@@ -332,6 +334,7 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
         (["RUN", "RUN"], "two models have the same name"),
         (["MODEL@3", "--out", "OUT"], "only a run has a step 3"),
         (["RUN", "--lengths", "4096"], "the haystack has"),
+        (["RUN", "--haystack", "moved"], "there is no such haystack"),
         (["--items-only", "--haystack", "BOOK", "--out", "OUT"], "tells a trained window"),
         (
             ["--items-only", "--haystack", "BOOK", "--out", "OUT", "--lengths", "128"],
