@@ -91,6 +91,7 @@ class FolderModel:
                 dtype=DTYPES[precision],
                 attn_implementation="sdpa",
                 local_files_only=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # reported in `info`, and refused below
                 output_loading_info=True,
             )
