@@ -9,6 +9,7 @@ from .errors import FormatError
 from .json_text import parse_json
 
 __all__ = [
+    "EVALUATION",
     "FORMAT_VERSION",
     "MANIFEST",
     "SHARD_SET",
@@ -34,11 +35,19 @@ TOKENIZER = "tokenizer.json"
 TOKEN_STORE = "exactcpt token store"
 SHARD_SET = "exactcpt shard set"
 WEIGHT_TABLE = "exactcpt weight table"
+EVALUATION = "exactcpt evaluation"
 FORMAT_VERSION = 1
 
 Manifest = dict[str, Any]
-Kind = Literal["exactcpt token store", "exactcpt shard set", "exactcpt weight table"]
-SCHEMAS = {TOKEN_STORE: "token-store", SHARD_SET: "shard-set", WEIGHT_TABLE: "weight-table"}
+Kind = Literal[
+    "exactcpt token store", "exactcpt shard set", "exactcpt weight table", "exactcpt evaluation"
+]
+SCHEMAS = {
+    TOKEN_STORE: "token-store",
+    SHARD_SET: "shard-set",
+    WEIGHT_TABLE: "weight-table",
+    EVALUATION: "evaluation",
+}
 
 
 class PartFile(TypedDict):

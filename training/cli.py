@@ -4,17 +4,16 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..schemas.errors import FormatError, UsageError
+from ..schemas.errors import UsageError
 from ..schemas.settings import flag_of
-from ..schemas.sizes import parse_size
 from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
+from .options import check_installed, size, speaker
 
 if TYPE_CHECKING:
     from .train import Outcome
@@ -106,15 +105,6 @@ HELP = {
 """Metavariable and help text of each setting's flag."""
 
 
-def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 def _flag(name: str) -> Callable[[F], F]:
     """Makes a setting's flag. It has no default: a file may set what no flag does."""
     metavar, text = HELP[name]
@@ -130,7 +120,7 @@ def _flag(name: str) -> Callable[[F], F]:
     if kind.type is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **common)
     if kind.is_size:
-        return click.option(flag, name, callback=_size, **common)
+        return click.option(flag, name, callback=size, **common)
     return click.option(flag, name, type=kind.type, **common)
 
 
@@ -190,10 +180,10 @@ def train(**flags: Any) -> None:
     if flags["print_config"]:
         _print_config(config)
         return
-    _check_installed()
+    check_installed()
     from .train import train as run
 
-    say = _speaker(flags["quiet"])
+    say = speaker(flags["quiet"])
     outcome = run(config, say)
     if outcome.is_first:
         how = "finished" if outcome.finished else "stopped; the same command continues the run"
@@ -225,13 +215,6 @@ def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
     }
 
 
-def _check_installed() -> None:
-    """Checks that the package was installed with what training needs."""
-    for name in ("torch", "transformers"):
-        if find_spec(name) is None:
-            raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
-
-
 def _effective(flags: dict[str, Any]) -> TrainConfig:
     """The settings of the file, overridden by the flags."""
     file = read_settings(flags["config"]) if flags["config"] else {}
@@ -247,12 +230,6 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
         if name not in values:
             raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
     return TrainConfig(**values)
-
-
-def _speaker(quiet: bool) -> Callable[[str], None]:
-    if quiet:
-        return lambda _: None
-    return lambda line: echo(line, err=True)
 
 
 @click.command()
@@ -323,45 +300,8 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
 
     The folder has the weights as safetensors, the config and the tokenizer.
     """
-    _check_installed()
-    from .run.checkpoint_files import complete_checkpoints
-    from .run.log import read_run
+    check_installed()
+    from .run.exported import export_run
 
-    recorded = read_run(Path(run))
-    saved = {int(path.name.rpartition("-")[2]): path for path in complete_checkpoints(Path(run))}
-    if not saved or (step is not None and step not in saved):
-        raise UsageError(
-            f"the run has no checkpoint of step {step:,}"
-            if saved
-            else "the run has no checkpoint yet",
-            where=run,
-            expected=f"--step {' or '.join(map(str, saved))}" if saved else None,
-        )
-    from .run.export import export_checkpoint
-
-    source = Path(recorded["model_folder"])
-    _check_trained(source, recorded["identity"].get("model"))
-    settings = recorded["settings"]
-    export_checkpoint(
-        saved[max(saved) if step is None else step],
-        Path(out),
-        source=source,
-        window=recorded["longest_window"],
-        rope_theta=settings["rope_theta"],
-        yarn_factor=settings["yarn_factor"],
-    )
+    export_run(Path(run), Path(out), step)
     echo(f"{out} is complete", err=True)
-
-
-def _check_trained(model: Path, trained: str | None) -> None:
-    """Checks that a folder still has the model that a run trained: an export copies its config."""
-    from .windows.agreement import model_fingerprint
-
-    found = model_fingerprint(model)
-    if found != trained:
-        raise FormatError(
-            f"the folder has another model than the one that the run trained: {found}",
-            where=str(model),
-            expected=f"{trained}, the digest of config.json and the weights",
-            fix="restore the folder",
-        )

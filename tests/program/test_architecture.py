@@ -20,13 +20,19 @@ REPOSITORY = Path(__file__).parents[2]
 # one line do not know each other.
 ROOMS = (
     ("schemas", "pipeline.core"),
-    ("pipeline.files", "pipeline.terminal", "pipeline.verify", "training.config"),
+    (
+        "pipeline.files",
+        "pipeline.terminal",
+        "pipeline.verify",
+        "training.config",
+        "training.options",
+    ),
     ("pipeline.config", "pipeline.sources", "training.models"),
     ("pipeline.job", "training.windows"),
     ("pipeline.beam", "pipeline.shard_set", "training.run", "training.hf_trainer"),
-    ("pipeline.tokens", "pipeline.show", "training.train", "training.comparison"),
-    ("pipeline.pack", "training.cli"),
-    ("pipeline.inspection",),
+    ("pipeline.tokens", "pipeline.show", "training.train", "training.evaluation"),
+    ("pipeline.pack", "training.comparison"),
+    ("pipeline.inspection", "training.cli"),
     ("pipeline.commands",),
     ("pipeline.cli",),
 )

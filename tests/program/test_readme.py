@@ -33,12 +33,14 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "export")
-SMALLER = {
+TRAINING = ("train", "compare", "evaluate", "export")
+SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
+SMALLER_EVALUATION = {"--lengths 4096,8192,16384": "256", "--items 100": "1"}
+SMALLER = SMALLER_TRAINING | SMALLER_EVALUATION
 """What a reader with a small machine would change in the commands of training."""
 
 
@@ -84,10 +86,17 @@ def test_every_kind_of_block_and_command_is_known():
     assert {command.split()[0] for command in all_commands()} == PROGRAMS
 
 
-def test_the_smaller_values_replace_something_on_every_page_that_trains():
-    for page in (README, REPOSITORY / "docs" / "train.md"):
-        for full in SMALLER:
-            assert any(full in command for command in commands(page)), (page.name, full)
+@pytest.mark.parametrize(
+    ("page", "values"),
+    [
+        ("README.md", SMALLER_TRAINING),
+        ("docs/train.md", SMALLER_TRAINING),
+        ("docs/evaluate.md", SMALLER_EVALUATION),
+    ],
+)
+def test_the_smaller_values_replace_something(page, values):
+    for full in values:
+        assert any(full in command for command in commands(REPOSITORY / page)), full
 
 
 def test_make_targets_exist():
@@ -210,6 +219,7 @@ WHOLE = {
     "reweigh": "manifest.json",
     "train": "run.json",
     "export": "config.json",
+    "evaluate": "probe-*/manifest.json",
 }
 """The file in a command's --out that shows that it is whole."""
 
@@ -227,7 +237,8 @@ def written_by(command: str, at: Path) -> list[Path]:
     out = following.get("--out", settings.get("out"))
     if out is not None:
         name = following["exactcpt"]
-        found.append(at / out / WHOLE[name])
+        whole = WHOLE[name]
+        found += (at / out).glob(whole) if "*" in whole else [at / out / whole]
     return found
 
 

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.schemas.errors import FormatError
-from exactcpt.schemas.manifest import FORMAT_VERSION, SHARD_SET, TOKEN_STORE, dump, parse
+from exactcpt.schemas.manifest import (
+    EVALUATION,
+    FORMAT_VERSION,
+    SHARD_SET,
+    TOKEN_STORE,
+    dump,
+    parse,
+)
 
 CHECKSUM = "0123456789abcdef" * 2
 WHERE = "shards/manifest.json"
@@ -169,13 +176,42 @@ SHARDS = {
     "warnings": ["the validation set is empty"],
 }
 
-MANIFESTS = {TOKEN_STORE: STORE, SHARD_SET: SHARDS}
-SCHEMA_FILES = {TOKEN_STORE: "token-store.schema.json", SHARD_SET: "shard-set.schema.json"}
+EVALUATED: dict[str, Any] = {
+    "format": "exactcpt evaluation",
+    "format_version": 1,
+    "suite": "probe",
+    "suite_version": 1,
+    "length": 4096,
+    "tasks": ["number", "place"],
+    "seed": 0,
+    "ablation": "replace",
+    "haystack": CHECKSUM,
+    "tokenizer": CHECKSUM,
+    "items": CHECKSUM,
+    "model": CHECKSUM,
+    "step": 100,
+    "tau": 1024,
+    "window": 4096,
+    "positions": 32768,
+    "extrapolated": False,
+    "precision": "fp32",
+    "device": "cpu",
+    "versions": {"exactcpt": "0.1.0"},
+    "seconds": 1.5,
+    "tokens": 123,
+}
+
+MANIFESTS = {TOKEN_STORE: STORE, SHARD_SET: SHARDS, EVALUATION: EVALUATED}
+SCHEMA_FILES = {
+    TOKEN_STORE: "token-store.schema.json",
+    SHARD_SET: "shard-set.schema.json",
+    EVALUATION: "evaluation.schema.json",
+}
 SCHEMAS = {
     kind: json.loads(resources.files("exactcpt.schemas").joinpath(name).read_text("utf-8"))
     for kind, name in SCHEMA_FILES.items()
 }
-both = pytest.mark.parametrize("kind", MANIFESTS)
+every = pytest.mark.parametrize("kind", MANIFESTS)
 
 
 def changed(kind: str, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -191,12 +227,12 @@ def refused(data: bytes, kind: str) -> FormatError:
     return raised.value
 
 
-@both
+@every
 def test_round_trip(kind):
     assert parse(dump(MANIFESTS[kind]), WHERE, kind) == MANIFESTS[kind]
 
 
-@both
+@every
 def test_the_same_manifest_gives_the_same_bytes(kind):
     data = dump(MANIFESTS[kind])
     assert dump(copy.deepcopy(MANIFESTS[kind])) == data
@@ -229,7 +265,7 @@ def test_no_manifest_holds_what_json_cannot(value):
         changed(SHARD_SET, lambda m: m["weights"].update(budget=value))
 
 
-@both
+@every
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_what_json_cannot_hold_is_refused(kind, constant):
     """Python would read it, and every comparison with it would be silently false."""
@@ -239,7 +275,7 @@ def test_what_json_cannot_hold_is_refused(kind, constant):
     assert error.found == f"the manifest is not JSON: {constant} is not a JSON number"
 
 
-@both
+@every
 @pytest.mark.parametrize("data", [b"", b"{", b'{"format": }', b'{"format": "\xff"}', b"{} {}"])
 def test_what_is_no_json(kind, data):
     error = refused(data, kind)
@@ -247,7 +283,7 @@ def test_what_is_no_json(kind, data):
     assert (error.where, error.fix) == (WHERE, "restore the file, or write the folder again")
 
 
-@both
+@every
 def test_a_torn_manifest(kind):
     data = dump(MANIFESTS[kind])
     for length in range(0, len(data) - 2, 97):
@@ -279,7 +315,7 @@ def test_the_kinds_are_told_apart():
     assert refused(dump(SHARDS), TOKEN_STORE).found == "this is not an exactcpt token store"
 
 
-@both
+@every
 def test_a_newer_version_is_named_before_what_it_changed(kind):
     data = dump({"format": kind, "format_version": FORMAT_VERSION + 1, "new": "key"})
     assert str(refused(data, kind)) == (
@@ -290,7 +326,7 @@ def test_a_newer_version_is_named_before_what_it_changed(kind):
     )
 
 
-@both
+@every
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, True])
 def test_a_version_that_never_was(kind, version):
     error = refused(changed(kind, lambda m: m.update(format_version=version)), kind)
@@ -298,7 +334,7 @@ def test_a_version_that_never_was(kind, version):
     assert error.where == f"{WHERE} at $.format_version"
 
 
-@both
+@every
 def test_every_key_is_required_and_no_other_is_allowed(kind):
     for key in set(MANIFESTS[kind]) - {"format"}:
         error = refused(changed(kind, lambda m, key=key: m.pop(key)), kind)
@@ -364,6 +400,9 @@ def test_every_key_is_required_and_no_other_is_allowed(kind):
         (TOKEN_STORE, lambda m: m["tokenizer"].update(sha256="00"), "$.tokenizer.sha256"),
         (TOKEN_STORE, lambda m: m["versions"].pop("exactcpt"), "$.versions"),
         (TOKEN_STORE, lambda m: m["inputs"][0].update(bytes=-1), "$.inputs[0].bytes"),
+        (EVALUATION, lambda m: m.update(suite="ruler"), "$.suite"),
+        (EVALUATION, lambda m: m.update(step=1.5), "$.step"),
+        (EVALUATION, lambda m: m["versions"].pop("exactcpt"), "$.versions"),
     ],
 )
 def test_the_place_that_is_not_as_the_schema_says(kind, change, at):
@@ -378,7 +417,7 @@ def test_a_long_complaint_is_cut():
     assert len(error.found) < 400
 
 
-@both
+@every
 def test_schemas_are_schemas_and_closed(kind):
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[kind])
 

@@ -257,7 +257,7 @@ def test_export(made, tmp_path, capfd):
     assert not one.equal(newest)
     capfd.readouterr()
     assert run_command([*first[:-1], "3"]) == 2
-    assert "expected: --step 1 or 2" in capfd.readouterr().err
+    assert "expected: step 1 or 2" in capfd.readouterr().err
 
 
 def test_export_from_another_folder(made, tmp_path, monkeypatch):
@@ -349,9 +349,11 @@ def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
     assert "fix:      to get a model from the hub: hf download NAME --local-dir FOLDER" in err
 
 
-@pytest.mark.parametrize("command", [["train", "--shards", "s", "--model", "m"], ["export", "r"]])
+@pytest.mark.parametrize(
+    "command", [["train", "--shards", "s", "--model", "m"], ["export", "r"], ["evaluate", "r"]]
+)
 def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("exactcpt.training.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("exactcpt.training.options.find_spec", lambda name: None)
     assert run_command([*command, "--out", str(tmp_path / "run")]) == 2
     err = capfd.readouterr().err
     assert "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'" in err

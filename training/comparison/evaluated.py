@@ -1,6 +1,5 @@
 """What `exactcpt evaluate` found of a run, read from the folder `eval` of the run."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
+from ...schemas.manifest import EVALUATION, MANIFEST, parse
+from ...schemas.regular import read_regular
 
 __all__ = ["Gains", "ItemsKey", "Probed", "read_probed"]
 
 FOLDER = "eval"
-EVALUATION = "exactcpt evaluation"
 PROBE = "probe"
 COLUMNS = {
     "items": ("item", "task", "number", "context", "distance"),
@@ -66,7 +66,7 @@ def read_probed(run: Path) -> dict[ItemsKey, Probed]:
     """
     found: dict[ItemsKey, Probed] = {}
     for folder in sorted((run / FOLDER).glob("*")):
-        if (folder / "manifest.json").is_file():
+        if (folder / MANIFEST).is_file():
             for key, probed in _probed(folder):
                 if key not in found or found[key].step < probed.step:
                     found[key] = probed
@@ -76,13 +76,11 @@ def read_probed(run: Path) -> dict[ItemsKey, Probed]:
 def _probed(folder: Path) -> Iterator[tuple[ItemsKey, Probed]]:
     """Yields what a folder has of the probe; nothing for another suite."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        if manifest["format"] != EVALUATION:
-            raise ValueError(f"the format is {manifest['format']}")
+        manifest = parse(read_regular(folder / MANIFEST), str(folder / MANIFEST), EVALUATION)
         if manifest["suite"] == PROBE:
             key = (manifest["length"], manifest["ablation"], manifest["items"])
             yield key, _read(folder, manifest)
-    except (KeyError, TypeError, ValueError, pa.ArrowException, FileNotFoundError) as error:
+    except (KeyError, ValueError, pa.ArrowException, FileNotFoundError) as error:
         raise FormatError(
             f"an evaluation cannot be read: {error}",
             where=str(folder),
@@ -113,7 +111,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     return Probed(
         step=manifest["step"] or 0,
         tau=manifest["tau"],
-        extrapolated=manifest["extrapolated"],
+        extrapolated=manifest["length"] > (manifest["window"] or manifest["length"]),
         gains={
             name: _gains(
                 np.array(fact)[context == name], distance[context == name], gain[context == name]

@@ -14,7 +14,7 @@ from ...schemas.sizes import plural
 from ..models.folder import read_config
 from .shard_set import ShardSet
 
-__all__ = ["check_agreement", "model_fingerprint"]
+__all__ = ["PROBE", "check_agreement", "model_fingerprint"]
 
 PROBE = (
     "The quick brown fox, 12345.678 km away;\tisn't it?\n\n"

@@ -59,8 +59,11 @@ def evaluate(run: str, arm: str, seed: int, name: str = "probe-512-abc", **chang
     }
     pq.write_table(pa.table(scores), folder / "scores.parquet")
     manifest = {
-        "format": "exactcpt evaluation", "suite": "probe", "length": 512, "ablation": "replace",
-        "items": "i", "step": 20, "tau": TAU, "extrapolated": False,
+        "format": "exactcpt evaluation", "format_version": 1, "suite": "probe", "suite_version": 1,
+        "length": 512, "tasks": ["number"], "seed": 0, "ablation": "replace",
+        "haystack": "0" * 32, "tokenizer": "0" * 32, "items": "0" * 32, "model": "0" * 32,
+        "step": 20, "tau": TAU, "window": 512, "positions": 512, "extrapolated": False,
+        "precision": "fp32", "device": "cpu", "versions": {}, "seconds": 1.0, "tokens": 1,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
 
@@ -176,7 +179,7 @@ def test_without_tau_there_is_no_far_and_near(tmp_path):
 
 def test_other_items_are_not_paired(tmp_path):
     runs = made(tmp_path)
-    evaluate(runs[0], "exact", 0, "probe-512-def", items="j")
+    evaluate(runs[0], "exact", 0, "probe-512-def", items="1" * 32)
     found = compare(runs)
     assert len(found.probed) == 1
     assert found.unprobed == runs[1:]
@@ -189,7 +192,7 @@ def test_the_last_step_counts(tmp_path):
     runs = made(tmp_path, seeds=1)
     for run, arm in zip(runs, ("exact", "matched", "uniform"), strict=True):
         evaluate(run, arm, 5, "probe-512-abd", step=10)
-        evaluate(run, arm, 5, "other-suite", suite="ruler")
+        evaluate(run, arm, 5, "other-suite", suite="buckets")
     (found,) = compare(runs).probed
     (earlier,) = compare(made(tmp_path / "alone", seeds=1)).probed
     assert found == earlier

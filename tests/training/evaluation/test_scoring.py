@@ -1,0 +1,189 @@
+"""Scores are those of plain transformers, however prompts are batched and cached."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from evaluations import Uncached, Unigram
+from hypothesis import given
+from hypothesis import strategies as st
+from models import tiny_config
+from tiny import model_folder
+from transformers import AutoModelForCausalLM
+
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
+from exactcpt.training.evaluation.models import FolderModel, device_of, is_out_of_memory
+from exactcpt.training.evaluation.scoring import Halving, answer_scores, batches, losses
+
+CPU = torch.device("cpu")
+KINDS = {
+    "llama": {},
+    "qwen3": {},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+}
+"""The last one has a layer that sees 16 tokens."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request, tmp_path_factory):
+    return model_folder(
+        tmp_path_factory.mktemp("model") / request.param, kind=request.param, **KINDS[request.param]
+    )
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return FolderModel(folder, CPU, "fp32")
+
+
+def prompts(count, length, answers=8, m=3, seed=0):
+    draw = np.random.default_rng(seed)
+    ids = [draw.integers(0, 4096, length).astype(np.int32) for _ in range(count)]
+    return ids, draw.integers(0, 4096, (count, answers, m)).tolist()
+
+
+def expected(folder, prompt, answer):
+    """Plain transformers on the whole text, token by token."""
+    plain = AutoModelForCausalLM.from_pretrained(folder).double().eval()
+    ids = torch.tensor([[*prompt.tolist(), *answer]])
+    with torch.no_grad():
+        found = torch.log_softmax(plain(input_ids=ids, use_cache=False).logits[0], dim=-1)
+    return sum(found[len(prompt) - 1 + i, token].item() for i, token in enumerate(answer))
+
+
+@pytest.mark.parametrize("m", [1, 4])
+def test_scores_are_log_probabilities(folder, model, m):
+    ids, answers = prompts(2, 50, answers=3, m=m)
+    scores = answer_scores(model, ids, answers)
+    for i, prompt in enumerate(ids):
+        for r, answer in enumerate(answers[i]):
+            assert scores[i, r] == pytest.approx(expected(folder, prompt, answer), abs=1e-4)
+
+
+def test_batched_is_single(model):
+    ids, answers = prompts(5, 70)
+    together = answer_scores(model, ids, answers)
+    for i in range(5):
+        alone = answer_scores(model, ids[i : i + 1], answers[i : i + 1])
+        assert together[i] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_cached_is_uncached(model):
+    """Also when answers come one after the other: the memory stays that of the prompts."""
+    ids, answers = prompts(3, 40)
+    assert answer_scores(model, ids, answers) == pytest.approx(
+        answer_scores(Uncached(model), ids, answers), abs=1e-4
+    )
+
+
+def test_a_memory_that_keeps_an_answer_would_be_seen(model, monkeypatch):
+    monkeypatch.setattr("transformers.DynamicCache.crop", lambda *_: None)
+    ids, answers = prompts(3, 40)
+    kept, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
+    assert np.abs(kept[:, 0] - fresh[:, 0]).max() < 1e-4
+    assert np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2
+
+
+def test_losses_are_those_of_each_sequence_alone(folder, model):
+    """They are padded together, longest first; the answer is in the order of the question."""
+    draw = np.random.default_rng(0)
+    sequences = [draw.integers(0, 4096, n).astype(np.int32) for n in (2, 30, 7, 64, 31)]
+    plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+    for found, sequence in zip(losses(model, sequences, 100, Halving()), sequences, strict=True):
+        ids = torch.from_numpy(sequence.astype(np.int64))
+        with torch.no_grad():
+            logits = plain(input_ids=ids[None], use_cache=False).logits[0, :-1]
+        ce = F.cross_entropy(logits, ids[1:], reduction="none")
+        assert found == pytest.approx(ce.numpy(), abs=1e-4)
+
+
+def test_bf16_is_close(folder, model):
+    ids, answers = prompts(2, 50)
+    rounded = answer_scores(FolderModel(folder, CPU, "bf16"), ids, answers)
+    assert rounded == pytest.approx(answer_scores(model, ids, answers), rel=0.1)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), max_size=40),
+    tokens=st.integers(1, 30),
+)
+def test_batches_have_all_rows_once_and_one_shape(lengths, tokens):
+    rows = list(enumerate(lengths))
+    made = list(batches(rows, lambda row: (row[1],), tokens))
+    assert sorted(row for batch in made for row in batch) == rows
+    for batch in made:
+        assert len({length for _, length in batch}) == 1
+        assert len(batch) == 1 or len(batch) * batch[0][1] <= tokens
+    shapes = [batch[0][1] for batch in made]
+    assert shapes == sorted(shapes, reverse=True)
+
+
+class Small:
+    """Work that fails for more than some rows at a time."""
+
+    def __init__(self, rows, error):
+        self.rows, self.error, self.sizes = rows, error, []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.rows:
+            raise self.error
+        return [10 * row for row in batch]
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda e: type(e).__name__)
+def test_out_of_memory_halves_the_batch_for_good(error):
+    work, halving = Small(3, error), Halving()
+    assert halving(work, range(8)) == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert work.sizes == [8, 4, 2, 2, 2, 2]
+    assert halving(work, range(8)) == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert work.sizes == [8, 4, *[2] * 8]
+
+
+def test_memory_for_nothing():
+    with pytest.raises(ExactcptError, match="the memory is not enough for one prompt at a time"):
+        Halving()(Small(0, OUT_OF_MEMORY[0]), range(8))
+
+
+def test_other_errors_pass():
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert not is_out_of_memory(error)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        Halving()(Small(3, error), range(8))
+
+
+def test_scores_that_are_no_numbers():
+    model = Unigram(10)
+    model.likes[3] = float("nan")
+    with pytest.raises(ExactcptError, match="the model gives scores that are no numbers"):
+        answer_scores(model, [np.array([1], np.int32)], [[[2]]])
+
+
+def test_weights_that_lack_a_tensor(tmp_path):
+    model = model_folder(tmp_path / "model")
+    config = tiny_config(vocab_size=4096, num_hidden_layers=3)
+    config.architectures = ["LlamaForCausalLM"]
+    config.save_pretrained(model)
+    with pytest.raises(FormatError, match=r"the weights lack model\.layers\.2\."):
+        FolderModel(model, CPU, "fp32")
+
+
+def test_a_model_of_no_known_type(tmp_path):
+    path = model_folder(tmp_path / "model") / "config.json"
+    path.write_text(path.read_text().replace('"model_type": "llama"', '"model_type": "nothing"'))
+    with pytest.raises(FormatError, match="the model cannot be loaded"):
+        FolderModel(path.parent, CPU, "fp32")
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert device_of("auto") == device_of("cpu") == CPU
+    with pytest.raises(UsageError, match="there is no CUDA device"):
+        device_of("cuda")

@@ -1,0 +1,168 @@
+"""The command `evaluate`. Nothing heavy is imported before it runs."""
+
+import json
+from typing import Any, get_args
+
+import click
+
+from ...schemas.sizes import parse_size
+from ...schemas.terminal import console, echo_json
+from ..config import Device, Precision
+from ..options import check_installed, size, speaker
+from .config import ABLATIONS, EvaluateConfig, chosen_suites, chosen_tasks
+
+__all__ = ["evaluate"]
+
+
+def _lengths(
+    _: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(parse_size(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--suite",
+    default="probe",
+    show_default=True,
+    metavar="NAME,...",
+    help="What to evaluate: probe, buckets, or both.",
+)
+@click.option(
+    "--tasks",
+    metavar="NAME,...",
+    help="Tasks of the suites, by name or as patterns such as 'gain-*'.  [default: all]",
+)
+@click.option(
+    "--lengths",
+    metavar="SIZE,...",
+    callback=_lengths,
+    help="Tokens of the probe's longest prompts with their answers, such as 4096,8192; 4K is 4,000."
+    "  [default: the trained window, twice and four times it]",
+)
+@click.option(
+    "--items",
+    type=int,
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Facts of each task and length in the probe; windows in buckets.",
+)
+@click.option(
+    "--haystack",
+    metavar="PATH",
+    help="Where the text around the facts comes from: the validation documents of a shard set, or "
+    "a file named *.txt or *.jsonl.  [default: the shards of the first run]",
+)
+@click.option(
+    "--tokenizer",
+    metavar="PATH",
+    help="Tokenizer for --items-only with a text file.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the items, not of the runs."
+)
+@click.option(
+    "--ablation",
+    type=click.Choice(ABLATIONS),
+    default="replace",
+    show_default=True,
+    help="What stands in the evidence's place without it: another fact, the same fact with another "
+    "value, or no fact.",
+)
+@click.option(
+    "--batch-tokens",
+    metavar="SIZE",
+    callback=size,
+    help="Tokens in memory at once; halved when the memory runs out.  [default: 16,384 on the CPU, "
+    "262,144 on CUDA]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    help="Precision of the computation.  [default: fp32 on the CPU, bf16 on CUDA]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(get_args(Device)),
+    default="auto",
+    show_default=True,
+    help="Device to evaluate on.",
+)
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Folder for the results, with a folder for each model.  [default: RUN/eval of each run]",
+)
+@click.option(
+    "--items-only", is_flag=True, help="Write the probe's items and prompts to --out, and stop."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the means as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def evaluate(**flags: Any) -> None:
+    """Evaluate models: how well they use distant text.
+
+    A MODEL is a run, by its newest checkpoint; RUN@STEP, by another one; or a Hugging Face folder.
+    All must have one tokenizer. Every model gets the same items, so `exactcpt compare` can compare
+    runs item by item. What is finished is not computed again, and an evaluation that was stopped
+    goes on when the same command is given again.
+
+    \b
+    exactcpt evaluate runs/exact runs/uniform --suite probe,buckets --haystack shards
+    exactcpt evaluate trained --haystack shards --lengths 4096 --out evaluated
+
+    \b
+    Suites and their tasks:
+      probe    A fact is hidden in a text, at many distances from the question that asks for it.
+               The score is what the fact is worth to the answer, and whether the model prefers
+               the right answer to seven others.
+               number, place, code, alias
+      buckets  The loss on validation windows: by effective context, what a longer context
+               takes off it, and by how far back the same two tokens stand.
+               bucket, gain-128, gain-512, gain-tau, recurrence
+    """
+    suites = chosen_suites(flags["suite"])
+    config = EvaluateConfig(
+        models=flags["models"],
+        suites=suites,
+        tasks=chosen_tasks(flags["tasks"], suites),
+        **{
+            name: flags[name]
+            for name in (
+                "lengths", "items", "haystack", "tokenizer", "seed", "ablation", "batch_tokens",
+                "precision", "device", "out", "items_only",
+            )
+        },
+    )  # fmt: skip
+    say = speaker(flags["quiet"])
+    if config.items_only:
+        from .items_only import write_items
+
+        folders = write_items(config, say)
+        if flags["as_json"]:
+            echo_json(json.dumps({"items": [str(folder) for folder in folders]}))
+        return
+    check_installed()
+    from .job import evaluate as run
+    from .summary import summary
+
+    summaries = [summary(each) for each in run(config, say)]
+    if flags["as_json"]:
+        echo_json(json.dumps({"evaluations": summaries}))
+    elif not flags["quiet"]:
+        _print(summaries)
+
+
+def _print(summaries: list[dict[str, Any]]) -> None:
+    from .tables import evaluation_tables
+
+    printed = console(soft_wrap=True)
+    for table in evaluation_tables(summaries):
+        printed.print(table)

@@ -1,0 +1,230 @@
+"""The text that facts are hidden in: documents that no run was trained on, as one stream of tokens.
+
+A shard set gives its validation documents. They are read by the format alone: the segments of
+windows, joined by `doc_index` and `doc_offset`, without what tokenization added at their ends. A
+text file is one document; a JSON Lines file has one per line, in the field `text`.
+
+    stream = document | \\n\\n | document | \\n\\n | ...
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from ...schemas import shard
+from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
+from ...schemas.sizes import plural
+from ..windows.shard_set import ShardSet
+from .draws import Draws
+from .vocabulary import Encode
+
+__all__ = ["Haystack", "of_file", "of_shards", "stream_of"]
+
+Ids = NDArray[np.int32]
+
+BETWEEN = "\n\n"
+"""Stands between two documents."""
+
+FIELD = "text"
+SUFFIXES = (".txt", ".jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Haystack:
+    """A stream of tokens to take filler from.
+
+    Attributes:
+        name: where it is from, for errors.
+        ids: the stream, int32.
+        bos: the token that begins every document, or none.
+        digest: xxh3-128 of the stream and `bos`.
+    """
+
+    name: str
+    ids: Ids
+    bos: tuple[int, ...]
+    digest: str
+
+    def check_holds(self, count: int) -> None:
+        """Checks that there is enough text for the longest items.
+
+        Raises:
+            UsageError: there are fewer than `count` tokens.
+        """
+        if len(self.ids) < count:
+            raise UsageError(
+                f"the haystack has {plural(len(self.ids), 'token')}",
+                where=self.name,
+                expected=f"at least {count:,}, the length of the longest items",
+                fix="name a larger one with --haystack, or give shorter --lengths",
+            )
+
+    def filler(self, draws: Draws, count: int) -> Ids:
+        """Consecutive tokens from a drawn place, int32 [count]; there must be as many."""
+        start = draws.below(len(self.ids) - count + 1)
+        return self.ids[start : start + count]
+
+
+def stream_of(
+    name: str, documents: Sequence[Sequence[int] | Ids], encode: Encode, bos: tuple[int, ...] = ()
+) -> Haystack:
+    """Joins documents, given as token ids without special tokens, into a haystack."""
+    gap = np.array(encode(BETWEEN), np.int32)
+    parts = [part for each in documents for part in (np.asarray(each, np.int32), gap)][:-1]
+    ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    found = xxhash.xxh3_128(np.array(bos, "<i4").tobytes() + b"|")
+    found.update(ids.astype("<i4").tobytes())
+    return Haystack(name=name, ids=ids, bos=bos, digest=found.hexdigest())
+
+
+def of_shards(shards: ShardSet, encode: Encode) -> Haystack:
+    """The validation documents of a shard set.
+
+    Raises:
+        UsageError: there are none.
+        FormatError: a shard cannot be read, or its documents do not join.
+    """
+    if not shards.shards(shard.VALIDATION):
+        raise UsageError(
+            "the shard set has no validation documents",
+            where=str(shards.root),
+            fix="name a text file or another shard set with --haystack",
+        )
+    special = shards.manifest["tokenizer"]
+    bos = () if special["bos_id"] is None else (special["bos_id"],)
+    documents = [
+        _without_ends(ids, special["bos_id"], special["eos_id"])
+        for ids in _validation_documents(shards)
+    ]
+    return stream_of(str(shards.root), documents, encode, bos)
+
+
+def _without_ends(ids: Ids, bos: int | None, eos: int) -> Ids:
+    start = int(bos is not None and len(ids) > 0 and ids[0] == bos)
+    stop = len(ids) - int(len(ids) > start and ids[-1] == eos)
+    return ids[start:stop]
+
+
+def _validation_documents(shards: ShardSet) -> list[Ids]:
+    """The documents, each whole, in the order of their numbers."""
+    pieces: dict[int, dict[int, Ids]] = {}
+    for document, offset, ids in _segments(shards):
+        pieces.setdefault(document, {})[offset] = ids
+    joined: list[Ids] = []
+    for document in sorted(pieces):
+        offsets = sorted(pieces[document])
+        ids = np.concatenate([pieces[document][offset] for offset in offsets])
+        lengths = [len(pieces[document][offset]) for offset in offsets]
+        if offsets != [0, *np.cumsum(lengths)[:-1].tolist()]:
+            raise FormatError(
+                f"the segments of document {document:,} do not join",
+                where=str(shards.root / shard.VALIDATION),
+                fix="see `exactcpt verify`, then write the shards again",
+            )
+        joined.append(ids)
+    return joined
+
+
+def _segments(shards: ShardSet) -> Iterator[tuple[int, int, Ids]]:
+    """Yields document, offset and ids of every validation segment, padding left out."""
+    for entry in shards.shards(shard.VALIDATION):
+        path = shards.root / entry["path"]
+        try:
+            with pa.memory_map(str(path)) as source:
+                reader = pa.ipc.open_file(source)
+                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except pa.ArrowInvalid as error:
+            raise FormatError(
+                f"the shard cannot be read: {error}",
+                where=str(path),
+                fix="see `exactcpt verify`, then write the shards again",
+            ) from None
+        for batch in batches:
+            if batch.schema != shard.shard_schema(shards.window):
+                raise FormatError(
+                    "the shard has other columns than its format says",
+                    where=str(path),
+                    fix="see `exactcpt verify`, then write the shards again",
+                )
+            yield from _of_batch(batch)
+
+
+def _of_batch(batch: pa.RecordBatch) -> Iterator[tuple[int, int, Ids]]:
+    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids = columns["input_ids"].flatten().to_numpy()
+    lengths, documents, offsets = (
+        columns[name].flatten().to_numpy() for name in ("seq_lengths", "doc_index", "doc_offset")
+    )
+    stops = np.cumsum(lengths, dtype=np.int64)
+    for document, offset, start, stop in zip(
+        documents.tolist(),
+        offsets.tolist(),
+        (stops - lengths).tolist(),
+        stops.tolist(),
+        strict=True,
+    ):
+        if document != shard.PADDING:
+            yield document, offset, ids[start:stop]
+
+
+def of_file(path: Path, tokenizer: Tokenizer, encode: Encode) -> Haystack:
+    """The documents of a text or JSON Lines file.
+
+    Args:
+        path: a file named *.txt, or *.jsonl with a text in the field `text` of every line.
+        tokenizer: tells which token begins every document, if any.
+        encode: gives the ids of a text.
+
+    Raises:
+        UsageError: there is no such file, or its name says nothing about its format.
+        FormatError: the file is not UTF-8, or a line is not an object with a text.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"the haystack has no known format: {path}",
+            expected="a shard set, or a file named *.txt or *.jsonl",
+        )
+    try:
+        text = read_regular(path).decode()
+    except OSError as error:
+        raise UsageError(
+            f"the haystack cannot be read: {error.strerror}", where=str(path)
+        ) from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the haystack is not UTF-8: {error}", where=str(path)) from None
+    texts = [text] if path.suffix == ".txt" else list(_texts(text, path))
+    return stream_of(str(path), [encode(each) for each in texts], encode, _bos(tokenizer))
+
+
+def _texts(text: str, path: Path) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            found = parse_json(line.encode())
+        except ValueError:
+            found = None
+        value = found.get(FIELD) if isinstance(found, dict) else None
+        if not isinstance(value, str):
+            raise FormatError(
+                "the line has no text",
+                where=f"{path}, line {number:,}",
+                expected=f'an object with a string in "{FIELD}"',
+            )
+        yield value
+
+
+def _bos(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The token that the tokenizer itself puts before a text, or none."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    full = tokenizer.encode("a", add_special_tokens=True).ids
+    return tuple(full[:1]) if full[1 : 1 + len(plain)] == plain and full != plain else ()

@@ -1,0 +1,190 @@
+"""What an evaluation reads besides the models: a tokenizer, a haystack, lengths, and the items."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...schemas.errors import UsageError
+from ...schemas.sizes import plural
+from ..windows.shard_set import ShardSet, open_set
+from .config import EvaluateConfig
+from .haystack import Haystack, of_file, of_shards
+from .probe import VERSION, Item, item_table, probe_items
+from .results import content_digest
+from .subjects import Subject
+from .vocabulary import Vocabulary, read_vocabulary
+
+__all__ = ["Inputs", "ItemSet", "open_inputs"]
+
+ENOUGH = 10
+"""Texts of the longest items that a haystack should have beside each other."""
+
+FACTORS = (1, 2, 4)
+"""The lengths that are evaluated by default, in trained windows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSet:
+    """The probe's items of one length.
+
+    Attributes:
+        length: tokens of the longest prompt with its answer.
+        items: the items, by number.
+    """
+
+    length: int
+    items: tuple[Item, ...]
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The rows of `items.parquet`."""
+        return item_table(self.items, self.length)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the content of the table."""
+        return content_digest(self.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What an evaluation reads besides the models.
+
+    Attributes:
+        config: the settings.
+        vocabulary: the tokenizer of the items, and of every model.
+        shards: the shard set that `haystack` names, or None for a file.
+        place: what it names.
+        lengths: of the probe.
+    """
+
+    config: EvaluateConfig
+    vocabulary: Vocabulary
+    shards: ShardSet | None
+    place: str
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def haystack(self) -> Haystack:
+        """The filler of the probe.
+
+        Raises:
+            UsageError, FormatError: as `of_shards` and `of_file`.
+        """
+        if self.shards is not None:
+            return of_shards(self.shards, self.vocabulary.encode)
+        vocabulary = self.vocabulary
+        return of_file(Path(self.place), vocabulary.tokenizer, vocabulary.encode)
+
+    def item_sets(self, say: Callable[[str], None]) -> list[ItemSet]:
+        """Makes the items of every length.
+
+        Raises:
+            UsageError: the haystack is too small, or no item of a task fits.
+        """
+        self.haystack.check_holds(max(self.lengths))
+        tokens = len(self.haystack.ids)
+        if tokens < ENOUGH * max(self.lengths):
+            say(
+                f"caution: the haystack has only {plural(tokens, 'token')}, so items of "
+                f"{max(self.lengths):,} tokens have much of their text in common"
+            )
+        return [self._item_set(length, say) for length in self.lengths]
+
+    def _item_set(self, length: int, say: Callable[[str], None]) -> ItemSet:
+        config = self.config
+        items = probe_items(
+            config.tasks["probe"],
+            self.haystack,
+            self.vocabulary.encode,
+            length=length,
+            count=config.items,
+            seed=config.seed,
+            ablation=config.ablation,
+        )
+        made = ItemSet(length=length, items=tuple(items))
+        say(f"probe {length:,}: {plural(len(made.items), 'item')}")
+        return made
+
+    def identity(self, item_set: ItemSet) -> dict[str, Any]:
+        """The fields of a manifest that say which items of the probe they are."""
+        return {
+            "suite": "probe",
+            "suite_version": VERSION,
+            "length": item_set.length,
+            "tasks": list(self.config.tasks["probe"]),
+            "seed": self.config.seed,
+            "ablation": self.config.ablation,
+            "haystack": self.haystack.digest,
+            "tokenizer": self.vocabulary.digest,
+            "items": item_set.digest,
+        }
+
+
+def open_inputs(config: EvaluateConfig, subjects: Sequence[Subject]) -> Inputs:
+    """Opens the tokenizer and the haystack.
+
+    Raises:
+        UsageError: no haystack or no length is given, or what is given is not there.
+        IncompleteError, FormatError: the shard set or the tokenizer cannot be read.
+    """
+    place = config.haystack or _shards_of(subjects)
+    if not Path(place).exists():
+        raise UsageError(
+            "there is no such haystack",
+            where=place,
+            expected="a shard set, or a file named *.txt or *.jsonl",
+            fix="name one with --haystack",
+        )
+    shards = open_set(place) if Path(place).is_dir() else None
+    if shards is None and "buckets" in config.suites:
+        raise UsageError(
+            "the suite buckets reads the validation windows of a shard set",
+            where=place,
+            expected="--haystack SHARDS",
+        )
+    window = next((s.window for s in subjects if s.window), shards and shards.window)
+    lengths = config.lengths or (window and tuple(f * window for f in FACTORS))
+    if not lengths:
+        raise UsageError(
+            "neither a run nor a shard set tells a trained window",
+            fix="say how long the items are: --lengths 4096,8192",
+        )
+    return Inputs(
+        config=config,
+        vocabulary=read_vocabulary(_tokenizer(config, subjects, shards)),
+        shards=shards,
+        place=place,
+        lengths=tuple(sorted({*lengths})),
+    )
+
+
+def _shards_of(subjects: Sequence[Subject]) -> str:
+    """The shards of the first run."""
+    for subject in subjects:
+        if subject.recorded is not None:
+            return subject.recorded["settings"]["shards"]
+    raise UsageError(
+        "no haystack is given, and no run whose shards could be one",
+        expected="--haystack SHARDS, or a file named *.txt or *.jsonl",
+    )
+
+
+def _tokenizer(
+    config: EvaluateConfig, subjects: Sequence[Subject], shards: ShardSet | None
+) -> Path:
+    if shards is not None:
+        return shards.tokenizer
+    if config.tokenizer is not None:
+        return Path(config.tokenizer)
+    if subjects:
+        return subjects[0].model_folder
+    raise UsageError(
+        "a text file has no tokenizer",
+        where=config.haystack,
+        fix="name a folder or a tokenizer.json with --tokenizer",
+    )

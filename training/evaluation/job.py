@@ -1,0 +1,186 @@
+"""An evaluation from its settings to its results: every model, every suite, every length."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...schemas.manifest import Manifest
+from ...schemas.sizes import plural
+from ..config import Precision
+from ..windows.agreement import model_fingerprint
+from .config import EvaluateConfig
+from .inputs import open_inputs
+from .models import FolderModel, device_of
+from .results import ResultFolder, versions
+from .subjects import Subject, check_vocabulary, find_subjects, folder_of, read_config
+from .suites import BucketsSuite, ProbeSuite, SuiteOfLength
+
+__all__ = ["Evaluation", "evaluate"]
+
+BATCH_TOKENS = {"cpu": 1 << 14, "cuda": 1 << 18}
+PRECISIONS: dict[str, Precision] = {"cpu": "fp32", "cuda": "bf16"}
+"""What suits each device."""
+
+LINE_SECONDS = 1.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A finished evaluation of one model, suite and length.
+
+    Attributes:
+        model: the run or folder, as it was named.
+        folder: where it is.
+        manifest: what was evaluated, and how.
+        items: the rows of `items.parquet`; None for the suite `buckets`.
+        scores: the rows of `scores.parquet`.
+    """
+
+    model: str
+    folder: Path
+    manifest: Manifest
+    items: pa.Table | None
+    scores: pa.Table
+
+
+def evaluate(config: EvaluateConfig, say: Say) -> list[Evaluation]:
+    """Evaluates models; what is finished already is only read.
+
+    Args:
+        config: the settings.
+        say: takes a line for a person.
+
+    Returns:
+        By model, suite and length.
+
+    Raises:
+        UsageError, FormatError, IncompleteError: something is missing or does not fit together.
+        ExactcptError: the memory is too small, or another process makes the same evaluation.
+    """
+    device = device_of(config.device)
+    precision = config.precision or PRECISIONS[device.type]
+    subjects = find_subjects(config.models, config.out)
+    inputs = open_inputs(config, subjects)
+    for subject in subjects:
+        check_vocabulary(subject, inputs.vocabulary)
+    suites: list[SuiteOfLength] = []
+    if "probe" in config.suites:
+        suites += [ProbeSuite(inputs, item_set) for item_set in inputs.item_sets(say)]
+    if "buckets" in config.suites:
+        suites.append(BucketsSuite(inputs))
+    batch_tokens = config.batch_tokens or BATCH_TOKENS[device.type]
+    found: list[Evaluation] = []
+    for subject in subjects:
+        with folder_of(subject) as (folder, step):
+            evaluator = _Evaluator(
+                subject=subject,
+                folder=folder,
+                about=_about(subject, folder, step, precision),
+                load=lambda folder=folder: FolderModel(folder, device, precision),
+                batch_tokens=batch_tokens,
+                say=say,
+            )
+            found += evaluator.all_of(suites)
+    return found
+
+
+def _about(
+    subject: Subject, folder: Path, step: int | None, precision: Precision
+) -> dict[str, Any]:
+    """The fields of the manifest that depend on the model and not on the suite."""
+    return {
+        "model": model_fingerprint(folder),
+        "step": step,
+        "tau": subject.tau,
+        "window": subject.window,
+        "positions": read_config(folder).get("max_position_embeddings"),
+        "precision": precision,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluator:
+    """Evaluates one model, which is loaded when it is first needed."""
+
+    subject: Subject
+    folder: Path
+    about: dict[str, Any]
+    load: Callable[[], FolderModel]
+    batch_tokens: int
+    say: Say
+
+    def all_of(self, suites: Sequence[SuiteOfLength]) -> Iterator[Evaluation]:
+        model: FolderModel | None = None
+        for suite in suites:
+            folder = ResultFolder(self.subject.results, self._identity(suite))
+            manifest = folder.finished()
+            if manifest is None:
+                model = model or self.load()
+                manifest = self._score(model, suite, folder)
+            else:
+                self.say(f"{self._title(suite)}: finished already, in {folder.path}")
+            yield Evaluation(
+                model=self._name,
+                folder=folder.path,
+                manifest=manifest,
+                items=folder.items(),
+                scores=folder.scores(),
+            )
+
+    @property
+    def _name(self) -> str:
+        step = self.subject.step
+        return str(self.subject.path) + (f"@{step}" if step is not None else "")
+
+    def _title(self, suite: SuiteOfLength) -> str:
+        return f"{self._name}  {suite.identity['suite']} {suite.identity['length']:,}"
+
+    def _identity(self, suite: SuiteOfLength) -> dict[str, Any]:
+        positions = self.about["positions"]
+        beyond = positions is not None and suite.identity["length"] > positions
+        return suite.identity | self.about | {"extrapolated": beyond}
+
+    def _score(self, model: FolderModel, suite: SuiteOfLength, folder: ResultFolder) -> Manifest:
+        with folder.held():
+            with folder.journal() as journal:
+                progress = _Progress(self.say, self._title(suite), suite)
+                suite.score(model, self.batch_tokens, journal, progress)
+                seconds = journal.seconds
+                tables = suite.tables(journal.scores)
+            return folder.write(
+                tables,
+                {
+                    "device": model.device.type,
+                    "versions": versions("torch", "transformers"),
+                    "seconds": round(seconds, 3),
+                    "tokens": suite.tokens,
+                },
+            )
+
+
+class _Progress:
+    """Tells a person how the scoring goes, at most once per second."""
+
+    def __init__(self, say: Say, title: str, suite: SuiteOfLength) -> None:
+        self._say, self._title, self._suite = say, title, suite
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, rows: int) -> None:
+        self._done += rows
+        now = time.monotonic()
+        if now - self._said < LINE_SECONDS and self._done < self._suite.rows:
+            return
+        self._said = now
+        speed = self._done / max(now - self._began, 1e-9)
+        left = (self._suite.rows - self._done) / speed
+        self._say(
+            f"{self._title}: {self._done:,} of {plural(self._suite.rows, self._suite.noun)}"
+            f"  {speed:,.1f} a second" + (f", {left:,.0f} s left" if left >= 1 else "")
+        )

@@ -1,0 +1,197 @@
+"""Log-probabilities of answers, batch by batch.
+
+    log p(answer | prompt) = sum over its tokens of log p(token | prompt, tokens before it)
+
+in nats. All answers to a prompt share its memory: the prompt is read once, and each answer of more
+than one token is one short call after it. (Repeating the memory for every answer would take that
+one call, and as many times the memory.)
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...schemas.errors import ExactcptError
+from ...schemas.sizes import plural
+from .models import Model, is_out_of_memory
+from .results import Journal
+
+__all__ = ["Halving", "answer_scores", "batches", "losses", "run_batches"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LARGEST_BATCH = 256
+"""Prompts per batch: each has a row of logits over the vocabulary."""
+
+LOGIT_BYTES = 1 << 30
+"""Memory for the logits of all positions of a batch, in fp32; one sequence is always allowed."""
+
+
+def answer_scores(
+    model: Model, prompts: Sequence[NDArray[np.int32]], answers: Sequence[Sequence[Sequence[int]]]
+) -> NDArray[np.float64]:
+    """Log-probabilities of the answers to some prompts, in nats.
+
+    Args:
+        model: reads the prompts.
+        prompts: B prompts of one length.
+        answers: for each prompt R answers, all of one length m.
+
+    Returns:
+        Shape [B, R].
+    """
+    ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(model.device)
+    wanted = torch.tensor(answers, dtype=torch.int64, device=model.device)
+    first, memory = model.read(ids)
+    scores = _log_probabilities(first).gather(1, wanted[:, :, 0])
+    if wanted.shape[2] > 1:
+        later = [_continued(model, memory, wanted[:, r]) for r in range(wanted.shape[1])]
+        scores = scores + torch.stack(later, dim=1)
+    return _checked(scores.cpu().numpy())
+
+
+def _continued(model: Model, memory: Any, answer: Tensor) -> Tensor:
+    """Log-probabilities of one answer to each prompt, after its first token; fp64 [B]."""
+    logits = model.go_on(memory, answer[:, :-1])
+    return _log_probabilities(logits).gather(2, answer[:, 1:, None]).squeeze(2).sum(dim=1)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """The logarithm of the softmax over the last dimension, made in fp32 or fp64; fp64."""
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return torch.log_softmax(logits.to(exact), dim=-1).double()
+
+
+def losses(
+    model: Model, sequences: Sequence[NDArray[np.int32]], tokens: int, halving: "Halving"
+) -> list[NDArray[np.float64]]:
+    """The losses of all tokens but the first of each sequence, in nats.
+
+    Sequences of about one length are read together, with padding behind them, which no token sees.
+
+    Args:
+        model: reads the sequences.
+        sequences: each int32 [n], n >= 2.
+        tokens: how many a batch may have, padding included.
+        halving: makes smaller batches if the memory runs out.
+
+    Returns:
+        For each sequence, [n - 1].
+    """
+    tokens = min(tokens, LOGIT_BYTES // (4 * model.vocabulary))
+    order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
+    found: dict[int, NDArray[np.float64]] = {}
+    while order:
+        size = max(1, tokens // len(sequences[order[0]]))
+        batch, order = order[:size], order[size:]
+        read = halving(lambda part: _losses(model, part), [sequences[i] for i in batch])
+        found |= dict(zip(batch, read, strict=True))
+    return [found[i] for i in range(len(sequences))]
+
+
+def _losses(model: Model, sequences: Sequence[NDArray[np.int32]]) -> Sequence[NDArray[np.float64]]:
+    ids = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = torch.from_numpy(sequence.astype(np.int64))
+    ids = ids.to(model.device)
+    logits = model.logits(ids)[:, :-1]
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    ce = F.cross_entropy(logits.flatten(0, 1).to(exact), ids[:, 1:].flatten(), reduction="none")
+    rows = ce.double().view(len(sequences), -1).cpu().numpy()
+    return [_checked(row[: len(each) - 1]) for row, each in zip(rows, sequences, strict=True)]
+
+
+def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(scores).all():
+        raise ExactcptError(
+            "the model gives scores that are no numbers",
+            expected="finite logits",
+            fix="check its weights, or evaluate with --precision fp32",
+        )
+    return scores
+
+
+def batches(rows: Iterable[T], shape: Callable[[T], Any], tokens: int) -> Iterator[list[T]]:
+    """Yields batches of rows of one shape, in the order of the shapes, largest first.
+
+    The batches are a function of the rows and `tokens`: an evaluation that was interrupted has the
+    same ones when it goes on, and so the same scores to the last bit.
+
+    Args:
+        rows: what to divide; rows of one shape keep their order.
+        shape: of a row; a tuple that begins with its number of tokens.
+        tokens: how many a batch may have; one row is always allowed.
+    """
+    alike: dict[Any, list[T]] = {}
+    for row in rows:
+        alike.setdefault(shape(row), []).append(row)
+    for key in sorted(alike, reverse=True):
+        size = min(LARGEST_BATCH, max(1, tokens // key[0]))
+        for first in range(0, len(alike[key]), size):
+            yield alike[key][first : first + size]
+
+
+class Halving:
+    """Calls a function on batches; if the memory runs out, on halves of them from then on."""
+
+    def __init__(self) -> None:
+        self._divisor = 1
+
+    def __call__(self, work: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> list[R]:
+        """The results for all rows of a batch.
+
+        Args:
+            work: gives one result for each row.
+            batch: the rows.
+
+        Raises:
+            ExactcptError: the memory is not enough for one row.
+        """
+        while True:
+            size = -(-len(batch) // self._divisor)
+            pieces = [batch[i : i + size] for i in range(0, len(batch), size)]
+            try:
+                return [result for piece in pieces for result in work(piece)]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ExactcptError(
+                        "the memory is not enough for one prompt at a time",
+                        expected=f"memory for more than a batch of {plural(1, 'prompt')}",
+                        fix="give shorter --lengths or --precision bf16, or use another device",
+                    ) from error
+            self._divisor *= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def run_batches(
+    batches: Iterable[Sequence[T]],
+    name: Callable[[T], str],
+    work: Callable[[Sequence[T]], Sequence[Any]],
+    journal: Journal,
+    done: Callable[[int], None],
+) -> None:
+    """Scores the batches that the journal does not have.
+
+    Args:
+        batches: rows of every batch.
+        name: of a row, in the journal.
+        work: gives the scores of each row, as JSON values.
+        journal: takes the scores.
+        done: told after every batch how many rows it has.
+    """
+    for batch in batches:
+        if any(name(row) not in journal.scores for row in batch):
+            began = time.monotonic()
+            found = dict(zip(map(name, batch), work(batch), strict=True))
+            journal.add(found, time.monotonic() - began)
+        done(len(batch))

@@ -1,0 +1,44 @@
+"""What the commands of training have in common. Nothing heavy is imported."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import click
+
+from ..schemas.errors import UsageError
+from ..schemas.sizes import parse_size
+from ..schemas.terminal import echo
+
+__all__ = ["check_installed", "size", "speaker"]
+
+
+def check_installed() -> None:
+    """Checks that the package was installed with what training needs.
+
+    Raises:
+        UsageError: it was not.
+    """
+    for name in ("torch", "transformers"):
+        if find_spec(name) is None:
+            raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
+
+
+def size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """A click callback: the count that a text such as 500M says.
+
+    Raises:
+        click.BadParameter: the text says none.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def speaker(quiet: bool) -> Callable[[str], None]:
+    """What prints a line for a person: on stderr, or not at all."""
+    if quiet:
+        return lambda _: None
+    return lambda line: echo(line, err=True)
