@@ -21,11 +21,13 @@ def end_on_signals() -> None:
 
 
 def stop_interrupting() -> None:
-    """Lets SIGINT and SIGTERM end this process at once: its work is done, and there is no more to
-    say. A KeyboardInterrupt in what Python calls at the exit would be printed with its traceback.
+    """Lets signals raise KeyboardInterrupt no more: the work is done, and its exit code is known.
+
+    At the exit, Python would print a traceback. SIGTERM is ignored, so that whoever sent it gets
+    the exit code; SIGINT ends the process at once.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def raise_if_interrupted() -> None:

@@ -197,7 +197,7 @@ class PowerCutError(Exception):
 def power_cut_after(events: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Lets that many files be written or removed; the next one is left half-written."""
     left = [events]
-    beside, remove, remove_tree = storage._beside, Folder.remove, Folder.remove_tree
+    beside, remove, remove_tree = storage.written_whole, Folder.remove, Folder.remove_tree
 
     def spend() -> None:
         left[0] -= 1
@@ -225,7 +225,7 @@ def power_cut_after(events: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         remove_tree(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_beside", cut_beside)
+        patch.setattr(storage, "written_whole", cut_beside)
         patch.setattr(Folder, "remove", cut_remove)
         patch.setattr(Folder, "remove_tree", cut_remove_tree)
         yield left

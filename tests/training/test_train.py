@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from handmade import edit_shard
+from handmade import edit_manifest, edit_shard
 from safetensors.torch import load_file, save_file
 from tiny import (
     STEPS,
@@ -580,6 +580,7 @@ def poisoned(folder: Path, token: int) -> Path:
 def test_a_loss_that_is_not_finite(made, tmp_path):
     folder = shard_set(tmp_path / "shards")
     edit_shard(folder, SHARD, lambda columns: columns["input_ids"][2].__setitem__(7, 200))
+    edit_manifest(folder, lambda manifest: manifest["tokenizer"].update(largest_id=200))
     model = poisoned(tmp_path / "model", 200)
     out = tmp_path / "run"
     settings = {"shards": str(folder), "model": str(model), "save_every": 1, "micro_batch": 1}

@@ -187,7 +187,7 @@ def _lasting(name: str, content: bytes | None) -> Any:
     except ValueError:
         return content
     if meta:
-        own = ("files", "stretches", "xxh3_128")
+        own = ("files", "stretches", "record_xxh3_128")
         return {name: value for name, value in meta.items() if name not in own}
     timed = {"tokens_per_second", "mfu"}
     lasting = [record for record in records if record["kind"] in ("step", "eval")]

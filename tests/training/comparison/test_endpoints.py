@@ -63,7 +63,8 @@ def evaluate(run: str, arm: str, seed: int, name: str = "probe-512-abc", **chang
         "length": 512, "tasks": ["number"], "seed": 0, "ablation": "replace",
         "haystack": "0" * 32, "tokenizer": "0" * 32, "items": "0" * 32, "model": "0" * 32,
         "step": 20, "tau": TAU, "window": 512, "positions": 512, "extrapolated": False,
-        "precision": "fp32", "device": "cpu", "versions": {"exactcpt": "0"}, "seconds": 1.0, "tokens": 1,
+        "precision": "fp32", "device": "cpu", "versions": {"exactcpt": "0"}, "seconds": 1.0,
+        "tokens": 1,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
 
