@@ -12,7 +12,7 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format pytest reference bench lock clean
+.PHONY: help setup demo test check lint format pytest reference bench faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -76,6 +76,9 @@ bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/loss.py
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
+
+faults: $(INSTALLED) ## crash, fill the disk, cut the power at every file operation; 1,000 kills; hours
+	$(BIN)/python tests/faults/run.py --kills 1000 --json build/faults.json $(ARGS)
 
 # One version of torch: the one that everything here was tried with. Its CUDA libraries are left
 # out: torch pins them itself, and a pin here would make pip replace those of another build or image.

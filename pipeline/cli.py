@@ -1,9 +1,9 @@
 """The command line: one function per command, which imports what it needs when it runs."""
 
+import logging
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 
 import click
 
+from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
+from ..schemas.terminal import (
+    echo,
+    echo_traceback,
+    echo_usage,
+    log_to_stderr,
+    tame_warnings,
+)
 from .commands.options import (
     DEBUG,
     JOB_OPTIONS,
@@ -30,8 +38,9 @@ from .commands.options import (
     several,
     with_terms,
 )
+from .commands.streams import settle_streams
 from .core.parameters import PARAMETERS
-from .job.interruption import end_on_signals
+from .job.interruption import end_on_signals, stop_interrupting
 
 __all__ = ["cli", "main", "run_command"]
 
@@ -278,7 +287,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        echo_usage(error)
         return 2
     except SystemExit as error:
         return int(error.code or 0)
@@ -287,7 +296,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command again to continue", 1, debug=False)
     except Exception as error:
-        from .job.halt import disk_error, internal_error
+        from .job.halt import internal_error
 
         told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
         return _fail(str(told), told.exit_code, debug)
@@ -295,28 +304,37 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(text: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    click.secho(f"error: {text}", fg="red", err=True)
+        echo_traceback()
+    echo(f"error: {text}", fg="red", err=True)
     return code
 
 
 def _set_up_logging(debug: bool) -> None:
-    import logging
-
-    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL)
+    log_to_stderr(logging.DEBUG if debug else logging.CRITICAL)
 
 
 def main() -> NoReturn:
     """Runs the console script."""
+    settle_streams()
     end_on_signals()
+    tame_warnings()
     if "--debug" not in sys.argv:
         threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
-    code = run_command()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    code = _flush(run_command())
+    stop_interrupting()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # such a thread still works on a job that was given up
     sys.exit(code)
+
+
+def _flush(code: int) -> int:
+    """Writes out what was printed; the exit code is an error's if that cannot be done."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:
+        return _fail(str(disk_error(error)), code or 1, debug=False)
+    return code
 
 
 def _ignore(_: object) -> None:

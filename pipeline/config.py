@@ -36,7 +36,9 @@ MAX_WINDOW = 1 << 24
 """Planning has several arrays with an entry for each length up to the window's."""
 MIN_SPLIT_BYTES = 1000
 """Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
-SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format")
+MAX_RECORD_BYTES = (1 << 31) - 1
+"""Arrow's strings have offsets of 32 bits."""
+SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class SourceConfig:
         epochs: how many times it is seen.
         share: the fraction of the token budget that it fills.
         format: the format of its files, where their names do not show it.
+        split: the split that is read, or `all`, where names of files tell several.
     """
 
     name: str
@@ -62,6 +65,7 @@ class SourceConfig:
     epochs: float | None = None
     share: float | None = None
     format: Format | None = None
+    split: str | None = None
 
     def __post_init__(self) -> None:
         this = f"source {self.name!r}"
@@ -69,12 +73,16 @@ class SourceConfig:
             value = getattr(self, option)
             if value is not None or option in ("name", "pattern", "text", "id"):
                 typed(f"{this}: {option}", value, kind, None)
+        for option in ("name", "pattern", "text", "id", "tokens"):
+            _refuse_unwritable(f"{this}: {option}", getattr(self, option) or "")
         for option in ("text", "id", "tokens"):
             if getattr(self, option) == "":
                 raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
+        if self.split == "":
+            raise UsageError(f"{this}: split names no split", expected="split=NAME")
         if not self.pattern:
             raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
-        if not self.name or set(self.name) & set("/,="):
+        if not self.name.isprintable() or not self.name or set(self.name) & set("/,="):
             raise UsageError(
                 f"source name {self.name!r} is not allowed", expected="letters, digits, - or _"
             )
@@ -96,6 +104,12 @@ class SourceConfig:
         return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
 
 
+def _refuse_unwritable(what: str, text: str) -> None:
+    """Refuses what no path and no manifest can hold: bytes that are not UTF-8, and NUL."""
+    if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+        raise UsageError(f"{what} is {text!a}", expected="UTF-8 text without NUL characters")
+
+
 SOURCE_KINDS = kinds(SourceConfig)
 MIXING_RANGES = {"epochs": (0, 1000), "share": (0, 1)}
 
@@ -109,12 +123,14 @@ class TokenizeConfig:
         tokenizer: path or URL of a tokenizer.json, or of a folder that contains one.
         tokenizer_backend: the library that encodes text.
         eos_token: the token that ends every document; None to find it in the vocabulary.
-        bos: whether documents begin with a BOS token; None to follow the tokenizer's template.
+        bos: whether documents begin with a BOS token; None to do as the tokenizer's files say.
         special_tokens_in_text: whether the text of a special token becomes that token.
         min_tokens: documents with fewer tokens are dropped, BOS and EOS not counted.
         split_bytes: bytes of input text per work unit.
         on_bad_file: whether a file that cannot be read ends the job or is left out.
         max_rejected: the fraction of records that may be rejected.
+        max_record_bytes: the bytes that a record may have. A longer one ends the job, so the limit
+            changes no output.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -127,6 +143,7 @@ class TokenizeConfig:
     split_bytes: Size = 32 << 20
     on_bad_file: Literal["fail", "skip"] = "fail"
     max_rejected: float = 0.01
+    max_record_bytes: Size = 256 << 20
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.sources]
@@ -140,6 +157,7 @@ class TokenizeConfig:
         check_range("min_tokens", self.min_tokens, 1, None)
         check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
         check_range("max_rejected", self.max_rejected, 0, 1)
+        check_range("max_record_bytes", self.max_record_bytes, 1, MAX_RECORD_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +260,8 @@ KINDS = {
 def parse_source(text: str) -> SourceConfig:
     """Reads a source from its flag.
 
-    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F]. A comma that
-    no option follows belongs to the pattern.
+    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F][,split=NAME].
+    A comma that no option follows belongs to the pattern.
 
     Raises:
         UsageError: the flag has another form, an unknown option or a value out of range.

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..schemas.terminal import console
+
 __all__ = ["Console", "bar", "plain_table", "size"]
 
 
@@ -10,17 +12,15 @@ class Console:
     """Prints messages on stderr, or nothing if it is told to be quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        from rich.console import Console as RichConsole
-
-        self.rich: Any = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.rich: Any = console(stderr=True, quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        self.rich.print(text, markup=False)
+        self.rich.print(text)
 
     def warn(self, text: str) -> None:
         """Prints a warning."""
-        self.rich.print(f"warning: {text}", style="yellow", markup=False)
+        self.rich.print(f"warning: {text}", style="yellow")
 
     def show(self, tables: Iterable[Any]) -> None:
         """Prints tables."""

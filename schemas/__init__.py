@@ -6,5 +6,14 @@ store.py     columns and names of a token store's parts
 manifest.py  manifests as JSON, checked against the *.schema.json files beside it
 weights.py   weight tables as files
 errors.py    what users see when something fails, with exit codes
+pointers.py  files of Git LFS and git-annex whose content is elsewhere
 settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
+disk.py      how a file gets onto a disk whole
+
+What both halves need to read files from strangers, and to print what is in them:
+
+regular.py      only ordinary files, inside their folder    json_text.py    strict JSON
+consistency.py  whether a manifest agrees with itself       windows.py      checked windows
+ipc.py          Arrow's descriptions, before its data       printable.py    text without controls
+terminal.py     all that is printed
 """

@@ -10,20 +10,32 @@ import errno
 import os
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-__all__ = ["TEMPORARY", "is_temporary", "sync_file", "sync_folder", "written_whole"]
+__all__ = [
+    "TEMPORARY",
+    "is_file_name",
+    "is_temporary",
+    "make_folder",
+    "sync_file",
+    "sync_folder",
+    "written_whole",
+]
 
 TEMPORARY = ".tmp"
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
-"""What file systems answer that cannot sync a folder, such as CIFS and some of FUSE."""
+NO_FOLDER_SYNC = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
+    errno.EACCES,
+}
+"""What file systems answer that cannot sync a folder, such as CIFS and some of FUSE, and what any
+answers for a folder that may be written to and not read."""
 
 
 @contextmanager
 def written_whole(target: Path) -> Generator[Path]:
     """A path to write to; the file gets its name if the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     scratch = target.parent / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
     try:
         yield scratch
@@ -31,7 +43,8 @@ def written_whole(target: Path) -> Generator[Path]:
         scratch.replace(target)
         sync_folder(target.parent)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error says more
+            scratch.unlink(missing_ok=True)
         raise
 
 
@@ -39,6 +52,19 @@ def is_temporary(name: str) -> bool:
     """Whether a file, by its name, is one that `written_whole` had not finished."""
     base = PurePosixPath(name).name
     return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it that are missing; their names are on the disk."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is of a file in a folder, and not a path that leads elsewhere."""
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
 def sync_file(path: Path) -> None:

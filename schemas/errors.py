@@ -8,6 +8,8 @@ ExactcptError            the job failed: exit code 1
 BackendDifferenceError   the job encodes everything again with the other tokenizer backend
 """
 
+from .printable import printable
+
 __all__ = [
     "BackendDifferenceError",
     "ExactcptError",
@@ -41,10 +43,10 @@ class ExactcptError(Exception):
         self.found, self.expected, self.where, self.fix = found, expected, where, fix
 
     def __str__(self) -> str:
+        """All of it, as a terminal can show it."""
         labelled = [("where", self.where), ("expected", self.expected), ("fix", self.fix)]
-        return "\n".join(
-            [self.found, *(f"  {label + ':':<10}{text}" for label, text in labelled if text)]
-        )
+        lines = [self.found, *(f"  {label + ':':<10}{text}" for label, text in labelled if text)]
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         details = {"expected": self.expected, "where": self.where, "fix": self.fix}

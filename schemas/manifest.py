@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from .errors import FormatError
+from .json_text import parse_json
 
 __all__ = [
     "EVALUATION",
@@ -16,6 +17,7 @@ __all__ = [
     "TOKEN_STORE",
     "WEIGHT_TABLE",
     "Bucket",
+    "Encoding",
     "Input",
     "Kind",
     "Manifest",
@@ -67,6 +69,16 @@ class Part(TypedDict):
     index: PartFile
 
 
+class Encoding(TypedDict):
+    """What the tokens of a source do not say of its text; characters are those of a sample."""
+
+    unknown_tokens: int
+    inner_ends: int
+    documents_with_inner_ends: int
+    sampled_characters: int
+    lost_characters: int
+
+
 class Read(TypedDict):
     """Counts of a source's records, as tokenization read them."""
 
@@ -75,6 +87,7 @@ class Read(TypedDict):
     text_bytes: int
     rejected: dict[str, int]
     dropped: dict[str, int]
+    encoding: NotRequired[Encoding]
 
 
 class Input(TypedDict):
@@ -130,7 +143,7 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     noun = "weight table" if is_table else "manifest"
     fix = None if is_table else "restore the file, or write the folder again"
     try:
-        value = json.loads(data, parse_constant=_refuse)
+        value = parse_json(data)
     except ValueError as error:
         raise FormatError(f"the {noun} is not JSON: {error}", where=where, fix=fix) from None
     manifest = cast(Manifest, value) if isinstance(value, dict) else {}
@@ -139,7 +152,7 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
         raise FormatError(
             f"this is not an {kind}",
             expected=f'"format": "{kind}"',
-            where=f'{where} says "format": {json.dumps(found)}',
+            where=f'{where} says "format": {json.dumps(found)[:80]}',
         )
     version = manifest.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -159,14 +172,19 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     return manifest
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
 @cache
 def _validator(kind: Kind) -> Any:
     import jsonschema
+    from jsonschema import validators
 
     name = f"{SCHEMAS[kind]}.schema.json"
     schema = resources.files("exactcpt.schemas").joinpath(name).read_text("utf-8")
-    return jsonschema.Draft202012Validator(json.loads(schema))
+    # To JSON Schema 4096.0 is an integer too; to Python it is not.
+    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    making: Any = validators
+    strict = making.extend(jsonschema.Draft202012Validator, type_checker=types)
+    return strict(json.loads(schema))
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

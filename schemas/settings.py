@@ -18,12 +18,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from .errors import UsageError
+from .errors import FormatError, UsageError
+from .regular import read_regular
 from .sizes import parse_size
 
 __all__ = ["Kind", "Size", "check_range", "flag_of", "kinds", "read_toml", "suggestion", "typed"]
+
+MOST_BYTES = 1 << 24
+"""Of a configuration."""
 
 _SIZE = "a size"
 
@@ -158,19 +162,21 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
         known: the names it may have.
 
     Raises:
-        UsageError: it is missing, is not valid TOML, or has another name.
+        UsageError: it is missing, is not valid TOML, or has another name or a NUL character.
     """
     try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
+        values = tomllib.loads(read_regular(Path(path), MOST_BYTES).decode())
+    except (OSError, FormatError) as error:
+        what = error.found if isinstance(error, FormatError) else error.strerror
         raise UsageError(
-            f"cannot read the configuration: {error.strerror}",
+            f"cannot read the configuration: {what}",
             where=path,
             expected="a TOML file with settings",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"the configuration is not valid TOML: {error}",
+            f"the configuration is not valid TOML: {what}",
             where=path,
             fix="correct the file; --print-config prints a valid one",
         ) from None
@@ -178,7 +184,23 @@ def read_toml(path: str, known: Iterable[str]) -> dict[str, Any]:
     for name in values:
         if name not in known:
             raise UsageError(f"unknown setting {name!r}", where=path, fix=suggestion(name, known))
+        if _has_nul(values[name]):
+            raise UsageError(
+                f"the setting {name!r} has a NUL character",
+                where=path,
+                expected="text that can be a path or a name",
+            )
     return values
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text in a value of TOML has the one character that no path can have."""
+    if isinstance(value, dict):
+        table = cast("dict[str, Any]", value)
+        return any(map(_has_nul, [*table, *table.values()]))
+    if isinstance(value, list):
+        return any(map(_has_nul, cast("list[Any]", value)))
+    return isinstance(value, str) and "\0" in value
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:

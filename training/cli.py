@@ -11,6 +11,7 @@ import click
 
 from ..schemas.errors import UsageError
 from ..schemas.settings import flag_of
+from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
 from .options import check_installed, size, speaker
 
@@ -188,7 +189,7 @@ def train(**flags: Any) -> None:
         how = "finished" if outcome.finished else "stopped; the same command continues the run"
         say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
-        click.echo(json.dumps(_summary(outcome, Path(config.out))))
+        echo_json(json.dumps(_summary(outcome, Path(config.out))))
     if not outcome.finished:
         sys.exit(STOPPED)
 
@@ -197,7 +198,7 @@ def _print_config(config: TrainConfig) -> None:
     import tomli_w
 
     shown = {name: value for name, value in asdict(config).items() if value is not None}
-    click.echo(tomli_w.dumps(shown), nl=False)
+    echo_toml(tomli_w.dumps(shown))
 
 
 def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
@@ -262,15 +263,13 @@ def compare(
 
     found = run(runs, baseline)
     if as_json:
-        click.echo(json.dumps(found.to_json()))
+        echo_json(json.dumps(found.to_json()))
     else:
-        from rich.console import Console
-
         from .comparison.tables import comparison_tables
 
-        console = Console(highlight=False, soft_wrap=True)
-        for table in comparison_tables(found, console):
-            console.print(table)
+        printer = console(soft_wrap=True)
+        for table in comparison_tables(found, printer):
+            printer.print(table)
     if svg or html:
         from .comparison.picture import draw_page, draw_svg
         from .run.log import write_whole
@@ -297,4 +296,4 @@ def export(run: str, out: str, step: int | None, **_: Any) -> None:
     from .run.exported import export_run
 
     export_run(Path(run), Path(out), step)
-    click.echo(f"{out} is complete", err=True)
+    echo(f"{out} is complete", err=True)

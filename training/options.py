@@ -7,6 +7,7 @@ import click
 
 from ..schemas.errors import UsageError
 from ..schemas.sizes import parse_size
+from ..schemas.terminal import echo
 
 __all__ = ["check_installed", "size", "speaker"]
 
@@ -40,4 +41,4 @@ def speaker(quiet: bool) -> Callable[[str], None]:
     """What prints a line for a person: on stderr, or not at all."""
     if quiet:
         return lambda _: None
-    return lambda line: click.echo(line, err=True)
+    return lambda line: echo(line, err=True)

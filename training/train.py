@@ -26,6 +26,7 @@ import torch
 from ..schemas.errors import ExactcptError
 from .config import TrainConfig
 from .models.optim import clip, learning_rate
+from .run.alike import check_settings
 from .run.evaluation import evaluate
 from .run.export import export_model
 from .run.folder import held
@@ -71,13 +72,10 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
         ExactcptError: a loss or gradient is not finite.
     """
-    with (
-        termination() as is_terminated,
-        joined(config.device) as world,
-        held(Path(config.out), world),
-        closing(open_run(config, world, say)) as run,
-    ):
-        return _Loop(run, is_terminated).take_steps()
+    with termination() as is_terminated, joined(config.device) as world:
+        check_settings(config, world)
+        with held(Path(config.out), world), closing(open_run(config, world, say)) as run:
+            return _Loop(run, is_terminated).take_steps()
 
 
 class _Loop:
@@ -118,6 +116,7 @@ class _Loop:
             goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
+        run.world.first(run.checkpoints.tidy)
         run.write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = run.checkpoints.latest()
         return Outcome(goes_on, at.step, run.steps, newest, run.world.is_first)
@@ -328,16 +327,19 @@ class _Loop:
                 "stretches": stretches(self.run.recorded),
                 "earlier": self.run.start.earlier,
             }
-            failure = self.run.checkpoints.save(
-                at.step, self.run.model, self.run.optimizer, meta, wait=wait
-            )
+            self.run.sync()  # a run that continues from it has the lines of all steps before it
+            with self.run.world.agreed():
+                failure = self.run.checkpoints.save(
+                    at.step, self.run.model, self.run.optimizer, meta, wait=wait
+                )
             if failure is not None:
                 self.run.write("failure", {"step": at.step, "error": failure.found})
                 self.run.progress.warning(f"{failure.found}; tried again after step {at.step:,}")
             self.saved = at
             self.looked += time.monotonic() - began
         if wait:
-            self.run.checkpoints.wait()
+            with self.run.world.agreed():
+                self.run.checkpoints.wait()
             self._log_saved()
 
     def _log_saved(self) -> None:
@@ -346,7 +348,8 @@ class _Loop:
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()
-        export_model(self.run.model, Path(self.run.config.model), self._export_of(at))
+        source, out = Path(self.run.config.model), self._export_of(at)
+        self.run.world.together(lambda: export_model(self.run.model, source, out))
         self.looked += time.monotonic() - began
 
     def _export_of(self, at: Position) -> Path:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
@@ -149,7 +150,7 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
 
     if not settings.is_embedded:
         options = PipelineOptions(list(settings.beam_args))
-        return beam.Pipeline(runner=settings.runner, options=options)
+        return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
     os.environ.update(NO_PROXY_FOR_WORKERS)
     mode = "multi_processing" if settings.worker_type == "processes" else "multi_threading"
     if settings.workers == 1 and settings.worker_type == "threads":
@@ -166,7 +167,17 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     workers.register()
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         _silence_beam()
-    return beam.Pipeline(runner=FnApiRunner(), options=options)
+    return _without_folder(beam.Pipeline(runner=FnApiRunner(), options=options))
+
+
+def _without_folder(pipeline: Any) -> Any:
+    """The pipeline without its folder in TMPDIR, which would stay there if the job is killed.
+
+    Beam fills it for transforms in other languages alone.
+    """
+    with suppress(OSError):
+        Path(pipeline.local_tempdir).rmdir()
+    return pipeline
 
 
 def _silence_beam() -> None:

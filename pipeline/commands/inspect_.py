@@ -7,11 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from ...schemas.errors import UsageError
 from ...schemas.manifest import TOKEN_STORE
 from ...schemas.settings import flag_of
+from ...schemas.terminal import console, echo, echo_json
 from ..config import TokenizeConfig, parse_mixing, parse_source
 from ..files.storage import Folder
 from ..inspection import report
@@ -136,10 +135,8 @@ def _refuse_given_weights(found: InspectionJson) -> None:
 
 def _print(found: InspectionJson, flags: Mapping[str, Any]) -> None:
     if flags["as_json"]:
-        click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        echo_json(json.dumps(found, ensure_ascii=False, allow_nan=False))
     elif flags["as_csv"]:
-        click.echo(to_csv(found, by_source=flags["by_source"]), nl=False)
+        echo(to_csv(found, by_source=flags["by_source"]), nl=False)
     else:
-        from rich.console import Console
-
-        print_inspection(found, Console(highlight=False), by_source=flags["by_source"])
+        print_inspection(found, console(), by_source=flags["by_source"])

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import click
-
 from ...schemas.errors import UsageError
+from ...schemas.terminal import echo_json, echo_toml
 from ..beam.runner import RunSettings
 from ..config import (
     SETTINGS,
@@ -132,7 +131,7 @@ class Invocation:
         for config in configs:
             settings |= {n: v for n, v in asdict(config).items() if n in SETTINGS and v is not None}
         tables = [{k: v for k, v in asdict(s).items() if v is not None} for s in self.sources]
-        click.echo(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}), nl=False)
+        echo_toml(tomli_w.dumps({**settings, **({"source": tables} if tables else {})}))
         return True
 
     def report(self, finished: Finished, out: Folder, tables: Iterable[Any]) -> None:
@@ -153,7 +152,7 @@ class Invocation:
             self.console.say(f"{out.url} is complete after {seconds:.1f} s")
         if self.flags["as_json"]:
             found = summary_of(finished, out=out.url, seconds=seconds)
-            click.echo(json.dumps(found, ensure_ascii=False))
+            echo_json(json.dumps(found, ensure_ascii=False))
 
 
 def import_beam_meanwhile() -> None:
@@ -186,5 +185,5 @@ def show_estimate(
         call.console.warn(warning)
     call.console.show([estimate_table(found)])
     if call.flags["dry_run"] and call.flags["as_json"]:
-        click.echo(json.dumps({"status": "estimated", **asdict(found)}))
+        echo_json(json.dumps({"status": "estimated", **asdict(found)}))
     return found, probes

@@ -103,6 +103,8 @@ HELP: Mapping[str, str] = {
     "on_bad_file": "What to do with a truncated or corrupt file: end the job, or leave the file "
     "out.",
     "max_rejected": "Fraction of records that may be rejected before the job fails.",
+    "max_record_bytes": "Bytes that a record may have: a line, a row's document, a file of text. A "
+    "longer one ends the job.",
     "window": "Window length in tokens.",
     "packing": "How to fill windows. concat joins documents and splits them where a window ends; "
     "best_fit splits only documents that are longer than a window.",
@@ -123,7 +125,7 @@ HELP: Mapping[str, str] = {
 
 DEFAULTS: Mapping[str, str] = {
     "eos_token": "found in the vocabulary",
-    "bos": "as the tokenizer's template",
+    "bos": "as the tokenizer's files say",
     "tau": "window / 4",
     "max_weight": "none",
     "token_budget": "all that the sources have",
@@ -214,10 +216,12 @@ TOKENIZE_OPTIONS = options(
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
         "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
         "(fraction of the token budget); format=jsonl|parquet|arrow|text|hub where file names do "
-        "not show it or a folder has several. Repeatable.",
+        "not show it or a folder has several; split=NAME where names show several and the one for "
+        "training is not wanted, or split=all. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),
+    setting("max_record_bytes"),
 )
 PACK_OPTIONS = options(
     *map(setting, ("window", "packing", *PARAMETERS)),

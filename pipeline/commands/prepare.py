@@ -1,7 +1,8 @@
 """The command `prepare`: corpora in, a shard set out, with a token store between them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...schemas.manifest import MANIFEST, SHARD_SET
@@ -9,14 +10,14 @@ from ..beam.runner import RunSettings
 from ..config import PackConfig
 from ..files.storage import Folder
 from ..job.folder import (
-    JOB,
+    PREPARED,
     Finished,
     State,
     discard,
-    is_of,
     locked,
     refuse_other_inputs,
     require_available,
+    tidy,
 )
 from ..job.places import refuse_inside_sources, refuse_one_inside_another, require_space
 from ..pack import manifest as pack_manifest
@@ -25,6 +26,7 @@ from ..pack.settings import shard_set_settings
 from ..shard_set.beside import store_place
 from ..terminal import Console
 from ..tokens import manifest as store_manifest
+from ..tokens.inputs import is_of_plan, same_inputs
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
 from ..tokens.plan import TokenizePlan, plan_tokenize
@@ -33,9 +35,6 @@ from .invocation import Invocation, folder_at, import_beam_meanwhile, show_estim
 from .summary import shard_tables, store_tables
 
 __all__ = ["PrepareJob", "run_prepare"]
-
-PREPARED = f"{JOB}/prepared.json"
-"""Settings and raw inputs of a finished shard set, whose token store may be gone."""
 
 
 def run_prepare(flags: Mapping[str, Any]) -> None:
@@ -51,7 +50,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     refuse_inside_sources(config.sources, [store, out])
     import_beam_meanwhile()
     job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
-    finished = None if flags["overwrite"] else job.finished()
+    finished = None if flags["overwrite"] else job.finished(call.console)
     if finished is None:
         found, probes = show_estimate(call, job.plan, packing)
         if flags["dry_run"]:
@@ -59,7 +58,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
         require_space({store: found.store_bytes, out: found.shard_bytes})
         finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
     if flags["discard_store"]:
-        job.discard_store()
+        job.discard_store(call.console)
     call.report(finished, out, shard_tables(finished.manifest))
 
 
@@ -87,7 +86,12 @@ class PrepareJob:
             inputs=self.plan.state.inputs,
         )
 
-    def finished(self) -> Finished | None:
+    def _state_as_prepared(self, console: Console) -> State:
+        """The state, with the inputs as a finished shard set has them if they are the same."""
+        kept = State.read(self.out, PREPARED).inputs
+        return replace(self._state, inputs=same_inputs(self.plan, kept, self.out, console.say))
+
+    def finished(self, console: Console) -> Finished | None:
         """The shard set, if an equal job has finished it; its token store may be gone.
 
         Raises:
@@ -96,10 +100,13 @@ class PrepareJob:
         out = self.out
         if not (out.exists(MANIFEST) and out.exists(PREPARED)):
             return None
-        if out.read(PREPARED) != self._state.to_json():
+        if out.read(PREPARED) != self._state_as_prepared(console).to_json():
             return None
         finished = Finished.found_in(out, SHARD_SET)
         refuse_left_out(finished.manifest, self.plan.config, out)
+        for folder in (out, self.store):
+            if folder.exists(MANIFEST):
+                tidy(folder)
         return finished
 
     def run(
@@ -123,8 +130,8 @@ class PrepareJob:
             The shard set.
         """
         with locked(self.out):
-            self._require_out(overwrite=overwrite)
-            stale = overwrite and not is_of(self.store, self.plan.state)
+            self._require_out(console, overwrite=overwrite)
+            stale = overwrite and not is_of_plan(self.store, self.plan, console.say)
             stored = tokenize(
                 self.plan, self.store, settings, console, overwrite=stale, probes=probes
             )
@@ -133,16 +140,18 @@ class PrepareJob:
             finished = pack(
                 self.packing, self.store, self.out, settings, console, overwrite=overwrite
             )
-            self.out.write(PREPARED, self._state.to_json())
+            with suppress(OSError):  # the shard set is complete without it
+                self.out.write(PREPARED, self._state.to_json())
         return finished
 
-    def _require_out(self, *, overwrite: bool) -> None:
-        out, state = self.out, self._state
-        require_available(out, state.settings, pack_manifest.OWNED, overwrite=overwrite)
+    def _require_out(self, console: Console, *, overwrite: bool) -> None:
+        out = self.out
+        require_available(out, self._state.settings, pack_manifest.OWNED, overwrite=overwrite)
         if not overwrite and out.exists(PREPARED):
-            refuse_other_inputs(out, State.of_json(out.read(PREPARED)).inputs, state.inputs)
+            state = self._state_as_prepared(console)
+            refuse_other_inputs(out, State.read(out, PREPARED).inputs, state.inputs)
 
-    def discard_store(self) -> None:
+    def discard_store(self, console: Console) -> None:
         """Removes the token store, if it belongs to this job."""
-        if is_of(self.store, self.plan.state):
+        if is_of_plan(self.store, self.plan, console.say):
             discard(self.store, store_manifest.OWNED)

@@ -4,18 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
-from ...schemas.errors import UsageError
+from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
+from ...schemas.terminal import echo_json
 from ...schemas.weights import dump_table, parse_table
 from ..core.parameters import FORMULA, PARAMETERS
 from ..files.storage import Folder, open_input
 from ..job.places import file_to_write
 from ..pack.reweigh import reweigh, reweighed
 from ..pack.settings import Change
+from ..shard_set.counts import check_counts
 from ..shard_set.recognize import open_shard_set
 from .invocation import Invocation, folder_at
 from .summary import histogram_table
@@ -29,7 +29,9 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
     shards = folder_at(flags["shards"])
     change = _change(flags, shards)
     if flags["table_only"]:
-        _write_table(reweighed(open_shard_set(shards), change), call)
+        manifest = open_shard_set(shards)
+        check_counts(shards, manifest)
+        _write_table(reweighed(manifest, change), call)
         return
     out = call.folder("out")
     finished = reweigh(change, shards, out, call.console, overwrite=flags["overwrite"])
@@ -62,9 +64,10 @@ def _read_table(path: str, window: int) -> list[float]:
     try:
         with open_input(path) as file:
             data = file.read()
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, FormatError) as error:
+        what = error.found if isinstance(error, FormatError) else error.strerror or error
         raise UsageError(
-            f"--table cannot be read: {error.strerror or error}",
+            f"--table cannot be read: {what}",
             where=path,
             expected="a file that `exactcpt reweigh --table-only` has written",
         ) from None
@@ -80,7 +83,7 @@ def _write_table(manifest: Manifest, call: Invocation) -> None:
         call.console.warn(warning)
     path = call.flags["out"]
     if not path:
-        click.echo(data.decode(), nl=False)
+        echo_json(data.decode(), nl=False)
         return
     folder, name = file_to_write("--out", path)
     if folder.exists(name) and not call.flags["overwrite"] and folder.read(name) != data:

@@ -9,6 +9,7 @@ from ...schemas.errors import UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.settings import flag_of
 from ...schemas.shard import TRAIN
+from ...schemas.terminal import console
 from ..files.storage import Folder
 from ..job.places import file_to_write
 from ..shard_set.recognize import open_shard_set
@@ -55,10 +56,8 @@ def _write(view: View, tokenizer: Any, folder: Folder, name: str) -> None:
 
 
 def _print(view: View, tokenizer: Any) -> None:
-    from rich.console import Console
-
     from ..show.text import print_view
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    print_view(view, tokenizer, Console(highlight=False))
+    print_view(view, tokenizer, console())

@@ -52,7 +52,7 @@ def store_tables(manifest: Manifest) -> list[Any]:
             f"{sum(read['rejected'].values()):,}",
             f"{sum(read['dropped'].values()):,}",
         )
-    return [table, *_unused_records(manifest)]
+    return [table, *_unused_records(manifest), *_what_tokens_lack(manifest)]
 
 
 def _unused_records(manifest: Manifest) -> list[Any]:
@@ -62,6 +62,23 @@ def _unused_records(manifest: Manifest) -> list[Any]:
         for kind in ("rejected", "dropped"):
             for reason, count in source["read"][kind].items():
                 table.add_row(source["name"], f"{kind}: {reason}", f"{count:,}")
+    table.columns[1].justify = "left"
+    return [table] if table.row_count else []
+
+
+def _what_tokens_lack(manifest: Manifest) -> list[Any]:
+    """A table of what the tokens do not say of the text; none if they say all of it."""
+    table = plain_table("source", "in the tokens", "count")
+    for source in manifest["sources"]:
+        found = source["read"].get("encoding", {})
+        sampled = f"of {found.get('sampled_characters', 0):,} sampled characters"
+        for key, words in (
+            ("unknown_tokens", "unknown tokens"),
+            ("inner_ends", "end tokens inside documents"),
+            ("lost_characters", f"lost, {sampled}"),
+        ):
+            if found.get(key):
+                table.add_row(source["name"], words, f"{found[key]:,}")
     table.columns[1].justify = "left"
     return [table] if table.row_count else []
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
+from ...schemas.terminal import echo_json
 from ..files.storage import Folder
 from ..shard_set.beside import store_beside, store_place
 from ..terminal import Console
@@ -32,7 +31,7 @@ def run_verify(flags: Mapping[str, Any]) -> None:
         shards.url, _store_to_compare_with(shards, call.console) if store is None else store
     )
     if flags["as_json"]:
-        click.echo(json.dumps(asdict(report) | {"ok": report.ok}))
+        echo_json(json.dumps(asdict(report) | {"ok": report.ok}))
     _print_report(call.console, report)
     if not report.ok:
         sys.exit(1)

@@ -11,7 +11,6 @@ import io
 import mmap
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,8 @@ import xxhash
 from ...schemas.disk import TEMPORARY, is_temporary, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
+from ...schemas.regular import open_regular, read_regular
+from .scratch import scratch_folder
 
 __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
 
@@ -47,6 +48,10 @@ def resolve(url: str) -> tuple[Any, str]:
 def _resolve(url: str) -> tuple[Any, str]:
     import fsspec
 
+    if "://" not in url:
+        # A path may have `::` in it, which in a URL leads from one filesystem to the next.
+        fs: Any = fsspec.filesystem("file")
+        return fs, fs._strip_protocol(url)
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
@@ -68,7 +73,7 @@ def open_input(url: str) -> Any:
     """Opens an input file for reading bytes."""
     fs, path = resolve(url)
     if is_local_url(url):
-        return Path(path).open("rb")
+        return open_regular(Path(path))
     if "memory" in fs.protocol:
         # Its `open` returns the same object to all threads, with one position.
         return io.BytesIO(fs.cat_file(path))
@@ -152,9 +157,18 @@ class Folder:
         return fs.exists(path)
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file."""
+        """All bytes of a file.
+
+        Raises:
+            FormatError: it is on the disk, and a pipe or something else that is not a file.
+        """
         fs, path = _resolve_fresh(self.url_of(name))
-        return fs.cat_file(path)
+        return read_regular(Path(path)) if self.is_local else fs.cat_file(path)
+
+    def stamp(self, name: str) -> str:
+        """What changes when a file is replaced: its size, when it was written, and the like."""
+        fs, path = _resolve_fresh(self.url_of(name))
+        return fs.ukey(path)
 
     def size(self, name: str) -> int | None:
         """The size of a file in bytes; None if there is no such file."""
@@ -196,6 +210,15 @@ class Folder:
             with suppress(OSError):
                 Path(path).rmdir()
 
+    def remove_empty_below(self, name: str) -> None:
+        """Removes the empty folders below a subfolder; object stores have none."""
+        _, path = resolve(self.url_of(name))
+        if self.is_local:
+            for at, _, _ in os.walk(path, topdown=False):
+                with suppress(OSError):
+                    if at != path:
+                        Path(at).rmdir()
+
     def write(self, name: str, data: bytes) -> PartFile:
         """Writes a file whole."""
         with self.create(name) as scratch:
@@ -214,8 +237,8 @@ class Folder:
             with written_whole(Path(target)) as scratch:
                 yield scratch
         else:
-            with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
-                scratch = Path(directory) / "file"
+            with scratch_folder() as directory:
+                scratch = directory / "file"
                 yield scratch
                 self._upload(scratch, name)
 
@@ -241,7 +264,7 @@ class Folder:
     def disk(self) -> tuple[int, int] | None:
         """The number of the disk that has, or will have, the folder, and the bytes free on it.
 
-        None if the folder is remote.
+        None if the folder is remote, or on a file system that does not know its size.
         """
         if not self.is_local:
             return None
@@ -249,7 +272,8 @@ class Folder:
         existing = Path(path).absolute()
         while not existing.exists():
             existing = existing.parent
-        return existing.stat().st_dev, shutil.disk_usage(existing).free
+        usage = shutil.disk_usage(existing)
+        return (existing.stat().st_dev, usage.free) if usage.total else None
 
     @contextmanager
     def local_copies(self, names: list[str]) -> Iterator[dict[str, Path]]:
@@ -258,8 +282,8 @@ class Folder:
             _, root = resolve(self.url)
             yield {name: Path(root) / name for name in names}
             return
-        with tempfile.TemporaryDirectory(prefix="exactcpt-") as directory:
-            paths = {name: Path(directory) / f"{i}" for i, name in enumerate(names)}
+        with scratch_folder() as directory:
+            paths = {name: directory / f"{i}" for i, name in enumerate(names)}
             for name, path in paths.items():
                 self._download(name, path)
             yield paths

@@ -24,7 +24,9 @@ from ..core.weighting import weigh_by
 from ..core.whatif import Counter, Exposure, SourceExposure, windows_by_largest_context
 from ..files.storage import Folder
 from ..pack.settings import Settings, pack_settings, settings_with, table_for
+from ..pack.store_files import manifest_digest, refuse_replaced
 from ..pack.task import PackTask, pack_task, store_parts
+from ..shard_set.counts import SegmentCount
 from ..shard_set.manifest import SEE_VERIFY, reading
 from ..shard_set.windows import Segments, read_segments
 from .command_lines import pack_command, reweigh_command
@@ -50,14 +52,16 @@ def inspect_store(
 
     Raises:
         UsageError: a source that is mixed does not exist.
-        ExactcptError: an index is missing or damaged.
+        FormatError: an index is missing or damaged.
+        ExactcptError: the store has been replaced meanwhile.
     """
     names = [source["name"] for source in manifest["sources"]]
     settings = [pack_settings(config, names) for config in configs]
-    parts = store_parts(manifest, store, kinds=("index",))
-    task = pack_task(configs[0], manifest, parts, store, store)
     packings: dict[Packed, None] = {(one.window, one.packing): None for one in configs}
-    exposures, longest = _expose(task, list(packings), store, names)
+    with refuse_replaced(store, manifest_digest(store)):
+        parts = store_parts(manifest, store, kinds=("index",))
+        task = pack_task(configs[0], manifest, parts, store, store)
+        exposures, longest = _expose(task, list(packings), store, names)
     return Subject(
         path=path,
         kind="token store",
@@ -139,17 +143,11 @@ def _command(shards: str, own: Settings, settings: Settings, store: str | None) 
 def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) -> Exposure:
     window, split = manifest["settings"]["window"], manifest["splits"][TRAIN]
     longest = np.zeros(min(window, longest_document) + 1, np.int64)
-    segments = 0
+    count = SegmentCount(window)
     for some in read_segments(shards, manifest, TRAIN):
-        segments += _add_longest_segments(some, longest, shards.url)
-    found = int(longest.sum()), segments
-    if found != (split["windows"], split["segments"]):
-        raise FormatError(
-            f"the shards have {plural(found[0], 'window')} with {plural(found[1], 'segment')}",
-            where=shards.url,
-            expected=f"{split['windows']:,} with {split['segments']:,}, as the manifest says",
-            fix=SEE_VERIFY,
-        )
+        count.add(some)
+        _add_longest_segments(some, longest, shards.url)
+    count.check(manifest, TRAIN, shards)
     used = np.flatnonzero(longest)
     return Exposure(
         window=window,
@@ -169,16 +167,13 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
     )
 
 
-def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> int:
+def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> None:
     """Counts windows by the length of their longest segment.
 
     Args:
         found: the segments of whole windows.
         windows: the counts, by lengths up to that of the longest document.
         where: the shard set's name in errors.
-
-    Returns:
-        How many segments the windows have, without padding.
 
     Raises:
         FormatError: a segment is longer than the longest document.
@@ -194,7 +189,6 @@ def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: st
         )
     first = np.flatnonzero(np.diff(found.window, prepend=-1))
     np.add.at(windows, np.maximum.reduceat(lengths, first), 1)
-    return int((~is_padding).sum())
 
 
 def _longest_row(shards: Folder, manifest: Manifest) -> int:

@@ -8,22 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas import store as store_format
-from ...schemas.errors import FormatError
 from ...schemas.shard import TRAIN
-from ...schemas.sizes import plural
 from ..core.selection import RANK_BINS, Quota, is_repeated, tokens_by_rank
 from ..core.whatif import OrderedLengths
 from ..files.storage import Folder
 from ..pack.documents import Documents, PartRef, Ranked, part_documents, training_documents
 from ..pack.plan import in_packed_order, make_groups, occurrences_of
 from ..pack.selection_units import Measure, plain_quotas, quotas, targets
+from ..pack.store_files import checked_index
 from ..pack.task import PackTask
 from ..tokens.hashes import hash_prefixes
-from ..tokens.store import PartIndex, read_index
+from ..tokens.store import PartIndex
 
 __all__ = ["ReadIndex", "index_reader", "longest_document", "training_groups"]
 
@@ -35,36 +32,14 @@ def index_reader(store: Folder, task: PackTask) -> Iterator[ReadIndex]:
     """Yields a function that reads a part's index; indices of a remote store are downloaded once.
 
     Raises:
-        FormatError: an index is unreadable, or does not have the documents and tokens of its part.
+        FormatError: an index is damaged, see `checked_index`.
     """
-    with store.local_copies([store_format.index_name(part.part) for part in task.parts]) as local:
+    with store.local_copies([part.index.path for part in task.parts]) as local:
 
         def read(part: PartRef) -> PartIndex:
-            name = store_format.index_name(part.part)
-            try:
-                index = read_index(local[name])
-            except (pa.ArrowException, ValueError, KeyError) as error:
-                raise _damaged(store.url_of(name), f"it cannot be read: {error}") from None
-            found = len(index.lengths), int(index.lengths.sum(dtype=np.int64))
-            if found != (part.documents, part.tokens) or index.lengths.min() < 1:
-                what = f"it lists {_counts(*found)}"
-                raise _damaged(store.url_of(name), what, _counts(part.documents, part.tokens))
-            return index
+            return checked_index(local[part.index.path], part, store)
 
         yield read
-
-
-def _counts(documents: int, tokens: int) -> str:
-    return f"{plural(documents, 'document')} with {plural(tokens, 'token')}"
-
-
-def _damaged(where: str, what: str, expected: str | None = None) -> FormatError:
-    return FormatError(
-        f"an index of the token store is damaged: {what}",
-        where=where,
-        expected=expected,
-        fix="write the store again with `exactcpt tokenize --overwrite`",
-    )
 
 
 def longest_document(task: PackTask, read: ReadIndex) -> int:

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ..core.choices import Backend
 from ..core.shuffle import Purpose, mix, permutation
 from ..sources.reading import read_member
 from ..sources.records import Batch
 from ..sources.splits import Split, make_splits
+from ..tokens.documents import encode_documents
 from ..tokens.encoders import Encoder, assemble, borrow_encoder
 from ..tokens.hashes import content_hashes, hash_prefixes
 from ..tokens.plan import TokenizePlan
+from ..tokens.tokenizer import TokenizerSpec
 
 __all__ = ["Sampled", "draw"]
 
@@ -65,22 +69,32 @@ def draw(plan: TokenizePlan, backend: Backend, fraction: float, seed: int) -> di
 
     Raises:
         BadFileError: a file cannot be read.
+        ExactcptError: a document cannot be encoded.
     """
     spec = plan.spec(plan.tokenizer.where, backend)
     with borrow_encoder(spec) as encoder:
-        return {
-            name: _Drawing(plan, name, encoder, fraction, seed).run(number)
-            for number, name in enumerate(plan.files)
-        }
+        try:
+            return {
+                name: _Drawing(plan, name, encoder, spec, fraction, seed).run(number)
+                for number, name in enumerate(plan.files)
+            }
+        except BackendDifferenceError as error:
+            raise ExactcptError(str(error), fix="use --tokenizer-backend tokenizers") from None
 
 
 class _Drawing:
     """Draws from one source."""
 
     def __init__(
-        self, plan: TokenizePlan, name: str, encoder: Encoder, fraction: float, seed: int
+        self,
+        plan: TokenizePlan,
+        name: str,
+        encoder: Encoder,
+        spec: TokenizerSpec,
+        fraction: float,
+        seed: int,
     ) -> None:
-        self._plan, self._name, self._encoder = plan, name, encoder
+        self._plan, self._name, self._encoder, self._spec = plan, name, encoder, spec
         self._fraction, self._seed = fraction, seed
         self._found: list[Sampled] = []
 
@@ -114,19 +128,22 @@ class _Drawing:
                 self._add(batch, weight, block)
 
     def _add(self, batch: Batch, weight: float, block: int | None) -> None:
-        content = batch.content
+        ids, content = batch.ids, batch.content
         prefixes = hash_prefixes(content_hashes(content))
         mixed = mix(prefixes, self._seed, Purpose.SAMPLE)
         if block is None:
             limit = max(1, int(Fraction(self._fraction) * (1 << 64)))
             chosen = mixed <= np.uint64(limit - 1)
+            ids = ids.filter(pa.array(chosen))
             content, prefixes, mixed = content.select(chosen), prefixes[chosen], mixed[chosen]
         if not len(content):
             return
         is_text = self._plan.fields[self._name].tokens is None
         bos_id = self._plan.bos_id
-        ids = self._encoder.encode(content) if is_text else content
-        lengths = assemble(ids, bos_id, self._plan.eos_id).lengths
+        if is_text:
+            drawn = Batch(ids=ids, content=content)
+            content = encode_documents(self._encoder, drawn, self._name, self._spec)
+        lengths = assemble(content, bos_id, self._plan.eos_id).lengths
         bare = lengths - 1 - (bos_id is not None)
         kept = (bare > 0) & (bare >= self._plan.config.min_tokens)
         # The low bits, since the high ones have decided what is in the sample.

@@ -1,9 +1,10 @@
 """A job's folder: one job at a time, resumed only with the settings and inputs it was begun with.
 
-.job/lock         held while a job runs
-.job/state.json   settings and inputs of the job that writes this folder
-.job/removing     present while a job's files are being removed
-.job/...          what the job needs to continue after it was killed
+.job/lock            held while a job runs
+.job/state.json      settings and inputs of the job that writes this folder
+.job/prepared.json   settings and raw inputs of a finished shard set, whose store may be gone
+.job/removing        present while a job's files are being removed
+.job/...             what the job needs to continue after it was killed
 """
 
 import json
@@ -17,13 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...schemas.disk import make_folder
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
+from ..files.json_files import damaged_json, read_json
 from ..files.storage import Folder, resolve
 from .halt import clear_halt
 
 __all__ = [
     "JOB",
+    "PREPARED",
     "STATE",
     "Finished",
     "State",
@@ -35,12 +41,16 @@ __all__ = [
     "locked",
     "refuse_other_inputs",
     "require_available",
+    "tidy",
 ]
 
 JOB = ".job"
 STATE = f"{JOB}/state.json"
+PREPARED = f"{JOB}/prepared.json"
 LOCK = f"{JOB}/lock"
 REMOVING = f"{JOB}/removing"
+KEPT = (LOCK, STATE, PREPARED)
+"""What a finished job's folder keeps in .job."""
 STALE_SECONDS = 120
 """A lock on an object store that has not been renewed for this long counts as left behind."""
 RENEW_SECONDS = 30
@@ -61,12 +71,25 @@ class State:
     def to_json(self) -> bytes:
         """The state as it is written to state.json."""
         state = {"settings": self.settings, "inputs": self.inputs}
-        return json.dumps(state, indent=1, ensure_ascii=False).encode()
+        text = json.dumps(state, indent=1, ensure_ascii=False)
+        return text.encode(errors="backslashreplace")  # as in manifests: names that are not UTF-8
 
     @classmethod
-    def of_json(cls, data: bytes) -> "State":
-        """Reads what `to_json` has written."""
-        return cls(**json.loads(data))
+    def read(cls, folder: Folder, name: str) -> "State":
+        """Reads what `to_json` has written.
+
+        Args:
+            folder: a job's folder.
+            name: the file, such as STATE.
+
+        Raises:
+            FormatError: the file is damaged.
+        """
+        found = read_json(folder, name, ("settings", "inputs"))
+        for key, value in found.items():
+            if not isinstance(value, dict):
+                raise damaged_json(f"{key!r} is not an object", folder.url_of(name))
+        return cls(settings=found["settings"], inputs=found["inputs"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +138,22 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
     import filelock
 
     path = Path(resolve(folder.url_of(LOCK))[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()
     except filelock.Timeout:
         raise _busy(folder) from None
+    except OSError as error:  # flock's own do not name the file
+        raise disk_error(error, path) from None
     try:
         yield
     finally:
-        if folder.names(JOB) == [LOCK]:
-            path.unlink()  # while it is held, so that no other job can acquire it
-        lock.release()
+        with suppress(OSError):  # what the job has written is whole; an empty folder may stay
+            if folder.names(JOB) == [LOCK]:
+                path.unlink()  # while it is held, so that no other job can acquire it
+        with suppress(OSError):
+            lock.release()
         folder.remove_if_empty(JOB)
         folder.remove_if_empty()
 
@@ -135,7 +162,9 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     """Locks by a file that says who and when. Two jobs that begin at once may both get it."""
     mine = f"{socket.gethostname()}:{os.getpid()}"
     if folder.exists(LOCK):
-        held = json.loads(folder.read(LOCK))
+        held = read_json(folder, LOCK, ("by", "at"))
+        if not isinstance(held["at"], int | float):
+            raise damaged_json("'at' is not a time", folder.url_of(LOCK))
         if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
             raise _busy(folder)
     ended = threading.Event()
@@ -153,7 +182,8 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
-        folder.remove(LOCK)
+        with suppress(Exception):  # drivers raise any class; a lock that stays expires
+            folder.remove(LOCK)
 
 
 def _write_lock(folder: Folder, mine: str) -> None:
@@ -186,13 +216,14 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     if overwrite or folder.exists(REMOVING):
         _remove_owned(folder, owned)
     if folder.exists(STATE):
-        kept = State.of_json(folder.read(STATE))
+        kept = State.read(folder, STATE)
         _refuse_other_settings(folder, kept.settings, state.settings)
         refuse_other_inputs(folder, kept.inputs, state.inputs)
     else:
         _refuse_without_state(folder)
     folder.remove_temporaries()
     if folder.exists(MANIFEST):
+        forget_progress(folder)  # of a job that was killed after it had written its manifest
         return True
     clear_halt(folder)
     folder.write(STATE, state.to_json())
@@ -216,7 +247,7 @@ def require_available(
     if (overwrite or folder.exists(REMOVING)) and _is_ours(folder):
         _refuse_foreign_files(folder, (MANIFEST, *owned))
     elif folder.exists(STATE):
-        _refuse_other_settings(folder, State.of_json(folder.read(STATE)).settings, settings)
+        _refuse_other_settings(folder, State.read(folder, STATE).settings, settings)
     else:
         _refuse_without_state(folder)
 
@@ -243,7 +274,7 @@ def _is_ours(folder: Folder) -> bool:
     if folder.exists(STATE) or folder.exists(REMOVING):
         return True
     try:
-        manifest = json.loads(folder.read(MANIFEST))
+        manifest = parse_json(folder.read(MANIFEST))
     except (FileNotFoundError, ValueError):
         return False
     return isinstance(manifest, dict) and manifest.get("format") in (TOKEN_STORE, SHARD_SET)
@@ -273,14 +304,27 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
 
 
 def forget_progress(folder: Folder) -> None:
-    """Removes what only an unfinished job needs in order to continue; for a finished job."""
-    _clear_job(folder, keep=(LOCK, STATE))
+    """Removes what only an unfinished job needs in order to continue; for a finished job.
+
+    What cannot be removed stays for the next command that finds the job finished: its output is
+    complete, so this is no error.
+    """
+    with suppress(Exception):  # drivers raise any class
+        _clear_job(folder, keep=KEPT)
+
+
+def tidy(folder: Folder) -> None:
+    """Does `forget_progress` for a finished job whose folder is not locked, if there is need."""
+    if set(folder.names(JOB)) - set(KEPT):
+        with suppress(ExactcptError), locked(folder):  # another command may be at work there
+            forget_progress(folder)
 
 
 def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
     for name in folder.names(JOB):
         if name not in keep:
             folder.remove(name)
+    folder.remove_empty_below(JOB)
 
 
 def _refuse_without_state(folder: Folder) -> None:

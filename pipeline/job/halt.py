@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import BackendDifferenceError, ExactcptError
+from ..files.json_files import read_json
 from ..files.storage import Folder
 
 __all__ = [
@@ -20,7 +22,6 @@ __all__ = [
     "HaltWatch",
     "HaltedError",
     "clear_halt",
-    "disk_error",
     "internal_error",
     "read_halt",
 ]
@@ -89,18 +90,6 @@ def _describe(error: BaseException) -> dict[str, str | None]:
     }
 
 
-def disk_error(error: OSError) -> ExactcptError:
-    """An error of the disk or the network, in words, with the file that it concerns."""
-    return ExactcptError(
-        f"reading or writing failed: {error.strerror or error}",
-        where=str(error.filename) if error.filename else None,
-        fix=(
-            "make room or repair the storage, and run the same command again: it continues where "
-            "it stopped"
-        ),
-    )
-
-
 def internal_error(error: BaseException) -> ExactcptError:
     """An error that the program does not expect, in words."""
     return ExactcptError(
@@ -120,7 +109,7 @@ def read_halt(folder: Folder) -> None:
     """
     if not folder.exists(NAME):
         return
-    halt = json.loads(folder.read(NAME))
+    halt = read_json(folder, NAME, ("traceback",))
     cause = HaltedError(halt.pop("traceback"))
     if "difference" in halt:
         raise BackendDifferenceError(halt["difference"]) from cause

@@ -9,7 +9,7 @@ import signal
 import threading
 from types import FrameType
 
-__all__ = ["end_on_signals", "raise_if_interrupted"]
+__all__ = ["end_on_signals", "raise_if_interrupted", "stop_interrupting"]
 
 _received = threading.Event()
 
@@ -18,6 +18,14 @@ def end_on_signals() -> None:
     """Lets SIGINT and SIGTERM interrupt this process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+
+
+def stop_interrupting() -> None:
+    """Lets SIGINT and SIGTERM end this process at once: its work is done, and there is no more to
+    say. A KeyboardInterrupt in what Python calls at the exit would be printed with its traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def raise_if_interrupted() -> None:

@@ -1,7 +1,9 @@
 """Where a job may write: never inside its inputs, and only where there is room."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from ...schemas.errors import ExactcptError, UsageError
@@ -43,24 +45,28 @@ def refuse_inside_sources(sources: Iterable[SourceConfig], outputs: Sequence[Fol
         UsageError: an output is inside a folder that a source reads whole.
     """
     for source in sources:
-        if source.format == "hub" or (root := _whole_folder(source.pattern)) is None:
+        if source.format == "hub":
             continue
         for output in outputs:
-            if _is_inside(output.url, root):
+            if _is_read(source.pattern, output.url):
                 raise UsageError(
                     f"the output would be inside source {source.name!r}, which reads all of "
                     "its folder",
-                    where=f"{output.url} is inside {root}",
+                    where=f"{output.url} is inside {source.pattern}",
                     fix="write beside that folder, or narrow the source with a glob: DIR/*.jsonl",
                 )
 
 
-def _whole_folder(pattern: str) -> str | None:
-    """The folder that a pattern reads with all its subfolders, or None."""
-    if "**" in pattern:
-        before = pattern[: pattern.index("**")]
-        return None if MAGIC & set(before) else before.rstrip("/") or "."
-    return None if MAGIC & set(pattern) else pattern
+def _is_read(pattern: str, output: str) -> bool:
+    """Whether a pattern reads a folder whole that has the output, or is in it."""
+    before, deep, _ = pattern.partition("**")
+    if not MAGIC & set(before):
+        return _is_inside(output, before.rstrip("/") or "." if deep else pattern)
+    from fsspec.utils import glob_translate
+
+    matches = re.compile(glob_translate(_canonical(pattern))).match
+    *folders, _ = accumulate(f"{_canonical(output)}/folder/file".split("/"), "{}/{}".format)
+    return any(matches(folder) for folder in folders)
 
 
 def _is_inside(inner: str, outer: str) -> bool:

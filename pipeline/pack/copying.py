@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,12 @@ def _dictionary(view: Any) -> tuple[int, pa.Array]:
 
 
 def copy_file(
-    entry: ShardFile, source: Folder, out: Folder, old: Sequence[float], new: Sequence[float]
+    entry: ShardFile,
+    source: Folder,
+    out: Folder,
+    old: Sequence[float],
+    new: Sequence[float],
+    check: Callable[[Path, str], None] | None = None,
 ) -> ShardFile:
     """Copies a file of a shard set.
 
@@ -97,6 +102,7 @@ def copy_file(
         source: the shard set.
         out: where the copy goes.
         old, new: weights before and after, one per bucket; both empty for a file without weights.
+        check: is called with the local file, and its name for errors, before it is copied.
 
     Returns:
         The description of the copy.
@@ -106,6 +112,8 @@ def copy_file(
     """
     name, where = entry["path"], source.url_of(entry["path"])
     with source.local_copies([name]) as local:
+        if check is not None:
+            check(local[name], where)
         swap = dictionary_swap(local[name], where, old, new) if old else None
         with out.create(name) as scratch:
             found, written = _copy(local[name], scratch, swap)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.choices import PackingName
 from ..core.selection import Quota, copies, is_validation, rank, rank_bin
 from ..tokens.hashes import hash_prefixes
-from ..tokens.store import PartIndex
+from ..tokens.store import PartIndex, StoredFile
 
 __all__ = [
     "Documents",
@@ -35,6 +35,8 @@ class PartRef:
         first_document: index in the store of its first document.
         documents: how many it has.
         tokens: how many its documents have together.
+        file: the file with its documents.
+        index: the file with its index.
     """
 
     part: str
@@ -42,6 +44,8 @@ class PartRef:
     first_document: int
     documents: int
     tokens: int
+    file: StoredFile
+    index: StoredFile
 
 
 @dataclass(frozen=True, kw_only=True)

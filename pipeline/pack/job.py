@@ -1,12 +1,11 @@
 """The job `pack`: a token store in, a shard set out."""
 
-import json
-
 from ...schemas.manifest import SHARD_SET, TOKENIZER
 from ...schemas.shard import SPLITS
 from ..beam.runner import RunSettings, run
 from ..config import PackConfig
 from ..core.selection import Epochs
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin
 from ..job.places import require_space
@@ -15,7 +14,9 @@ from ..terminal import Console
 from ..tokens.estimate import SHARD_BYTES_PER_TOKEN
 from .manifest import OWNED, read_summaries, write_manifest
 from .settings import shard_set_settings
+from .store_files import refuse_replaced
 from .task import PackTask, pack_task, read_store, store_parts
+from .tokenizer_copy import read_tokenizer
 from .units import GROUPS, number_shards
 
 __all__ = ["pack"]
@@ -42,6 +43,11 @@ def pack(
 
     Returns:
         The shard set.
+
+    Raises:
+        IncompleteError: the store is not finished.
+        FormatError: a file of the store is damaged.
+        ExactcptError: the store has been replaced meanwhile, or a work unit failed.
     """
     manifest, digest = read_store(store)
     sources = [source["name"] for source in manifest["sources"]]
@@ -51,11 +57,12 @@ def pack(
     )
     if begin(out, state, OWNED, overwrite=overwrite):
         return Finished.found_in(out, SHARD_SET)
-    parts = store_parts(manifest, store)
-    task = pack_task(config, manifest, parts, store, out)
-    require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
-    _run(task, settings, console)
-    out.write(TOKENIZER, store.read(TOKENIZER))
+    with refuse_replaced(store, digest):
+        parts = store_parts(manifest, store)
+        task = pack_task(config, manifest, parts, store, out)
+        require_space({out: int(_packed_tokens(task) * SHARD_BYTES_PER_TOKEN)})
+        out.write(TOKENIZER, read_tokenizer(store, manifest, "token store"))
+        _run(task, settings, console)
     return Finished(manifest=write_manifest(task, state, manifest, digest, out), before=False)
 
 
@@ -86,11 +93,11 @@ class _ShardsDone:
     def __call__(self) -> Count:
         if self._total is None and self._out.exists(GROUPS):
             planned = read_summaries(self._out, "plans")
-            if len(planned) == json.loads(self._out.read(GROUPS))["groups"]:
+            if len(planned) == read_json(self._out, GROUPS, ("groups",))["groups"]:
                 self._total = len(number_shards(planned, self._task, None))
         for split in SPLITS:
             for name in self._out.names(f"{JOB}/{split}"):
                 if name not in self._windows and "/.shard" not in name:
-                    self._windows[name] = json.loads(self._out.read(name))["windows"]
+                    self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
         tokens = sum(self._windows.values()) * self._task.settings.window
         return Count("shard", len(self._windows), self._total, tokens)

@@ -1,6 +1,5 @@
 """The manifest of a shard set, from the summaries that the work units have written."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from typing import Any
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, dump
 from ...schemas.shard import SPLITS, TRAIN, VALIDATION
 from ..core.buckets import bucket_count
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB, State, forget_progress
 from .task import PackTask
@@ -24,7 +24,7 @@ HEAVY = 10.0
 def read_summaries(out: Folder, kind: str) -> list[dict[str, Any]]:
     """The summaries of one kind: plans, the shards of a split, or documents."""
     names = [name for name in out.names(f"{JOB}/{kind}") if name.endswith(".json")]
-    return [json.loads(out.read(name)) for name in names]
+    return [read_json(out, name) for name in names]
 
 
 def write_manifest(
@@ -36,8 +36,8 @@ def write_manifest(
 ) -> Manifest:
     """Writes the manifest, last of all files, and clears the job's folder; returns the manifest."""
     plans = read_summaries(out, "plans")
-    weights = json.loads(out.read(f"{JOB}/weights.json"))
-    copies = json.loads(out.read(GROUPS))["copies"]
+    weights = read_json(out, f"{JOB}/weights.json", ("budget", "table"))
+    copies = read_json(out, GROUPS, ("copies",))["copies"]
     splits = {split: _split(plans, split, task.settings.window) for split in SPLITS}
     documents = read_summaries(out, "documents")
     sources = [

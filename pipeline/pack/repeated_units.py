@@ -22,7 +22,8 @@ from ..files.storage import Folder
 from ..job.folder import JOB
 from ..tokens.hashes import hash_prefixes
 from .documents import PartRef
-from .task import PackTask, part_index
+from .store_files import part_index
+from .task import PackTask
 
 __all__ = [
     "PartRun",
@@ -72,10 +73,10 @@ def _found_name(run: int, hash_range: int) -> str:
 
 def spread_hashes(run: PartRun, task: PackTask) -> int:
     """Writes the hashes of a run's documents, one file per range; returns the run's ordinal."""
-    out, n = Folder(task.out), hash_ranges(task.parts)
+    out, store, n = Folder(task.out), Folder(task.store), hash_ranges(task.parts)
     if out.exists(_hashes_name(run.ordinal, n - 1)):  # it is written last
         return run.ordinal
-    hashes = np.concatenate([part_index(part, task).hashes for part in run.parts])
+    hashes = np.concatenate([part_index(part, store).hashes for part in run.parts])
     inner_edges = np.array([(i << 64) // n for i in range(1, n)], np.uint64)
     hash_range = np.searchsorted(inner_edges, hash_prefixes(hashes), side="right")
     order = np.argsort(hash_range.astype(np.uint16), kind="stable")

@@ -5,28 +5,33 @@ token, and every file of the result, the manifest included, is the one that `pac
 those settings.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
-from pathlib import PurePosixPath
+from pathlib import Path
+from typing import cast
 
-from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
 from ..job.places import refuse_one_inside_another, require_space
 from ..job.progress import Count, Progress
+from ..shard_set.counts import check_counts
 from ..shard_set.manifest import check_size
 from ..shard_set.recognize import open_shard_set
+from ..shard_set.windows import check_windows
 from ..terminal import Console
 from .copying import can_clone, copy_file
 from .manifest import OWNED, warnings_of
 from .settings import Change, settings_with, table_for
+from .tokenizer_copy import read_tokenizer
 
 __all__ = ["reweigh", "reweighed"]
+
+Check = Callable[[Path, str], None]
 
 
 def reweighed(manifest: Manifest, change: Change) -> Manifest:
@@ -72,12 +77,13 @@ def reweigh(
         UsageError: one folder is in the other; a parameter is out of its range; `out` holds
             something else; `shards` is not a shard set.
         IncompleteError: `shards` is not finished.
-        FormatError: a file of `shards` is damaged.
+        FormatError: a file of `shards` is damaged, or its manifest has false counts.
     """
     refuse_one_inside_another(shards=shards, out=out)
     old = open_shard_set(shards)
     new = reweighed(old, change)
     _check_files(old, shards)
+    check_counts(shards, old)
     state = State(
         settings=new["settings"], inputs={"token store": old["store"]["manifest_xxh3_128"]}
     )
@@ -86,7 +92,7 @@ def reweigh(
             return Finished.found_in(out, SHARD_SET)
         if not can_clone(shards, out):
             require_space({out: sum(entry["bytes"] for entry in _files(old))})
-        _write_tokenizer(old, shards, out)
+        out.write(TOKENIZER, read_tokenizer(shards, old, "shard set"))
         shards_of, documents = _copy_all(old, new, shards, out, console)
         manifest = {**new, "shards": shards_of, "documents": documents}
         out.write(MANIFEST, dump(manifest))
@@ -99,28 +105,9 @@ def _files(manifest: Manifest) -> list[ShardFile]:
 
 
 def _check_files(manifest: Manifest, shards: Folder) -> None:
-    """Checks that every file is inside the set and has its size; copying checks the checksums."""
+    """Checks that every file is there with its size; copying checks what is in it."""
     for entry in _files(manifest):
-        path = PurePosixPath(entry["path"])
-        if path.parts[0] not in OWNED or ".." in path.parts:
-            raise FormatError(
-                f"the manifest names a file {entry['path']}",
-                where=shards.url_of(MANIFEST),
-                expected=f"a path below {', '.join(OWNED[1:])}",
-            )
         check_size(shards, entry)
-
-
-def _write_tokenizer(manifest: Manifest, shards: Folder, out: Folder) -> None:
-    data = shards.read(TOKENIZER)
-    found, expected = hashlib.sha256(data).hexdigest(), manifest["tokenizer"]["sha256"]
-    if found != expected:
-        raise FormatError(
-            "the shard set's tokenizer is not the one that its manifest names",
-            where=shards.url_of(TOKENIZER),
-            expected=f"sha256 {expected}, not {found}",
-        )
-    out.write(TOKENIZER, data)
 
 
 def _copy_all(
@@ -136,9 +123,14 @@ def _copy_all(
 
     with Progress(console, "reweigh", look) as progress:
 
-        def copy(entry: ShardFile, before: Sequence[float], after: Sequence[float]) -> ShardFile:
+        def copy(
+            entry: ShardFile,
+            before: Sequence[float],
+            after: Sequence[float],
+            check: Check | None = None,
+        ) -> ShardFile:
             nonlocal done, tokens
-            written = _copy_once(entry, shards, out, before, after)
+            written = _copy_once(entry, shards, out, before, after, check)
             done += 1
             tokens += entry.get("windows", 0) * old["settings"]["window"]
             progress.poll()
@@ -146,7 +138,11 @@ def _copy_all(
 
         copied = {
             split: [
-                copy(entry, *(weights if split == TRAIN else ((), ())))
+                copy(
+                    entry,
+                    *(weights if split == TRAIN else ((), ())),
+                    check=partial(check_windows, manifest=old, split=split),
+                )
                 for entry in old["shards"][split]
             ]
             for split in SPLITS
@@ -155,12 +151,17 @@ def _copy_all(
 
 
 def _copy_once(
-    entry: ShardFile, shards: Folder, out: Folder, before: Sequence[float], after: Sequence[float]
+    entry: ShardFile,
+    shards: Folder,
+    out: Folder,
+    before: Sequence[float],
+    after: Sequence[float],
+    check: Check | None,
 ) -> ShardFile:
     """Copies a file, unless a killed job, a `reweigh` or a `pack`, has already written it."""
     summary = f"{JOB}/{entry['path']}.json"
     if out.exists(summary):
-        return json.loads(out.read(summary))
-    written = copy_file(entry, shards, out, before, after)
-    out.write(summary, json.dumps(written).encode())
+        return cast(ShardFile, read_json(out, summary, entry))
+    written = copy_file(entry, shards, out, before, after, check)
+    write_json(out, summary, written)
     return written

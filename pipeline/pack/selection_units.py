@@ -26,9 +26,11 @@ from ..core.selection import (
     tokens_by_rank,
     wanted_copies,
 )
+from ..files.storage import Folder
 from .documents import Documents, PartRef, Ranked, part_documents, training_documents
 from .repeated_units import repeated_in
-from .task import PackTask, part_index
+from .store_files import part_index
+from .task import PackTask
 
 __all__ = [
     "Measure",
@@ -52,7 +54,8 @@ def selected(part: PartRef, task: PackTask, repeated: Mapping[str, str], quota: 
         quota: the quota of the part's source.
     """
     is_repeat = repeated_in(part, task, repeated)
-    return part_documents(part, part_index(part, task), quota, is_repeat, task.settings)
+    index = part_index(part, Folder(task.store))
+    return part_documents(part, index, quota, is_repeat, task.settings)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Target:
 
 def _training(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> Ranked:
     is_repeat = repeated_in(part, task, repeated)
-    return training_documents(part, part_index(part, task), is_repeat, task.settings)
+    index = part_index(part, Folder(task.store))
+    return training_documents(part, index, is_repeat, task.settings)
 
 
 def measure(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> tuple[str, Measure]:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.manifest import ShardFile
-from ...schemas.store import part_name
 from ..core.buckets import context_codes
 from ..files.arrow import write_batches
 from ..files.storage import Folder
-from ..tokens.store import PartTokens, open_tokens
+from ..tokens.store import PartTokens, open_tokens, refuse_damaged
 from .documents import PartRef
 
 __all__ = ["ShardTask", "windows_per_shard", "write_shard"]
@@ -30,6 +29,7 @@ class ShardTask:
         split: the split of its windows.
         group: ordinal of the group that its windows are from.
         start, stop: the range of the group's windows.
+        checks: parts of the store that are compared with its manifest before the shard is written.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ShardTask:
     group: int
     start: int
     stop: int
+    checks: tuple[PartRef, ...] = ()
 
 
 def windows_per_shard(shard_bytes: int, window: int) -> int:
@@ -85,9 +86,9 @@ def _batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
 class _Gather:
     """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
 
-    Parts of a remote store are downloaded then, and kept to the end of the shard: its windows are
-    drawn from the whole group. So the scratch folder must have room for about the group, 4 bytes
-    per token.
+    Parts of a remote store are downloaded then, compared with the manifest, and kept to the end of
+    the shard: its windows are drawn from the whole group. So the scratch folder must have room for
+    about the group, 4 bytes per token.
     """
 
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
@@ -147,7 +148,9 @@ class _Gather:
 
     def _part(self, number: int) -> PartTokens:
         if number not in self._open:
-            name = part_name(self._parts[number].part)
-            local = self._files.enter_context(self._store.local_copies([name]))
-            self._open[number] = open_tokens(local[name])
+            file = self._parts[number].file
+            local = self._files.enter_context(self._store.local_copies([file.path]))
+            if not self._store.is_local:
+                refuse_damaged(local[file.path], file, self._store)
+            self._open[number] = open_tokens(local[file.path])
         return self._open[number]

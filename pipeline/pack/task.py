@@ -15,11 +15,12 @@ from ..core.parameters import Exact
 from ..core.selection import Epochs, Mixing
 from ..files.storage import Folder
 from ..job.folder import STATE
-from ..tokens.store import PartIndex, read_index
+from ..tokens.manifest import refuse_contradiction
+from ..tokens.store import StoredFile, damaged
 from .documents import PartRef, PlanSettings
 from .settings import mixing_of, pack_settings
 
-__all__ = ["PackTask", "pack_task", "part_index", "read_store", "store_parts"]
+__all__ = ["PackTask", "pack_task", "read_store", "store_parts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,20 +96,29 @@ def store_parts(
         kinds: which files of each part must be there, in full size.
 
     Raises:
-        ExactcptError: a file is missing or has another size, or the store has no documents.
+        FormatError: a file is missing or has another size, or the manifest gives it another name
+            or is not what the summaries of the parts say.
+        ExactcptError: the store has no documents.
     """
+    refuse_contradiction(manifest, store)
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
+        name = part["part"]
+        files = {
+            "file": _named(store, part["file"], store_format.part_name(name)),
+            "index": _named(store, part["index"], store_format.index_name(name)),
+        }
         for kind in kinds:
-            _check_size(store, part[kind])
+            _check_size(store, files[kind])
         parts.append(
             PartRef(
-                part=part["part"],
+                part=name,
                 source=part["source"],
                 first_document=first,
                 documents=part["documents"],
                 tokens=part["tokens"],
+                **files,
             )
         )
         first += part["documents"]
@@ -121,15 +131,19 @@ def store_parts(
     return tuple(parts)
 
 
-def _check_size(store: Folder, file: PartFile) -> None:
-    found, expected = store.size(file["path"]), file["bytes"]
-    if found != expected:
-        raise ExactcptError(
-            "a part of the token store is damaged",
-            where=store.url_of(file["path"]),
-            expected=f"{plural(expected, 'byte')}, not {found or 0:,}",
-            fix="write the store again with `exactcpt tokenize --overwrite`",
-        )
+def _named(store: Folder, file: PartFile, expected: str) -> StoredFile:
+    if file["path"] != expected:
+        where = store.url_of(MANIFEST)
+        raise damaged(where, f"the path {expected} of a part's file, not {file['path']}")
+    return StoredFile(**file)
+
+
+def _check_size(store: Folder, file: StoredFile) -> None:
+    found = store.size(file.path)
+    if found != file.bytes:
+        size = plural(file.bytes, "byte")
+        what = "the file is missing" if found is None else f"not {found:,}"
+        raise damaged(store.url_of(file.path), f"{size}, {what}")
 
 
 def pack_task(
@@ -155,10 +169,3 @@ def pack_task(
         shard_bytes=config.shard_bytes,
         pad_id=manifest["tokenizer"]["pad_id"],
     )
-
-
-def part_index(part: PartRef, task: PackTask) -> PartIndex:
-    """The index of a part."""
-    name = store_format.index_name(part.part)
-    with Folder(task.store).local_copies([name]) as local:
-        return read_index(local[name])

@@ -13,21 +13,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas import store as store_format
 from ...schemas.shard import SPLITS, TRAIN, shard_name
 from ..core.buckets import bucket_count
 from ..core.exact import WeightTable, weight_table
 from ..core.runs import runs
 from ..core.selection import Quota
 from ..files.arrow import map_table, write_batches
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB
-from ..tokens.store import read_ids, read_index
+from ..tokens.store import read_ids
 from .documents import PartRef
 from .documents_table import documents_table, write_documents
 from .plan import Group, GroupPlan, make_groups, plan_group, plan_table
 from .selection_units import selected
 from .shards import ShardTask, windows_per_shard, write_shard
+from .store_files import check_parts, part_index, with_checks
 from .task import PackTask
 
 __all__ = [
@@ -68,7 +69,7 @@ def plan(
     out = Folder(task.out)
     summary_name = f"{JOB}/plans/{group.ordinal:05d}.json"
     if out.exists(summary_name):
-        return json.loads(out.read(summary_name))
+        return read_json(out, summary_name)
     planned = plan_group(
         group, lambda part: selected(part, task, repeated, quotas[part.source]), task.settings
     )
@@ -76,7 +77,7 @@ def plan(
         table = plan_table(one)
         write_batches(out, plan_name(group.ordinal, split), table.schema, table.to_batches())
     summary = _summary(group, planned)
-    out.write(summary_name, json.dumps(summary).encode())
+    write_json(out, summary_name, summary)
     return summary
 
 
@@ -84,6 +85,7 @@ def _summary(group: Group, planned: GroupPlan) -> dict[str, Any]:
     """What the manifest and the numbering of shards need of a group's plan."""
     return {
         "group": group.ordinal,
+        "parts": [member.part.part for member in group.members if member.copy == 0],
         "dropped": planned.dropped,
         "splits": {
             split: {
@@ -127,7 +129,10 @@ def write_weights(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
 def number_shards(
     summaries: Sequence[Mapping[str, Any]], task: PackTask, lanes: int | None
 ) -> list[tuple[int, ShardTask]]:
-    """Every shard of the set with its lane: runs of the groups' windows, numbered in order."""
+    """Every shard of the set with its lane: runs of the groups' windows, numbered in order.
+
+    Each checks some parts of the store, see `with_checks`.
+    """
     size = windows_per_shard(task.shard_bytes, task.settings.window)
     shards: list[ShardTask] = []
     for split in SPLITS:
@@ -140,15 +145,21 @@ def number_shards(
             ShardTask(name=shard_name(split, i, len(runs)), split=split, group=g, start=a, stop=b)
             for i, (g, a, b) in enumerate(runs)
         ]
+    shards = with_checks(shards, task.parts, summaries)
     return [(i if lanes is None else i % lanes, shard) for i, shard in enumerate(shards)]
 
 
 def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
-    """Writes a shard and then its summary."""
-    out = Folder(task.out)
+    """Writes a shard and then its summary, after checking its share of the store's parts.
+
+    Raises:
+        FormatError: a part is damaged.
+    """
+    out, store = Folder(task.out), Folder(task.store)
     summary_name = f"{JOB}/{shard.name}.json"
     if out.exists(summary_name):
         return
+    check_parts(shard.checks, store)
     weights = table.weights if shard.split == TRAIN else [1.0] * len(table.rows)
     with out.local_copies([plan_name(shard.group, shard.split)]) as local:
         (path,) = local.values()
@@ -156,13 +167,13 @@ def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
             shard,
             map_table(path),
             out=out,
-            store=Folder(task.store),
+            store=store,
             parts=task.parts,
             weights=weights,
             window=task.settings.window,
             pad_id=task.pad_id,
         )
-    out.write(summary_name, json.dumps(written).encode())
+    write_json(out, summary_name, written)
 
 
 @dataclass(frozen=True)
@@ -200,11 +211,9 @@ def fill_documents(
 
     def tables() -> Iterator[pa.Table]:
         for part in documents.parts:
-            name = store_format.index_name(part.part)
-            with store.local_copies([name]) as local:
-                chosen = selected(part, task, repeated, quotas[part.source])
-                ids, hashes = read_ids(store, part.part), read_index(local[name]).hashes
-                yield documents_table(part, ids, hashes, chosen)
+            chosen = selected(part, task, repeated, quotas[part.source])
+            hashes = part_index(part, store).hashes
+            yield documents_table(part, read_ids(store, part.part), hashes, chosen)
 
     written = write_documents(out, documents.name, tables())
-    out.write(summary_name, json.dumps(written).encode())
+    write_json(out, summary_name, written)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
 from ...schemas.manifest import Manifest, ShardFile
+from ...schemas.sizes import plural
 from ..files.storage import Folder
-from .manifest import SEE_VERIFY
+from .manifest import SEE_VERIFY, reading
 
 __all__ = ["DocumentRow", "find_ids", "ids_near", "read_rows"]
 
@@ -109,16 +110,13 @@ def _id_groups(shards: Folder, manifest: Manifest) -> Iterator[pa.Table]:
 
 @contextmanager
 def _open(shards: Folder, entry: ShardFile) -> Iterator[pq.ParquetFile]:
-    where = shards.url_of(entry["path"])
-    if shards.size(entry["path"]) is None:
-        raise FormatError("a file of the documents table is missing", where=where)
-    with shards.local_copies([entry["path"]]) as local:
-        try:
-            with pq.ParquetFile(local[entry["path"]]) as file:
-                yield file
-        except (pa.ArrowException, OSError) as error:
-            raise FormatError(
-                f"the documents table cannot be read: {error}",
-                where=where,
-                fix=SEE_VERIFY,
-            ) from None
+    path = entry["path"]
+    with (
+        reading(shards, entry),
+        shards.local_copies([path]) as local,
+        pq.ParquetFile(local[path]) as file,
+    ):
+        found, expected = file.metadata.num_rows, entry.get("rows", 0)
+        if found != expected:
+            raise ValueError(f"it has {plural(found, 'row')}, but the manifest says {expected:,}")
+        yield file

@@ -2,34 +2,31 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ...schemas.consistency import SEE_VERIFY, check_consistency
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest, ShardFile
-from ...schemas.shard import SPLITS
-from ...schemas.sizes import plural
+from ...schemas.regular import check_inside
 from ..config import PackConfig
-from ..core.buckets import bucket_count
 from ..core.parameters import PARAMETERS
-from ..files.storage import Folder
+from ..files.storage import Folder, resolve
 
-__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "reading"]
-
-SEE_VERIFY = "run `exactcpt verify` on the shard set to see all that is wrong"
+__all__ = ["SEE_VERIFY", "check_manifest", "check_size", "explained", "reading"]
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
-    """Checks what a JSON schema cannot say: the settings' ranges, and one entry per bucket.
+    """Checks what a JSON schema cannot say: the settings' ranges, and that numbers agree.
 
     Raises:
-        FormatError: a setting is out of range, or a table does not have the buckets of the window.
+        FormatError: a setting is out of range, or as `check_consistency`.
     """
     settings = manifest["settings"]
-    window = settings["window"]
     try:
-        PackConfig(window=window, **_of_weights(settings))
+        PackConfig(window=settings["window"], **_of_weights(settings))
     except UsageError as error:
         raise FormatError(
             f"the manifest has an impossible setting: {error.found}",
@@ -37,15 +34,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
             expected=error.expected,
             fix=SEE_VERIFY,
         ) from None
-    buckets = bucket_count(window)
-    for what, found in _by_bucket(manifest):
-        if found != buckets:
-            raise FormatError(
-                f"the manifest has {what} of {plural(found, 'bucket')}",
-                where=where,
-                expected=f"{buckets}, for windows of {window:,} tokens",
-                fix=SEE_VERIFY,
-            )
+    check_consistency(manifest, where)
 
 
 def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,23 +47,11 @@ def _of_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in PARAMETERS}
 
 
-def _by_bucket(manifest: Manifest) -> Iterator[tuple[str, int]]:
-    """Everything in the manifest that has one entry per bucket, and how many entries it has."""
-    yield "a weight table", len(manifest["weights"]["table"])
-    if "table" in manifest["settings"]:
-        yield "given weights", len(manifest["settings"]["table"])
-    for split in SPLITS:
-        yield f"a histogram of {split}", len(manifest["splits"][split]["histogram"])
-        for source in manifest["sources"]:
-            counts = source["splits"][split]["histogram"]
-            yield f"a histogram of {split} in source {source['name']!r}", len(counts)
-
-
 def check_size(shards: Folder, entry: ShardFile) -> None:
-    """Checks that a file listed in the manifest is there and has its size.
+    """Checks that a file listed in the manifest is there, is its own, and has its size.
 
     Raises:
-        FormatError: it is missing or has another size.
+        FormatError: it is missing, is not a file of the set, or has another size.
     """
     found, expected = shards.size(entry["path"]), f"{entry['bytes']:,} bytes"
     if found != entry["bytes"]:
@@ -84,6 +61,9 @@ def check_size(shards: Folder, entry: ShardFile) -> None:
             expected=expected if found is None else f"{expected}, not {found:,}",
             fix=SEE_VERIFY,
         )
+    if shards.is_local:
+        _, root = resolve(shards.url)
+        check_inside(Path(root), Path(root) / entry["path"])
 
 
 @contextmanager
@@ -95,13 +75,22 @@ def reading(shards: Folder, entry: ShardFile) -> Iterator[None]:
             that the block raises.
     """
     check_size(shards, entry)
+    with explained(shards.url_of(entry["path"])):
+        yield
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turns the errors of a file's content into one that names the file.
+
+    Raises:
+        FormatError: the block raises an error of Arrow, a KeyError or a ValueError.
+    """
     try:
         yield
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk; Arrow's own, for missing bytes, has no number
         raise FormatError(
-            f"a file of the shard set cannot be read: {error}",
-            where=shards.url_of(entry["path"]),
-            fix=SEE_VERIFY,
+            f"a file of the shard set cannot be read: {error}", where=where, fix=SEE_VERIFY
         ) from None

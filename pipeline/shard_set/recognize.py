@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
+from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
 from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
@@ -62,7 +63,7 @@ def _open(folder: Folder, wanted: str) -> tuple[str, Manifest]:
 def _read(folder: Folder) -> tuple[str, Manifest]:
     data, where = folder.read(MANIFEST), folder.url_of(MANIFEST)
     try:
-        found = json.loads(data)
+        found = parse_json(data)
     except ValueError:
         found = {"format": TOKEN_STORE}  # `parse` says what is wrong
     kind = found.get("format") if isinstance(found, dict) else None
@@ -121,8 +122,8 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
 
 def _unfinished(folder: Folder) -> IncompleteError:
     try:
-        is_shards = "token store" in State.of_json(folder.read(STATE)).inputs
-    except (TypeError, ValueError):
+        is_shards = "token store" in State.read(folder, STATE).inputs
+    except FormatError:
         return IncompleteError(
             "this token store or shard set is not finished, and the state of its job is damaged",
             where=folder.url_of(STATE),

@@ -6,22 +6,29 @@ are read.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.manifest import Manifest
-from ...schemas.shard import UNSUPERVISED, shard_schema
+from ...schemas.shard import PADDING, UNSUPERVISED
 from ...schemas.sizes import plural
-from ..files.arrow import map_batches
+from ...schemas.windows import (
+    SEGMENT_COLUMNS,
+    check_batch,
+    check_tokens,
+    open_shard,
+    segments_of,
+    tokens_of,
+    weights_of_codes,
+)
 from ..files.storage import Folder
-from .manifest import reading
+from .manifest import explained, reading
+from .unchanged import Unchanged
 
-__all__ = ["Segment", "Segments", "read_segments", "read_windows"]
-
-COLUMNS = ("seq_lengths", "doc_index", "doc_offset")
+__all__ = ["Segment", "Segments", "check_windows", "read_segments", "read_windows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +78,16 @@ def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Se
 
     Raises:
         FormatError: a shard is missing or cannot be read, its number of windows is not that in
-            the manifest, or its segments do not make up windows.
+            the manifest, its segments do not make up windows, or another set took the place of
+            this one.
     """
     window, first = manifest["settings"]["window"], 0
-    names = shard_schema(window).names
-    wanted = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in COLUMNS])
+    unchanged = Unchanged(shards, manifest)
     for entry in manifest["shards"][split]:
         with reading(shards, entry), shards.open_ranges(entry["path"]) as source:
+            unchanged.check()
             begin = first
-            reader = pa.ipc.open_file(source, options=wanted)
+            reader = open_shard(source, window, SEGMENT_COLUMNS)
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 yield _segments(batch, window, first)
@@ -98,49 +106,16 @@ def _segments(batch: pa.RecordBatch, window: int, first: int) -> Segments:
     Raises:
         ValueError: they do not make up windows of `window` tokens.
     """
-    lists = [_whole(batch, name, window) for name in COLUMNS]
-    counts, *others = (np.diff(column.offsets.to_numpy()) for column in lists)
-    length, document, offset = (column.flatten().to_numpy() for column in lists)
-    row = np.repeat(np.arange(batch.num_rows), counts)
-    stop = np.cumsum(length, dtype=np.int64)
-
-    def refuse(wrong: NDArray[np.bool_], of: NDArray[np.int64], what: str) -> None:
-        if wrong.any():
-            raise ValueError(f"window {first + int(of[np.argmax(wrong)]):,} {what}")
-
-    every = np.arange(batch.num_rows)
-    for other in others:
-        refuse(other != counts, every, f"has different numbers of entries in {', '.join(COLUMNS)}")
-    wrong_length = (length < 1) | (length > window)
-    refuse(wrong_length, row, f"has a segment that is not 1 to {window:,} tokens long")
-    ends = np.concatenate([[0], stop])[np.cumsum(counts)]
-    wrong_sum = ends != window * (every + 1)
-    refuse(wrong_sum, every, f"has segments that do not add up to {window:,} tokens")
+    found = segments_of(batch, window, first)
+    row = np.repeat(np.arange(batch.num_rows), np.diff(found.bounds))
+    stop = np.cumsum(found.length, dtype=np.int64)
     return Segments(
         window=first + row,
-        start=stop - length - window * row,
-        length=length,
-        document=document,
-        offset=offset,
+        start=stop - found.length - window * row,
+        length=found.length,
+        document=found.document,
+        offset=found.offset,
     )
-
-
-def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
-    """A column that is safe to read: Arrow itself trusts what a file says about its buffers.
-
-    Raises:
-        ValueError: it is of another type, has nulls, or its buffers are too short.
-    """
-    column: Any = batch.column(name)
-    wanted = shard_schema(window).field(name).type
-    if column.type != wanted:
-        raise ValueError(f"{name} is {column.type}, not {wanted}")
-    column.validate()
-    if pa.types.is_list(wanted):
-        column.validate(full=True)  # its offsets
-    if column.null_count or column.flatten().null_count:
-        raise ValueError(f"{name} has nulls")
-    return column
 
 
 def read_windows(
@@ -158,44 +133,94 @@ def read_windows(
         FormatError: as in `read_segments`, or a window's tokens or weights cannot be read.
     """
     window, first, left = manifest["settings"]["window"], 0, list(wanted)
+    tokens = _Tokens(
+        window=window,
+        weights=weights_of_codes(manifest, split),
+        largest_id=manifest["tokenizer"]["largest_id"],
+    )
+    unchanged = Unchanged(shards, manifest)
     for entry in manifest["shards"][split]:
         mine = [n - first for n in left if n < first + entry["windows"]]
         if mine:
             path = entry["path"]
             with reading(shards, entry), shards.local_copies([path]) as local:
-                batches = map_batches(local[path])
+                with pa.memory_map(str(local[path])) as source:
+                    reader = open_shard(source, window)
+                    batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+                unchanged.check()
                 _check_count(sum(batch.num_rows for batch in batches), entry["windows"])
-                yield from _pick(batches, mine, first, window)
+                yield from _pick(batches, mine, first, tokens)
         left = left[len(mine) :]
         first += entry["windows"]
 
 
+def check_windows(path: Path, where: str, manifest: Manifest, split: str) -> None:
+    """Checks all windows of a shard that lies on the disk, token by token.
+
+    Args:
+        path: of the shard.
+        where: its name in errors.
+        manifest: of the set.
+        split: "train" or "validation".
+
+    Raises:
+        FormatError: it cannot be read, or a window is not what it has to be.
+    """
+    window, first = manifest["settings"]["window"], 0
+    weights = weights_of_codes(manifest, split)
+    largest_id = manifest["tokenizer"]["largest_id"]
+    with explained(where), pa.memory_map(str(path)) as source:
+        reader = open_shard(source, window)
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            check_batch(batch, window, weights, largest_id, first)
+            first += batch.num_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tokens:
+    """What the tokens of all windows of a split have to be.
+
+    Attributes:
+        window: window length in tokens.
+        weights: of each code, float32 [codes].
+        largest_id: of the vocabulary.
+    """
+
+    window: int
+    weights: NDArray[np.float32]
+    largest_id: int
+
+
 def _pick(
-    batches: list[pa.RecordBatch], wanted: list[int], first: int, size: int
+    batches: list[pa.RecordBatch], wanted: list[int], first: int, tokens: _Tokens
 ) -> Iterator[list[Segment]]:
     begin = 0
     for batch in batches:
         while wanted and wanted[0] < begin + batch.num_rows:
             row = wanted[0] - begin
-            yield _window(batch.slice(row, 1), first + wanted[0], size)
+            yield _window(batch.slice(row, 1), first + wanted[0], tokens)
             wanted = wanted[1:]
         begin += batch.num_rows
 
 
-def _window(row: pa.RecordBatch, number: int, size: int) -> list[Segment]:
-    tokens = _whole(row, "input_ids", size).flatten().to_numpy()
-    encoded = _whole(row, "loss_weight", size).flatten()
-    encoded.validate(full=True)  # its codes
-    codes = encoded.indices.to_numpy()
-    weights = encoded.dictionary.to_numpy()[codes]
-    found = _segments(row, size, number)
+def _window(row: pa.RecordBatch, number: int, expected: _Tokens) -> list[Segment]:
+    found = _segments(row, expected.window, number)
+    (ids,), (codes,) = tokens_of(row, expected.window, expected.weights)
+    contexts = np.arange(expected.window) - np.repeat(found.start, found.length)
+    padding = int(found.length[found.document == PADDING].sum())
+    try:
+        check_tokens(ids, codes, contexts, padding, expected.largest_id)
+    except ValueError as error:
+        raise ValueError(f"window {number:,} {error}") from None
+    weights = expected.weights[codes]
     return [
         Segment(
             window=number,
             start=start,
             document=document,
             offset=offset,
-            tokens=tokens[start : start + length],
+            tokens=ids[start : start + length],
             weights=weights[start : start + length],
             supervised=codes[start : start + length] != UNSUPERVISED,
         )

@@ -4,21 +4,18 @@ A character may be spread over several tokens, and the text of a token may depen
 it. So a run is decoded as a stream: tokens wait until they make whole characters.
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import TOKENIZER
+from ...schemas.printable import printable
 from ..files.storage import Folder
 
-__all__ = ["Piece", "decode", "open_tokenizer", "visible", "visible_character"]
+__all__ = ["Piece", "decode", "open_tokenizer", "visible"]
 
 MOST_WAITING = 64
 """How many tokens wait for the rest of a character; invalid UTF-8 would wait forever."""
-JOINERS = "\u200c\u200d"
-"""Zero-width (non-)joiners belong to the spelling of Persian and of emoji."""
 
 
 class Piece(NamedTuple):
@@ -84,20 +81,6 @@ def _rest(tokenizer: Any, ids: Sequence[int], start: int, stop: int) -> Iterator
         yield Piece(start, stop, text)
 
 
-@lru_cache(maxsize=1 << 14)
-def visible_character(character: str) -> str:
-    """A character, or a name for one that a terminal would obey or hide."""
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return f"<U+{code:04X}>" if hidden and character not in JOINERS else character
-
-
 def visible(text: str) -> str:
     """A text on one line, without anything that a terminal would obey."""
-    return "".join(map(visible_character, text.replace("\n", "↵").replace("\t", " ")))
+    return printable(text.replace("\n", "↵").replace("\t", " "))

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoding import Piece, visible_character
+from ...schemas.printable import printable_character
+from .decoding import Piece
 
 __all__ = ["INK", "Block", "Line", "View", "lay_out", "shade"]
 
@@ -153,7 +154,7 @@ def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterato
                 yield line.close(block.first)
                 line = _Open()
                 continue
-            shown = TAB if character == "\t" else visible_character(character)
+            shown = TAB if character == "\t" else printable_character(character)
             size = sum(map(get_character_cell_size, shown))
             if width is not None and line.characters and line.width + size > width:
                 full, line = line.split()

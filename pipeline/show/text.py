@@ -4,6 +4,7 @@ import unicodedata
 from itertools import groupby
 from typing import Any
 
+from ...schemas.terminal import own
 from .decoding import decode
 from .lines import INK, Block, Line, View, lay_out, shade
 
@@ -66,7 +67,7 @@ def _line(line: Line, block: Block, view: View, margin: int) -> Any:
         body.append("".join(text for text, _ in parts), style if counts else "dim underline")
     if turned:
         # A terminal that reverses such text must not reverse the margin with it.
-        return Text.assemble(LEFT_TO_RIGHT, text, ISOLATE, body, END)
+        return Text.assemble(own(LEFT_TO_RIGHT), text, own(ISOLATE), body, own(END))
     return Text.assemble(text, body)
 
 

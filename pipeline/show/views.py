@@ -23,6 +23,8 @@ EXCERPT = 60
 """How many tokens of a heavy segment are shown."""
 AMBIGUOUS = 5
 """How many documents of one id are named."""
+MOST_DIGITS = 18
+"""Of a `doc_index`."""
 
 
 def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> View:
@@ -118,8 +120,9 @@ def _segments_of(shards: Folder, manifest: Manifest, row: DocumentRow) -> list[S
 
 def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentRow:
     """Finds a document by its id, or else by its doc_index; `#12` is always a doc_index."""
+    wanted = wanted.encode(errors="replace").decode()  # no id has half characters
     number = wanted.removeprefix("#")
-    is_number = number.isascii() and number.isdigit()
+    is_number = number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS
     found: list[int] = []
     if not (is_number and wanted != number):
         found = find_ids(shards, manifest, wanted, AMBIGUOUS + 1)

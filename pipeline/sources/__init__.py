@@ -1,9 +1,11 @@
 """Corpora: which files they are made of, how these are divided into work, and their records.
 
-    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F]
+    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F][,split=NAME]
 
-listing.py   the files of a source; matching.py, what a pattern matches; formats.py, which of these
-             belong to a source; hub.py, data sets by their Hugging Face name
+listing.py   the files of a source; hub.py, data sets by their Hugging Face name
+matching.py  what a pattern matches; saved.py, the folders that `datasets` saved
+sifting.py   which of these files belong to a source: formats.py, leftovers.py, tables.py, twins.py,
+             named_splits.py and cards.py have the rules
 splits.py    the work units: byte ranges of plain JSON Lines, row groups of Parquet, a whole
              compressed file, or several small files
 scanning.py  one pass over a file: its digest and line numbers

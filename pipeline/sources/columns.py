@@ -6,7 +6,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.errors import ExactcptError
-from .records import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_number
+from .records import (
+    Batch,
+    Fields,
+    Rejected,
+    Strings,
+    has_unknown_id,
+    ids_by_number,
+    too_long,
+)
 
 __all__ = ["batch_of_columns"]
 
@@ -23,18 +31,21 @@ def batch_of_columns(
         first_row: number of the first row in the file, counted from 1.
 
     Raises:
-        ExactcptError: the column is missing or of a type that cannot be a document.
+        ExactcptError: the column is missing, there are two of its name, it is of a type that cannot
+            be a document, or a document is too long.
         ArrowInvalid: the columns are corrupt.
     """
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
     reasons = _reasons(content, ids, fields)
-    ids = pc.coalesce(ids, ids_by_number(file, first_row, rows.num_rows))
+    _refuse_long(content, file, fields, first_row)
+    numbers = ids_by_number(file, first_row, rows.num_rows)
     if reasons:
         accepted = pa.array([reason is None for reason in reasons])
-        ids, content = ids.filter(accepted), content.filter(accepted)
+        ids, numbers, content = (column.filter(accepted) for column in (ids, numbers, content))
     return Batch(
-        ids=ids,
+        ids=pc.coalesce(ids, numbers),
+        without_id=ids.null_count,
         content=Strings.of_arrow(content),
         rejected=[
             Rejected(file, "row", first_row + i, reason)
@@ -54,7 +65,7 @@ def _content(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.A
             expected=f"one of its columns: {', '.join(rows.schema.names)}",
             fix="name the column with ,text=FIELD (or ,tokens=FIELD) in the source",
         )
-    column = _plain(rows[name])
+    column = _only(rows, name, file)
     if fields.tokens is None and _is_text(column.type):
         return column.cast(pa.large_string()) if column.type != pa.string() else column
     if fields.tokens is not None and _is_list_of_integers(column.type):
@@ -71,7 +82,7 @@ def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array
     """The column of ids as strings; null for rows without an id."""
     if fields.id not in rows.schema.names:
         return pa.nulls(rows.num_rows, pa.string())
-    column = _plain(rows[fields.id])
+    column = _only(rows, fields.id, file)
     if not (pa.types.is_integer(column.type) or _is_text(column.type)):
         raise ExactcptError(
             f"column {fields.id!r} holds {column.type}",
@@ -82,12 +93,35 @@ def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array
     return column.cast(pa.string())
 
 
+def _only(rows: pa.RecordBatch | pa.Table, name: str, file: str) -> pa.Array:
+    """The one column of a name, as one array without any encoding."""
+    several = rows.schema.get_all_field_indices(name)
+    if len(several) > 1:
+        raise ExactcptError(
+            f"{len(several)} columns have the name {name!r}",
+            where=file,
+            expected="one column of each name that is read",
+            fix="rename the columns in the file, or name another one with ,text=FIELD, "
+            ",tokens=FIELD or ,id=FIELD in the source",
+        )
+    return _plain(rows.column(several[0]))
+
+
 def _plain(column: Any) -> Any:
-    """One array without dictionary encoding."""
+    """One array of values as they are: no chunks, no type of an extension, no encoding."""
     _is_valid(column)  # raises if it is corrupt; casts and filters would not notice
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    while True:
+        try:
+            if isinstance(column, pa.ExtensionArray):
+                column = column.storage
+            elif pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            else:
+                return column
+        except pa.ArrowNotImplementedError:  # such as a dictionary of string views
+            return column
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -101,8 +135,24 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_list_of_integers(kind: Any) -> bool:
-    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    tests = (
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+    )
     return any(test(kind) for test in tests) and pa.types.is_integer(kind.value_type)
+
+
+def _refuse_long(content: Any, file: str, fields: Fields, first_row: int) -> None:
+    """Refuses a document of too many bytes; a token id counts as four."""
+    if fields.tokens is None:
+        sizes = pc.binary_length(content)
+    else:
+        sizes = pc.multiply(pc.list_value_length(content), pa.scalar(4, pa.int64()))
+    longest = pc.max(sizes).as_py()
+    if longest is not None and longest > fields.max_bytes:
+        row = first_row + pc.index(sizes, longest).as_py()
+        raise too_long(file, f"row {row:,}", fields)
 
 
 def _reasons(content: pa.Array, ids: pa.Array, fields: Fields) -> list[str | None]:

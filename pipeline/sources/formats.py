@@ -14,14 +14,13 @@ A warning names the files that are left out, except for hidden ones, which are n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from ..core.choices import Format
 
 __all__ = ["SUFFIXES", "Choice", "Compression", "choose", "format_of"]
 
-Compression = Literal["gzip", "zstd"]
+Compression = Literal["gzip", "zstd", "bzip2", "xz"]
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -32,7 +31,13 @@ SUFFIXES: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
 }
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS: dict[str, Compression] = {
+    ".gz": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bzip2",
+    ".xz": "xz",
+}
 COMPANION_TEXTS = ("readme", "license", "licence", "notice", "citation", "changelog")
 COMPANION_FILES = (
     "dataset_info.json",
@@ -51,18 +56,24 @@ def format_of(path: str) -> tuple[Format | None, Compression | None]:
 
     Parquet and Arrow files compress their content, so there is no format `.parquet.gz`.
     """
-    name = PurePosixPath(path)
-    compression = COMPRESSIONS.get(name.suffix.lower())
+    stem, suffix = _split(path.rpartition("/")[2])
+    compression = COMPRESSIONS.get(suffix)
     if compression:
-        name = name.with_suffix("")
-    by_name = SUFFIXES.get(name.suffix.lower())
+        suffix = _split(stem)[1]
+    by_name = SUFFIXES.get(suffix)
     return (None if compression and by_name in ("parquet", "arrow") else by_name), compression
 
 
+def _split(name: str) -> tuple[str, str]:
+    """A name without its suffix, and the suffix in lower case; a listing asks it of every file."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, f"{dot}{suffix}".lower()) if stem else (name, "")
+
+
 def _is_companion(path: str) -> bool:
-    name = PurePosixPath(path).name.lower()
+    name = path.rpartition("/")[2].lower()
     if format_of(path)[0] == "text":
-        return name.partition(".")[0] in COMPANION_TEXTS or ".md" in PurePosixPath(name).suffixes
+        return name.partition(".")[0] in COMPANION_TEXTS or "md" in name.split(".")[1:]
     return name in COMPANION_FILES
 
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ...schemas.errors import ExactcptError
+from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.pointers import refuse_pointers
+from .formats import format_of
+from .named_splits import TRAIN
 
 __all__ = ["Pinned", "pin", "read_shard", "shard_count"]
 
@@ -32,22 +35,30 @@ class _Name(NamedTuple):
     name: str
     revision: str | None
     config: str | None
-    split: str
+    split: str | None
 
     def pattern(self, name: str) -> str:
-        return f"{name}:{self.config or ''}:{self.split}"
+        return f"{name}:{self.config or ''}:{self.split or TRAIN}"
 
 
-def pin(pattern: str) -> Pinned:
+def pin(pattern: str, split: str | None = None) -> Pinned:
     """Resolves the revision to a commit; for a local folder, to the state of its files.
 
+    Args:
+        pattern: names the data set.
+        split: another way to name the split; `train` if neither says one.
+
     Raises:
-        ExactcptError: there is no such data set.
+        UsageError: the pattern and `split` name two splits.
+        ExactcptError: there is no such data set, or a file in a local folder is a pointer of Git
+            LFS.
     """
-    parsed = _parse(pattern)
+    parsed = _with_split(_parse(pattern), split, pattern)
     folder = Path(parsed.name).absolute()
     if folder.exists():
-        files = [file.stat() for file in [folder, *folder.rglob("*")] if file.is_file()]
+        paths = [path for path in [folder, *folder.rglob("*")] if path.is_file()]
+        refuse_pointers(path for path in paths if format_of(path.name)[0] is not None)
+        files = [path.stat() for path in paths]
         stamp = f"{sum(f.st_size for f in files)} {max((f.st_mtime for f in files), default=0)}"
         return Pinned(parsed.pattern(str(folder)), parsed.pattern(folder.name), stamp)
     import huggingface_hub
@@ -79,7 +90,17 @@ def _parse(pattern: str) -> _Name:
     head, *rest = pattern.split(":")
     name, _, revision = (head, "", "") if Path(head).exists() else head.partition("@")
     config = rest[0] if rest else ""
-    return _Name(name, revision or None, config or None, rest[1] if len(rest) > 1 else "train")
+    return _Name(name, revision or None, config or None, rest[1] if len(rest) > 1 else None)
+
+
+def _with_split(name: _Name, split: str | None, pattern: str) -> _Name:
+    if None not in (name.split, split) and name.split != split:
+        raise UsageError(
+            f"two splits are named: {name.split!r} in the pattern, and split={split}",
+            where=pattern,
+            fix="name the split once",
+        )
+    return name._replace(split=split or name.split)
 
 
 @lru_cache(maxsize=8)

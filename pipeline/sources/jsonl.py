@@ -37,46 +37,95 @@ def parse_line(line: bytes, fields: Fields) -> Record | str:
 
     A line is accepted if it is UTF-8 and one JSON object that has the document's field, a string
     that can be encoded as UTF-8 or a list of integers. Its id is a string or an integer; if it is
-    missing or null, the record has no id. If a key is repeated, the last one counts.
+    missing or null, the record has no id. A record with two documents or two ids is rejected.
+    Reasons depend neither on the interpreter nor on how much of its stack is used.
     """
     try:
         value = _load(line, fields)
-        if not isinstance(value, dict):
-            raise _Reject("not a JSON object")
         return Record(_id_of(value, fields), _content_of(value, fields))
     except _Reject as rejected:
         return str(rejected)
 
 
-def _load(line: bytes, fields: Fields) -> Any:
+def _load(line: bytes, fields: Fields) -> dict[str, Any]:
+    """The fields of a line's object."""
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8").strip(_SPACE)
     except UnicodeDecodeError:
         raise _Reject("invalid UTF-8") from None
+    if _nests_deep(line):
+        return _load_deep(line, fields)
+    value, end = _decode(text)
+    rest = text[end:].lstrip(_SPACE)
+    if rest:
+        is_json = _lenient_end(rest) is not None
+        raise _Reject(
+            "more than one JSON value on the line" if is_json else "text after the JSON value"
+        )
+    if not isinstance(value, tuple):
+        raise _Reject("not a JSON object")
+    names = [name for name, _ in value]
+    for name in (fields.content, fields.id):
+        if names.count(name) > 1:
+            raise _Reject(f"field {name!r} occurs more than once")
+    return dict(value)
+
+
+def _decode(text: str) -> tuple[Any, int]:
+    """The value at the beginning of a text, and where it ends; objects are tuples of pairs."""
     for decoder in (_DECODER, _LONG_INTEGERS_DECODER):
         try:
-            return decoder.decode(text)
-        except json.JSONDecodeError as error:
-            if error.msg == "Extra data":
-                raise _Reject("more than one JSON value on the line") from None
+            return decoder.raw_decode(text)
+        except json.JSONDecodeError:
             raise _Reject("malformed JSON") from None
-        except RecursionError:
-            return _load_deep(line, fields)
+        except _Constant as name:
+            is_json = _lenient_end(text) is not None
+            raise _Reject(f"{name} is not JSON" if is_json else "malformed JSON") from None
         except ValueError:  # an integer with more digits than Python converts
             continue
     raise AssertionError("floats have no limit of digits")
 
 
-def _no_constant(name: str) -> None:
-    raise _Reject(f"{name} is not JSON")
+def _lenient_end(text: str) -> int | None:
+    """Where the value at the beginning of a text ends, NaN and infinity allowed."""
+    try:
+        return _LENIENT_DECODER.raw_decode(text)[1]
+    except ValueError:
+        return None
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+class _Constant(Exception):  # noqa: N818
+    """NaN or an infinity, which Python accepts and JSON does not have."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _Constant(name)
+
+
+_SPACE = " \t\r\n"
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=tuple)
 _LONG_INTEGERS_DECODER = json.JSONDecoder(
-    parse_constant=_no_constant,
+    parse_constant=_refuse_constant,
     parse_int=lambda digits: int(digits) if len(digits) < 100 else float(digits),
+    object_pairs_hook=tuple,
 )
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_LENIENT_DECODER = json.JSONDecoder(parse_int=float)
+MAX_DEPTH = 200
+"""Levels of nesting that are left to Python's recursion; its limit depends on the interpreter."""
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A string, also one that does not end: searching for its end at every quote would be quadratic."""
+
+
+def _nests_deep(line: bytes) -> bool:
+    """Whether more brackets are open at once, outside strings, than Python should follow."""
+    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
+        return False
+    bare = np.frombuffer(_STRING.sub(b"", line), np.uint8)
+    opened = np.isin(bare, _OPENING).astype(np.int64) - np.isin(bare, _CLOSING)
+    return bool(np.cumsum(opened).max() > MAX_DEPTH)
+
+
+_OPENING, _CLOSING = (np.frombuffer(brackets, np.uint8) for brackets in (b"[{", b"]}"))
 
 
 def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
@@ -84,9 +133,11 @@ def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
 
     In JSON that Arrow accepts, a capital N or I outside strings belongs to NaN or infinity.
     """
+    if not line.lstrip(_SPACE.encode()).startswith(b"{"):
+        raise _Reject("not a JSON object")
     rows = _read_rows(line, fields)
     if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
-        raise _Reject("malformed JSON")
+        raise _Reject("malformed JSON, nested too deep to say more")
     found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -143,6 +194,7 @@ def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Bat
 
 def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
     ids: list[str] = []
+    without_id = 0
     contents: list[Any] = []
     rejected: list[Rejected] = []
     for number, line in enumerate(block.split(b"\n"), first_line):
@@ -152,10 +204,13 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
         if isinstance(record, str):
             rejected.append(Rejected(file, "line", number, record))
             continue
+        without_id += record.id is None
         ids.append(record.id if record.id is not None else f"{file}:{number}")
         contents.append(record.content)
     joined = Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents)
-    return Batch(ids=pa.array(ids, pa.string()), content=joined, rejected=rejected)
+    return Batch(
+        ids=pa.array(ids, pa.string()), content=joined, rejected=rejected, without_id=without_id
+    )
 
 
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
@@ -169,10 +224,10 @@ def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) 
     content = Strings.of_arrow(row.content)
     if fields.tokens is not None and has_unknown_id(content.data, fields):
         return None
-    ids = row.ids
-    if ids.null_count:
+    ids, without_id = row.ids, row.ids.null_count
+    if without_id:
         ids = pc.coalesce(ids, ids_by_number(file, first_line, len(starts)))
-    return Batch(ids=ids, content=content)
+    return Batch(ids=ids, content=content, without_id=without_id)
 
 
 class _Rows(NamedTuple):

@@ -1,17 +1,22 @@
 """The files of a source, as they are when the job begins."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import os
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError
-from ..core.choices import FORMATS, Format
+from ...schemas.pointers import MAX_POINTER_BYTES, refuse_pointers
+from ..core.choices import Format
 from ..files.storage import is_local_url, resolve
 from . import hub
-from .formats import SUFFIXES, Choice, Compression, choose, format_of
-from .matching import first_names, info_of, is_local, match, what_is_there
+from .content import HEAD_BYTES, how_to_read
+from .formats import SUFFIXES, Compression, format_of
+from .matching import info_of, is_local, match, what_is_there
 from .records import Fields
+from .sifting import Found, check_split, sift
+from .tables import table_around
 
 __all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_unchanged"]
 
@@ -31,12 +36,14 @@ class Source:
             a data set, see hub.py.
         fields: which fields of a record are read.
         format: the format of all its files, or None to go by their names.
+        split: the split that is read, `all` for every file, or None for training data.
     """
 
     name: str
     pattern: str
     fields: Fields
     format: Format | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,53 +80,78 @@ class Listing:
 
     Attributes:
         files: sorted by path.
-        warning: names files beside them that are not read; None if there are none.
+        warnings: name the files beside them that are not read, and why.
     """
 
     files: list[InputFile]
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def find_files(source: Source) -> Listing:
-    """Lists the files of a source; formats.py says which files of a folder belong to it.
+    """Lists the files of a source; sifting.py says which files of a folder belong to it.
 
     Raises:
-        ExactcptError: no file matches, files of several formats do, or the format of a file is
-            unknown.
+        ExactcptError: no file matches, files of several formats do, the format of a file is
+            unknown, its content is elsewhere, or it can be read only once.
+        OSError: a folder cannot be listed.
     """
     if source.format == "hub":
         return Listing(files=[_hub_file(source)])
     fs, pattern = resolve(source.pattern)
     fs.invalidate_cache()
     info = info_of(fs, pattern)
+    _refuse_stream(source, fs, pattern, info)
     if info is not None and info["type"] == "file":
         name, by_name = PurePosixPath(pattern).name, format_of(pattern)[0]
+        if source.split is not None:
+            check_split(source.name, source.pattern, name, source.split)
         file = _describe(source.name, fs, name, pattern, info, source.format or by_name)
         return Listing(files=[file])
     root, found = match(fs, pattern, info)
-    names = {path: path[len(root) :].lstrip("/") for path in sorted(found)}
-    choice = choose(list(names), source.format)
-    if len(choice.formats) > 1:
-        raise _several_formats(source, choice, names)
-    if not choice.formats or not names:
+    paths = {path[len(root) :].lstrip("/"): path for path in sorted(found)}
+    folder = Found(
+        source=source.name,
+        where=source.pattern,
+        wild="" if info is not None else pattern[len(root) :].lstrip("/"),
+        files={name: found[path] for name, path in paths.items()},
+        read=lambda name: fs.cat_file(paths[name]),
+    )
+    chosen = sift(folder, source.format, source.split)
+    if chosen.names and (kind := table_around(fs, root)) is not None:
+        chosen.warn(f"its files are part of a {kind} table; they may hold rows of older versions")
+    if not chosen.names:
         raise ExactcptError(
             f"source {source.name!r} matches no file",
             where=source.pattern,
             expected="a file, a folder with files of a known format, or a glob that matches some",
-            fix=what_is_there(fs, root),
+            fix="; ".join([what_is_there(fs, root), *chosen.warnings]),
         )
-    [(chosen, paths)] = choice.formats.items()
     return Listing(
         files=[
-            _describe(source.name, fs, names[p], p, found[p] or info_of(fs, p), chosen)
-            for p in sorted(paths)
+            _describe(source.name, fs, name, paths[name], found[paths[name]], chosen.format)
+            for name in chosen.names
         ],
-        warning=_left_out(source, chosen, [names[path] for path in choice.left_out]),
+        warnings=tuple(chosen.warnings),
     )
 
 
+def _refuse_stream(source: Source, fs: Any, path: str, info: dict[str, Any] | None) -> None:
+    if (source.pattern == "-" and info is None) or (
+        is_local(fs)
+        and info is not None
+        and info["type"] != "directory"
+        and (info["type"] == "other" or path.startswith(("/dev/", "/proc/")))
+    ):
+        raise ExactcptError(
+            f"source {source.name!r} is no regular file, but a pipe, a device or a socket",
+            where=source.pattern,
+            expected="a file on a disk: it is read more than once, by several processes",
+            fix="write the data to a file first",
+        )
+
+
 def _hub_file(source: Source) -> InputFile:
-    pinned = hub.pin(source.pattern)
+    pinned = hub.pin(source.pattern, source.split)
     return InputFile(
         source=source.name,
         path=pinned.label,
@@ -143,13 +175,18 @@ def _describe(
         raise ExactcptError(
             f"source {source!r}: the name of a file does not show its format",
             where=path,
-            expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz or .zst may follow, but not "
-            "after .parquet and .arrow)",
-            fix=f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}",
+            expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz, .zst, .bz2 or .xz "
+            "may follow, but not after .parquet and .arrow)",
+            fix=how_to_read(PurePosixPath(path).name, _head(fs, path)),
         )
+    if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):
+        refuse_pointers([Path(path)])
     if info is None:
+        is_link = is_local(fs) and Path(path).is_symlink()
         raise ExactcptError(
-            "a link points to nothing", where=path, fix="repair the link, or remove it"
+            "a link points to nothing" if is_link else "a file is missing that belongs here",
+            where=path,
+            fix="repair the link, or remove it" if is_link else "restore the file",
         )
     _refuse_name_outside_utf8(path)
     return InputFile(
@@ -163,6 +200,14 @@ def _describe(
     )
 
 
+def _head(fs: Any, path: str) -> bytes:
+    """The first bytes of a file, for advice about it; nothing if they cannot be read."""
+    try:
+        return fs.cat_file(path, start=0, end=HEAD_BYTES)
+    except OSError:
+        return b""
+
+
 def _refuse_name_outside_utf8(path: str) -> None:
     try:
         path.encode()
@@ -172,33 +217,13 @@ def _refuse_name_outside_utf8(path: str) -> None:
         ) from None
 
 
-def _several_formats(source: Source, choice: Choice, names: Mapping[str, str]) -> ExactcptError:
-    found = [
-        f"{len(some):,} {kind} ({first_names([names[path] for path in some])})"
-        for kind, some in sorted(choice.formats.items())
-    ]
-    return ExactcptError(
-        f"source {source.name!r} has files of several formats: {', '.join(found)}",
-        where=source.pattern,
-        expected="one format per source",
-        fix="add ,format=F to read the files of one format, or give each format its own source "
-        "with a glob such as *.txt",
-    )
-
-
-def _left_out(source: Source, chosen: Format, names: Sequence[str]) -> str | None:
-    if not names:
-        return None
-    files = "1 file is" if len(names) == 1 else f"{len(names):,} files are"
-    return f"source {source.name!r} is read as {chosen}; {files} left out: {first_names(names)}"
-
-
 def identity(file: InputFile) -> Hashable:
     """Equal for all names of one file: device and inode, or the URL."""
     if file.format == "hub" or not is_local_url(file.url):
         return file.url
     status = Path(file.url).stat()
-    return status.st_dev, status.st_ino
+    # Some network drives have no inodes, and say that all are 0.
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(file.url)
 
 
 def is_unchanged(file: InputFile) -> bool:

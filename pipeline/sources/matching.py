@@ -1,36 +1,55 @@
-"""Finds the files that a path, folder or glob matches, locally or on a filesystem of fsspec."""
+"""Finds the files that a path, folder or glob matches, locally or on a filesystem of fsspec.
 
+A glob matches files and folders, and a folder stands for all files in it, as when it is named
+alone. What cannot be listed is an error: a folder that is passed over would be data that is lost.
+"""
+
+import errno
 import glob
-import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ...schemas.errors import ExactcptError
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import glob_translate
+
+from ...schemas.errors import UsageError
+from .saved import saved_files
 
 __all__ = ["Matches", "first_names", "info_of", "is_local", "match", "what_is_there"]
 
 Matches = dict[str, dict[str, Any] | None]
-"""What fsspec says about each file, by path; None where it has not been asked yet."""
+"""What fsspec says about each file, by path; None if nothing is there, such as for a dead link."""
 
 
 def match(fs: Any, pattern: str, info: dict[str, Any] | None) -> tuple[str, Matches]:
-    """The folder that paths are relative to, and the files that match; hidden files never do.
+    """The folder that paths are relative to, and the files that match.
 
     Args:
         fs: the filesystem.
         pattern: a folder or a glob.
         info: what `info_of` returns for the pattern taken as a path.
+
+    Raises:
+        UsageError: the pattern is not one that can be matched.
+        ExactcptError: a folder was saved by `datasets` with several splits, or is damaged.
+        OSError: a folder cannot be listed.
     """
     if info is not None:
-        return pattern, _without_hidden(_files_below(fs, pattern), pattern)
+        return pattern, _files_of_folder(fs, pattern)
     parts = pattern.split("/")
-    wild = [i for i, part in enumerate(parts) if any(c in part for c in "*?[")]
-    if wild:
-        root = "/".join(parts[: wild[0]])
-        return root, _without_hidden(_glob(fs, pattern), root)
-    return "/".join(parts[:-1]), {}
+    wild = [i for i, part in enumerate(parts) if _is_wild(part)]
+    if not wild:
+        return "/".join(parts[:-1]), {}
+    if any("**" in part and part != "**" for part in parts):
+        raise UsageError(
+            "** is not alone between two slashes", where=pattern, expected="such as DIR/**/*.jsonl"
+        )
+    root = "/".join(parts[: wild[0]])
+    return root, _matching_at_any_depth(fs, parts) if "**" in parts else _matching(fs, pattern)
 
 
 def info_of(fs: Any, path: str) -> dict[str, Any] | None:
@@ -39,6 +58,10 @@ def info_of(fs: Any, path: str) -> dict[str, Any] | None:
         return fs.info(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return None
+        raise
 
 
 def is_local(fs: Any) -> bool:
@@ -61,40 +84,100 @@ def first_names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _files_below(fs: Any, folder: str) -> Matches:
+def _is_wild(part: str) -> bool:
+    return any(c in part for c in "*?[")
+
+
+def _files_of_folder(fs: Any, folder: str) -> Matches:
     """All files in a folder; in a folder that the `datasets` library saved, its data files."""
-    if fs.exists(f"{folder}/dataset_dict.json"):
-        splits = sorted(PurePosixPath(p).name for p in fs.ls(folder, detail=False) if fs.isdir(p))
-        raise ExactcptError(
-            "this folder is a saved DatasetDict of several splits",
-            where=folder,
-            fix=f"name one of its folders: {', '.join(splits)}",
-        )
-    if fs.exists(f"{folder}/state.json") and fs.exists(f"{folder}/dataset_info.json"):
-        state = json.loads(fs.cat_file(f"{folder}/state.json"))
-        return dict.fromkeys(f"{folder}/{file['filename']}" for file in state["_data_files"])
-    return dict.fromkeys(_walk(folder)) if is_local(fs) else fs.find(folder, detail=True)
+    saved = saved_files(fs, folder)
+    if saved is not None:
+        return {path: info_of(fs, path) for path in saved}
+    return _files_below(fs, folder)
+
+
+def _files_below(fs: Any, folder: str) -> Matches:
+    if is_local(fs):
+        return {path: info_of(fs, path) for path in _walk(folder)}
+    own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
+    if own in (AsyncFileSystem._find, AbstractFileSystem.find):
+        # These pass over folders that they fail to list.
+        return dict(_listed_below(fs, folder))
+    found: Any = fs.find(folder, detail=True)
+    return found
 
 
 def _walk(folder: str) -> Iterator[str]:
     """Files in a local folder and in the folders that links in it point to, each folder once."""
     seen: set[str] = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         folders.sort()
         if os.path.realpath(at) in seen:
             folders.clear()
         else:
             seen.add(os.path.realpath(at))
-            yield from (f"{at}/{file}" for file in files)
+            yield from (f"{at.rstrip('/')}/{file}" for file in files)
 
 
-def _glob(fs: Any, pattern: str) -> Matches:
-    # fsspec does not follow links to folders.
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _listed_below(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for info in fs.ls(folder, detail=True):
+        if info["type"] != "directory":
+            yield info["name"], info
+        elif info["name"].rstrip("/") != folder.rstrip("/"):
+            yield from _listed_below(fs, info["name"])
+
+
+def _matching(fs: Any, pattern: str) -> Matches:
+    """What matches a glob without `**`."""
     if is_local(fs):
-        found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (nor does pathlib)
-        return dict.fromkeys(path for path in found if not Path(path).is_dir())
-    return {p: info for p, info in fs.glob(pattern, detail=True).items() if info["type"] == "file"}
+        # fsspec does not follow links to folders.
+        found = {path: info_of(fs, path) for path in glob.iglob(pattern)}  # noqa: PTH207
+        _list_folders_of(pattern)
+    else:
+        found = fs.glob(pattern, detail=True)
+    matches: Matches = {}
+    for path, info in found.items():
+        is_folder = info is not None and info["type"] == "directory"
+        matches |= _files_of_folder(fs, path) if is_folder else {path: info}
+    return matches
 
 
-def _without_hidden(found: Matches, root: str) -> Matches:
-    return {p: info for p, info in found.items() if "/." not in f"/{p[len(root) :]}"}
+def _list_folders_of(pattern: str) -> None:
+    """Lists the folders that a local glob looks into, as `glob` passes over what it cannot read."""
+    parts = pattern.split("/")
+    for i, part in enumerate(parts):
+        if _is_wild(part):
+            for folder in glob.iglob(f"{'/'.join(parts[:i])}/"):  # noqa: PTH207
+                os.scandir(folder).close()
+
+
+def _matching_at_any_depth(fs: Any, parts: Sequence[str]) -> Matches:
+    """What matches a glob with `**`, or is in a folder that matches."""
+    deep = parts.index("**")
+    above = "/".join(parts[:deep]) or "/"
+    if not _is_wild(above):
+        tops = [above] if info_of(fs, above) is not None else []
+    elif is_local(fs):
+        _list_folders_of(above)
+        tops = sorted(path for path in glob.iglob(above) if Path(path).is_dir())  # noqa: PTH207
+    else:
+        tops = [p for p, each in fs.glob(above, detail=True).items() if each["type"] == "directory"]
+    matches = re.compile(glob_translate("/".join(parts))).match
+    return {
+        path: info
+        for top in tops
+        for path, info in _files_below(fs, top).items()
+        if any(matches(part) for part in _with_folders(path, len(top)))
+    }
+
+
+def _with_folders(path: str, start: int) -> Iterator[str]:
+    """A path, and those of the folders that lead to it from position `start` on."""
+    yield path
+    for i, c in enumerate(path[start + 1 :], start + 1):
+        if c == "/":
+            yield path[:i]

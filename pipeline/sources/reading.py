@@ -1,11 +1,10 @@
 """The records of a split's files, in batches of a few MiB: one reader per format."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,23 +12,29 @@ from ...schemas.errors import ExactcptError
 from ..files.storage import open_input
 from . import hub
 from .columns import batch_of_columns
+from .compression import DamagedError, open_decompressed
+from .content import HEAD_BYTES, Content, recognise, recognise_json
 from .jsonl import parse_block
+from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
 from .listing import InputFile, is_unchanged
-from .records import Batch, Fields, Rejected, Strings
+from .records import Batch, Fields, Rejected, Strings, too_long
 from .splits import Member
 
 __all__ = [
     "BLOCK_BYTES",
     "BadFileError",
     "join_small",
-    "open_decompressed",
     "read_member",
     "record_batches",
 ]
 
 BLOCK_BYTES = 8 << 20
 """Read at a time; a longer line or row is read whole."""
+LONGEST_MAGIC = 10
+"""Bytes with which each compression can be recognised."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+FIXED_SIZE_NULLS = "Expected all lists to be of size"
+"""What Arrow says about Parquet's fixed-size lists with nulls; it has no class for it."""
 
 
 class BadFileError(ExactcptError):
@@ -46,11 +51,22 @@ def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Ite
 
     Raises:
         BadFileError: the file is truncated, corrupt, or not of its format.
+        ExactcptError: it lacks a column, a record is too long, or it changes meanwhile.
     """
     file = member.file
     try:
         yield from READERS[file.format](member, fields, newlines_before)
-    except (pa.ArrowException, EOFError, UnicodeDecodeError) as error:
+    except BadFileError:
+        _refuse_changed(file)
+        raise
+    except MemoryError as error:  # Arrow's too
+        raise ExactcptError(
+            f"there is not enough memory to read a file: {error}",
+            where=file.url,
+            fix="use fewer --workers or a machine with more memory, or write the file with smaller "
+            "row groups or record batches",
+        ) from None
+    except (pa.ArrowException, DamagedError, UnicodeDecodeError) as error:
         _refuse_changed(file)
         raise _bad_file(file, error) from None
     except OSError as error:
@@ -72,14 +88,51 @@ def _refuse_changed(file: InputFile) -> None:
 
 
 def _bad_file(file: InputFile, error: Exception) -> BadFileError:
+    """An error about a file that a library cannot read: its name may be wrong, or its bytes are."""
+    with open_input(file.url) as stream:
+        head = stream.read(HEAD_BYTES)
+    content = recognise(head)
+    if content is not None and not _is_as_named(content, file):
+        return _other_content(file, content)
+    if content is None and file.compression is not None and len(head) >= LONGEST_MAGIC:
+        return BadFileError(
+            f"a file has a name of {file.compression} data, and its first bytes are not such data",
+            where=file.url,
+            expected=_kind(file),
+            fix="if it is not compressed, take the suffix from its name; otherwise restore it",
+        )
     what = " ".join(str(error).split())[:200]
-    kind = f"{file.compression} " if file.compression else ""
+    if isinstance(error, pa.ArrowNotImplementedError) or FIXED_SIZE_NULLS in what:
+        return BadFileError(
+            f"pyarrow cannot read this file, which may well be whole: {what}",
+            where=file.url,
+            expected=_kind(file),
+            fix="write it anew with plain columns (strings, lists of integers)",
+        )
     return BadFileError(
         f"a file cannot be read to its end: {what}",
         where=file.url,
-        expected=f"{kind}{file.format}",
-        fix="restore the file, or leave such files out with --on-bad-file skip",
+        expected=_kind(file),
+        fix="restore the file; with --on-bad-file skip the job goes on, and none of the file's "
+        "records are in the result",
     )
+
+
+def _is_as_named(content: Content, file: InputFile) -> bool:
+    return file.format in content.formats or content.name.endswith(f" with {file.compression}")
+
+
+def _other_content(file: InputFile, content: Content) -> BadFileError:
+    return BadFileError(
+        f"a file is not what its name or its source says: it seems to be {content.name}",
+        where=file.url,
+        expected=_kind(file),
+        fix=content.in_words(PurePosixPath(file.path).name),
+    )
+
+
+def _kind(file: InputFile) -> str:
+    return f"{file.compression} {file.format}" if file.compression else file.format
 
 
 def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -97,52 +150,41 @@ def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
-    with open_decompressed(member.file) as stream:
-        line = 1
-        if member.start:
-            line += newlines_before + _skip_begun_line(stream, member.start)
-        remaining = None if member.stop is None else member.stop - stream.tell()
-        for i, block in enumerate(_blocks_of_lines(stream, remaining)):
-            data = block.removeprefix(BYTE_ORDER_MARK) if i == member.start == 0 else block
-            yield parse_block(data, line, member.file.path, fields)
-            line += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+    file = member.file
+    with open_decompressed(file) as stream:
+        _refuse_other_content(file, recognise_json(_head(stream, file)))
+        line = 1 + (newlines_before if member.start else 0)
+        try:
+            if member.start:
+                line += _skip_begun_line(stream, member.start, fields.max_bytes)
+            remaining = None if member.stop is None else member.stop - stream.tell()
+            blocks = blocks_of_lines(stream, BLOCK_BYTES, remaining, fields.max_bytes)
+            for i, block in enumerate(blocks):
+                data = block.removeprefix(BYTE_ORDER_MARK) if i == member.start == 0 else block
+                yield parse_block(data, line, file.path, fields)
+                line += newlines(block)
+        except LongLineError as error:
+            raise too_long(file.url, f"line {line + error.index:,}", fields) from None
 
 
-def _skip_begun_line(stream: Any, start: int) -> int:
+def _head(stream: Any, file: InputFile) -> bytes:
+    """The first bytes of a stream, which then still is at its beginning."""
+    if file.compression is not None:
+        return stream.peek(HEAD_BYTES)
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    return head
+
+
+def _refuse_other_content(file: InputFile, content: Content | None) -> None:
+    if content is not None:
+        raise _other_content(file, content)
+
+
+def _skip_begun_line(stream: Any, start: int, limit: int) -> int:
     """Seeks to the first line that begins at `start` or later; returns the newlines passed."""
     stream.seek(start - 1)
-    return int(len(stream.readline()) > 1)
-
-
-def _blocks_of_lines(stream: Any, remaining: int | None) -> Iterator[bytes]:
-    """Yields blocks of whole lines until `remaining` bytes are read and the last line is whole."""
-    pending: list[bytes] = []
-    while remaining is None or remaining > 0:
-        chunk = stream.read(BLOCK_BYTES if remaining is None else min(BLOCK_BYTES, remaining))
-        if not chunk:
-            break
-        remaining = None if remaining is None else remaining - len(chunk)
-        cut = chunk.rfind(b"\n") + 1
-        if cut:
-            yield b"".join([*pending, chunk[:cut]])
-            pending = []
-        pending.append(chunk[cut:])
-    rest = b"".join(pending)
-    if rest:
-        yield rest if remaining is None else rest + stream.readline()
-
-
-@contextmanager
-def open_decompressed(file: InputFile) -> Iterator[Any]:
-    """Opens a file for reading its bytes as they were before compression."""
-    with open_input(file.url) as raw:
-        if file.compression is None:
-            yield raw
-        elif file.bytes == 0:
-            raise EOFError("it has no bytes, not even a header")
-        else:
-            with pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream:
-                yield stream
+    return int(len(rest_of_line(stream, limit)) > 1)
 
 
 def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
@@ -190,9 +232,10 @@ def _column_batches(
             try:
                 batch = batch_of_columns(rows, file.path, fields, first_row)
             except ExactcptError as error:
+                at = error.where.removeprefix(file.path) if error.where else ""
                 raise ExactcptError(
                     f"source {file.source!r}: {error.found}",
-                    where=file.url,
+                    where=file.url + at,
                     expected=error.expected,
                     fix=error.fix,
                 ) from None
@@ -201,22 +244,34 @@ def _column_batches(
 
 
 def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
-    with open_decompressed(member.file) as stream:
-        data = stream.read()
-    path = member.file.path
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+    file = member.file
+    with open_decompressed(file) as stream:
+        data = stream.read(fields.max_bytes + 1)
+    if len(data) > fields.max_bytes:
+        raise too_long(file.url, "the whole file", fields)
+    reason = _no_text(data)
+    if reason is None:
+        text = data.removeprefix(BYTE_ORDER_MARK)
+        yield Batch(ids=pa.array([file.path]), content=Strings.of_texts([text]))
+    else:
+        line, why = reason
         yield Batch(
             ids=pa.array([], pa.string()),
             content=Strings.of_texts([]),
-            rejected=[Rejected(path, "line", line, "invalid UTF-8")],
+            rejected=[Rejected(file.path, "line", line, why)],
         )
-        return
-    yield Batch(
-        ids=pa.array([path]), content=Strings.of_texts([data.removeprefix(BYTE_ORDER_MARK)])
-    )
+
+
+def _no_text(data: bytes) -> tuple[int, str] | None:
+    """The line at which a file shows that it is no text, and why; None if it is."""
+    content = recognise(data[:HEAD_BYTES])
+    if content is not None:
+        return 1, f"this seems to be {content.name}"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return data[: error.start].count(b"\n") + 1, "invalid UTF-8"
+    return None
 
 
 def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:

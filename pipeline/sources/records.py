@@ -9,7 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Fields", "Rejected", "Strings", "has_unknown_id", "ids_by_number"]
+from ...schemas.errors import ExactcptError
+
+__all__ = [
+    "Batch",
+    "Fields",
+    "Rejected",
+    "Strings",
+    "has_unknown_id",
+    "ids_by_number",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +30,19 @@ class Fields:
         id: the field with its id, a string or an integer.
         tokens: the field with the document as a list of token ids, instead of `text`.
         largest_id: the largest token id in the vocabulary.
+        max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
     """
 
     text: str = "text"
     id: str = "id"
     tokens: str | None = None
     largest_id: int = (1 << 31) - 1
+    max_bytes: int = (1 << 31) - 1
+
+    @property
+    def names_id(self) -> bool:
+        """Whether the id's field was asked for; one named `id` is taken where there is one."""
+        return self.id != Fields.id
 
     @property
     def content(self) -> str:
@@ -138,11 +154,13 @@ class Batch:
         ids: strings, one per document.
         content: texts or token ids, one value per document.
         rejected: the records that are not documents.
+        without_id: how many documents have no id of their own, but the number of their record.
     """
 
     ids: pa.Array
     content: Strings
     rejected: list[Rejected] = field(default_factory=list)
+    without_id: int = 0
 
     @classmethod
     def join(cls, several: Sequence["Batch"]) -> "Batch":
@@ -151,7 +169,20 @@ class Batch:
             ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
             content=Strings.join([each.content for each in several]),
             rejected=[record for each in several for record in each.rejected],
+            without_id=sum(each.without_id for each in several),
         )
+
+
+def too_long(file: str, which: str, fields: Fields) -> ExactcptError:
+    """The error about a record that is longer than allowed; `which` is its line or row."""
+    return ExactcptError(
+        f"a record has more than {fields.max_bytes:,} bytes",
+        where=f"{file}, {which}",
+        expected="records of at most --max-record-bytes",
+        fix="see whether the file lacks line ends or holds something else; if it is a document, "
+        "divide it, or set a larger --max-record-bytes (reading it takes about nine times its "
+        "size in memory)",
+    )
 
 
 def ids_by_number(file: str, first: int, count: int) -> pa.Array:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xxhash
 
+from ...schemas.pointers import MAX_POINTER_BYTES, refuse_pointer
 from ..files.storage import open_input
 from .listing import InputFile
 
-__all__ = ["FileFacts", "scan"]
+__all__ = ["FileFacts", "refuse_pointer_file", "scan"]
 
 READ_BYTES = 8 << 20
 """Bytes read at a time."""
@@ -29,12 +31,17 @@ class FileFacts:
 
 
 def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
-    """Reads the bytes of a file once, for its digest and the newlines before some byte offsets."""
+    """Reads the bytes of a file once, for its digest and the newlines before some byte offsets.
+
+    Raises:
+        ExactcptError: the file is a pointer of Git LFS or git-annex.
+    """
     digest = xxhash.xxh3_128()
     newlines: dict[int, int] = {}
     wanted = sorted(set(offsets))
     position = count = 0
     with open_input(file.url) as stream:
+        _refuse_pointer(file, stream)
         for target in [*wanted, None]:
             while target is None or position < target:
                 size = READ_BYTES if target is None else min(READ_BYTES, target - position)
@@ -48,3 +55,20 @@ def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
             if target is not None:
                 newlines[target] = count
     return FileFacts(digest.hexdigest(), newlines)
+
+
+def refuse_pointer_file(file: InputFile) -> None:
+    """Refuses a file that is a pointer of Git LFS or git-annex; opens it only if it is small.
+
+    Raises:
+        ExactcptError: it is one.
+    """
+    if file.bytes is not None and file.bytes <= MAX_POINTER_BYTES:
+        with open_input(file.url) as stream:
+            _refuse_pointer(file, stream)
+
+
+def _refuse_pointer(file: InputFile, stream: Any) -> None:
+    if file.bytes is not None and file.bytes <= MAX_POINTER_BYTES:
+        refuse_pointer(stream.read(MAX_POINTER_BYTES), file.url)
+        stream.seek(0)

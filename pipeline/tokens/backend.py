@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ..core.choices import Backend
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB
 from .encoders import Encoder, UnsupportedTokenizerError, borrow_encoder
@@ -70,7 +71,7 @@ def kept_choice(store: Folder) -> tuple[Backend, str | None] | None:
     """The choice that a store keeps, as `choose_backend` returned it; None before it is made."""
     if not store.exists(BACKEND):
         return None
-    kept = json.loads(store.read(BACKEND))
+    kept = read_json(store, BACKEND, ("used", "fallback"))
     return kept["used"], kept["fallback"]
 
 

@@ -17,19 +17,47 @@ from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ..files.arrow import write_batches
+from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
+from .documents import encode_documents
 from .encoders import Encoder, assemble
+from .fidelity import Fidelity
 from .hashes import content_hashes, hash_prefixes
 from .parity import SAMPLE_BYTES, compare_backends, sample
 from .task import TokenizeTask
 
-__all__ = ["PartBuilder", "Summary"]
+__all__ = ["PartBuilder", "Summary", "read_summary"]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
 """The index has lengths as int32."""
 Summary = dict[str, Any]
 """Counts and file checksums of a part, as JSON; the manifest is made from all summaries."""
+KEYS = (
+    "part",
+    "source",
+    "members",
+    "last",
+    "documents",
+    "tokens",
+    "text_bytes",
+    "rejected",
+    "first_rejected",
+    "dropped",
+    "backend",
+)
+FILES = ("file", "index")
+"""Keys of a summary, those of its files only if the part has documents."""
+
+
+def read_summary(store: Folder, name: str) -> Summary:
+    """Reads a summary from its file.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    summary = read_json(store, name, KEYS)
+    return read_json(store, name, FILES) if summary["documents"] else summary
 
 
 @dataclass
@@ -46,8 +74,10 @@ class PartBuilder:
         hashes: content hashes of the documents, 16 bytes each.
         rejected: records that are not documents.
         dropped: documents left out, by reason.
+        without_id: records whose id is their number, dropped documents included.
         text_bytes: text that was encoded, dropped documents included.
-        sample_left: bytes that may still be compared.
+        fidelity: what the tokens do not say of the text.
+        sample_left: bytes that may still be looked at closely.
     """
 
     source: str
@@ -59,7 +89,9 @@ class PartBuilder:
     hashes: list[NDArray[np.void]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    without_id: int = 0
     text_bytes: int = 0
+    fidelity: Fidelity = field(default_factory=Fidelity)
     sample_left: int = SAMPLE_BYTES
 
     def add(self, batch: Batch) -> None:
@@ -67,31 +99,40 @@ class PartBuilder:
 
         Raises:
             BackendDifferenceError: encoder and reference differ on the batch's sample.
+            ExactcptError: a document cannot be encoded.
         """
         self.rejected += batch.rejected
+        self.without_id += batch.without_id
         hashes = content_hashes(batch.content)
-        if self.task.fields[self.source].tokens is None:
+        spec = self.task.tokenizer
+        is_text = self.task.fields[self.source].tokens is None
+        if is_text:
             self.text_bytes += batch.content.nbytes
-            ids = self.encoder.encode(batch.content)
-            self._compare(batch.content, hashes)
+            ids = encode_documents(self.encoder, batch, self.source, spec)
+            self._look_closer(batch.content, hashes)
         else:
             ids = batch.content
-        spec = self.task.tokenizer
         tokens = assemble(ids, spec.bos_id, spec.eos_id)
         keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None))
         self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
         self.tokens.append(tokens.select(keep))
+        ends_only = is_text and not spec.special_tokens_in_text
+        self.fidelity.count(self.tokens[-1], spec, ends_only=ends_only)
         self.hashes.append(hashes[keep])
 
-    def _compare(self, texts: Strings, hashes: NDArray[np.void]) -> None:
-        """Compares the encoders on the batch's share of the part's sample."""
-        if self.reference is None or not len(texts):
+    def _look_closer(self, texts: Strings, hashes: NDArray[np.void]) -> None:
+        """Compares encoders, and texts with their tokens, on the batch's share of the sample."""
+        if not len(texts):
             return
         share = SAMPLE_BYTES * texts.nbytes // max(1, self.task.split_bytes)
         size = min(self.sample_left, max(share, SAMPLE_BYTES // 8))
         drawn = sample(texts, hash_prefixes(hashes), size)
         self.sample_left -= len(drawn.data)
-        compare_backends(self.encoder, self.reference, drawn)
+        if self.reference is None:
+            ids = self.encoder.encode(drawn)
+        else:
+            ids = compare_backends(self.encoder, self.reference, drawn)
+        self.fidelity.compare(drawn, ids, self.task.tokenizer)
 
     def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Counts the documents that are too short; returns which documents to keep."""
@@ -120,12 +161,14 @@ class PartBuilder:
             "last": last,
             "documents": documents,
             "tokens": sum(len(tokens.data) for tokens in self.tokens),
+            "without_id": self.without_id,
             "text_bytes": self.text_bytes,
             "rejected": _tally(record.reason for record in self.rejected),
             "first_rejected": [record._asdict() for record in self.rejected[:3]],
             "dropped": {reason: n for reason, n in self.dropped.items() if n},
             "backend": self.task.tokenizer.backend,
-            "compared_bytes": SAMPLE_BYTES - self.sample_left,
+            "compared_bytes": SAMPLE_BYTES - self.sample_left if self.reference else 0,
+            "encoding": self.fidelity.to_json(),
         }
         if documents:
             summary["file"] = self._write_documents(store, ordinal)
@@ -133,8 +176,7 @@ class PartBuilder:
         if self.rejected:
             lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
             store.write(store_format.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
-        data = json.dumps(summary, ensure_ascii=False).encode()
-        store.write(store_format.summary_name(ordinal), data)
+        write_json(store, store_format.summary_name(ordinal), summary)
 
     def _write_documents(self, store: Folder, ordinal: str) -> PartFile:
         schema = store_format.part_schema(self.source)

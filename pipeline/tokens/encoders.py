@@ -7,7 +7,7 @@ reference does (parity.py). After a single difference the whole job falls back t
 
 By default the text of a special token inside a document is encoded like any other text, so no
 document can forge its own end. gigatoken always reads it as the special token, unless it is given
-the tokenizer.json without its special added tokens.
+the tokenizer.json without its special added tokens; encoding.py has what else has to change in it.
 """
 
 import json
@@ -24,9 +24,18 @@ from ...schemas.errors import BackendDifferenceError
 from ..core.choices import Backend
 from ..files.storage import open_input
 from ..sources.records import Strings
-from .tokenizer import TokenizerSpec, reference_tokenizer
+from .encoding import encoding_json
+from .tokenizer import TokenizerSpec, is_of_library, reference_tokenizer
 
-__all__ = ["Encoder", "UnsupportedTokenizerError", "assemble", "borrow_encoder", "make_encoder"]
+__all__ = [
+    "Encoder",
+    "UnencodableTextError",
+    "UnsupportedTokenizerError",
+    "assemble",
+    "borrow_encoder",
+    "make_encoder",
+    "tokenizer_json",
+]
 
 REFERENCE_BATCH_BYTES = 1 << 20
 """Bytes of text that the reference is given at a time, as Python strings."""
@@ -34,6 +43,14 @@ REFERENCE_BATCH_BYTES = 1 << 20
 
 class UnsupportedTokenizerError(Exception):
     """gigatoken cannot load the tokenizer."""
+
+
+class UnencodableTextError(Exception):
+    """The tokenizer itself fails on a text: number `at` of those it was given, counted from 0."""
+
+    def __init__(self, at: int, reason: str) -> None:
+        super().__init__(reason)
+        self.at = at
 
 
 class Encoder(Protocol):
@@ -51,13 +68,29 @@ class Reference:
         self._tokenizer = reference_tokenizer(data, special_tokens_in_text)
 
     def encode(self, texts: Strings) -> Strings:
-        """See `Encoder`."""
+        """See `Encoder`.
+
+        Raises:
+            UnencodableTextError: the library fails on a text.
+        """
         ids: list[NDArray[np.int32]] = []
         for batch in _batches(texts, REFERENCE_BATCH_BYTES):
-            encoded = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids += [np.array(one.ids, np.int32) for one in encoded]
+            ids += self._encode(batch, len(ids))
         ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
         return Strings(ends, np.concatenate(ids) if ids else np.empty(0, np.int32))
+
+    def _encode(self, texts: list[str], first: int) -> list[NDArray[np.int32]]:
+        """Encodes texts of which the first has this number."""
+        try:
+            encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            if len(texts) == 1:
+                raise UnencodableTextError(first, " ".join(str(error).split())[:200]) from None
+            # One after the other, to find out which.
+            return [self._encode([text], first + i)[0] for i, text in enumerate(texts)]
+        return [np.array(one.ids, np.int32) for one in encoded]
 
 
 def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
@@ -103,7 +136,7 @@ class Gigatoken:
         try:
             encoded: Any = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
         except BaseException as error:
-            if _is_of_library(error):
+            if is_of_library(error):
                 raise BackendDifferenceError(f"gigatoken failed: {error}") from None
             raise
         ids = np.asarray(encoded.content.data).view(np.int32)
@@ -118,30 +151,33 @@ def _without_special_tokens(data: bytes) -> bytes:
     return json.dumps(tokenizer, ensure_ascii=False).encode()
 
 
-def make_encoder(backend: Backend, data: bytes, special_tokens_in_text: bool) -> Encoder:
+def make_encoder(
+    backend: Backend,
+    data: bytes,
+    special_tokens_in_text: bool,
+    boundaries: frozenset[int] = frozenset(),
+) -> Encoder:
     """An encoder from the bytes of a tokenizer.json.
 
     Args:
         backend: which library encodes.
         data: the bytes of tokenizer.json.
         special_tokens_in_text: whether the text of a special token becomes that token.
+        boundaries: ids that begin or end documents, see `encoding_json`.
 
     Raises:
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
+    data = encoding_json(data, special_tokens_in_text, boundaries)
     if backend == "tokenizers":
         return Reference(data, special_tokens_in_text)
     try:
         return Gigatoken(data, special_tokens_in_text)
     except BaseException as error:
-        if _is_of_library(error):
-            raise UnsupportedTokenizerError(" ".join(str(error).split())[:200]) from None
+        if is_of_library(error):
+            reason = str(error).partition("\n\nLocation:")[0]  # in its source code
+            raise UnsupportedTokenizerError(" ".join(reason.split())[:200]) from None
         raise
-
-
-def _is_of_library(error: BaseException) -> bool:
-    """Whether a library in Rust raised it; its panics are not Exceptions."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @contextmanager
@@ -159,12 +195,12 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
     chosen = backend or spec.backend
-    idle = idle_encoders(spec.sha256, chosen, spec.special_tokens_in_text)
+    idle = idle_encoders(spec.sha256, chosen, spec.special_tokens_in_text, spec.boundaries)
     try:
         encoder = idle.get_nowait()
     except Empty:
-        data = _tokenizer_json(spec.url, spec.sha256)
-        encoder = make_encoder(chosen, data, spec.special_tokens_in_text)
+        data = tokenizer_json(spec.url, spec.sha256)
+        encoder = make_encoder(chosen, data, spec.special_tokens_in_text, spec.boundaries)
     try:
         yield encoder
     except Exception:
@@ -174,14 +210,15 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
 
 
 @cache
-def _tokenizer_json(url: str, sha256: str) -> bytes:
+def tokenizer_json(url: str, sha256: str) -> bytes:
+    """The bytes of a tokenizer.json with that digest, read once."""
     with open_input(url) as file:
         return file.read()
 
 
 @cache
 def idle_encoders(
-    sha256: str, backend: Backend, special_tokens_in_text: bool
+    sha256: str, backend: Backend, special_tokens_in_text: bool, boundaries: frozenset[int]
 ) -> "SimpleQueue[Encoder]":
     """The encoders of this process that nobody uses at the moment."""
     return SimpleQueue()

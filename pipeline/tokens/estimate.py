@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...schemas.errors import BackendDifferenceError
 from ..config import PackConfig
 from ..sources.records import Fields
 from .backend import fast_encoder
-from .encoders import Encoder
+from .documents import unencodable
+from .encoders import Encoder, UnencodableTextError
+from .parity import quoted
 from .plan import TokenizePlan
 from .probe import Probe, probe_sources
 
@@ -85,7 +88,14 @@ def _tokens(plan: TokenizePlan, source: str, probe: Probe, encoder: Encoder) -> 
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return None
-    return int(sum(known) * probe.density * _tokens_per_item(probe, encoder, plan.fields[source]))
+    try:
+        per_item = _tokens_per_item(probe, encoder, plan.fields[source])
+    except UnencodableTextError as error:
+        document = f"a document of source {source!r}: {quoted(probe.documents, error.at)}"
+        raise unencodable(error, document, plan.tokenizer.where) from None
+    except BackendDifferenceError:  # the job will meet it too, and choose the other backend
+        per_item = TOKENS_PER_BYTE
+    return int(sum(known) * probe.density * per_item)
 
 
 def _tokens_per_item(probe: Probe, encoder: Encoder, fields: Fields) -> float:

@@ -1,6 +1,5 @@
 """The job `tokenize`: corpora in, a token store out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,8 @@ from ..job.progress import Count, Progress
 from ..sources.splits import Split, make_splits
 from ..terminal import Console
 from .backend import choose_backend, keep_choice, kept_choice
+from .builder import read_summary
+from .inputs import state_as_begun
 from .manifest import OWNED, bad_files, refuse_left_out, write_manifest
 from .plan import TokenizePlan
 from .probe import Probe
@@ -52,7 +53,8 @@ def tokenize(
         ExactcptError: that job left out more than is allowed now, or this one cannot finish.
     """
     with locked(store):
-        if begin(store, plan.state, OWNED, overwrite=overwrite):
+        state = plan.state if overwrite else state_as_begun(plan, store, console.say)
+        if begin(store, state, OWNED, overwrite=overwrite):
             finished = Finished.found_in(store, TOKEN_STORE)
             refuse_left_out(finished.manifest, plan.config, store)
             return finished
@@ -140,7 +142,7 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
         ordinal = name.rpartition("/")[2].removesuffix(".json")
         if not name.endswith(".json"):
             continue
-        if json.loads(store.read(name))["members"] != members.get(ordinal.partition("-")[0], 0):
+        if read_summary(store, name)["members"] != members.get(ordinal.partition("-")[0], 0):
             store.remove(name)
             for of in (store_format.part_name, store_format.index_name, store_format.rejected_name):
                 store.remove(of(ordinal))
@@ -156,7 +158,7 @@ class _SplitsDone:
     def __call__(self) -> Count:
         for name in self._store.names("parts"):
             if name.endswith(".json") and name not in self._seen and "/." not in name:
-                summary = json.loads(self._store.read(name))
+                summary = read_summary(self._store, name)
                 self._seen[name] = (summary["last"], summary["tokens"])
         done = sum(last for last, _ in self._seen.values())
         return Count("split", done, self._total, sum(tokens for _, tokens in self._seen.values()))

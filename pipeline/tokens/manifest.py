@@ -1,28 +1,33 @@
 """The manifest of a token store, from the summaries of its parts."""
 
-import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
-from ...schemas.errors import ExactcptError
+from ...schemas.errors import ExactcptError, FormatError
 from ...schemas.manifest import MANIFEST, TOKEN_STORE, TOKENIZER, Input, Manifest, Part, Read, dump
 from ...schemas.sizes import plural
 from ..config import TokenizeConfig
 from ..core.choices import Backend
+from ..files.json_files import read_json
 from ..files.storage import Folder
-from ..job.folder import JOB
+from ..job.folder import JOB, forget_progress
+from .builder import read_summary
+from .fidelity import fidelity_warnings, total
 from .plan import TokenizePlan
+from .store import damaged
 
-__all__ = ["OWNED", "bad_files", "refuse_left_out", "write_manifest"]
+__all__ = ["OWNED", "bad_files", "refuse_contradiction", "refuse_left_out", "write_manifest"]
 
 OWNED = (TOKENIZER, "parts", "rejected")
 """What a job writes into its folder besides the manifest."""
+THREADS = 16
 
 
 def bad_files(store: Folder) -> dict[str, str]:
     """The input files that could not be read, by URL, and why."""
-    bad = [json.loads(store.read(name)) for name in store.names(f"{JOB}/bad")]
+    bad = [read_json(store, name, ("url", "reason")) for name in store.names(f"{JOB}/bad")]
     return {each["url"]: each["reason"] for each in bad}
 
 
@@ -40,11 +45,10 @@ def write_manifest(
     Raises:
         ExactcptError: too many records were rejected.
     """
-    summaries = [
-        json.loads(store.read(name)) for name in store.names("parts") if name.endswith(".json")
-    ]
+    summaries = _summaries(store)
     _refuse_too_many_rejected(plan, summaries, store)
     inputs = _inputs(plan, store)
+    by_source = {name: [s for s in summaries if s["source"] == name] for name in plan.files}
     manifest: Manifest = {
         "format": TOKEN_STORE,
         "format_version": 1,
@@ -52,22 +56,56 @@ def write_manifest(
         "settings": plan.settings,
         "tokenizer": plan.tokenizer_manifest(backend, fallback),
         "inputs": inputs,
-        "sources": [
-            {"name": name, "read": _read_of([s for s in summaries if s["source"] == name])}
-            for name in plan.files
-        ],
+        "sources": [{"name": name, "read": _read_of(mine)} for name, mine in by_source.items()],
         "parts": [_part(s) for s in summaries if s["documents"]],
         "warnings": [
             *plan.warnings,
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
+            *_without_id(plan, summaries),
             *_equal_inputs(inputs),
+            *(w for name, mine in by_source.items() for w in _of_tokens(plan, name, mine)),
         ],
     }
     store.write(MANIFEST, dump(manifest))
-    store.remove_tree(f"{JOB}/files")
-    store.remove_tree(f"{JOB}/bad")
+    forget_progress(store)
     return manifest
+
+
+def _summaries(store: Folder) -> list[dict[str, Any]]:
+    names = [name for name in store.names("parts") if name.endswith(".json")]
+    with ThreadPoolExecutor(THREADS) as pool:  # a remote store may have many
+        return list(pool.map(lambda name: read_summary(store, name), names))
+
+
+def refuse_contradiction(manifest: Manifest, store: Folder) -> None:
+    """Compares the manifest of a store with the summaries of its parts, as far as they are there.
+
+    Raises:
+        FormatError: they differ, or a summary is damaged: one of the files has changed.
+    """
+    summaries = _summaries(store)
+    listed = {part["part"]: part for part in manifest["parts"]}
+    told = {one["part"]: _part(one) for one in summaries if one["documents"]}
+    for name, part in told.items():
+        if _contradicts(listed.get(name, {}), part):
+            raise _contradiction(f"part {name}", store)
+    if listed.keys() <= told.keys():
+        for source in manifest["sources"]:
+            mine = [one for one in summaries if one["source"] == source["name"]]
+            if _contradicts(source["read"], _read_of(mine)):
+                raise _contradiction(f"source {source['name']!r}", store)
+
+
+def _contradicts(claimed: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a manifest's entry is missing or has another value; an old one may have fewer."""
+    return not claimed or any(found.get(key) != value for key, value in claimed.items())
+
+
+def _contradiction(what: str, store: Folder) -> FormatError:
+    return damaged(
+        store.url_of(MANIFEST), f"what the summaries of the parts (parts/*.json) say of {what}"
+    )
 
 
 def _refuse_too_many_rejected(
@@ -82,14 +120,16 @@ def _refuse_too_many_rejected(
         f"too many records were rejected: {rejected:,} of {records:,}\n{examples}",
         where=f"all of them are listed in {store.url_of('rejected')}",
         expected=f"at most {plan.config.max_rejected:.2%}",
-        fix="correct the input, or allow more with --max-rejected, and run the command again",
+        fix="correct these records (the reasons may also show that the source names another format "
+        "or field) and run the command again; with a larger --max-rejected they are left out for "
+        "good",
     )
 
 
 def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
     facts: dict[str, Any] = {}
     for name in store.names(f"{JOB}/files"):
-        facts |= json.loads(store.read(name))
+        facts |= read_json(store, name)
     bad = bad_files(store)
     return [
         {
@@ -109,17 +149,30 @@ def _versions() -> dict[str, str]:
 
 
 def _read_of(summaries: Sequence[Mapping[str, Any]]) -> Read:
-    def total(key: str) -> dict[str, int]:
+    def by_reason(key: str) -> dict[str, int]:
         reasons = sorted({reason for s in summaries for reason in s[key]})
         return {reason: sum(s[key].get(reason, 0) for s in summaries) for reason in reasons}
 
-    return {
+    found: Read = {
         "documents": sum(s["documents"] for s in summaries),
         "tokens": sum(s["tokens"] for s in summaries),
         "text_bytes": sum(s["text_bytes"] for s in summaries),
-        "rejected": total("rejected"),
-        "dropped": total("dropped"),
+        "rejected": by_reason("rejected"),
+        "dropped": by_reason("dropped"),
     }
+    counted = [summary["encoding"] for summary in summaries if "encoding" in summary]
+    if len(counted) == len(summaries):  # older versions did not count it
+        found["encoding"] = total(counted).to_manifest()
+    return found
+
+
+def _of_tokens(
+    plan: TokenizePlan, source: str, summaries: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Warnings about what a source's tokens do not say of its text."""
+    found = total(summary["encoding"] for summary in summaries)
+    tokens = sum(summary["tokens"] for summary in summaries)
+    return fidelity_warnings(source, found, tokens, plan.eos_token)
 
 
 def _part(summary: Mapping[str, Any]) -> Part:
@@ -131,6 +184,22 @@ def _part(summary: Mapping[str, Any]) -> Part:
         "file": summary["file"],
         "index": summary["index"],
     }
+
+
+def _without_id(plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning for each source whose records lack the id that was asked for."""
+    warnings = []
+    for name, fields in plan.fields.items():
+        mine = [s for s in summaries if s["source"] == name]
+        # Parts that an earlier version wrote before the job was stopped do not say.
+        missing = sum(s.get("without_id", 0) for s in mine)
+        if fields.names_id and missing:
+            read = sum(s["documents"] + sum(s["dropped"].values()) for s in mine)
+            warnings.append(
+                f"source {name!r}: {missing:,} of {plural(read, 'document')} have no field "
+                f"{fields.id!r}; their ids are the file with the line or row"
+            )
+    return warnings
 
 
 def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
@@ -164,7 +233,8 @@ def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) 
         raise ExactcptError(
             f"{folder.url} is finished, but leaves out {plural(len(skipped), 'bad file')}, such as "
             f"{skipped[0]['path']} ({skipped[0]['skipped']})",
-            fix="accept that with --on-bad-file skip, or correct the input and use --overwrite",
+            fix="correct the input and use --overwrite; --on-bad-file skip accepts that none of "
+            "their records are in it",
         )
     rejected, records = _rejected_of([source["read"] for source in manifest["sources"]])
     if rejected > config.max_rejected * records:
@@ -172,7 +242,8 @@ def refuse_left_out(manifest: Manifest, config: TokenizeConfig, folder: Folder) 
             f"{folder.url} is finished, but too many records were rejected: {rejected:,} of "
             f"{records:,}",
             expected=f"at most {config.max_rejected:.2%}",
-            fix="correct the input and use --overwrite, or allow more with --max-rejected",
+            fix="correct the input and use --overwrite; a larger --max-rejected accepts that these "
+            "records are left out",
         )
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ...schemas.errors import BackendDifferenceError
 from ..sources.records import Strings
-from .encoders import Encoder
+from .encoders import Encoder, UnencodableTextError
 
-__all__ = ["SAMPLE_BYTES", "compare_backends", "sample", "torture_set"]
+__all__ = ["SAMPLE_BYTES", "compare_backends", "quoted", "sample", "torture_set"]
 
 SAMPLE_BYTES = 64 << 10
 """Bytes of text of a part that both encoders get."""
@@ -22,18 +22,27 @@ SAMPLE_LEAST_BYTES = 1 << 8
 """Shorter documents count as this long, which bounds the number of documents in a sample."""
 
 
-def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> None:
-    """Encodes texts with both encoders and compares the ids.
+def compare_backends(one: Encoder, other: Encoder, texts: Strings) -> Strings:
+    """Encodes texts with both encoders and compares the ids; returns them.
 
     Raises:
-        BackendDifferenceError: they differ; it quotes the first text on which they do.
+        BackendDifferenceError: they differ, or the other one fails; it quotes the first such text.
     """
-    a, b = one.encode(texts), other.encode(texts)
+    a = one.encode(texts)
+    try:
+        b = other.encode(texts)
+    except UnencodableTextError as error:
+        raise BackendDifferenceError(f"{quoted(texts, error.at)}: {error}") from None
     if np.array_equal(a.offsets, b.offsets) and np.array_equal(a.data, b.data):
-        return
+        return b
     at = next(i for i in range(len(texts)) if not np.array_equal(a[i], b[i]))
+    raise BackendDifferenceError(quoted(texts, at))
+
+
+def quoted(texts: Strings, at: int) -> str:
+    """The beginning of a text, in quotation marks."""
     text = texts[at].tobytes().decode(errors="replace")
-    raise BackendDifferenceError(repr(text if len(text) <= 80 else text[:80] + "..."))
+    return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
 TORTURE_TEXTS: tuple[str, ...] = (

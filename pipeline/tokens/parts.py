@@ -5,7 +5,6 @@ A part with a summary is complete and is kept when a job is run again. A summary
 backend does not count, so that a job which falls back never mixes the two.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -17,7 +16,7 @@ from ..sources.reading import join_small, read_member
 from ..sources.records import Batch
 from ..sources.splits import Split
 from .backend import kept_choice
-from .builder import PartBuilder, Summary
+from .builder import PartBuilder, Summary, read_summary
 from .encoders import Encoder, borrow_encoder
 from .task import TokenizeTask
 
@@ -70,8 +69,10 @@ def _is_complete(store: Folder, split: Split, backend: Backend) -> bool:
 def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
     """The summary of a complete part; None if it has none, or one of the other backend."""
     name = store_format.summary_name(ordinal)
-    summary = json.loads(store.read(name)) if store.exists(name) else None
-    return summary if summary and summary["backend"] == backend else None
+    summary = read_summary(store, name) if store.exists(name) else None
+    # A summary without "encoding" is from a version that did not count it.
+    usable = summary and summary["backend"] == backend and "encoding" in summary
+    return summary if usable else None
 
 
 def _part_ordinal(split: Split, piece: int) -> str:

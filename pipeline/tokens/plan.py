@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ...schemas.errors import ExactcptError
+from ...schemas.errors import ExactcptError, UsageError
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import Backend
 from ..job.folder import State
@@ -27,6 +27,7 @@ class TokenizePlan:
         eos_token: its text.
         pad_id: fills windows.
         largest_id: the largest id in the vocabulary.
+        unk_id: stands for what the vocabulary lacks; None if there is none of its own.
         files: the input files, by source.
         fields: which fields of a record are read, by source.
         warnings: for the person who runs the job, and for the manifest.
@@ -39,6 +40,7 @@ class TokenizePlan:
     eos_token: str
     pad_id: int
     largest_id: int
+    unk_id: int | None
     files: Mapping[str, Sequence[InputFile]]
     fields: Mapping[str, Fields]
     warnings: tuple[str, ...]
@@ -81,6 +83,7 @@ class TokenizePlan:
             "bos_id": self.bos_id,
             "eos_id": self.eos_id,
             "pad_id": self.pad_id,
+            "unk_id": self.unk_id,
             "eos_token": self.eos_token,
             "backend": {
                 "requested": self.config.tokenizer_backend,
@@ -100,12 +103,14 @@ class TokenizePlan:
             eos_id=self.eos_id,
             pad_id=self.pad_id,
             largest_id=self.largest_id,
+            unk_id=self.unk_id,
         )
 
 
 def _read_settings(source: SourceConfig) -> dict[str, str]:
     kind = {"tokens": source.tokens} if source.tokens is not None else {"text": source.text}
-    return {**kind, "id": source.id, "format": source.format or "by name"}
+    split = {"split": source.split} if source.split is not None else {}
+    return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
 
 def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
@@ -114,35 +119,71 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     Raises:
         ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
             to two sources.
+        UsageError: a source of text names fields.
     """
     tokenizer = load_tokenizer(config.tokenizer)
-    eos_token, warning = tokenizer.choose_eos(config.eos_token)
+    eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
+    bos_id, about_bos = tokenizer.choose_bos(config.bos)
     eos_id = cast(int, tokenizer.id_of(eos_token))
     largest_id = tokenizer.largest_id
     fields = {
-        s.name: Fields(text=s.text, id=s.id, tokens=s.tokens, largest_id=largest_id)
+        s.name: Fields(
+            text=s.text,
+            id=s.id,
+            tokens=s.tokens,
+            largest_id=largest_id,
+            max_bytes=config.max_record_bytes,
+        )
         for s in config.sources
     }
     listings = {
         s.name: find_files(
-            Source(name=s.name, pattern=s.pattern, fields=fields[s.name], format=s.format)
+            Source(
+                name=s.name,
+                pattern=s.pattern,
+                fields=fields[s.name],
+                format=s.format,
+                split=s.split,
+            )
         )
         for s in config.sources
     }
     files = {name: listing.files for name, listing in listings.items()}
+    _refuse_unused_fields(config.sources, files)
     _refuse_shared_files(files)
     return TokenizePlan(
         config=config,
         tokenizer=tokenizer,
-        bos_id=tokenizer.choose_bos(config.bos),
+        bos_id=bos_id,
         eos_id=eos_id,
         eos_token=eos_token,
         pad_id=tokenizer.choose_pad(eos_id),
         largest_id=largest_id,
         files=files,
         fields=fields,
-        warnings=tuple(w for w in (warning, *(each.warning for each in listings.values())) if w),
+        unk_id=tokenizer.unk_id if tokenizer.unk_id not in (bos_id, eos_id) else None,
+        warnings=(
+            *(warning for warning in (about_eos, about_bos) if warning),
+            *tokenizer.warnings(),
+            *(each for listing in listings.values() for each in listing.warnings),
+        ),
     )
+
+
+def _refuse_unused_fields(
+    sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
+) -> None:
+    """Refuses fields of sources whose documents are whole files."""
+    plain = SourceConfig(name="plain", pattern="plain")
+    for source in sources:
+        named = [n for n in ("text", "id", "tokens") if getattr(source, n) != getattr(plain, n)]
+        if named and any(file.format == "text" for file in files[source.name]):
+            raise UsageError(
+                f"source {source.name!r} has {named[0]}=FIELD, but is read as text",
+                where=source.pattern,
+                expected="no fields: a file of text is one document, and its name is the id",
+                fix="leave the option out, or name the format of the records with ,format=F",
+            )
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:

@@ -5,24 +5,24 @@ all, to compare the tokenizer backends on real documents, and to estimate tokens
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
+from ...schemas.sizes import plural
 from ..files.storage import open_input
+from ..sources import hub
+from ..sources.compression import DecompressedStream, open_decompressed
 from ..sources.listing import InputFile
-from ..sources.reading import (
-    BLOCK_BYTES,
-    BadFileError,
-    open_decompressed,
-    read_member,
-    record_batches,
-)
+from ..sources.reading import BLOCK_BYTES, BadFileError, read_member, record_batches
 from ..sources.records import Batch, Fields, Strings
+from ..sources.scanning import refuse_pointer_file
 from ..sources.splits import Member
 from .parity import sample
 from .plan import TokenizePlan
@@ -71,16 +71,19 @@ def look_at(
         skip_bad_files: whether files that cannot be read are silently passed over.
 
     Raises:
-        ExactcptError: none of the files tried has a record with the field.
+        ExactcptError: none of the files tried has a record with the field, none of the first
+            documents has the id that was asked for, or a file is a pointer of Git LFS.
         BadFileError: none of the files tried has a document, and one cannot be read.
     """
     problem: ExactcptError | None = None
     for file in files[:FILES_TRIED]:
+        refuse_pointer_file(file)
         try:
             batch = next(read_member(_beginning(file), fields), None)
             if batch is None:
                 continue
             if len(batch.content):
+                _refuse_without_id(source, file, fields, batch)
                 return Probe(_some(batch.content, fields), _density(file, batch))
             problem = problem or _without_field(source, file, fields, batch)
         except BadFileError as error:
@@ -117,23 +120,70 @@ def _without_field(
         f"source {source!r}: no record has a field {fields.content!r}",
         where=file.url,
         expected=f"one of its fields: {', '.join(_fields_of(file))}",
-        fix="name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+        fix=_unwrapping(file, batch)
+        or "name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
     )
 
 
+def _unwrapping(file: InputFile, batch: Batch) -> str | None:
+    """How to get at the records of a file that is one object with a list of them; else None."""
+    if len(batch.rejected) != 1 or file.format != "jsonl":
+        return None
+    lists = [
+        name
+        for record in _first_records(file)
+        for name, value in record.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
+    if len(lists) != 1:
+        return None
+    records = shlex.quote(f".[{json.dumps(lists[0])}][]")
+    name = shlex.quote(PurePosixPath(file.path).name)
+    return (
+        f"if the records are in {lists[0]!r}, write each on its line: jq -c {records} {name} "
+        "> NEW.jsonl"
+    )
+
+
+def _refuse_without_id(source: str, file: InputFile, fields: Fields, batch: Batch) -> None:
+    if fields.names_id and batch.without_id == len(batch.content):
+        raise ExactcptError(
+            f"source {source!r}: none of the first {plural(batch.without_id, 'document')} has a "
+            f"field {fields.id!r}",
+            where=file.url,
+            expected=f"one of its fields: {', '.join(_fields_of(file))}",
+            fix="name the field with ,id=FIELD in the source; without it, a document's id is its "
+            "file with the line or row",
+        )
+
+
 def _fields_of(file: InputFile) -> list[str]:
-    """The fields of the first records, in order of appearance."""
+    """The fields or columns of the first records, in order of appearance."""
+    match file.format:
+        case "parquet":
+            with open_input(file.url) as raw:
+                return pq.read_schema(raw).names
+        case "arrow":
+            with open_input(file.url) as raw:
+                return next(iter(record_batches(raw))).schema.names
+        case "hub":
+            return next(hub.read_shard(file.url, 0)).schema.names
+    return list(dict.fromkeys(name for record in _first_records(file) for name in record))
+
+
+def _first_records(file: InputFile) -> list[dict[str, Any]]:
+    """Some of the first objects of a file of JSON Lines."""
     with open_decompressed(file) as raw:
         lines = raw.read(BLOCK_BYTES).split(b"\n")
-    found: dict[str, None] = {}
+    found: list[dict[str, Any]] = []
     for line in lines[:100]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            found |= dict.fromkeys(value)
-    return list(found)
+            found.append(value)
+    return found
 
 
 def _density(file: InputFile, batch: Batch) -> float:
@@ -163,8 +213,6 @@ def _first_block(file: InputFile) -> tuple[int, int]:
     """How long the first block of lines is, and how many of the file's bytes hold it."""
     if file.compression is None:
         return _plain_bytes(file), _plain_bytes(file)
-    with (
-        open_input(file.url) as raw,
-        pa.CompressedInputStream(pa.PythonFile(raw, "r"), file.compression) as stream,
-    ):
-        return len(stream.read(BLOCK_BYTES)), min(raw.tell(), file.bytes or 1)
+    with open_input(file.url) as raw:
+        block = DecompressedStream(raw, file.compression).read(BLOCK_BYTES)
+        return len(block), min(raw.tell(), file.bytes or 1)

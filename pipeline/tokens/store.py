@@ -1,4 +1,7 @@
-"""Reads the parts of a token store: the index, the tokens and the ids of their documents."""
+"""Reads the parts of a token store: the index, the tokens and the ids of their documents.
+
+A file is compared with its description in the manifest when it is read, see `refuse_damaged`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +12,61 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas import store as store_format
+from ...schemas.errors import FormatError
 from ..files.arrow import map_batches, read_column
-from ..files.storage import Folder
+from ..files.storage import Folder, checksum
 
 __all__ = [
     "PartIndex",
     "PartTokens",
+    "StoredFile",
+    "damaged",
     "open_tokens",
     "read_ids",
     "read_index",
+    "refuse_damaged",
 ]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a token store as the manifest describes it.
+
+    Attributes:
+        path: relative to the store.
+        bytes: its size.
+        xxh3_128: its checksum, 32 hexadecimal digits.
+    """
+
+    path: str
+    bytes: int
+    xxh3_128: str
+
+
+def damaged(where: str, expected: str) -> FormatError:
+    """The error for a file of a store that is not the one that was written."""
+    return FormatError(
+        "a file of the token store is damaged",
+        where=where,
+        expected=expected,
+        fix="restore the file, or write the store again with `exactcpt tokenize --overwrite`",
+    )
+
+
+def refuse_damaged(path: Path, file: StoredFile, store: Folder) -> None:
+    """Compares the checksum of a file with the manifest's.
+
+    Args:
+        path: the local file, or a local copy of it.
+        file: what the manifest says of it.
+        store: the token store, for the error.
+
+    Raises:
+        FormatError: they differ.
+    """
+    found = checksum(path)
+    if found != file.xxh3_128:
+        raise damaged(store.url_of(file.path), f"xxh3-128 {file.xxh3_128}, not {found}")
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,25 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.pointers import refuse_pointer
+from ...schemas.sizes import plural
 from ..core.choices import Backend
 from ..files.storage import open_input, resolve
+from .encoding import dropout_of, unknown_id
+from .unusable import no_tokenizer, not_a_tokenizer
 
-__all__ = ["TokenizerFile", "TokenizerSpec", "load_tokenizer", "reference_tokenizer"]
+__all__ = [
+    "TokenizerFile",
+    "TokenizerSpec",
+    "is_of_library",
+    "load_tokenizer",
+    "reference_tokenizer",
+]
 
 DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
 """Tokens that end documents in base models; the first one in the vocabulary is used."""
+LARGEST_ID = (1 << 31) - 1
+"""Tokens are stored as int32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +43,7 @@ class TokenizerSpec:
         eos_id: put after every document.
         pad_id: fills windows.
         largest_id: the largest id in the vocabulary.
+        unk_id: stands for what the vocabulary lacks; None if there is no such id.
     """
 
     url: str
@@ -41,6 +54,13 @@ class TokenizerSpec:
     eos_id: int
     pad_id: int
     largest_id: int
+    unk_id: int | None = None
+
+    @property
+    def boundaries(self) -> frozenset[int]:
+        """The ids between documents: those that begin, end and pad them."""
+        ids = (self.bos_id, self.eos_id, self.pad_id)
+        return frozenset(i for i in ids if i is not None)
 
 
 @dataclass(frozen=True)
@@ -72,9 +92,14 @@ class TokenizerFile:
         """The largest id in use; ids may have holes, so it can exceed the vocabulary's size."""
         return max(self.vocabulary.values())
 
-    def id_of(self, token: str) -> int | None:
+    @cached_property
+    def unk_id(self) -> int | None:
+        """The id that stands for what the vocabulary lacks; None if there is none."""
+        return unknown_id(self.json)
+
+    def id_of(self, token: str | None) -> int | None:
         """The id of a token; None if it is not in the vocabulary."""
-        return self.vocabulary.get(token)
+        return None if token is None else self.vocabulary.get(token)
 
     def special_tokens(self) -> list[str]:
         """The texts of the special added tokens."""
@@ -112,20 +137,19 @@ class TokenizerFile:
         )
         return named, warning
 
-    def choose_bos(self, wanted: bool | None) -> int | None:
-        """The id put before documents, or None.
+    def choose_bos(self, wanted: bool | None) -> tuple[int | None, str | None]:
+        """The id put before documents, or None, and a warning if the choice is doubtful.
 
         Args:
-            wanted: whether there is to be one; None to do as the tokenizer's own template does.
+            wanted: whether there is to be one; None to do as the tokenizer's own template does, or
+                as `add_bos_token` of tokenizer_config.json asks if the template adds nothing.
 
         Raises:
             UsageError: a BOS is wanted, but nothing says which, or the template adds several.
         """
         if wanted is False:
-            return None
+            return None, None
         prefix = self._template_prefix()
-        if len(prefix) == 1:
-            return prefix[0]
         if len(prefix) > 1:
             raise UsageError(
                 f"the tokenizer's template puts {len(prefix)} tokens before a text",
@@ -133,32 +157,82 @@ class TokenizerFile:
                 expected="at most one",
                 fix="use --no-bos",
             )
-        if wanted is None:
-            return None
+        asked = self.config.get("add_bos_token") if wanted is None else None
+        if prefix:
+            return prefix[0], self._doubt(prefix[0]) if asked is False else None
         named = _config_token(self.config, "bos_token")
-        if named is None or self.id_of(named) is None:
+        bos_id = self.id_of(named)
+        if wanted and bos_id is None:
             raise UsageError(
                 "--bos: nothing says which token begins a document",
                 where=self.where,
                 expected="a template that adds one, or a bos_token in tokenizer_config.json",
             )
-        return self.id_of(named)
+        if wanted:
+            return bos_id, None
+        if asked is not True:
+            return None, None
+        if bos_id is None:
+            return None, (
+                "documents begin with no BOS: add_bos_token is true in tokenizer_config.json, but "
+                "its bos_token is missing or not in the vocabulary"
+            )
+        return bos_id, (
+            f"documents begin with {named!r}: add_bos_token is true in tokenizer_config.json, "
+            "although the tokenizer's own template adds no token; --no-bos leaves it out"
+        )
 
     def choose_pad(self, eos_id: int) -> int:
         """The id that fills windows: the pad token of tokenizer_config.json, or else EOS."""
-        named = _config_token(self.config, "pad_token")
-        found = self.id_of(named) if named is not None else None
+        found = self.id_of(_config_token(self.config, "pad_token"))
         return eos_id if found is None else found
 
+    def warnings(self) -> list[str]:
+        """What is in the tokenizer's files and is not followed."""
+        found: list[str] = []
+        dropout = dropout_of(self.json)
+        if dropout is not None:
+            found.append(
+                f"tokenizer.json has dropout {dropout:g}, which makes encoding random: it is "
+                "switched off"
+            )
+        lacking = self._lacking()
+        if lacking:
+            token, number = lacking[0]
+            found.append(
+                f"tokenizer_config.json adds {plural(len(lacking), 'token')} that tokenizer.json "
+                f"does not have under that id, such as {token!r} (id {number}): texts are encoded "
+                "without"
+            )
+        return found
+
+    def _doubt(self, bos_id: int) -> str:
+        token = next((t for t, number in self.vocabulary.items() if number == bos_id), None)
+        return (
+            f"documents begin with {token!r}, as the tokenizer's own template says, although "
+            "add_bos_token is false in tokenizer_config.json; --no-bos leaves it out"
+        )
+
+    def _lacking(self) -> list[tuple[str, str]]:
+        """The added tokens of tokenizer_config.json that have another id here, or none."""
+        added = self.config.get("added_tokens_decoder")
+        if not isinstance(added, dict):
+            return []
+        described = [(number, each) for number, each in added.items() if isinstance(each, dict)]
+        tokens = [(str(each.get("content")), number) for number, each in described]
+        return [(token, number) for token, number in tokens if str(self.id_of(token)) != number]
+
     def _template_prefix(self) -> list[int]:
-        """The ids that the tokenizer's template puts before a text."""
-        tokenizer = reference_tokenizer(self.json, False)
-        bare = tokenizer.encode("a", add_special_tokens=False).ids
-        full = tokenizer.encode("a", add_special_tokens=True).ids
-        for start in range(len(full) - len(bare) + 1):
-            if full[start : start + len(bare)] == bare:
-                return full[:start]
-        return []
+        """The ids that the tokenizer's template puts before a text, whatever the text is."""
+        import tokenizers
+
+        word = (1 << 32) - 1
+        bare = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": word}, unk_token="a"))
+        template = reference_tokenizer(self.json, False).post_processor
+        if template is not None:
+            bare.post_processor = template
+        ids = bare.encode("a").ids
+        return ids[: ids.index(word)]
 
     def _no_token(self, found: str) -> UsageError:
         shown = self.special_tokens()
@@ -179,18 +253,14 @@ def load_tokenizer(path: str) -> TokenizerFile:
     """Reads a tokenizer.json, given its path or URL, or that of its folder.
 
     Raises:
-        ExactcptError: the file is missing or not a tokenizer, or the tokenizer_config.json beside
-            it is damaged.
+        ExactcptError: the file is missing, not a tokenizer, one without usable ids, or a pointer of
+            Git LFS, or the tokenizer_config.json beside it is damaged.
     """
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
     data = _read_if_there(url)
     if data is None:
-        raise ExactcptError(
-            "there is no such tokenizer",
-            where=url,
-            expected="a tokenizer.json of the tokenizers library, or a folder that has one",
-        )
+        raise no_tokenizer(url, _names_in(fs, plain) if fs.isdir(plain) else ())
     beside = (
         str(PurePosixPath(url).with_name("tokenizer_config.json"))
         if "://" not in url
@@ -198,19 +268,26 @@ def load_tokenizer(path: str) -> TokenizerFile:
     )
     try:
         reference_tokenizer(data, False)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise ExactcptError(
-            f"this is not a tokenizer: {' '.join(str(error).split())[:200]}",
-            where=url,
-            expected="a tokenizer.json of the tokenizers library",
-        ) from None
-    return TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+    except BaseException as error:
+        if not is_of_library(error):
+            raise
+        raise not_a_tokenizer(data, url, " ".join(str(error).split())[:200]) from None
+    found = TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
+    if not found.vocabulary:
+        raise not_a_tokenizer(data, url, "its vocabulary is empty")
+    if found.largest_id > LARGEST_ID:
+        raise not_a_tokenizer(data, url, f"it has ids above {LARGEST_ID:,}")
+    return found
+
+
+def _names_in(fs: Any, folder: str) -> list[str]:
+    return [path.rpartition("/")[2] for path in fs.ls(folder, detail=False)]
 
 
 def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
     try:
         config = json.loads(data) if data is not None else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
         raise ExactcptError("tokenizer_config.json is not a JSON object", where=where)
@@ -220,15 +297,23 @@ def _parse_config(data: bytes | None, where: str) -> dict[str, Any]:
 def _read_if_there(url: str) -> bytes | None:
     try:
         with open_input(url) as file:
-            return file.read()
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    refuse_pointer(data, url)
+    return data
 
 
 def _config_token(config: dict[str, Any], name: str) -> str | None:
     """A token that tokenizer_config.json names, by its text or by an added token's description."""
     token = config.get(name)
-    return token.get("content") if isinstance(token, dict) else token
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
+
+
+def is_of_library(error: BaseException) -> bool:
+    """Whether a library in Rust raised it; its panics are not Exceptions."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @cache

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import xxhash
 
 from ..core.runs import runs
+from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..sources.listing import InputFile
@@ -61,7 +62,7 @@ def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int,
     store = Folder(task.store)
     name = f"{JOB}/files/{scans.ordinal:06d}.json"
     if store.exists(name):
-        known = json.loads(store.read(name))
+        known = read_json(store, name, (file.url for file, _ in scans.files))
         newlines = {
             url: {int(at): n for at, n in each["newlines"].items()} for url, each in known.items()
         }

@@ -16,6 +16,7 @@ order of windows and their division into groups and shards are not checked.
     shards.py       files and record batches   windows.py     segments, padding, ids and codes
     segments.py     segments and documents     claims.py      the manifest's counts and weights
     store.py        the token store            draws.py       random numbers of the format
+    encoding.py     the tokenizer, and what the tokens of the store lack
 
 Memory: about 70 bytes per stored document, and 20 per piece of a document split across windows (at
 most two per window); tokens are memory-mapped and read one record batch at a time. Files of a

@@ -8,7 +8,7 @@ import hashlib
 import mmap
 import tempfile
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +17,12 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from ...schemas import shard
-from ...schemas.errors import IncompleteError
+from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import MANIFEST, TOKENIZER, Kind, Manifest, parse
+from ...schemas.regular import check_inside, read_regular
 from ...schemas.sizes import plural
+from .arrays import cause
+from .encoding import check_vocabulary
 from .report import Problems
 
 __all__ = ["Folder", "Meter", "check_folder", "named_files"]
@@ -47,6 +50,7 @@ class Folder:
     def __init__(self, url: str, problems: Problems, meter: Meter) -> None:
         self._fs, root = url_to_fs(url)
         self.root = root.rstrip("/")
+        self._is_local = isinstance(self._fs, LocalFileSystem)
         self._problems = problems
         self._meter = meter
 
@@ -55,11 +59,11 @@ class Folder:
 
         Raises:
             IncompleteError: there is none.
-            FormatError: it is not JSON, of another format, or not as its schema says.
+            FormatError: it is not a file, not JSON, of another format, or not as its schema says.
         """
         where = f"{self.root}/{MANIFEST}"
         try:
-            data = self._fs.cat_file(where)
+            data = read_regular(Path(where)) if self._is_local else self._fs.cat_file(where)
         except FileNotFoundError:
             raise IncompleteError(
                 "there is no manifest: the job has not finished, or this is another folder",
@@ -76,9 +80,16 @@ class Folder:
         return [path for path in paths if not any(p.startswith(".") for p in path.split("/"))]
 
     def buffer(self, path: str) -> pa.Buffer:
-        """A file's bytes, memory-mapped."""
+        """A file's bytes, memory-mapped.
+
+        Raises:
+            FormatError: it is not a file, or leads out of the folder.
+            OSError: it is missing or cannot be read.
+        """
+        if self._is_local:
+            check_inside(Path(self.root), Path(self.root) / path)
         with self._fs.open(f"{self.root}/{path}", "rb") as file:
-            if isinstance(self._fs, LocalFileSystem):
+            if self._is_local:
                 return _mapped(file.fileno())
             with tempfile.TemporaryFile() as copy:
                 while chunk := file.read(1 << 24):
@@ -90,13 +101,13 @@ class Folder:
         """A file that the manifest names, or None if it is not the one that was written."""
         path: str = entry["path"]
         size = plural(entry["bytes"], "byte")
-        if path.startswith("/") or ".." in PurePosixPath(path).parts:
-            self._problems.add(check, MANIFEST, f"the path {path}", "a path inside the folder")
-            return None
         try:
             data = self.buffer(path)
         except FileNotFoundError:
             self._problems.add(check, path, "the file is missing", size)
+            return None
+        except FormatError as error:
+            self._problems.add(check, error.where or path, error.found, error.expected)
             return None
         except OSError as error:
             self._problems.add(check, path, f"the file cannot be read: {error}")
@@ -111,15 +122,18 @@ class Folder:
             return None
         return data
 
-    def check_tokenizer(self, sha256: str, check: str) -> None:
-        """Checks the tokenizer's file, for which the manifest has a SHA-256 and no size."""
+    def check_tokenizer(self, claims: Any, check: str) -> None:
+        """Checks the tokenizer's file against what the manifest says of the tokenizer."""
         try:
-            found = hashlib.sha256(memoryview(self.buffer(TOKENIZER))).hexdigest()
-        except OSError as error:
-            found = f"the file cannot be read: {error}"
+            data = self.buffer(TOKENIZER).to_pybytes()
+        except (FormatError, OSError) as error:
+            found = f"the file cannot be read: {cause(error)}"
             self._problems.add(check, TOKENIZER, found, "the tokenizer")
-        else:
-            self._problems.compare(check, f"{TOKENIZER}: sha256", found, sha256)
+            return
+        found = hashlib.sha256(data).hexdigest()
+        self._problems.compare(check, f"{TOKENIZER}: sha256", found, claims["sha256"])
+        if found == claims["sha256"]:
+            check_vocabulary(data, claims, check, self._problems)
 
 
 def _mapped(descriptor: int) -> pa.Buffer:
@@ -142,4 +156,4 @@ def check_folder(folder: Folder, manifest: Manifest, problems: Problems) -> None
         for path in folder.listing(below):
             if path not in named:
                 problems.add("files", path, "a file that the manifest does not name")
-    folder.check_tokenizer(manifest["tokenizer"]["sha256"], "files")
+    folder.check_tokenizer(manifest["tokenizer"], "files")

@@ -16,6 +16,7 @@ from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest
 from ...schemas.sizes import plural
 from ...schemas.store import index_schema, part_schema
 from .arrays import UNREADABLE, Array, cause, differing_fields, groups, hashes, numbered, ranges
+from .encoding import check_counts_of_tokens
 from .files import Folder, Meter
 from .report import Problems
 from .windows import Windows
@@ -53,7 +54,7 @@ def open_store(
         problems.note("store", "skipped: it is not the store of these shards")
         return None
     meter.total += sum(p["file"]["bytes"] + p["index"]["bytes"] for p in manifest["parts"])
-    folder.check_tokenizer(manifest["tokenizer"]["sha256"], "store")
+    folder.check_tokenizer(manifest["tokenizer"], "store")
     _check_shared(shards, manifest, problems)
     return Store(folder, manifest, problems)
 
@@ -89,6 +90,9 @@ class Store:
                 self._stored.append(stored)
             self._documents += entry["documents"]
         self._firsts = np.array(firsts, np.int64)
+        if None not in self._stored:
+            batches = [(s.entry["source"], s.offsets, s.values) for s in self._stored if s]
+            check_counts_of_tokens(batches, manifest, problems)
         problems.note(
             "store", f"{plural(len(entries), 'part')}, {plural(self._documents, 'document')}"
         )

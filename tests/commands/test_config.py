@@ -138,6 +138,7 @@ def test_a_size_is_a_count_or_a_value_error(text):
                 "format": "parquet",
             },
         ),
+        ("b=x,split=test", {"name": "b", "pattern": "x", "split": "test"}),
         ("b=x,tokens=ids", {"name": "b", "pattern": "x", "tokens": "ids"}),
         ("b=a,b.jsonl", {"name": "b", "pattern": "a,b.jsonl"}),
         ("b=a,b.jsonl,id=key", {"name": "b", "pattern": "a,b.jsonl", "id": "key"}),
@@ -174,6 +175,7 @@ def test_source_flags(flag, expected):
         ("b=x,tokens=", "expected: tokens=FIELD"),
         ("b=x,text=id", "uses field 'id' both as id and as document"),
         ("b=x,format=csv", "source 'b': format is 'csv'"),
+        ("b=x,split=", "source 'b': split names no split"),
     ],
 )
 def test_source_flags_that_are_wrong(flag, says):
@@ -218,6 +220,8 @@ OUT_OF_RANGE = [
     (TokenizeConfig, {"split_bytes": 999}, "1,000 to "),
     (TokenizeConfig, {"max_rejected": 1.5}, "0 to 1"),
     (TokenizeConfig, {"max_rejected": math.nan}, "0 to 1"),
+    (TokenizeConfig, {"max_record_bytes": 0}, "1 to 2,147,483,647"),
+    (TokenizeConfig, {"max_record_bytes": 1 << 31}, "1 to 2,147,483,647"),
     (PackConfig, {"window": 1}, "2 to "),
     (PackConfig, {"window": (1 << 24) + 1}, "2 to 16,777,216"),
     (PackConfig, {"window": 64, "tau": 64}, "0 to 63"),
@@ -420,6 +424,7 @@ def test_files_that_are_wrong(tmp_path, text, says):
         {"text": 3},
         {"format": "csv"},
         {"format": 3},
+        {"split": 3},
         {"tokens": 3},
         {"pattern": 3},
         {"name": 3},

@@ -1,6 +1,7 @@
 import errno
 import gzip
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,6 +161,11 @@ class TestFolder:
             assert abs(disk[1] - known[1]) < known[1] / 2
         assert Folder("memory://out").disk() is None
 
+    def test_a_file_system_that_does_not_know_its_size(self, tmp_path: Path, monkeypatch) -> None:
+        nothing = shutil.disk_usage(tmp_path)._replace(total=0, used=0, free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: nothing)
+        assert Folder(str(tmp_path)).disk() is None
+
 
 class TestCreate:
     def test_nothing_is_there_before_the_end(self, folder: Folder) -> None:
@@ -233,7 +239,8 @@ class TestCreate:
         monkeypatch.setattr(os, "fsync", recording_fsync)
         monkeypatch.setattr(Path, "replace", recording_replace)
         Folder(str(tmp_path / "out")).write("a", b"content")
-        assert steps == ["sync content", "rename to a", "sync folder"]
+        # The new folder's own name, in the folder above, comes first.
+        assert steps == ["sync folder", "sync content", "rename to a", "sync folder"]
 
     def test_temporaries_of_killed_writers(self, folder: Folder) -> None:
         fs, path = resolve(folder.url)

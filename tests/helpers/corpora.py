@@ -1,7 +1,9 @@
 """Files of a source: written, listed, and read as a job reads them."""
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,25 @@ from exactcpt.pipeline.sources.scanning import scan
 from exactcpt.pipeline.sources.splits import Split, make_splits
 
 TEXT = Fields()
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12345\n" % (b"4d7a" * 16)
+ANNEX = b"/annex/objects/SHA256E-s12--98ea.jsonl\n"
+"""Files that stand for others; see schemas/pointers.py."""
 BOM = b"\xef\xbb\xbf"
 Records = list[tuple[str, bytes]]
 
 
-def find(pattern: object, file_format: Format | None = None) -> list[InputFile]:
-    return listing(pattern, file_format).files
+def find(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> list[InputFile]:
+    return listing(pattern, file_format, split).files
 
 
-def listing(pattern: object, file_format: Format | None = None) -> Listing:
-    return find_files(Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format))
+def listing(
+    pattern: object, file_format: Format | None = None, split: str | None = None
+) -> Listing:
+    return find_files(
+        Source(name="books", pattern=str(pattern), fields=TEXT, format=file_format, split=split)
+    )
 
 
 def paths(files: list[InputFile]) -> list[str]:
@@ -65,7 +76,10 @@ def bad(pattern: object) -> BadFileError:
         read_all(pattern)
     assert caught.value.where == find(pattern)[0].url
     assert caught.value.found.startswith("a file cannot be read to its end: ")
-    assert caught.value.fix == "restore the file, or leave such files out with --on-bad-file skip"
+    assert caught.value.fix == (
+        "restore the file; with --on-bad-file skip the job goes on, and none of the file's records "
+        "are in the result"
+    )
     return caught.value
 
 
@@ -89,7 +103,14 @@ def zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstd, ".zstd": zstd}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstd,
+    ".zstd": zstd,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 
 
 def write_arrow(path: Path, table: pa.Table, writer: Callable[..., Any]) -> None:

@@ -19,6 +19,7 @@ import xxhash
 from exactcpt.schemas import shard, store
 
 EOS, PAD, LARGEST = 98, 99, 99
+UNKNOWN = 5
 SEED, VALIDATION_FRACTION = 0, 0.25
 SPLIT, MIXING = 3, 4
 TOKENIZE = {"min_tokens": 0}
@@ -227,26 +228,39 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def tokenizer(folder: Path) -> dict[str, Any]:
-    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    words = {f"t{i}": i for i in range(LARGEST + 1)} | {"<eos>": EOS, "<pad>": PAD}
+    vocabulary = {word: i for word, i in words.items() if word not in (f"t{EOS}", f"t{PAD}")}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "none"}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model}))
     return {
         "sha256": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest(),
         "largest_id": LARGEST,
         "bos_id": None,
         "eos_id": EOS,
         "pad_id": PAD,
+        "unk_id": UNKNOWN,
         "eos_token": "<eos>",
         "backend": {"requested": "auto", "used": "tokenizers", "fallback": None},
     }
 
 
 def read_counts(corpus: Corpus, source: str) -> dict[str, Any]:
-    mine = [d for d, s in zip(corpus.documents, corpus.source_of, strict=True) if s == source]
+    numbered = enumerate(zip(corpus.documents, corpus.source_of, strict=True))
+    mine = [(n, document) for n, (document, s) in numbered if s == source]
+    tokens = [document.tokens(n) for n, document in mine]
     return {
         "documents": len(mine),
-        "tokens": sum(document.length for document in mine),
+        "tokens": sum(map(len, tokens)),
         "text_bytes": 1000,
         "rejected": {},
         "dropped": {},
+        "encoding": {
+            "unknown_tokens": sum(each.count(UNKNOWN) for each in tokens),
+            "inner_ends": sum(each[:-1].count(EOS) for each in tokens),
+            "documents_with_inner_ends": sum(EOS in each[:-1] for each in tokens),
+            "sampled_characters": 900,
+            "lost_characters": 3,
+        },
     }
 
 

@@ -13,6 +13,7 @@ from exactcpt.pipeline.pack.documents import PartRef
 from exactcpt.pipeline.sources.listing import Source, find_files
 from exactcpt.pipeline.sources.records import Fields
 from exactcpt.pipeline.sources.splits import Split, make_splits
+from exactcpt.pipeline.tokens.store import StoredFile
 from exactcpt.pipeline.tokens.task import TokenizeTask
 from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
 from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
@@ -20,6 +21,7 @@ from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_spli
 DATA = Path(__file__).parents[1] / "data"
 EOS = 0
 FIELDS = Fields(largest_id=4095)
+NO_FILE = StoredFile("nowhere", 0, "")
 
 
 class Stored(NamedTuple):
@@ -123,6 +125,11 @@ def read_store(store: Path) -> list[Stored]:
     return found
 
 
+def part_of_nothing(**counts: Any) -> PartRef:
+    """A part without files, for what only counts."""
+    return PartRef(**counts, file=NO_FILE, index=NO_FILE)
+
+
 def parts_of(store: Path | str) -> tuple[PartRef, ...]:
     """What packing knows of a store's parts."""
     parts: list[PartRef] = []
@@ -130,7 +137,8 @@ def parts_of(store: Path | str) -> tuple[PartRef, ...]:
     for summary in summaries(store):
         if summary["documents"]:
             named = {key: summary[key] for key in ("part", "source", "documents", "tokens")}
-            parts.append(PartRef(first_document=first, **named))
+            files = {key: StoredFile(**summary[key]) for key in ("file", "index")}
+            parts.append(PartRef(first_document=first, **named, **files))
             first += summary["documents"]
     return tuple(parts)
 

@@ -12,7 +12,7 @@ import torch
 from handmade import Corpus, Document, edit_manifest, write_shards, write_store
 
 from exactcpt.training.config import TrainConfig
-from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.log import read_log
 
 DATA = Path(__file__).parents[1] / "data"

@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,7 +25,7 @@ from exactcpt.pipeline.job.folder import (
     locked,
 )
 from exactcpt.pipeline.job.halt import Guard, read_halt
-from exactcpt.schemas.errors import ExactcptError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
 
 OWNED = ("tokenizer.json", "parts", "rejected")
@@ -69,7 +72,7 @@ def refusal(folder: Folder, state: State = ONE, *, overwrite: bool = False) -> U
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_new_folder(folder, overwrite):
     assert begin(folder, ONE, OWNED, overwrite=overwrite) is False
-    assert State.of_json(folder.read(STATE)) == ONE
+    assert State.read(folder, STATE) == ONE
     assert folder.names() == [STATE]
 
 
@@ -104,6 +107,34 @@ def test_a_finished_job_keeps_its_state_and_its_lock_alone(folder):
         forget_progress(folder)
         assert set(folder.names(".job")) == {STATE, LOCK}
         assert folder.read(STATE) == held and folder.exists(MANIFEST)
+
+
+def test_what_a_finished_job_did_not_clear_is_cleared_by_the_next_one(folder):
+    finished(folder)
+    names = set(folder.names())
+    folder.write(job.PREPARED, b"{}")
+    folder.write(".job/plans/00000.json", b"{}")
+    assert begin(folder, ONE, OWNED, overwrite=False) is True
+    assert set(folder.names()) == {*names, job.PREPARED}
+    folder.write(".job/halt.json", b"{}")
+    with locked(folder):
+        job.tidy(folder)  # another job is at work
+        assert folder.exists(".job/halt.json") == folder.is_local
+    job.tidy(folder)
+    assert set(folder.names()) - {LOCK} == {*names, job.PREPARED}
+    if folder.is_local:
+        assert not [path for path in Path(folder.url, ".job").iterdir() if path.is_dir()]
+
+
+def test_what_cannot_be_cleared_is_no_error(folder, monkeypatch):
+    finished(folder)
+    folder.write(".job/halt.json", b"{}")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Folder, "remove", refuse)
+    assert begin(folder, ONE, OWNED, overwrite=False) is True
 
 
 def test_a_halt_is_forgotten(folder):
@@ -206,8 +237,9 @@ nested = st.recursive(
 @given(st.dictionaries(st.text(), nested, max_size=4))
 def test_nothing_differs_from_itself_and_states_survive_json(settings):
     assert differences(settings, settings) == []
-    state = State(settings=settings, inputs={})
-    assert State.of_json(state.to_json()) == state
+    state, folder = State(settings=settings, inputs={}), Folder("memory://states")
+    folder.write(STATE, state.to_json())
+    assert State.read(folder, STATE) == state
 
 
 # what is not ours
@@ -251,7 +283,7 @@ def test_overwriting_starts_again(folder, state):
     folder.write(".manifest.json.0123.tmp", b"")
     assert begin(folder, state, OWNED, overwrite=True) is False
     assert folder.names() == [STATE]
-    assert State.of_json(folder.read(STATE)) == state
+    assert State.read(folder, STATE) == state
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train/shard-00000-of-00001.arrow"])
@@ -408,3 +440,70 @@ def test_a_renewal_that_fails_is_tried_again(remote, monkeypatch, error):
     with locked(remote):
         monkeypatch.setattr(job, "_write_lock", fail)
         assert done.wait(5)
+
+
+# what a damaged file of a job is
+
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"7",
+    b"null",
+    b"\xff",
+    b'{"settings": {}}',
+    b'{"settings": {}, "inputs": {}, "settings": {"window": 9}}',
+    b'{"settings": {"a": 1, "a": 2}, "inputs": {}}',
+    b'{"settings": [], "inputs": {}}',
+    b'{"settings": ' + b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("data", DAMAGED)
+@pytest.mark.parametrize("step", ["begin", "require_available"])
+def test_a_damaged_state_is_a_plain_error_that_overwrite_gets_past(folder, data, step):
+    started(folder)
+    folder.write(STATE, data)
+    with pytest.raises(FormatError, match="a file that a job keeps is damaged") as error:
+        if step == "begin":
+            begin(folder, ONE, OWNED, overwrite=False)
+        else:
+            job.require_available(folder, ONE.settings, OWNED, overwrite=False)
+    assert error.value.where == folder.url_of(STATE)
+    assert folder.read(STATE) == data
+    assert begin(folder, ONE, OWNED, overwrite=True) is False
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b'{"by": "x"}', b'{"by": "x", "at": "now"}'])
+def test_a_damaged_lock_of_an_object_store_is_a_plain_error(tmp_path, data):
+    remote = Folder(f"memory:/{tmp_path}")
+    remote.write(LOCK, data)
+    with pytest.raises(FormatError, match="damaged") as error, locked(remote):
+        pass
+    assert error.value.where == remote.url_of(LOCK)
+
+
+# file systems that cannot lock, and locks that cannot be given back
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_that_cannot_lock(tmp_path, monkeypatch, number):
+    def refuse(_file: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ExactcptError) as error, locked(Folder(str(tmp_path / "out"))):
+        pass
+    assert error.value.where == str(tmp_path / "out" / LOCK)
+    assert os.strerror(number) in error.value.found
+    assert ("lock a file" in str(error.value)) == (number != errno.EIO)
+
+
+def test_a_lock_that_cannot_be_removed_does_no_harm(folder, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with locked(folder):
+        monkeypatch.setattr(Path, "unlink", refuse)
+        monkeypatch.setattr(Folder, "remove", refuse)

@@ -10,7 +10,6 @@ from exactcpt.pipeline.job.halt import (
     HaltedError,
     HaltWatch,
     clear_halt,
-    disk_error,
     read_halt,
 )
 from exactcpt.schemas.errors import BackendDifferenceError, ExactcptError, FormatError
@@ -74,14 +73,8 @@ def test_an_error_of_the_disk_names_the_file(folder):
     assert str(halted_by(folder)) == (
         "reading or writing failed: No space left on device\n"
         "  where:    /there/file\n"
-        "  fix:      make room or repair the storage, and run the same command again: "
-        "it continues where it stopped"
+        "  fix:      make room there, and run the same command again"
     )
-
-
-def test_an_error_of_the_disk_without_a_number_or_a_file():
-    assert disk_error(OSError("truncated")).found == "reading or writing failed: truncated"
-    assert disk_error(OSError("truncated")).where is None
 
 
 def test_an_error_that_nobody_foresaw_ends_the_job_too(folder):

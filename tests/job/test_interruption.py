@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -31,6 +32,24 @@ def test_an_interruption_that_python_loses_is_found_by_who_asks(name):
     assert done.stdout == "went on\n"
     assert "Exception ignored in" in done.stderr and done.stderr.endswith("KeyboardInterrupt\n")
     assert done.returncode != 0
+
+
+AT_EXIT = """
+import atexit, os, signal, sys, time
+from exactcpt.pipeline.job import interruption
+
+interruption.end_on_signals()
+interruption.stop_interrupting()
+atexit.register(lambda: (os.kill(os.getpid(), getattr(signal, sys.argv[1])), time.sleep(9)))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_the_exit_prints_no_traceback(name):
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-getattr(signal, name), "")
 
 
 def test_whoever_waits_for_a_graph_asks(monkeypatch, tmp_path):

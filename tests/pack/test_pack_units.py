@@ -7,7 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from oracles import histogram_by_counting
-from stores import contents, differing, parts_of, splits_of, task_of, tokenize_all, write_jsonl
+from stores import (
+    contents,
+    differing,
+    part_of_nothing,
+    parts_of,
+    splits_of,
+    task_of,
+    tokenize_all,
+    write_jsonl,
+)
 
 from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Quota
@@ -221,7 +230,7 @@ def test_no_windows_no_shards(task):
 
 def parts_with(*documents: int) -> list[PartRef]:
     return [
-        PartRef(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
+        part_of_nothing(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
         for i, n in enumerate(documents)
     ]
 

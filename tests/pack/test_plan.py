@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import concat_by_stream, histogram_by_counting, room_left
+from stores import part_of_nothing
 
 from exactcpt.pipeline.core.selection import Quota, copies, is_validation, rank
 from exactcpt.pipeline.core.shuffle import Purpose, permutation
@@ -35,7 +36,7 @@ def parts_of(documents: list[int], tokens: list[int] | None = None) -> list[Part
     """Parts with so many documents each."""
     firsts = np.cumsum([0, *documents]).tolist()
     return [
-        PartRef(
+        part_of_nothing(
             part=f"{i:06d}-0000",
             source="ab"[i % 2],
             first_document=firsts[i],
@@ -124,7 +125,9 @@ def stored(draw):
 @given(stored(), st.fractions(0, 3, max_denominator=4), st.integers(0, 3))
 def test_selection_in_a_part(part, wanted, seed):
     contents, first, repeated = part
-    ref = PartRef(part="p", source="s", first_document=first, documents=len(contents), tokens=0)
+    ref = part_of_nothing(
+        part="p", source="s", first_document=first, documents=len(contents), tokens=0
+    )
     digests = b"".join(content.to_bytes(16, "big") for content, _ in contents)
     index = PartIndex(
         np.array([n for _, n in contents], np.int32), np.frombuffer(digests, "V16", len(contents))

@@ -281,7 +281,7 @@ def test_weights_that_a_shard_cannot_have(sets, tmp_path, weight):
         (["--gamma=inf"], "gamma is inf"),
         (["--max-weight=0.5"], "max_weight is 0.5"),
         (["--table=no/such.json"], "--table cannot be read: No such file"),
-        (["--table=."], "--table cannot be read: Is a directory"),
+        (["--table=."], "--table cannot be read: this is a folder"),
         (["--table=x.json", "--alpha=1"], "both --table and --alpha are given"),
         (["--table=x.json", "--table-only"], "both --table and --table-only are given"),
     ],
@@ -348,7 +348,32 @@ def test_a_dictionary_that_is_not_the_manifest_s(shards, tmp_path):
     (shards / "manifest.json").write_text(json.dumps(manifest))
     outcome = run("reweigh", shards, "--alpha=0.5", "--out", tmp_path / "new")
     assert outcome.code == 1
-    assert "the shard's dictionary is [0.0, 1.0" in outcome.err
+    assert "it has the weights [0.0, 1.0" in outcome.err
+
+
+FALSE = {
+    "train: histogram": lambda m: m["splits"]["train"]["histogram"].__setitem__(2, 5),
+    "train: histogram of all sources": lambda m: m["sources"][0]["splits"]["train"][
+        "histogram"
+    ].__setitem__(1, 7),
+    "train: segments": lambda m: m["splits"]["train"].__setitem__("segments", 3),
+    "train: tokens": lambda m: m["splits"]["train"].__setitem__("tokens", 3),
+    "validation: padding": lambda m: m["splits"]["validation"].__setitem__("padding", 3),
+    "validation: windows": lambda m: m["splits"]["validation"].__setitem__("windows", 3),
+    "validation: targets": lambda m: m["splits"]["validation"].__setitem__("targets", 3),
+}
+
+
+@pytest.mark.parametrize("what", FALSE)
+def test_a_manifest_with_false_counts(shards, tmp_path, what):
+    manifest = harness.manifest(shards)
+    FALSE[what](manifest)
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    outcome = run("reweigh", shards, "--alpha=0.5", "--out", tmp_path / "new")
+    assert outcome.code == 1
+    assert f"the manifest's counts are not those of the shards: {what} is " in outcome.err
+    assert f"where:    {shards}/manifest.json" in outcome.err
+    assert not (tmp_path / "new" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("kind", ["truncated", "missing"])
@@ -385,7 +410,7 @@ def test_a_manifest_that_points_out_of_the_set(shards, tmp_path):
     (shards / "manifest.json").write_text(json.dumps(manifest))
     outcome = run("reweigh", shards, "--out", tmp_path / "new")
     assert outcome.code == 1
-    assert "the manifest names a file train/../../escape.arrow" in outcome.err
+    assert "'train/../../escape.arrow' does not match" in outcome.err
 
 
 def test_killed_half_way(sets, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stores import NO_FILE, part_of_nothing
 
 from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
@@ -33,6 +34,7 @@ from exactcpt.pipeline.pack.selection_units import (
     targets,
 )
 from exactcpt.pipeline.pack.task import PackTask
+from exactcpt.pipeline.tokens.store import StoredFile
 from exactcpt.schemas.errors import ExactcptError
 from exactcpt.schemas.store import index_name, index_schema
 
@@ -59,11 +61,17 @@ def write_indices(folder: Path, parts: list[tuple[str, list[Document]]]) -> tupl
             [pa.array([n for _, n in some], pa.int32()), pa.array(hashes, pa.binary(16)), rows],
             schema=index_schema(),
         )
-        write_batches(Folder(str(folder)), index_name(name), index_schema(), [batch])
+        index = write_batches(Folder(str(folder)), index_name(name), index_schema(), [batch])
         tokens = sum(n for _, n in some)
         refs.append(
             PartRef(
-                part=name, source=source, first_document=first, documents=len(some), tokens=tokens
+                part=name,
+                source=source,
+                first_document=first,
+                documents=len(some),
+                tokens=tokens,
+                file=NO_FILE,
+                index=StoredFile(**index),
             )
         )
         first += len(some)
@@ -232,7 +240,7 @@ def test_a_source_of_which_everything_validates(tmp_path):
 
 def test_runs_and_ranges_are_bounded():
     parts = [
-        PartRef(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
+        part_of_nothing(part=f"{i}", source="a", first_document=0, documents=n, tokens=n)
         for i, n in enumerate([1 << 22, 1 << 22, 1, 1 << 24, 5])
     ]
     runs = part_runs(parts)

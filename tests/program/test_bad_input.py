@@ -376,7 +376,8 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path):
     for name in ("a.parquet", "a.arrow", "a.jsonl.gz", "a.jsonl.zst"):
         (tmp_path / name).write_bytes(b"this is plain text\n" * 20)
         message = error_of(tokenize(tmp_path, path=tmp_path / name))
-        assert name in message and "cannot be read" in message
+        said = "first bytes are not such data" if ".jsonl" in name else "cannot be read"
+        assert name in message and said in message
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
 
 
@@ -489,6 +490,54 @@ def test_the_text_field_is_nowhere(tmp_path, suffix):
     message = error_of(tokenize(tmp_path, *MANY, path=path))
     assert "'text'" in message and "title, body" in message and "text=FIELD" in message
     assert not (tmp_path / "store" / "parts").exists()
+
+
+def test_an_id_that_is_nowhere_and_one_that_some_records_lack(tmp_path):
+    lines = [{"text": "some words", "uid": 7}, {"text": "more words"}, {"text": "others"}]
+    path = harness.write_jsonl(tmp_path / "a.jsonl", lines)
+    message = error_of(tokenize(tmp_path, path=f"{path},id=docid"))
+    assert "'docid'" in message and "text, uid" in message and "id=FIELD" in message
+    outcome = tokenize(tmp_path, path=f"{path},id=uid")
+    assert outcome.code == 0, outcome.err
+    warning = (
+        "source 'docs': 2 of 3 documents have no field 'uid'; their ids are the file with the line "
+        "or row"
+    )
+    assert harness.manifest(tmp_path / "store")["warnings"] == [warning]
+    assert warning in " ".join(outcome.err.split())
+    assert list(harness.stored(tmp_path / "store")) == ["7", "a.jsonl:2", "a.jsonl:3"]
+
+
+@pytest.mark.parametrize("option", ["id=uid", "text=body", "tokens=ids"])
+def test_fields_of_a_source_of_text(tmp_path, option):
+    (tmp_path / "a.txt").write_text("some words")
+    message = error_of(tokenize(tmp_path, path=f"{tmp_path}/a.txt,{option}"), 2)
+    assert f"{option.partition('=')[0]}=FIELD, but is read as text" in message
+
+
+def test_two_columns_of_one_name(tmp_path):
+    table = pa.table([pa.array(["some words"])] * 2, names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    message = error_of(tokenize(tmp_path, path=tmp_path / "a.parquet"))
+    assert "source 'docs': 2 columns have the name 'text'" in message and "a.parquet" in message
+
+
+def test_a_record_that_is_too_long(tmp_path):
+    """One line of 300 MB, in 30 KB: it ends the job at the limit, in memory for the limit."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    data = compressor.compress(b'{"text": "')
+    for _ in range(300):
+        data += compressor.compress(b"a" * 1_000_000)
+    (tmp_path / "a.jsonl.zst").write_bytes(data + compressor.compress(b'"}\n') + compressor.flush())
+    flags = [*source("docs", tmp_path / "a.jsonl.zst"), "--tokenizer", TOKENIZER]
+    limit = 50_000_000
+    process = harness.start(
+        "tokenize", *flags, "--max-record-bytes", limit, "--out", tmp_path / "store"
+    )
+    peak = watch_memory(process.pid)
+    message = error_of(harness.finish(process, 120))
+    assert "a record has more than 50,000,000 bytes" in message and "line 1" in message
+    assert peak() < BASE_BYTES + 1.5 * limit
 
 
 def test_a_column_that_cannot_be_text(tmp_path):

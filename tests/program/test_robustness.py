@@ -511,9 +511,10 @@ def test_changed_inputs_are_refused_and_named(prepared, tmp_path):
 
     path.write_bytes(data + b'{"text": "more words"}\n')
     refused(f"changed: {path}")
-    path.write_bytes(data)
+    path.write_bytes(data.replace(b"first 1", b"first 7", 1))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 5_000_000_000))
     refused(f"changed: {path}")
+    path.write_bytes(data)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "finished before" in done("prepare", *flags, "--out", out).err
     shutil.copy2(other, tmp_path / "in" / "c.jsonl")
@@ -521,6 +522,46 @@ def test_changed_inputs_are_refused_and_named(prepared, tmp_path):
     (tmp_path / "in" / "c.jsonl").unlink()
     other.rename(tmp_path / "b.jsonl")
     refused(f"gone: {other}")
+
+
+def touch(path: Path) -> None:
+    """Gives a file another time and the same bytes, as a copy has."""
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 7_000_000_000))
+
+
+def test_inputs_that_were_touched_are_compared(prepared, tmp_path):
+    out, flags = prepared
+    path, before = tmp_path / "in" / "a.jsonl", harness.content(out)
+    touch(path)
+    outcome = done("prepare", *flags, "--out", out)
+    assert "finished before" in outcome.err
+    assert "1 input with another time than before: reading 0.0 MB" in outcome.err
+    (out / ".job" / "prepared.json").unlink()
+    touch(path)
+    assert "compare the bytes" in done("prepare", *flags, "--out", out).err
+    store = Path(f"{out}.store")
+    assert "compare" not in done("prepare", *flags, "--out", out).err  # its time is known now
+    touch(path)
+    (store / "manifest.json").unlink()  # an unfinished store that has read its inputs
+    (out / "manifest.json").unlink()
+    done("prepare", *flags, "--out", out)
+    assert harness.content(out) == before
+    touch(path)
+    done("prepare", *flags, "--out", out, "--overwrite", "--alpha", 0.4)
+    assert harness.content(out)["store"] == before["store"]
+    touch(path)
+    done("prepare", *flags, "--alpha", 0.4, "--out", out, "--discard-store")
+    assert not store.exists()
+
+
+def test_an_input_that_was_not_read_yet_may_have_another_time(prepared, tmp_path):
+    _, flags = prepared
+    done("tokenize", *flags[:4], "--out", tmp_path / "store")
+    for name in ("manifest.json", ".job/files", "parts"):
+        path = tmp_path / "store" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    touch(tmp_path / "in" / "a.jsonl")
+    done("tokenize", *flags[:4], "--out", tmp_path / "store")
 
 
 def test_overwriting_makes_what_a_new_folder_would_have(prepared, tmp_path):

@@ -30,7 +30,7 @@ from exactcpt.training import train as module
 from exactcpt.training.comparison.runs import compare
 from exactcpt.training.models.model import TrainModel
 from exactcpt.training.run import log
-from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import Outcome, train
 from exactcpt.training.windows.batches import ShardDataset

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from exactcpt.schemas.disk import is_temporary, sync_file, sync_folder, written_whole
+from exactcpt.schemas.disk import (
+    is_file_name,
+    is_temporary,
+    sync_file,
+    sync_folder,
+    written_whole,
+)
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -52,6 +58,31 @@ def test_bytes_are_synced_before_the_name_and_the_name_after(
     assert done == ["sync file", "rename", "sync folder"]
 
 
+def test_the_first_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only by now")
+
+    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file"):
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_folder_that_may_not_be_read_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: Path, flags: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with written_whole(tmp_path / "file") as scratch:
+        scratch.write_bytes(b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
 def test_a_file_system_that_cannot_sync_folders_is_used(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,3 +112,12 @@ def _refusing(number: int, kind: object) -> object:
         fsync(descriptor)
 
     return refuse
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a.arrow", True), ("..a", True), (".metadata", True), ("", False), (".", False),
+     ("..", False), ("a/b", False), ("/a", False), ("..\\a", False), ("a\0", False)],
+)  # fmt: skip
+def test_names_that_stay_in_their_folder(name: str, is_one: bool) -> None:
+    assert is_file_name(name) is is_one

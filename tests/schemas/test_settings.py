@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional, TypedDict
 import pytest
 
 from exactcpt.schemas.errors import UsageError
-from exactcpt.schemas.settings import Kind, Size, check_range, kinds, typed
+from exactcpt.schemas.settings import Kind, Size, check_range, kinds, read_toml, typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,3 +147,15 @@ def test_values_outside_a_range(value, low, high, found, expected):
         check_range("n", value, low, high, where="job.toml")
     assert (caught.value.found, caught.value.expected) == (found, expected)
     assert caught.value.where == "job.toml"
+
+
+@pytest.mark.parametrize(
+    "text", ['out = "a\\u0000b"', 'out = ["a", "\\u0000"]', 'out = [{ name = "\\u0000" }]']
+)
+def test_no_path_has_a_nul_character(tmp_path, text):
+    path = tmp_path / "job.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_toml(str(path), ["out"])
+    assert caught.value.found == "the setting 'out' has a NUL character"
+    assert caught.value.where == str(path)

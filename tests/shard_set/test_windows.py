@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from handmade import edit_manifest, refresh_checksums
 from harness import done, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -100,13 +101,19 @@ def test_a_shard_that_is_not_whole(made, tmp_path):
         list(read_segments(folder, manifest, "train"))
 
 
-def test_fewer_windows_than_the_manifest_says(made):
-    folder = Folder(str(made))
+def test_fewer_windows_than_the_manifest_says(made, tmp_path):
+    shards = Path(shutil.copytree(made, tmp_path / "shards"))
+    folder = Folder(str(shards))
+    edit_manifest(shards, one_window_later)
     manifest = open_shard_set(folder)
-    last = manifest["shards"]["train"][-1]
-    last["windows"] += 1
     with pytest.raises(FormatError, match="but the manifest says"):
-        list(read_windows(folder, manifest, "train", [manifest["splits"]["train"]["windows"]]))
+        list(read_windows(folder, manifest, "train", [0]))
+
+
+def one_window_later(manifest: dict[str, Any]) -> None:
+    """The first shard is said to have one less, the last one more."""
+    manifest["shards"]["train"][0]["windows"] -= 1
+    manifest["shards"]["train"][-1]["windows"] += 1
 
 
 def patched(made: Path, to: Path, column: str, buffer: int, at: int, value: int) -> Path:
@@ -282,11 +289,15 @@ def test_a_table_in_another_order(made, tmp_path):
     table = pq.read_table(path)
     pq.write_table(table.take(list(range(len(table)))[::-1]), path)
     folder = Folder(str(shards))
+    with pytest.raises(FormatError, match="a file of the shard set is damaged"):
+        read_rows(folder, open_shard_set(folder), [0])
+    refresh_checksums(shards)
     with pytest.raises(FormatError, match="not sorted by doc_index"):
         read_rows(folder, open_shard_set(folder), [0])
     path.write_bytes(b"PAR1")
-    with pytest.raises(FormatError, match="the documents table cannot be read"):
+    refresh_checksums(shards)
+    with pytest.raises(FormatError, match="a file of the shard set cannot be read"):
         read_rows(folder, open_shard_set(folder), [0])
     path.unlink()
-    with pytest.raises(FormatError, match="a file of the documents table is missing"):
+    with pytest.raises(FormatError, match="a file of the shard set is missing"):
         read_rows(folder, open_shard_set(folder), [0])

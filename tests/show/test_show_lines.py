@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import get_character_cell_size
 
-from exactcpt.pipeline.show.decoding import Piece, visible_character
+from exactcpt.pipeline.show.decoding import Piece
 from exactcpt.pipeline.show.lines import Block, Line, lay_out, shade
+from exactcpt.schemas.printable import printable_character
 
 TEXTS = st.text(st.sampled_from("abc   xyz\n\t日本🙂é\u0301\x1bن"), max_size=9)
 
@@ -38,7 +39,7 @@ def test_all_text_is_there_and_nothing_is_too_wide(case, width):
     block, pieces = case
     lines = list(lay_out(block, pieces, width))
     shown = "".join(
-        "↵" if c == "\n" else "    " if c == "\t" else visible_character(c)
+        "↵" if c == "\n" else "    " if c == "\t" else printable_character(c)
         for piece in pieces
         for c in piece.text
     )

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -14,4 +15,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def memory() -> Iterator[str]:
     yield "memory://corpus"
-    fsspec.filesystem("memory").rm("/corpus", recursive=True)
+    with suppress(FileNotFoundError):
+        fsspec.filesystem("memory").rm("/corpus", recursive=True)

@@ -166,6 +166,112 @@ def test_columns_of_another_type(table: dict[str, Any], fields: Fields, found: s
     assert caught.value.found == found
 
 
+NULL_SECOND = ["a", None, "c"]
+KINDS = {
+    "text": [
+        *STRING_TYPES,
+        pa.dictionary(pa.uint8(), pa.large_string()),
+        pa.json_(),
+        pa.opaque(pa.string(), "type", "vendor"),
+    ],
+    "tokens": [pa.list_(pa.uint8()), pa.large_list(pa.int16()), pa.list_(pa.int32(), 1)],
+    "id": [*STRING_TYPES, pa.int8(), pa.uint64(), pa.dictionary(pa.int8(), pa.int32())],
+}
+OTHER_KINDS = [
+    pa.binary(),
+    pa.large_binary(),
+    pa.binary_view(),
+    pa.binary(2),
+    pa.bool_(),
+    pa.float16(),
+    pa.float64(),
+    pa.decimal128(5, 2),
+    pa.date32(),
+    pa.time64("us"),
+    pa.timestamp("s"),
+    pa.duration("s"),
+    pa.struct({"a": pa.string()}),
+    pa.map_(pa.string(), pa.int32()),
+    pa.list_(pa.string()),
+    pa.list_(pa.float32()),
+    pa.list_(pa.list_(pa.int32())),
+    # Casts of pyarrow's lose what follows a null in a list view.
+    pa.list_view(pa.int32()),
+    pa.large_list_view(pa.int32()),
+    pa.dictionary(pa.int32(), pa.binary()),
+    pa.run_end_encoded(pa.int32(), pa.string()),
+    pa.uuid(),
+]
+
+
+def column(kind: pa.DataType, role: str) -> pa.Array:
+    values: list[Any] = {"text": ["a", None, "c"], "tokens": [[1], None, [3]]}.get(role, [])
+    if role == "id":
+        integral = kind if not pa.types.is_dictionary(kind) else kind.value_type
+        values = [1, None, 3] if pa.types.is_integer(integral) else NULL_SECOND
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, kind.value_type).dictionary_encode().cast(kind)
+    return pa.array(values, kind)
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [(role, kind) for role, kinds in KINDS.items() for kind in kinds], ids=str
+)
+def test_every_type_that_can_be_read(role: str, kind: pa.DataType) -> None:
+    rows = pa.table({"text": ["a", "b", "c"]} | {role: column(kind, role)})
+    batch = batch_of_columns(rows, "f", TOKENS if role == "tokens" else TEXT, 1)
+    ids, content, rejected = shown(batch)
+    if role == "id":
+        assert ids in (["a", "f:2", "c"], ["1", "f:2", "3"])
+        assert batch.without_id == 1
+    else:
+        assert ids == ["f:1", "f:3"]
+        assert content in ([b"a", b"c"], [[1], [3]])
+        assert [record.reason for record in rejected] == [f"field {role!r} is null"]
+
+
+@pytest.mark.parametrize("role", ["text", "tokens", "id"])
+@pytest.mark.parametrize("kind", OTHER_KINDS, ids=str)
+def test_every_other_type_is_named(kind: pa.DataType, role: str) -> None:
+    """Also where there is no value of it."""
+    empty = (
+        pa.ExtensionArray.from_storage(kind, pa.nulls(3, kind.storage_type))
+        if isinstance(kind, pa.BaseExtensionType)
+        else pa.nulls(3, kind)
+    )
+    rows = pa.table({"text": ["a", "b", "c"]} | {role: empty})
+    with pytest.raises(ExactcptError, match=f"column '{role}' holds "):
+        batch_of_columns(rows, "f", TOKENS if role == "tokens" else TEXT, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "twice"),
+    [
+        (["text", "text", "id"], TEXT, "text"),
+        (["id", "text", "id"], TEXT, "id"),
+        (["tokens", "tokens", "id"], TOKENS, "tokens"),
+    ],
+)
+def test_two_columns_of_one_name(names: list[str], fields: Fields, twice: str) -> None:
+    rows = pa.table([pa.array(["a"])] * 3, names=names)
+    with pytest.raises(ExactcptError) as caught:
+        batch_of_columns(rows, "f.parquet", fields, 1)
+    assert str(caught.value) == (
+        f"2 columns have the name {twice!r}\n"
+        "  where:    f.parquet\n"
+        "  expected: one column of each name that is read\n"
+        "  fix:      rename the columns in the file, or name another one with ,text=FIELD, "
+        ",tokens=FIELD or ,id=FIELD in the source"
+    )
+
+
+def test_two_columns_of_a_name_that_is_not_read() -> None:
+    rows = pa.table([pa.array(["a"])] * 3, names=["x", "text", "x"])
+    assert shown(batch_of_columns(rows, "f", TEXT, 1))[1] == [b"a"]
+
+
 def test_corrupt_columns() -> None:
     """Found before anything trusts them, which could end the process."""
     offsets = pa.py_buffer(np.array([0, 1, 10**9, 3], np.int32).tobytes())

@@ -36,7 +36,9 @@ NAMES = (
         ("a.parquet", ("parquet", None)),
         ("a.parquet.gz", (None, "gzip")),
         ("part-00000", (None, None)),
-        ("a.jsonl.bz2", (None, None)),
+        ("a.jsonl.bz2", ("jsonl", "bzip2")),
+        ("a.md.XZ", ("text", "xz")),
+        ("a.jsonl.lz4", (None, None)),
     ],
 )
 def test_the_format_by_the_name(name, expected):

@@ -4,18 +4,20 @@ from pathlib import Path
 import pytest
 from corpora import (
     EXPECTED,
+    LFS,
     TEXTS,
     Records,
     find,
     jsonl,
     paths,
+    read,
     read_all,
 )
 
 from exactcpt.pipeline.sources import hub
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.sources.splits import make_splits
-from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.errors import ExactcptError, UsageError
 
 
 @pytest.mark.filterwarnings("ignore")  # of datasets and what it imports
@@ -75,6 +77,41 @@ class TestDatasets:
         [file] = find("set", "hub")
         assert (file.url, file.path, file.bytes) == (f"{local}::train", "set::train", None)
         assert [len(s.members) for s in make_splits([file], 1 << 20)] == [1] * 4
+
+    def test_a_split(self, local: Path) -> None:
+        for n in range(2):
+            (local / f"test-{n}.jsonl").write_bytes(b'{"text":"t%d"}\n' % n)
+        for pattern, split in (
+            (local, "test"),
+            (f"{local}::test", None),
+            (f"{local}::test", "test"),
+        ):
+            [file] = find(pattern, "hub", split)
+            assert (file.url, file.path) == (f"{local}::test", "set::test")
+            assert [text for _, text in read(make_splits([file], 1))[0]] == [b"t0", b"t1"]
+        assert find(local, "hub", "train") == find(local, "hub")
+        with pytest.raises(UsageError) as caught:
+            find(f"{local}::test", "hub", "train")
+        assert caught.value.found == (
+            "two splits are named: 'test' in the pattern, and split=train"
+        )
+
+    def test_both_ways_to_read_a_clone_agree(self, local: Path) -> None:
+        (local / "test-0.jsonl").write_bytes(b'{"text":"held out"}\n')
+        (local / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n"
+            "  - split: train\n    path: train-[12].jsonl\n"
+            "  - split: test\n    path: [test-*]\n---\n"
+        )
+        for split in ("train", "test"):
+            streamed, _ = read(make_splits(find(local, "hub", split), 1))
+            direct, _ = read(make_splits(find(local, "jsonl", split), 1))
+            assert [text for _, text in streamed] == [text for _, text in direct]
+
+    def test_a_pointer_of_git_lfs(self, local: Path) -> None:
+        (local / "train-2.jsonl").write_bytes(LFS)
+        with pytest.raises(ExactcptError, match="this is a Git LFS pointer"):
+            find(local, "hub")
 
     def test_a_changed_folder_has_another_stamp(self, local: Path) -> None:
         [before] = find(local, "hub")

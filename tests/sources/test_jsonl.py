@@ -13,6 +13,7 @@ from exactcpt.pipeline.sources.records import Batch, Fields, Rejected, Strings
 
 TEXT = Fields()
 TOKENS = Fields(tokens="tokens", largest_id=98)
+TOO_DEEP = "malformed JSON, nested too deep to say more"
 DEEP_ARRAY = b"[" * DEEP + b"]" * DEEP
 
 
@@ -131,7 +132,7 @@ def test_these_blocks_take_the_fast_path(
             ("123456789012345678901234567890", b"a"),
         ),
         (b'{"text":"a","id":null}', (None, b"a")),
-        (b'{"text":1,"text":"last"}', (None, b"last")),
+        (b'{"text":"a","other":{"text":1,"text":2},"x":1,"x":2}', (None, b"a")),
         (rb'{"text":"\u0000\ud83d\ude00"}', (None, "\0\U0001f600".encode())),
         (rb'{"text":"a","other":"\ud800"}', (None, b"a")),
         (b'{"text":"a","other":1e999}', (None, b"a")),
@@ -154,19 +155,27 @@ def test_accepted_lines(line: bytes, record: tuple[str | None, bytes]) -> None:
         (b'{"text":"a"', "malformed JSON"),
         (b"{'text':'a'}", "malformed JSON"),
         (b'{"text":"a\tb"}', "malformed JSON"),
-        (b'{"text":"a"}\0', "more than one JSON value on the line"),
-        (b'{"text":"a"}\0}', "more than one JSON value on the line"),
+        (b'{"text":"a"}\0', "text after the JSON value"),
+        (b'{"text":"a"}\0}', "text after the JSON value"),
+        (b'{"text":"a"},', "text after the JSON value"),
+        (b'{"text":"a",}', "malformed JSON"),
+        (b'{"other":[1,],"text":"a"}', "malformed JSON"),
+        (b'{"text":"a"}[', "text after the JSON value"),
         (b'{"text":"a"}null{"text":"b"}', "more than one JSON value on the line"),
         (b"null", "not a JSON object"),
-        (b'{"text":"a","other":%b}null{}' % DEEP_ARRAY, "malformed JSON"),
-        (b'{"text":"a","other":%b}\0' % DEEP_ARRAY, "malformed JSON"),
-        (b'{"text":"a","other":%b}{}' % DEEP_ARRAY, "malformed JSON"),
+        (b'{"text":"a","other":%b}null{}' % DEEP_ARRAY, TOO_DEEP),
+        (b'{"text":"a","other":%b}\0' % DEEP_ARRAY, TOO_DEEP),
+        (b'{"text":"a","other":%b}{}' % DEEP_ARRAY, TOO_DEEP),
         (b'\xef\xbb\xbf{"text":"a"}', "malformed JSON"),
         (b'{"text":"a","other":Inf}', "malformed JSON"),
         (b'{"text":"a","other":[NaN]}', "NaN is not JSON"),
         (b'{"text":"a","other":-Infinity}', "-Infinity is not JSON"),
-        (b'{"text":"a","other":%bNaN%b}' % (b"[" * DEEP, b"]" * DEEP), "malformed JSON"),
-        (b'{"text":"a","other":%b}' % (b"[" * DEEP), "malformed JSON"),
+        (b'{"text":"a","other":NaN', "malformed JSON"),
+        (b'{"text":"a","text":"b"}', "field 'text' occurs more than once"),
+        (rb'{"text":"a","te\u0078t":"b"}', "field 'text' occurs more than once"),
+        (b'{"id":1,"text":"a","id":1}', "field 'id' occurs more than once"),
+        (b'{"text":"a","other":%bNaN%b}' % (b"[" * DEEP, b"]" * DEEP), TOO_DEEP),
+        (b'{"text":"a","other":%b}' % (b"[" * DEEP), TOO_DEEP),
         (b'{"other":%b}' % DEEP_ARRAY, "no field 'text'"),
         (b'{"text":"a"} {"text":"b"}', "more than one JSON value on the line"),
         (b'{"text":"\xff"}', "invalid UTF-8"),
@@ -234,6 +243,52 @@ def test_a_deep_line_is_the_same_from_deep_in_a_program() -> None:
 
     assert isinstance(nested(0), str)
     assert isinstance(nested(400), str)
+
+
+MANY = 50_000
+OPEN, CLOSE = b"[" * MANY, b"]" * MANY
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"text":"a","x":%b}' % (OPEN + CLOSE), Record(None, b"a")),
+        (b'{"text":"a","x":"%b"}' % OPEN, Record(None, b"a")),
+        (b'{"text":%b}' % (OPEN + CLOSE), TOO_DEEP),
+        (b'{"text":"a","x":%b' % OPEN, TOO_DEEP),
+        (b'{"a":' * MANY, TOO_DEEP),
+        (b'{"a":' * MANY + b"1" + b"}" * MANY, "no field 'text'"),
+        (OPEN, "not a JSON object"),
+        (OPEN + CLOSE, "not a JSON object"),
+        (b'{"text":"a","x":[%b]}' % b",".join([b"[1]"] * MANY), Record(None, b"a")),
+        # A search for the end of each string would take hours.
+        (b'{"text":"' + rb"\"[" * MANY, "malformed JSON"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_lines_of_very_many_brackets(line: bytes, expected: Record | str) -> None:
+    assert parse_line(line, TEXT) == expected
+    batch = parse_block(line, 1, "f", TEXT)
+    if isinstance(expected, str):
+        assert [record.reason for record in batch.rejected] == [expected]
+    else:
+        assert contents(batch.content) == [expected.content]
+
+
+@pytest.mark.parametrize("depth", range(jsonl.MAX_DEPTH - 3, jsonl.MAX_DEPTH + 4))
+def test_nothing_changes_where_the_nesting_becomes_deep(depth: int) -> None:
+    line = b'{"text":"a","id":"x","x":%b}' % (b"[" * depth + b"]" * depth)
+    assert parse_line(line, TEXT) == Record("x", b"a")
+
+
+@given(block=json_blocks())
+def test_documents_without_an_id_are_counted(block: bytes) -> None:
+    for batch in (
+        parse_block(block, 1, "f", TEXT),
+        jsonl._parse_line_by_line(block, 1, "f", TEXT),
+    ):
+        numbered = [i for i in batch.ids.to_pylist() if i.startswith("f:")]
+        assert batch.without_id == len(numbered)
 
 
 class TestStrings:

@@ -14,6 +14,7 @@ import pytest
 from corpora import (
     BOM,
     COMPRESS,
+    COMPRESSION,
     EXPECTED,
     TABLE,
     TEXT,
@@ -33,9 +34,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.files.storage import RemoteReadError
-from exactcpt.pipeline.sources import reading, scanning
+from exactcpt.pipeline.sources import compression, reading, scanning
 from exactcpt.pipeline.sources.reading import BadFileError, join_small, read_member
-from exactcpt.pipeline.sources.records import Batch, Rejected, Strings
+from exactcpt.pipeline.sources.records import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources.splits import Member, make_splits
 from exactcpt.schemas.errors import ExactcptError
 
@@ -166,7 +167,7 @@ class TestCompressed:
             if size == len(first):
                 assert len(read_all(path)) == 2
             else:
-                assert bad(path).expected == f"{'gzip' if suffix == '.gz' else 'zstd'} jsonl"
+                assert bad(path).expected == f"{COMPRESSION[suffix]} jsonl"
 
     def test_damaged_or_followed_by_something_else(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"a.jsonl{suffix}"
@@ -174,12 +175,27 @@ class TestCompressed:
         middle = len(data) // 2
         for damaged in (
             data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :],
-            data[:-1] + bytes([data[-1] ^ 1]),
+            data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],  # the last bits of bzip2 are padding
             data + b"something else",
-            jsonl("plain"),
         ):
             path.write_bytes(damaged)
             bad(path)
+
+    def test_not_compressed_at_all(self, tmp_path: Path, suffix: str) -> None:
+        (tmp_path / f"a.jsonl{suffix}").write_bytes(jsonl("plain"))
+        assert refused(tmp_path) == (
+            f"a file has a name of {COMPRESSION[suffix]} data, and its first bytes are not such "
+            f"data\n  where:    {tmp_path}/a.jsonl{suffix}\n"
+            f"  expected: {COMPRESSION[suffix]} jsonl\n"
+            "  fix:      if it is not compressed, take the suffix from its name; otherwise restore "
+            "it"
+        )
+
+
+def refused(pattern: object) -> str:
+    with pytest.raises(BadFileError) as caught:
+        read_all(pattern)
+    return str(caught.value)
 
 
 class TestColumnar:
@@ -236,6 +252,127 @@ class TestColumnar:
         with pytest.raises(ExactcptError) as caught:
             read_all(tmp_path)
         assert caught.value.expected == "one of its columns: body, id"
+
+
+class TestOtherContent:
+    @pytest.mark.parametrize("split_bytes", [30, 1 << 20])
+    def test_the_whole_file_is_refused(self, tmp_path: Path, split_bytes: int) -> None:
+        """Each of its ranges says so, not only the first: skipping leaves out all of it."""
+        (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in TEXTS], indent=1))
+        for split in make_splits(find(tmp_path), split_bytes):
+            with pytest.raises(BadFileError) as caught:
+                read([split])
+            assert str(caught.value) == (
+                "a file is not what its name or its source says: it seems to be one JSON array, "
+                "not JSON Lines\n"
+                f"  where:    {tmp_path}/a.json\n"
+                "  expected: jsonl\n"
+                "  fix:      write each record on its line: jq -c '.[]' a.json > NEW.jsonl"
+            )
+
+    def test_compressed_files_without_their_suffix_and_twice_compressed(
+        self, tmp_path: Path
+    ) -> None:
+        for name, data in {
+            "a.jsonl": gzip.compress(jsonl("a")),
+            "b.jsonl.zst": zstd(gzip.compress(jsonl("a"))),
+            "c.jsonl.zst": gzip.compress(jsonl("a")),
+            "d.parquet": gzip.compress(jsonl("a")),
+            "e.arrow": gzip.compress(jsonl("a")),
+        }.items():
+            (tmp_path / name).write_bytes(data)
+            assert "it seems to be compressed with gzip\n" in refused(tmp_path / name)
+
+    def test_columnar_files_under_other_names(self, tmp_path: Path) -> None:
+        pq.write_table(TABLE, tmp_path / "a.jsonl")
+        write_arrow(tmp_path / "b.jsonl", TABLE, pa.ipc.new_file)
+        write_arrow(tmp_path / "c.parquet", TABLE, pa.ipc.new_file)
+        assert "it seems to be a Parquet file\n" in refused(tmp_path / "a.jsonl")
+        assert "it seems to be an Arrow file\n" in refused(tmp_path / "b.jsonl")
+        assert "it seems to be an Arrow file\n" in refused(tmp_path / "c.parquet")
+
+    def test_names_are_quoted_for_the_shell(self, tmp_path: Path) -> None:
+        (tmp_path / "a b;$(c).json").write_bytes(b"[\n")
+        assert "jq -c '.[]' 'a b;$(c).json' > NEW" in refused(tmp_path)
+
+    def test_a_file_of_text_is_one_rejected_record(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_bytes("some text".encode("utf-16-le"))
+        (tmp_path / "b.txt").write_bytes(gzip.compress(b"some text"))
+        (tmp_path / "c.txt").write_bytes(b"[1]")
+        assert read(make_splits(find(tmp_path), 1 << 20)) == (
+            [("c.txt", b"[1]")],
+            [
+                Rejected("a.txt", "line", 1, "this seems to be UTF-16 text"),
+                Rejected("b.txt", "line", 1, "this seems to be compressed with gzip"),
+            ],
+        )
+
+    def test_what_pyarrow_cannot_read_is_not_called_damaged(self, tmp_path: Path) -> None:
+        lists = pa.array([[1, 2], None], pa.list_(pa.int32(), 2))
+        pq.write_table(pa.table({"text": lists}), tmp_path / "a.parquet")
+        assert refused(tmp_path).startswith(
+            "pyarrow cannot read this file, which may well be whole: Expected all lists"
+        )
+
+
+class TestLongRecords:
+    """The limit is exact, and the same for any split and block."""
+
+    fields = Fields(max_bytes=30)
+
+    def error(self, path: Path, split_bytes: int = 1 << 20) -> str:
+        with pytest.raises(ExactcptError) as caught:
+            read(make_splits(find(path), split_bytes), self.fields)
+        assert not isinstance(caught.value, BadFileError), "it is never left out"
+        return str(caught.value)
+
+    @pytest.mark.parametrize("block_bytes", [1, 7, 1000])
+    @pytest.mark.parametrize("split_bytes", [5, 1000])
+    @pytest.mark.parametrize("suffix", ["", ".gz"])
+    def test_lines(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        suffix: str,
+        split_bytes: int,
+        block_bytes: int,
+    ) -> None:
+        monkeypatch.setattr(reading, "BLOCK_BYTES", block_bytes)
+        line = b'{"text":"' + b"x" * 19 + b'"}'
+        assert len(line) == 30
+        (tmp_path / f"a.jsonl{suffix}").write_bytes(
+            COMPRESS.get(suffix, bytes)(b"\n".join([line, b"", line]))
+        )
+        found, _ = read(make_splits(find(tmp_path), split_bytes), self.fields)
+        assert [text for _, text in found] == [b"x" * 19] * 2
+        (tmp_path / f"a.jsonl{suffix}").write_bytes(
+            COMPRESS.get(suffix, bytes)(b"\n".join([line, b"", line + b" ", line]))
+        )
+        assert self.error(tmp_path, split_bytes) == (
+            "a record has more than 30 bytes\n"
+            f"  where:    {tmp_path}/a.jsonl{suffix}, line 3\n"
+            "  expected: records of at most --max-record-bytes\n"
+            "  fix:      see whether the file lacks line ends or holds something else; if it is a "
+            "document, divide it, or set a larger --max-record-bytes (reading it takes about nine "
+            "times its size in memory)"
+        )
+
+    def test_files_of_text(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_bytes(b"x" * 30)
+        assert read(make_splits(find(tmp_path), 1000), self.fields)[1] == []
+        (tmp_path / "b.txt.zst").write_bytes(zstd(b"x" * 31))
+        assert f"{tmp_path}/b.txt.zst, the whole file" in self.error(tmp_path)
+
+    @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+    def test_rows(self, tmp_path: Path, kind: pa.DataType) -> None:
+        rows = ["x" * 30, None, "ü" * 15]
+        pq.write_table(pa.table({"text": pa.array(rows, kind)}), tmp_path / "a.parquet")
+        assert len(read(make_splits(find(tmp_path), 1000), self.fields)[0]) == 2
+        rows.append("ü" * 16)
+        pq.write_table(pa.table({"text": pa.array(rows, kind)}), tmp_path / "a.parquet")
+        message = self.error(tmp_path)
+        assert message.startswith("source 'books': a record has more than 30 bytes\n")
+        assert f"{tmp_path}/a.parquet, row 4\n" in message
 
 
 class TestText:
@@ -314,6 +451,19 @@ class TestChanges:
             list(read_member(Member(file=file), TEXT))
         assert not isinstance(caught.value, BadFileError)
 
+    @pytest.mark.parametrize("error", [MemoryError("no room"), pa.ArrowMemoryError("no room")])
+    def test_a_lack_of_memory_is_no_bad_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        pq.write_table(TABLE, tmp_path / "a.parquet")
+        monkeypatch.setattr(reading, "batch_of_columns", fail)
+        with pytest.raises(ExactcptError, match="not enough memory to read a file: no room") as c:
+            read_all(tmp_path)
+        assert not isinstance(c.value, BadFileError)
+
     @pytest.mark.parametrize(
         "error", [FileNotFoundError("gone"), PermissionError("no"), OSError(5, "input/output")]
     )
@@ -328,7 +478,8 @@ class TestChanges:
             def read(self, *_: object) -> bytes:
                 raise error
 
-        monkeypatch.setattr(reading, "open_input", lambda _: Failing(b"some bytes"))
+        for module in (reading, compression):
+            monkeypatch.setattr(module, "open_input", lambda _: Failing(b"some bytes"))
         with pytest.raises(type(error)):
             list(read_member(Member(file=file), TEXT))
 

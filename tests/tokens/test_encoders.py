@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exactcpt.pipeline.sources.records import Strings
 from exactcpt.pipeline.tokens import encoders
 from exactcpt.pipeline.tokens.encoders import (
+    UnencodableTextError,
     UnsupportedTokenizerError,
     assemble,
     borrow_encoder,
@@ -115,6 +116,42 @@ def test_gigatoken_that_fails_on_a_text_is_a_difference(bundled, failure):
     encoder = make_encoder("gigatoken", bundled.json, False)
     encoder._tokenizer = Failing()
     with pytest.raises(BackendDifferenceError, match=f"gigatoken failed: {failure}"):
+        encoder.encode(strings("a"))
+
+
+def word_level() -> bytes:
+    import tokenizers
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    made = tokenizers.Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="there is none"))
+    made.pre_tokenizer = WhitespaceSplit()
+    return made.to_str().encode()
+
+
+@pytest.mark.parametrize("size", [1, 8, 1 << 20])
+def test_the_reference_names_the_text_on_which_it_fails(monkeypatch, size):
+    monkeypatch.setattr(encoders, "REFERENCE_BATCH_BYTES", size)
+    encoder = make_encoder("tokenizers", word_level(), False)
+    assert lists(encoder.encode(strings("a b", "b"))) == [[0, 1], [1]]
+    with pytest.raises(UnencodableTextError, match=r"^WordLevel error: Missing \[UNK\]") as error:
+        encoder.encode(strings("a a a", "b b b", "b", "a c", "c"))
+    assert error.value.at == 3
+
+
+def test_a_panic_on_a_text_is_a_failure_and_an_interruption_is_none(bundled):
+    class Failing:
+        failure: BaseException = PanicException("retry-limit-in-match over")
+
+        def encode_batch_fast(self, *_: object, **__: object) -> None:
+            raise self.failure
+
+    encoder = make_encoder("tokenizers", bundled.json, False)
+    encoder._tokenizer = Failing()
+    with pytest.raises(UnencodableTextError, match=r"^retry-limit-in-match over$"):
+        encoder.encode(strings("a"))
+    Failing.failure = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
         encoder.encode(strings("a"))
 
 

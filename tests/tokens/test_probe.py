@@ -1,10 +1,12 @@
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import LFS, put
 
 from exactcpt.pipeline.sources.listing import Source, find_files
 from exactcpt.pipeline.sources.reading import BadFileError
@@ -15,9 +17,9 @@ from exactcpt.schemas.errors import ExactcptError
 TEXT = Fields()
 
 
-def look(pattern: Path, *, skip_bad_files: bool = False) -> Probe:
-    files = find_files(Source(name="books", pattern=str(pattern), fields=TEXT)).files
-    return look_at("books", files, TEXT, skip_bad_files=skip_bad_files)
+def look(pattern: object, fields: Fields = TEXT, *, skip_bad_files: bool = False) -> Probe:
+    files = find_files(Source(name="books", pattern=str(pattern), fields=fields)).files
+    return look_at("books", files, fields, skip_bad_files=skip_bad_files)
 
 
 def texts(seen: Probe) -> list[bytes]:
@@ -34,6 +36,11 @@ class TestLookAt:
         (tmp_path / "b.jsonl").write_bytes(records("one", "two"))
         (tmp_path / "c.jsonl").write_bytes(records("three"))
         assert sorted(texts(look(tmp_path))) == [b"one", b"two"]
+
+    def test_a_remote_pointer_of_git_lfs(self) -> None:
+        put("memory://probed/a.jsonl", LFS)
+        with pytest.raises(ExactcptError, match="this is a Git LFS pointer"):
+            look("memory://probed/a.jsonl", skip_bad_files=True)
 
     def test_no_more_than_64_kib(self, tmp_path: Path) -> None:
         (tmp_path / "a.jsonl").write_bytes(records(*["word " * 5000] * 50))
@@ -58,6 +65,44 @@ class TestLookAt:
             f"  where:    {tmp_path}/a.jsonl{suffix}\n"
             "  expected: one of its fields: title, body, lang\n"
             "  fix:      name the field with ,text=FIELD (or ,tokens=FIELD) in the source"
+        )
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.xz", "a.parquet", "a.arrow"])
+    def test_an_id_that_is_nowhere(self, tmp_path: Path, name: str) -> None:
+        rows = [{"text": "a", "uid": 1}, {"text": "b", "uid": 2}]
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+        elif name == "a.arrow":
+            table = pa.Table.from_pylist(rows)
+            with pa.ipc.new_file(str(tmp_path / name), table.schema) as writer:
+                writer.write_table(table)
+        else:
+            (tmp_path / name).write_bytes(lzma.compress(lines) if name.endswith("xz") else lines)
+        assert len(look(tmp_path).documents) == 2, "no id is asked for"
+        assert len(look(tmp_path, Fields(id="uid")).documents) == 2
+        with pytest.raises(ExactcptError) as caught:
+            look(tmp_path, Fields(id="docid"))
+        assert str(caught.value) == (
+            "source 'books': none of the first 2 documents has a field 'docid'\n"
+            f"  where:    {tmp_path}/{name}\n"
+            "  expected: one of its fields: text, uid\n"
+            "  fix:      name the field with ,id=FIELD in the source; without it, a document's id "
+            "is its file with the line or row"
+        )
+
+    def test_an_id_that_some_records_lack(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jsonl").write_bytes(b'{"text":"a","docid":1}\n{"text":"b"}\n')
+        assert len(look(tmp_path, Fields(id="docid")).documents) == 2
+
+    def test_records_inside_one_object(self, tmp_path: Path) -> None:
+        record = {"version": 1, "the data": [{"text": "a"}, {"text": "b"}]}
+        (tmp_path / "a.json").write_text(json.dumps(record))
+        with pytest.raises(ExactcptError, match="no record has a field 'text'") as caught:
+            look(tmp_path)
+        assert caught.value.fix == (
+            "if the records are in 'the data', write each on its line: "
+            """jq -c '.["the data"][]' a.json > NEW.jsonl"""
         )
 
     def test_a_field_that_only_another_file_has(self, tmp_path: Path) -> None:

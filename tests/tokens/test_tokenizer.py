@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from batches import END
+from corpora import LFS
 
 from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, load_tokenizer
 from exactcpt.schemas.errors import ExactcptError, UsageError
@@ -66,6 +67,15 @@ def test_what_is_no_tokenizer_is_said_so(tmp_path, content):
         tokenizer_of(tmp_path, content)
     assert error.value.where == str(tmp_path / "tokenizer.json")
     assert "\n" not in error.value.found
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_pointer_of_git_lfs_is_told(tmp_path, name):
+    (tmp_path / "tokenizer.json").write_bytes(byte_level())
+    (tmp_path / name).write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer") as error:
+        load_tokenizer(str(tmp_path))
+    assert error.value.where == str(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5"])
@@ -134,12 +144,12 @@ def test_without_any_special_token(tmp_path):
 
 def test_the_beginning_of_documents_by_the_template(tmp_path):
     found = tokenizer_of(tmp_path, byte_level(["<s>", "</s>"], "<s> $A </s>"))
-    assert found.choose_bos(None) == found.choose_bos(True) == found.id_of("<s>")
-    assert found.choose_bos(False) is None
+    assert found.choose_bos(None) == found.choose_bos(True) == (found.id_of("<s>"), None)
+    assert found.choose_bos(False) == (None, None)
 
 
 def test_a_template_that_only_ends_texts(tmp_path):
-    assert tokenizer_of(tmp_path, byte_level(["</s>"], "$A </s>")).choose_bos(None) is None
+    assert tokenizer_of(tmp_path, byte_level(["</s>"], "$A </s>")).choose_bos(None) == (None, None)
 
 
 def test_a_template_that_begins_with_several_tokens(tmp_path):
@@ -147,13 +157,13 @@ def test_a_template_that_begins_with_several_tokens(tmp_path):
     for wanted in (None, True):
         with pytest.raises(UsageError, match="puts 2 tokens before a text"):
             found.choose_bos(wanted)
-    assert found.choose_bos(False) is None
+    assert found.choose_bos(False) == (None, None)
 
 
 def test_the_beginning_of_documents_by_the_config(tmp_path):
     found = tokenizer_of(tmp_path, byte_level(["<s>"]), bos_token={"content": "<s>"})
-    assert found.choose_bos(None) is None
-    assert found.choose_bos(True) == found.id_of("<s>")
+    assert found.choose_bos(None) == (None, None)
+    assert found.choose_bos(True) == (found.id_of("<s>"), None)
 
 
 @pytest.mark.parametrize("config", [{}, {"bos_token": None}, {"bos_token": "<unknown>"}])
@@ -170,6 +180,138 @@ def test_padding_is_the_pad_token_or_the_end_of_documents(tmp_path):
     assert tokenizer_of(tmp_path, byte_level(), pad_token=None).choose_pad(7) == 7
 
 
+ADDS_BOS = {"add_bos_token": True, "bos_token": "<s>"}
+
+
+def test_the_config_may_ask_for_a_beginning_that_the_template_lacks(tmp_path):
+    found = tokenizer_of(tmp_path, byte_level(["<s>"]), **ADDS_BOS)
+    assert found.choose_bos(None) == (
+        found.id_of("<s>"),
+        "documents begin with '<s>': add_bos_token is true in tokenizer_config.json, although the "
+        "tokenizer's own template adds no token; --no-bos leaves it out",
+    )
+    assert found.choose_bos(True) == (found.id_of("<s>"), None)
+    assert found.choose_bos(False) == (None, None)
+
+
+def test_a_template_that_begins_with_the_token_needs_no_word(tmp_path):
+    found = tokenizer_of(tmp_path, byte_level(["<s>"], "<s> $A"), **ADDS_BOS)
+    assert found.choose_bos(None) == (found.id_of("<s>"), None)
+
+
+@pytest.mark.parametrize("bos", [{}, {"bos_token": None}, {"bos_token": "<unknown>"}])
+def test_a_beginning_that_the_config_asks_for_and_does_not_name(tmp_path, bos):
+    found = tokenizer_of(tmp_path, byte_level(["<s>"]), add_bos_token=True, **bos)
+    number, warning = found.choose_bos(None)
+    assert number is None
+    assert warning == (
+        "documents begin with no BOS: add_bos_token is true in tokenizer_config.json, but its "
+        "bos_token is missing or not in the vocabulary"
+    )
+
+
+def test_the_template_is_followed_where_the_config_denies_it(tmp_path):
+    found = tokenizer_of(tmp_path, byte_level(["<s>"], "<s> $A"), add_bos_token=False)
+    number, warning = found.choose_bos(None)
+    assert number == found.id_of("<s>")
+    assert str(warning).startswith("documents begin with '<s>', as the tokenizer's own template")
+    assert "add_bos_token is false" in str(warning)
+
+
+def test_the_template_is_read_whatever_the_vocabulary_has(tmp_path):
+    """The letter a, say, may be unknown to a tokenizer, or be nothing to it."""
+    import tokenizers
+    from tokenizers import models, processors
+
+    for model in (
+        models.WordLevel({"<s>": 0, "\u6f22": 1}, unk_token="?"),
+        models.BPE({"<s>": 0}, []),
+    ):
+        made = tokenizers.Tokenizer(model)
+        made.add_special_tokens(["<s>"])
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A <s>", special_tokens=[("<s>", 0)]
+        )
+        assert tokenizer_of(tmp_path, made.to_str().encode()).choose_bos(None) == (0, None)
+
+
+def test_dropout_is_said(tmp_path):
+    description = json.loads(byte_level([END]))
+    assert tokenizer_of(tmp_path, json.dumps(description).encode()).warnings() == []
+    description["model"]["dropout"] = 0.1
+    assert tokenizer_of(tmp_path, json.dumps(description).encode()).warnings() == [
+        "tokenizer.json has dropout 0.1, which makes encoding random: it is switched off"
+    ]
+
+
+def test_added_tokens_that_tokenizer_json_lacks_are_said(tmp_path):
+    known = tokenizer_of(tmp_path, byte_level([END])).id_of(END)
+    added = {str(known): {"content": END}, "900": {"content": "<tool>"}, "901": {"content": "a"}}
+    found = tokenizer_of(tmp_path, byte_level([END]), added_tokens_decoder=added)
+    assert found.warnings() == [
+        "tokenizer_config.json adds 2 tokens that tokenizer.json does not have under that id, such "
+        "as '<tool>' (id 900): texts are encoded without"
+    ]
+    for other in ({str(known): {"content": END}}, [], {"5": None}):
+        found = tokenizer_of(tmp_path, byte_level([END]), added_tokens_decoder=other)
+        assert found.warnings() == []
+
+
+@pytest.mark.parametrize("value", [5, ["</s>"], {"content": 5}, {}, True])
+def test_a_token_of_the_config_that_is_no_text_is_none(tmp_path, value):
+    found = tokenizer_of(tmp_path, byte_level(["<s>"]), eos_token=value, pad_token=value)
+    assert found.choose_pad(7) == 7
+    with pytest.raises(UsageError, match="nothing says which token ends a document"):
+        found.choose_eos(None)
+
+
+# files that are no tokenizer
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "fix"),
+    [
+        (b"\xef\xbb\xbf{}", "it is UTF-8 with a byte order mark", "save it as UTF-8 without"),
+        ("{}".encode("utf-16"), "it is UTF-16", "save it as UTF-8 without"),
+        (b'{"model": {"type": "BPE", "vocab": {}, "merges": []}}', "its vocabulary is empty", None),
+        (
+            b'{"model": {"type": "BPE", "vocab": {"a": 3000000000}, "merges": []}}',
+            "it has ids above 2,147,483,647",
+            None,
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, content, found, fix):
+    with pytest.raises(ExactcptError) as error:
+        tokenizer_of(tmp_path, content)
+    assert error.value.found == f"this is not a tokenizer: {found}"
+    assert error.value.where == str(tmp_path / "tokenizer.json")
+    assert (error.value.fix or "").startswith(fix or "")
+    assert bool(error.value.fix) == bool(fix)
+
+
+def test_files_of_other_libraries_are_named(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15")
+    with pytest.raises(ExactcptError) as error:
+        load_tokenizer(str(tmp_path))
+    assert str(error.value) == (
+        "the folder has no tokenizer.json, but tokenizer.model, a SentencePiece model\n"
+        f"  where:    {tmp_path}/tokenizer.json\n"
+        "  expected: a tokenizer.json of the tokenizers library\n"
+        "  fix:      convert it with transformers: AutoTokenizer.from_pretrained(FOLDER)"
+        ".save_pretrained(FOLDER) writes a tokenizer.json"
+    )
+    with pytest.raises(ExactcptError, match="tokenizer: it is a SentencePiece model") as error:
+        load_tokenizer(str(tmp_path / "tokenizer.model"))
+    assert str(error.value.fix).startswith("convert it with transformers")
+
+
+def test_a_config_nested_without_end_is_damaged(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text("[" * 100_000)
+    with pytest.raises(ExactcptError, match="is not a JSON object"):
+        tokenizer_of(tmp_path, byte_level())
+
+
 @pytest.mark.parametrize(
     ("name", "eos", "bos", "pad", "largest"),
     [
@@ -181,7 +323,7 @@ def test_padding_is_the_pad_token_or_the_end_of_documents(tmp_path):
 def test_choices_for_well_known_tokenizers(shared, name, eos, bos, pad, largest):
     found = load_tokenizer(str(shared / "tokenizers" / name))
     assert found.choose_eos(None) == (eos, None)
-    assert found.choose_bos(None) == bos
-    assert found.choose_bos(False) is None
+    assert found.choose_bos(None) == (bos, None)
+    assert found.choose_bos(False) == (None, None)
     assert found.choose_pad(found.id_of(eos)) == pad
     assert found.largest_id == largest

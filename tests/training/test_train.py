@@ -32,7 +32,8 @@ from exactcpt.training import train as module
 from exactcpt.training.models import attention
 from exactcpt.training.models.model import TrainModel, build
 from exactcpt.training.run import inputs, log
-from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.checkpoint import CheckpointManager
+from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.inputs import attention_for
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
@@ -162,6 +163,31 @@ def test_exporting_is_not_training(made, tmp_path, monkeypatch):
     train(config(made, tmp_path / "run", steps=3, export_every=1), lambda _: None)
     steps = [r for r in read_log(tmp_path / "run") if r["kind"] == "step"]
     assert [step["tokens"] / step["tokens_per_second"] < 1 for step in steps] == [True] * 3
+
+
+def test_the_log_is_on_the_disk_before_a_checkpoint(made, tmp_path, monkeypatch):
+    """After a power cut, a run has the lines of all steps before the checkpoint."""
+    log, fsync, save = tmp_path / "run" / "log.jsonl", os.fsync, CheckpointManager.save
+    synced = [0]
+    steps: list[int] = []
+
+    def noted(descriptor):
+        found = os.fstat(descriptor)
+        if log.exists() and found.st_ino == log.stat().st_ino:
+            synced.append(found.st_size)
+        fsync(descriptor)
+
+    def saved(self, step, *arguments, **options):
+        lines = log.read_bytes()[: synced[-1]].splitlines()
+        steps.append(json.loads(lines[-1])["step"])
+        assert steps[-1] == step
+        return save(self, step, *arguments, **options)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(CheckpointManager, "save", saved)
+    train(config(made, tmp_path / "run", save_every=2, log_every=5), lambda _: None)
+    assert steps == [2, 4, 6]
+    assert synced[-1] == log.stat().st_size
 
 
 def test_training_lowers_the_loss(exact):

@@ -12,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from checkpoints import EVIL, reseal
 from tiny import shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
 from exactcpt.training.cli import HELP, STOPPED
 from exactcpt.training.config import KINDS
+from exactcpt.training.run.checkpoint_files import newest_checkpoint
 from exactcpt.training.windows.agreement import model_fingerprint
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,14 @@ FEW = ["--steps", "2", "--global-batch", "2", "--precision", "fp32", "--device",
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     return shards_and_model(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture(scope="module")
+def ended(made, tmp_path_factory) -> Path:
+    """A run of one step."""
+    run = tmp_path_factory.mktemp("ended") / "run"
+    assert run_command([*arguments(made, run, *FEW), "--steps", "1"]) == 0
+    return run
 
 
 def arguments(made: Path, out: Path, *more: str) -> list[str]:
@@ -294,10 +304,34 @@ def test_export_to_a_full_disk(made, tmp_path):
         [sys.executable, "-c", code, *export], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: reading or writing failed: ")
     assert "File too large" in done.stderr
     assert f"where:    {tmp_path / 'hf.partial' / 'model.safetensors'}" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("command", ["resume", "init-from", "export"])
+def test_no_command_runs_code_of_a_checkpoint(made, ended, tmp_path, capfd, command):
+    run, marker = Path(shutil.copytree(ended, tmp_path / "run")), tmp_path / "marker"
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None
+    EVIL["evil_index"](checkpoint, marker)
+    reseal(checkpoint)
+    given = {
+        "resume": arguments(made, run, *FEW),
+        "init-from": arguments(made, tmp_path / "next", *FEW, "--init-from", str(run)),
+        "export": ["export", str(run), "--out", str(tmp_path / "hf")],
+    }
+    capfd.readouterr()
+    assert run_command(given[command]) == 1
+    assert capfd.readouterr().err == (
+        "error: the checkpoint cannot be loaded: .metadata is not its index: it names "
+        "posix.system, which no checkpoint needs\n"
+        f"  where:    {checkpoint}\n"
+        "  fix:      remove it to continue from the one before; if it is not your own, do not use "
+        "it\n"
+    )
+    assert not marker.exists()
+    assert not (tmp_path / "hf").exists()
 
 
 def test_export_of_what_is_no_run(made, tmp_path, capfd):

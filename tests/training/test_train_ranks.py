@@ -12,7 +12,7 @@ from ranks import on_ranks
 from tiny import config, shard_set, shards_and_model, steps_of, stop_after, weights_of
 
 from exactcpt.schemas.errors import ExactcptError
-from exactcpt.training.run import log
+from exactcpt.training.run import folder, log, opening
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
 
@@ -57,21 +57,44 @@ def refuse(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
     return "nothing"
 
 
+def differ(made: Path, out: Path, settings: dict[str, Any], second: dict[str, Any]) -> str | int:
+    """What a rank ends with if the second one has other settings."""
+    folder.PATIENCE = 1.0
+    own = settings | (second if os.environ["RANK"] == "1" else {})
+    # As on two machines: each has the number 0 there.
+    os.environ["LOCAL_RANK"] = "0"
+    return refuse(made, Path(own.pop("out", out)), own)
+
+
+def fail_alone(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
+    """What a rank ends with if the second one meets an error that nobody foresaw."""
+    if os.environ["RANK"] == "1":
+        opening.open_inputs = lambda *_: 1 // 0
+    try:
+        return refuse(made, out, settings)
+    except ZeroDivisionError:
+        return "its own error"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """Shards, a model, and runs that were stopped on one rank after two of four steps."""
-    folder = shards_and_model(tmp_path_factory.mktemp("ranks"))
-    altered = shard_set(folder / "altered")
+    made = shards_and_model(tmp_path_factory.mktemp("ranks"))
+    altered = shard_set(made / "altered")
     data = bytearray((altered / SHARD).read_bytes())
     data[len(data) // 2] ^= 1
     (altered / SHARD).write_bytes(data)
-    finish(folder, folder / "one", EXACT)
-    finish(folder, folder / "scaled", SCALED | {"grad_norm_from": str(folder / "one")})
+    finish(made, made / "one", EXACT)
+    finish(made, made / "scaled", SCALED | {"grad_norm_from": str(made / "one")})
+    shard_set(made / "others", times=2)
+    shutil.copytree(made / "model", made / "other-model")
+    config_json = made / "other-model" / "config.json"
+    config_json.write_text(config_json.read_text() + "\n")
     before, log.LINE_SECONDS = log.LINE_SECONDS, 0.0
-    train(config(folder, folder / "stopped-2", **EXACT), stop_after(2))
+    train(config(made, made / "stopped-2", **EXACT), stop_after(2))
     log.LINE_SECONDS = before
-    shutil.copytree(folder / "stopped-2", folder / "stopped-4")
-    return folder
+    shutil.copytree(made / "stopped-2", made / "stopped-4")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +109,11 @@ def two(made) -> list[list[Any]]:
             (refuse, (made, made / "refused", altered)),
             (refuse, (made, made / "refused", EXACT | {"global_batch": 3})),
             (terminate_one, (made, made / "cut", EXACT)),
+            (differ, (made, made / "here", EXACT, {"out": str(made / "there")})),
+            (differ, (made, made / "new", EXACT, {"learning_rate": 0.5})),
+            (differ, (made, made / "new", EXACT, {"shards": str(made / "others")})),
+            (differ, (made, made / "new", EXACT, {"model": str(made / "other-model")})),
+            (fail_alone, (made, made / "new", EXACT)),
             (finish, (made, made / "scaled-2", SCALED | {"grad_norm_from": str(made / "one")})),
         ],
     )
@@ -141,7 +169,7 @@ def test_gone_on_with_more_ranks(made, two, four):
 
 
 def test_two_ranks_scale_their_gradients_together(made, two):
-    assert two[6] == [4, 4]
+    assert two[11] == [4, 4]
     assert_close(made, "scaled-2", to="scaled")
     norms = [record["gradient_norm"] for record in steps_of(made / "one")]
     assert [record["scaled_to"] for record in steps_of(made / "scaled-2")] == norms
@@ -168,3 +196,28 @@ def test_what_one_rank_finds_ends_all(two):
 
 def test_a_global_batch_that_ranks_cannot_share(two):
     assert two[4] == ["global_batch is 3, with micro_batch 1 on 2 ranks", 2]
+
+
+def test_machines_that_do_not_share_the_folder(made, two):
+    first, second = two[6]
+    assert first.startswith("rank 1 does not see the run's folder of rank 0: its machine, ")
+    assert second == 2
+    assert not (made / "here").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [(7, "learning_rate"), (8, "the shards"), (9, "the model")]
+)
+def test_ranks_that_differ(made, two, call, name):
+    first, second = two[call]
+    assert first.startswith(f"the ranks differ in {name}: ")
+    assert " on rank 0, " in first
+    assert first.endswith(" on rank 1")
+    assert second == 2
+    assert not (made / "new").exists()
+
+
+def test_a_rank_that_fails_alone_ends_all(two):
+    assert two[10] == [
+        "rank 1 failed: ZeroDivisionError: integer division or modulo by zero", "its own error"
+    ]  # fmt: skip

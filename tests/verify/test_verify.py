@@ -5,7 +5,10 @@ the checks that must speak up: those and no others.
 """
 
 import ast
+import hashlib
+import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -226,6 +229,13 @@ def test_no_valid_manifest(concat: Path, tmp_path: Path) -> None:
         verify(str(tmp_path))
 
 
+def test_a_path_out_of_the_folder(concat: Path, tmp_path: Path) -> None:
+    shards = Path(shutil.copytree(concat / "shards", tmp_path / "shards"))
+    edit_manifest(shards, lambda m: m["shards"]["train"][0].update(path="../shards/" + FIRST))
+    with pytest.raises(FormatError, match="does not match"):
+        verify(str(shards))
+
+
 # What is wrong
 
 Mutation = Callable[[Path], object]
@@ -337,14 +347,54 @@ def another_tokenizer(folder: Path) -> None:
     (folder / "shards/tokenizer.json").write_text("{}")
 
 
+def replace_tokenizer(folder: Path, content: str) -> None:
+    """Another tokenizer in the set and in its store, whose checksums are right."""
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    for kind in ("store", "shards"):
+        (folder / kind / "tokenizer.json").write_text(content)
+        edit_manifest(folder / kind, lambda m: m["tokenizer"].update(sha256=sha256))
+    handmade.adopt_store(folder / "shards", folder / "store")
+
+
+@mutation("files", "store", store=True, says="it is no tokenizer: ")
+def a_tokenizer_that_is_none(folder: Path) -> None:
+    replace_tokenizer(folder, "{}")
+
+
+@mutation("files", "store", store=True, says=str(EOS))
+def a_tokenizer_of_fewer_ids(folder: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"<eos>": EOS}, "unk_token": "none"}
+    replace_tokenizer(folder, json.dumps({"model": model}))
+
+
+@mutation("files", "store", store=True, says="7")
+def a_tokenizer_of_another_end(folder: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"<eos>": 7, "<pad>": PAD}, "unk_token": "none"}
+    replace_tokenizer(folder, json.dumps({"model": model}))
+
+
 @mutation("files")
 def no_tokenizer(folder: Path) -> None:
     (folder / "shards/tokenizer.json").unlink()
 
 
-@mutation("files", "schema", says="the path ../shards")
-def a_shard_outside_the_folder(folder: Path) -> None:
-    manifest(folder, lambda m: m["shards"]["train"][0].update(path="../shards/" + FIRST))
+@mutation("files", says="a file leads out of its folder")
+def a_link_out_of_the_folder(folder: Path) -> None:
+    path = folder / "shards" / FIRST
+    path.rename(folder / "elsewhere.arrow")
+    path.symlink_to(folder / "elsewhere.arrow")
+
+
+@mutation("files", says="this is a named pipe")
+def a_pipe_for_a_shard(folder: Path) -> None:
+    (folder / "shards" / FIRST).unlink()
+    os.mkfifo(folder / "shards" / FIRST)
+
+
+@mutation("files", says="this is a named pipe")
+def a_pipe_for_the_tokenizer(folder: Path) -> None:
+    (folder / "shards/tokenizer.json").unlink()
+    os.mkfifo(folder / "shards/tokenizer.json")
 
 
 @mutation()
@@ -1066,9 +1116,43 @@ def other_counts_than_the_store(folder: Path) -> None:
     manifest(folder, lambda m: m["sources"][0]["read"].update(text_bytes=7))
 
 
+for key in ("unknown_tokens", "inner_ends", "documents_with_inner_ends"):
+
+    def another_count_of_tokens(folder: Path, key: str = key) -> None:
+        for kind in ("store", "shards"):
+
+            def change(m: dict[str, Any]) -> None:
+                m["sources"][1]["read"]["encoding"][key] += 1
+
+            edit_manifest(folder / kind, change)
+        handmade.adopt_store(folder / "shards", folder / "store")
+
+    register(f"another_number_of_{key}", "store", another_count_of_tokens, store=True)
+
+
+@mutation("store", store=True)
+def a_source_of_which_the_manifest_knows_nothing(folder: Path) -> None:
+    edit_manifest(folder / "store", lambda m: m["sources"].pop())
+    handmade.adopt_store(folder / "shards", folder / "store")
+
+
+@mutation(store=True)
+def a_store_that_an_earlier_version_wrote(folder: Path) -> None:
+    """It counted neither unknown tokens nor inner ends, so nothing is wrong."""
+    for kind in ("store", "shards"):
+
+        def change(m: dict[str, Any]) -> None:
+            del m["tokenizer"]["unk_id"]
+            for source in m["sources"]:
+                del source["read"]["encoding"]
+
+        edit_manifest(folder / kind, change)
+    handmade.adopt_store(folder / "shards", folder / "store")
+
+
 for key, value in {
     "inputs": [{"source": "a", "path": "b", "bytes": 1, "xxh3_128": None, "skipped": None}],
-    "tokenizer": {"eos_token": "</s>"},
+    "tokenizer": {"backend": {"requested": "auto", "used": "gigatoken", "fallback": None}},
     "settings": {"tokenize": {"min_tokens": 2}},
 }.items():
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import click
 
 from ...schemas.sizes import parse_size
+from ...schemas.terminal import console, echo_json
 from ..config import Device, Precision
 from ..options import check_installed, size, speaker
 from .config import ABLATIONS, EvaluateConfig, chosen_suites, chosen_tasks
@@ -146,7 +147,7 @@ def evaluate(**flags: Any) -> None:
 
         folders = write_items(config, say)
         if flags["as_json"]:
-            click.echo(json.dumps({"items": [str(folder) for folder in folders]}))
+            echo_json(json.dumps({"items": [str(folder) for folder in folders]}))
         return
     check_installed()
     from .job import evaluate as run
@@ -154,16 +155,14 @@ def evaluate(**flags: Any) -> None:
 
     summaries = [summary(each) for each in run(config, say)]
     if flags["as_json"]:
-        click.echo(json.dumps({"evaluations": summaries}))
+        echo_json(json.dumps({"evaluations": summaries}))
     elif not flags["quiet"]:
         _print(summaries)
 
 
 def _print(summaries: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-
     from .tables import evaluation_tables
 
-    console = Console(highlight=False, soft_wrap=True)
+    out = console(soft_wrap=True)
     for table in evaluation_tables(summaries):
-        console.print(table)
+        out.print(table)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,8 @@ from tokenizers import Tokenizer
 from ...schemas import shard
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.sizes import plural
+from ...schemas.windows import open_shard, segments_of, tokens_of
+from ..windows.mapped import UNREADABLE, damaged
 from ..windows.shard_set import ShardSet
 from .draws import Draws
 from .vocabulary import Encode
@@ -135,42 +136,28 @@ def _validation_documents(shards: ShardSet) -> list[Ids]:
 
 def _segments(shards: ShardSet) -> Iterator[tuple[int, int, Ids]]:
     """Yields document, offset and ids of every validation segment, padding left out."""
+    weights = shards.dictionary(shard.VALIDATION)
     for entry in shards.shards(shard.VALIDATION):
         path = shards.root / entry["path"]
         try:
             with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except pa.ArrowInvalid as error:
-            raise FormatError(
-                f"the shard cannot be read: {error}",
-                where=str(path),
-                fix="see `exactcpt verify`, then write the shards again",
-            ) from None
-        for batch in batches:
-            if batch.schema != shard.shard_schema(shards.window):
-                raise FormatError(
-                    "the shard has other columns than its format says",
-                    where=str(path),
-                    fix="see `exactcpt verify`, then write the shards again",
-                )
-            yield from _of_batch(batch)
+                reader = open_shard(source, shards.window)
+                for i in range(reader.num_record_batches):
+                    yield from _of_batch(reader.get_batch(i), shards, weights)
+        except UNREADABLE as error:
+            raise damaged(path, error) from None
 
 
-def _of_batch(batch: pa.RecordBatch) -> Iterator[tuple[int, int, Ids]]:
-    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-    ids = columns["input_ids"].flatten().to_numpy()
-    lengths, documents, offsets = (
-        columns[name].flatten().to_numpy() for name in ("seq_lengths", "doc_index", "doc_offset")
-    )
-    stops = np.cumsum(lengths, dtype=np.int64)
-    for document, offset, start, stop in zip(
-        documents.tolist(),
-        offsets.tolist(),
-        (stops - lengths).tolist(),
-        stops.tolist(),
-        strict=True,
-    ):
+def _of_batch(
+    batch: pa.RecordBatch, shards: ShardSet, weights: NDArray[np.float32]
+) -> Iterator[tuple[int, int, Ids]]:
+    segments = segments_of(batch, shards.window)
+    ids = tokens_of(batch, shards.window, weights)[0].ravel()
+    if ids.size and not 0 <= ids.min() <= ids.max() <= shards.largest_id:
+        raise ValueError(f"it has token ids that are not from 0 to {shards.largest_id:,}")
+    stops = np.cumsum(segments.length, dtype=np.int64)
+    rows = (segments.document, segments.offset, stops - segments.length, stops)
+    for document, offset, start, stop in zip(*(row.tolist() for row in rows), strict=True):
         if document != shard.PADDING:
             yield document, offset, ids[start:stop]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -20,12 +19,11 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from . import attention
+from .folder import check_type, check_weights, read_config
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
 
 __all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
-
-MODEL_TYPES = ("llama", "qwen2", "qwen3")
 
 SHAPES = 64
 """Number of batch shapes that can be compiled: those of training and of each eval set, whose last
@@ -144,17 +142,18 @@ def build(
         FormatError: the folder has no model, or its weights do not match its configuration.
     """
     random = isinstance(source, PreTrainedConfig)
-    config = type(source).from_dict(source.to_dict()) if random else _read_config(source)
+    config = type(source).from_dict(source.to_dict()) if random else _open_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
     override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
     fit_window(config, window, stretched=rope_theta is not None, where=where)
     name = attention.register(backend)
     logging.disable_progress_bar()  # there would be one bar per rank
+    logging.set_verbosity_error()  # what it warns of is refused below
     if random:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=name
+            config, dtype=torch.float32, attn_implementation=name, trust_remote_code=False
         )
     else:
         model = _load(source, config, name)
@@ -163,6 +162,7 @@ def build(
 
 def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
     """Loads the model, with every weight from the folder."""
+    check_weights(directory)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             directory,
@@ -170,14 +170,16 @@ def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> Pre
             dtype=torch.float32,
             attn_implementation=attention_name,
             local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported in `info`, and refused below
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # the library trips over values that it does not check
         raise FormatError(
-            f"the model's weights cannot be read: {str(error).strip().splitlines()[0]}",
+            f"the model cannot be loaded: {_first_line(error)}",
             where=str(directory),
-            expected="model.safetensors, or several files with an index",
+            expected="config.json and weights of one model",
         ) from error
     # Files of older versions contain the frequencies of the rotary embedding, which are computed.
     unexpected = [n for n in info["unexpected_keys"] if not n.endswith("rotary_emb.inv_freq")]
@@ -195,7 +197,20 @@ def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> Pre
                 expected="exactly the tensors of the model, each in its shape",
                 fix="use the config.json and the weights of one model",
             )
+    if config.tie_word_embeddings and (
+        model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    ):
+        raise FormatError(
+            "the weights have an lm_head.weight of their own, but config.json says that it is the "
+            "input embedding (tie_word_embeddings)",
+            where=str(directory),
+            fix='if the model was trained that way, set "tie_word_embeddings": false',
+        )
     return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _some(names: Sequence[str]) -> str:
@@ -204,12 +219,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _read_config(directory: Path) -> PreTrainedConfig:
+def _open_config(directory: Path) -> PreTrainedConfig:
+    read_config(directory)
     try:
-        return AutoConfig.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library checks some values and trips over others
         raise FormatError(
-            f"the folder has no Hugging Face model: {str(error).splitlines()[0]}",
+            f"the folder has no Hugging Face model: {_first_line(error)}",
             where=str(directory),
             expected="a folder with config.json and model.safetensors",
         ) from error
@@ -226,12 +242,11 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
         UsageError: the model has another architecture, sliding windows, a rotary embedding that
             depends on the length of the batch, or dropout.
     """
+    check_type(config.model_type, where=where)
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     dropout = getattr(config, "attention_dropout", 0.0)
-    if config.model_type not in MODEL_TYPES:
-        found, expected = f"a model of type {config.model_type}", ", ".join(MODEL_TYPES)
-    elif getattr(config, "use_sliding_window", False) or set(layers) != {"full_attention"}:
+    if getattr(config, "use_sliding_window", False) or set(layers) != {"full_attention"}:
         found, expected = "a model with sliding-window layers", "full attention in every layer"
     elif rope_type not in ROPE_TYPES:
         found = (

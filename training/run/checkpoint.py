@@ -1,67 +1,56 @@
 """Checkpoints of a run: complete or absent, written while training continues.
 
-    RUN/checkpoints/step-00000100/           a complete checkpoint
-        meta.json                            the state of the loop
-        .metadata  __0_0.distcp  ...         weights and optimizer, by torch.distributed.checkpoint
+    RUN/checkpoints/step-00000100/           a complete checkpoint; see `checkpoint_files`
     RUN/checkpoints/step-00000200.partial/   one that is being written, or the remains of one
 
-All ranks write a checkpoint under a name that nobody reads; rank 0 renames it when the files of
-every rank are on disk. Only then are older checkpoints removed. So the newest complete checkpoint
-is usable at every moment, even after SIGKILL. Weights and optimizer are stored as tensors of the
-whole model: any number of ranks can read them.
-
-All ranks must see the same folder.
+All ranks write a checkpoint under a name that nobody reads; rank 0 renames it when it has seen the
+files of every rank. Only then are older checkpoints removed. So the newest complete checkpoint is
+usable at every moment, even after SIGKILL. Weights and optimizer are stored as tensors of the whole
+model: any number of ranks can read them.
 """
 
-import json
-import os
-import pickle
-import re
+import errno
 import shutil
-import warnings
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_state_dict,
     set_model_state_dict,
     set_state_dict,
 )
-from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
-from ...schemas.errors import ExactcptError, FormatError
-from ...schemas.sizes import plural
-from .log import Fields, require
+from ...schemas.disk import make_folder, sync_folder
+from ...schemas.errors import ExactcptError
+from .checkpoint_files import (
+    Written,
+    check_files,
+    checkpoint_name,
+    complete_checkpoints,
+    describe,
+    newest_checkpoint,
+    write_meta,
+)
+from .checkpoint_reader import INDEX, CheckpointReader, last_line, load_tensors
+from .folder import PATIENCE
 
-__all__ = [
-    "CheckpointManager",
-    "complete_checkpoints",
-    "load_weights",
-    "newest_checkpoint",
-    "read_meta",
-]
+__all__ = ["PARTIAL", "CheckpointManager", "load_weights"]
 
-META = "meta.json"
-META_FIELDS: Fields = {
-    "step": int,
-    "windows": int,
-    "identity": dict,
-    "settings": dict,
-    "stretches": list,
-    "earlier": (dict, type(None)),
-}
+T = TypeVar("T")
+
 PARTIAL = ".partial"
-REMOVE = "remove it to continue from the one before"
+INTACT = "earlier checkpoints are intact"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CheckpointManager:
@@ -120,9 +109,9 @@ class CheckpointManager:
         if failure is not None and self._has_failed:
             raise failure
         self._has_failed = failure is not None
-        path = self._folder / _name(step)
+        path = self._folder / checkpoint_name(step)
         partial = path.with_name(path.name + PARTIAL)
-        if self._on_first_rank(lambda: self._begin(path, partial, meta)):
+        if self._on_first_rank(lambda: self._begin(path, partial)):
             weights, state = get_state_dict(model, optimizer)
             upload = async_save(
                 {"model": weights, "optimizer": state},
@@ -158,6 +147,15 @@ class CheckpointManager:
         if self._pending is not None:
             self._pending.exception()
 
+    def tidy(self) -> None:
+        """Removes what a killed run has left here, on one rank; no checkpoint may be on its way.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._remove_partial()
+        self._remove_old()
+
     def completed(self) -> list[Mapping[str, Any]]:
         """The metas of the checkpoints that were completed since the last call, on rank 0."""
         return [self._complete.popleft() for _ in range(len(self._complete))]
@@ -177,8 +175,9 @@ class CheckpointManager:
             optimizer: of the model's parameters; None to load the weights alone.
 
         Raises:
-            FormatError: the checkpoint cannot be read, or is of another model.
+            FormatError: the checkpoint cannot be read, was altered, or is of another model.
         """
+        reader = self._together(lambda: _checked(path, dist.get_rank(), dist.get_world_size()))
         groups = [] if optimizer is None else optimizer.param_groups
         settings = [{name: group[name] for name in group.keys() - {"params"}} for group in groups]
         if optimizer is None:
@@ -186,7 +185,7 @@ class CheckpointManager:
         else:
             weights, optimizer_state = get_state_dict(model, optimizer)
             state = {"model": weights, "optimizer": optimizer_state}
-        _load(state, path, self._group)
+        load_tensors(state, reader, self._group)
         if optimizer is None:
             set_model_state_dict(model, state["model"])
         else:
@@ -199,31 +198,64 @@ class CheckpointManager:
             for group, own in zip(optimizer.param_groups, settings, strict=True):
                 group.update(own)
 
-    def _begin(self, path: Path, partial: Path, meta: Mapping[str, Any]) -> bool:
+    def _begin(self, path: Path, partial: Path) -> bool:
         if path.exists():
             return False
-        for stale in self._folder.glob(f"*{PARTIAL}"):
-            shutil.rmtree(stale)
-        partial.mkdir(parents=True)
-        with (partial / META).open("w", encoding="utf-8") as file:
-            json.dump(meta, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
+        make_folder(self._folder)
+        self._remove_partial()
+        partial.mkdir()
         return True
 
     def _finish(
         self, upload: Future[Any], partial: Path, path: Path, meta: Mapping[str, Any]
     ) -> None:
-        upload.result()
-        if dist.get_rank() != 0:
-            return
-        _sync_folder(partial)
+        """Waits until every rank has written its files; rank 0 then completes the checkpoint."""
+        try:
+            written = self._written(upload, partial)
+            if dist.get_rank() == 0:
+                self._complete_with(written, partial, path, meta)
+        finally:
+            if dist.get_rank() == 0:
+                shutil.rmtree(partial, ignore_errors=True)  # of a failure: its room is needed
+
+    def _written(self, upload: Future[Any], partial: Path) -> list[list[Written]]:
+        """The files that each rank has written; of no use if one of them failed."""
+        ours: list[Written] = []
+        try:
+            upload.result()
+            ours = [describe(file) for file in partial.glob(f"__{dist.get_rank()}_*")]
+        finally:  # also with an error: the others wait for this rank
+            found = self._gather(ours)
+        return found
+
+    def _complete_with(
+        self,
+        written: list[list[Written]],
+        partial: Path,
+        path: Path,
+        meta: Mapping[str, Any],
+    ) -> None:
+        for rank, files in enumerate(written):
+            for file in files:
+                _await_file(partial / file["name"], file["bytes"], rank)
+        files = [file for of_rank in written for file in of_rank]
+        left = CheckpointReader(partial).names - {file["name"] for file in files}
+        if left:
+            raise ExactcptError(f"no rank has written {', '.join(sorted(left))}")
+        write_meta(partial, meta, [*files, describe(partial / INDEX)])
         partial.rename(path)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._complete.append(meta)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
         for old in complete_checkpoints(self._folder.parent)[: -self._keep]:
             # It loses its name first: a half-removed checkpoint must not look complete.
             shutil.rmtree(old.rename(old.with_name(old.name + PARTIAL)))
+
+    def _remove_partial(self) -> None:
+        for stale in self._folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(stale)
 
     def _on_first_rank(self, action: Callable[[], bool]) -> bool:
         """Calls a function on rank 0 and returns its result, or raises its error, on all ranks."""
@@ -236,110 +268,84 @@ class CheckpointManager:
         failure = self._agreed(error)
         if failure is not None:
             raise failure
-        told = [result]
-        dist.broadcast_object_list(told, src=0, group=self._group)
-        return told[0]
+        return self._gather(result)[0]
+
+    def _together(self, work: Callable[[], T]) -> T:
+        """Calls a function on every rank; an error of one is raised on all, so that none waits."""
+        outcome: T | None = None
+        error: ExactcptError | None = None
+        try:
+            outcome = work()
+        except ExactcptError as caught:
+            error = caught
+        for first in self._gather(error):
+            if first is not None:
+                raise first
+        return outcome  # type: ignore[return-value]
 
     def _agreed(self, error: BaseException | None) -> ExactcptError | None:
-        """Waits for all ranks; if one of them failed, returns its error on all."""
-        reasons: list[str | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(reasons, error and _reason(error), group=self._group)
-        for rank, reason in enumerate(reasons):
-            if reason:
-                failure = ExactcptError(
-                    f"the checkpoint could not be written on rank {rank}: {reason}",
-                    where=str(self._folder),
-                    fix="earlier checkpoints are intact; free some space or name another folder",
-                )
-                failure.__cause__ = error  # as `raise ... from` would, for --debug
-                return failure
-        return None
+        """Waits for all ranks; if one of them failed to save, returns its error on all."""
+        failures = self._gather(None if error is None else self._failure(error))
+        found = next((each for each in failures if each is not None), None)
+        if found is not None:
+            found.__cause__ = error  # as `raise ... from` would, for --debug
+        return found
+
+    def _failure(self, error: BaseException) -> ExactcptError:
+        """What a person is told of a checkpoint that this rank could not save."""
+        fix = error.fix if isinstance(error, ExactcptError) else None
+        if fix is None and _is_full(error):
+            fix = "free some space or name another folder"
+        return ExactcptError(
+            f"the checkpoint could not be written on rank {dist.get_rank()}: "
+            f"{error.found if isinstance(error, ExactcptError) else last_line(error)}",
+            where=str(self._folder),
+            fix=f"{INTACT}; {fix}" if fix else INTACT,
+        )
+
+    def _gather(self, value: T) -> list[T]:
+        """Every rank's value, in the order of ranks, on every rank."""
+        values: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(values, value, group=self._group)
+        return values
 
 
-def complete_checkpoints(run: Path) -> list[Path]:
-    """A run's complete checkpoints, oldest first."""
-    folder = run / "checkpoints"
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+def _await_file(path: Path, size: int, rank: int) -> None:
+    """Waits until a file that a rank wrote is seen here.
+
+    Raises:
+        ExactcptError: it is not, or not all of it.
+    """
+    end = time.monotonic() + PATIENCE
+    while not path.is_file() or path.stat().st_size != size:
+        if time.monotonic() > end:
+            raise ExactcptError(
+                f"rank {rank} has written {path.name}, and rank 0 does not see it",
+                fix="all ranks need one run folder, on a disk that their machines share",
+            )
+        time.sleep(0.1)
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """A run's newest complete checkpoint, or None."""
-    return next(reversed(complete_checkpoints(run)), None)
+def _is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it gathers from the ranks, is of a disk without room."""
+    if isinstance(error, CheckpointException):
+        return any(_is_full(each) for each, _ in error.failures.values())
+    if isinstance(error, RuntimeError):
+        # PyTorch's writer forgets the system's error: it only tells that too little was written.
+        return "inline_container" in str(error)
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def _checked(path: Path, rank: int = 0, world: int = 1) -> CheckpointReader:
+    """A reader of a checkpoint whose files, or a rank's share of them, are intact."""
+    check_files(path, rank, world)
+    return CheckpointReader(path)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Loads a checkpoint's weights into a model that is not sharded; needs no process group.
 
     Raises:
-        FormatError: the checkpoint cannot be read, or is of another model.
+        FormatError: the checkpoint cannot be read, was altered, or is of another model.
     """
-    _load({"model": model.state_dict()}, path, None)
-
-
-def _load(state: dict[str, Any], path: Path, group: dist.ProcessGroup | None) -> None:
-    """Fills the tensors of `state` from a checkpoint."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            stored = FileSystemReader(path).read_metadata()
-            load(state, checkpoint_id=path, process_group=group, no_dist=group is None)
-    except (
-        CheckpointException, OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError
-    ) as error:  # fmt: skip
-        raise FormatError(
-            f"the checkpoint cannot be loaded: {_reason(error)}", where=str(path), fix=REMOVE
-        ) from error
-    # Tensors that the model lacks are not asked for, so nothing else would notice them.
-    saved = {name for name in stored.state_dict_metadata if name.startswith("model.")}
-    left = sorted(saved - {f"model.{name}" for name in state["model"]})
-    if left:
-        raise FormatError(
-            f"the checkpoint is of another model: it has {plural(len(left), 'tensor')} that this "
-            f"model lacks, the first is {left[0].removeprefix('model.')}",
-            where=str(path),
-            fix="give the model that the checkpoint was saved from",
-        )
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """Reads the state of the loop from a checkpoint.
-
-    Returns:
-        The numbers of the `step` and of the `windows` that are done; the run's `identity`,
-        `settings` and `stretches`; and `earlier`, the record of the run its weights came from.
-
-    Raises:
-        FormatError: the file is missing or damaged.
-    """
-    try:
-        meta = json.loads((path / META).read_bytes())
-        require(meta, META_FIELDS)
-        if path.name != _name(meta["step"]) or meta["windows"] < 0:
-            raise ValueError(
-                f"it is of step {meta['step']} after {plural(meta['windows'], 'window')}"
-            )
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            f"the checkpoint's {META} cannot be read: {_reason(error)}",
-            where=str(path),
-            fix=REMOVE,
-        ) from None
-    return meta
-
-
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
-def _reason(error: BaseException) -> str:
-    """The last line of an error; in the errors of torch it has the cause."""
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    load_tensors({"model": model.state_dict()}, _checked(path), None)

@@ -7,6 +7,8 @@ unless they find `rope_theta` and `rope_scaling`.
 
 import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedConfig
 
+from ...schemas.disk import make_folder, sync_file, sync_folder
 from ...schemas.errors import UsageError
 from ..models.model import TrainModel, build
 from .checkpoint import PARTIAL, load_weights
@@ -42,19 +45,17 @@ COPIED = (
 
 
 def export_model(model: TrainModel, source: Path, out: Path) -> None:
-    """Writes a model in training; every rank calls this, rank 0 writes.
+    """Writes a model in training; every rank calls this, rank 0 writes and returns last.
 
     Args:
         model: sharded or not.
         source: the folder that the model came from; its tokenizer is copied.
-        out: the folder to write; replaced if it exists.
+        out: the folder to write, whole or not at all; replaced if it exists.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
     if not dist.is_initialized() or dist.get_rank() == 0:
         _write(weights, model, source, out)
-    if dist.is_initialized():
-        dist.barrier()
 
 
 def export_checkpoint(
@@ -92,14 +93,19 @@ def export_checkpoint(
 def _write(weights: Mapping[str, Any], model: TrainModel, source: Path, out: Path) -> None:
     partial = out.with_name(out.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(out.parent)
+    partial.mkdir()
     try:
         _fill(partial, weights, model, source)
+        for path in partial.iterdir():
+            sync_file(path)
+        sync_folder(partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
+    sync_folder(out.parent)
 
 
 def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: Path) -> None:
@@ -112,13 +118,21 @@ def _fill(folder: Path, weights: Mapping[str, Any], model: TrainModel, source: P
     try:
         save_file(contiguous, file, metadata={"format": "pt"})
     except SafetensorError as error:  # the library's own, also for a full disk
-        raise OSError(errno.EIO, str(error), str(file)) from error
+        raise _system_error(error, file) from error
     (folder / "config.json").write_text(_config_json(config, type(model.causal_lm).__name__))
     # Only the owner may read the file that safetensors makes; whoever may read the others may too.
     shutil.copymode(folder / "config.json", file)
     for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+
+
+def _system_error(error: SafetensorError, file: Path) -> OSError:
+    """The error of the system that safetensors tells in words."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number is None:
+        return OSError(errno.EIO, str(error), str(file))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(file))
 
 
 def _config_json(config: PreTrainedConfig, architecture: str) -> str:

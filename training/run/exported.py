@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...schemas.errors import FormatError, UsageError
 from ..windows.agreement import model_fingerprint
-from .checkpoint import complete_checkpoints
+from .checkpoint_files import complete_checkpoints
 from .export import export_checkpoint
 from .log import read_run
 

@@ -1,32 +1,39 @@
 """The folder of a run, held by one process at a time."""
 
+import socket
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
+from ...schemas.disk import make_folder
 from ...schemas.errors import ExactcptError, UsageError
 from .world import World
 
-__all__ = ["acquire", "held", "is_unused"]
+__all__ = ["PATIENCE", "acquire", "held", "is_unused"]
 
 LOCK = ".lock"
+PATIENCE = 60.0
+"""Seconds after which a file that another machine wrote is seen on every network file system."""
 
 
 @contextmanager
 def held(folder: Path, world: World) -> Iterator[None]:
-    """Keeps other runs out of a run's folder; the first rank holds it for all.
+    """Keeps other runs out of a run's folder; the first rank holds it for all, and all see it.
 
     The system releases the folder when the process ends, however it ends. A folder to which nothing
     was written is removed again.
 
     Raises:
         ExactcptError: another run is at work in the folder.
-        UsageError: the folder cannot be made or written to.
+        UsageError: the folder cannot be made or written to, or is another one for some ranks.
     """
     lock = world.together(lambda: acquire(folder) if world.is_first else None)
     try:
+        check_shared(folder, world)
         yield
     finally:
         if lock is not None:
@@ -38,9 +45,52 @@ def held(folder: Path, world: World) -> Iterator[None]:
                 folder.rmdir()
 
 
+def check_shared(folder: Path, world: World) -> None:
+    """Checks that a folder is one and the same for all ranks, and that all may write to it.
+
+    Each machine could have a folder of that name on a disk of its own. Then every rank would write
+    its part of a checkpoint, and no folder would have all of it.
+
+    Raises:
+        UsageError: a rank does not see what the first one writes, or cannot write.
+    """
+    if world.size == 1:
+        return
+    name = world.gather(f"{LOCK}.{uuid.uuid4().hex}")[0]
+    token = folder / name
+    world.first(token.touch)
+    try:
+        world.together(lambda: _await_token(token, world.rank))
+    finally:
+        if world.is_first:
+            token.unlink(missing_ok=True)
+
+
+def _await_token(token: Path, rank: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while not token.exists():
+        if time.monotonic() > end:
+            raise UsageError(
+                f"rank {rank} does not see the run's folder of rank 0: its machine, "
+                f"{socket.gethostname()}, has another folder of that name, or none",
+                where=str(token.parent),
+                fix="name an --out on a disk that all machines share",
+            )
+        time.sleep(0.1)
+    own = token.with_name(f"{token.name}.{rank}")
+    try:
+        own.touch()
+        own.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"rank {rank} cannot write to the run's folder: {error.strerror}",
+            where=str(token.parent),
+        ) from None
+
+
 def is_unused(folder: Path) -> bool:
     """Whether a folder has nothing but its lock."""
-    return not folder.is_dir() or all(path.name == LOCK for path in folder.iterdir())
+    return not folder.is_dir() or all(path.name.startswith(LOCK) for path in folder.iterdir())
 
 
 def acquire(folder: Path) -> filelock.BaseFileLock:
@@ -52,7 +102,7 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
     """
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock.acquire()
     except filelock.Timeout:
         raise ExactcptError(

@@ -6,8 +6,10 @@ from typing import Any
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.regular import read_regular
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
+from ..models.folder import check_weights, read_config
 from ..models.model import TrainModel, build
 from ..windows.agreement import check_agreement
 from ..windows.batches import ShardDataset
@@ -54,8 +56,10 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
             together.
     """
     config.check_world(world.size)
-    shards = open_set(config.shards)
     model = Path(config.model)
+    read_config(model)
+    check_weights(model)
+    shards = open_set(config.shards)
     check_agreement(shards, model)
     eval_sets = open_eval_sets(config, shards)
     others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}
@@ -65,6 +69,8 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
     if config.check_shards == "checksums":
         for each in (shards, *others.values()):
             each.check_contents(world.rank, world.size)
+        if world.is_first:
+            shards.check_counts()
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
@@ -87,7 +93,7 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
     if config.weight_table is None:
         return None
     try:
-        data = Path(config.weight_table).read_bytes()
+        data = read_regular(Path(config.weight_table))
     except OSError as error:
         raise UsageError(
             f"cannot read the weight table: {error.strerror}", where=config.weight_table

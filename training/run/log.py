@@ -13,12 +13,15 @@
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.json_text import parse_json
+from ...schemas.regular import read_regular
+from ...schemas.sealed import AlteredError, read_sealed, sealed
 from ...schemas.sizes import plural
 
 __all__ = [
@@ -57,23 +60,14 @@ RUN_FIELDS: Fields = {
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as scratch:
+        scratch.write_bytes(data)
 
 
 def write_run(folder: Path, recorded: Record) -> None:
     """Writes `run.json`, the record of a run, beside its log."""
     run = {"format": RUN_FORMAT, "format_version": RUN_VERSION, **recorded}
-    write_whole(folder / RUN, (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / RUN, sealed(run))
 
 
 def read_run(folder: Path) -> Record:
@@ -88,8 +82,10 @@ def read_run(folder: Path) -> Record:
             "there is no such folder", where=str(folder), expected="the folder of a run"
         )
     try:
-        recorded = json.loads((folder / RUN).read_bytes())
-    except (OSError, ValueError):
+        recorded = read_sealed(read_regular(folder / RUN))
+    except AlteredError as error:
+        raise _damaged(folder / RUN, error) from None
+    except (OSError, ValueError, FormatError):
         recorded = None
     if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(
@@ -108,12 +104,16 @@ def read_run(folder: Path) -> Record:
     try:
         require(recorded, RUN_FIELDS)
     except ValueError as error:
-        raise FormatError(
-            f"{RUN} is damaged: {error}",
-            where=str(folder / RUN),
-            fix="restore it; continuing the run writes it again",
-        ) from None
+        raise _damaged(folder / RUN, error) from None
     return recorded
+
+
+def _damaged(path: Path, error: ValueError) -> FormatError:
+    return FormatError(
+        f"{RUN} is damaged: {error}",
+        where=str(path),
+        fix="restore it; continuing the run writes it again",
+    )
 
 
 def require(recorded: Any, fields: Fields) -> None:
@@ -131,23 +131,29 @@ def require(recorded: Any, fields: Fields) -> None:
             raise ValueError(f"{name} is {json.dumps(recorded[name])[:100]}")
 
 
-def read_log(run: Path) -> list[Record]:
+def read_log(run: Path, *, until: int | None = None) -> list[Record]:
     """Reads the records of a run, without a last line that a killed run left unfinished.
+
+    Args:
+        run: its folder.
+        until: the step of a checkpoint that the run continues from. Lines up to there are on the
+            disk before the checkpoint is complete; those after it may be damaged by a power cut,
+            and reading ends with the first that is.
 
     Raises:
         FormatError: another line is not a record.
     """
     try:
-        lines = (run / LOG).read_bytes().split(b"\n")
+        lines = read_regular(run / LOG).split(b"\n")
     except FileNotFoundError:
         return []
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line.decode())
+            record = parse_json(line)
             require(record, RECORD_FIELDS)
         except ValueError as error:
-            if number == len(lines):
+            if number == len(lines) or (until is not None and _reach(records, until)):
                 break
             raise FormatError(
                 f"a line of the log is damaged: {error}",
@@ -157,6 +163,11 @@ def read_log(run: Path) -> list[Record]:
             ) from None
         records.append(record)
     return records
+
+
+def _reach(records: Iterable[Record], step: int) -> bool:
+    """Whether the records have all steps up to this one."""
+    return any(record["kind"] == "step" and record["step"] >= step for record in records)
 
 
 def stretches(records: Iterable[Record]) -> list[Record]:
@@ -196,7 +207,8 @@ class RunLog:
     """
 
     def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
-        kept = [record for record in read_log(run) if record["step"] <= step] if step else []
+        found = read_log(run, until=step) if step else []
+        kept = [record for record in found if record["step"] <= step]
         self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
         self.others = [record for record in kept if record["kind"] != "step"]
         write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
@@ -214,8 +226,14 @@ class RunLog:
             for name, value in _scalars(record):
                 self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
 
+    def sync(self) -> None:
+        """Waits until all records are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files; all records are on the disk."""
+        self.sync()
         self._file.close()
         if self._board is not None:
             self._board.close()

@@ -10,6 +10,8 @@ import torch
 from ..config import TrainConfig
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
+from ..windows.agreement import model_fingerprint
+from .alike import check_alike
 from .checkpoint import CheckpointManager
 from .gradient_norms import gradient_norms
 from .inputs import Inputs, build_model, open_inputs
@@ -70,6 +72,11 @@ class Run:
         if self.log is not None:
             self.log.write(kind, record)
 
+    def sync(self) -> None:
+        """Waits until the log is on the disk."""
+        if self.log is not None:
+            self.log.sync()
+
     def close(self) -> None:
         """Completes the checkpoint that is being written and closes the log."""
         self.checkpoints.close()
@@ -91,13 +98,15 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     if not world.is_first:
         say = _silent
     inputs = world.together(lambda: open_inputs(config, world))
-    # One rank looks for all: folders may change meanwhile, and a model takes long to read.
-    start = world.first(lambda: find_start(config, inputs))
+    trained = _same_inputs(config, inputs, world)
+    # One rank looks for all: folders may change meanwhile.
+    start = world.first(lambda: find_start(config, inputs, trained))
     model = _sharded_model(config, inputs, world)
     optimizer = make_optimizer(model, config)
     checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
     if start.checkpoint is not None:
-        checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
+        with world.agreed():
+            checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
     steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
     norms = world.first(lambda: gradient_norms(config, steps))
     if start.note is not None:
@@ -118,6 +127,31 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
         log=world.together(lambda: open_log(config, inputs, world, start)),
         progress=Progress(say, steps),
     )
+
+
+def _same_inputs(config: TrainConfig, inputs: Inputs, world: World) -> str:
+    """Checks that all ranks read the same; returns the fingerprint of the model.
+
+    Machines may have copies of their own. A model takes long to read: one rank of each machine
+    does.
+    """
+    model = Path(config.model)
+    trained = world.together(lambda: model_fingerprint(model) if world.is_first_here else None)
+    evals = {
+        f"the shards of --eval {each.name}": each.windows.shards.fingerprint
+        for each in inputs.eval_sets
+    }
+    check_alike(
+        {
+            "the shards": inputs.shards.fingerprint,
+            **evals,
+            "the weight table": inputs.identity["weight_table"],
+            "the model": trained,
+        },
+        world,
+        fix="give every machine the same files, or folders that they share",
+    )
+    return world.gather(trained)[0]  # type: ignore[return-value]  # rank 0 has read it
 
 
 def _sharded_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:

@@ -20,9 +20,8 @@ from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
-from ..windows.agreement import model_fingerprint
 from ..windows.batches import ShardDataset
-from .checkpoint import newest_checkpoint, read_meta
+from .checkpoint_files import newest_checkpoint, read_meta
 from .folder import is_unused
 from .gradient_norms import norms_identity
 from .inputs import Inputs
@@ -66,11 +65,16 @@ class Start:
     note: str | None = None
 
 
-def find_start(config: TrainConfig, inputs: Inputs) -> Start:
+def find_start(config: TrainConfig, inputs: Inputs, model: str) -> Start:
     """Finds out where the run starts.
 
     A run that is continued keeps the earlier run's checkpoint that it began with: by now the
     earlier run may have newer ones.
+
+    Args:
+        config: the settings.
+        inputs: what is read.
+        model: the fingerprint of the model.
 
     Raises:
         UsageError: the folder has another run or other files in it; the earlier run has no
@@ -82,7 +86,6 @@ def find_start(config: TrainConfig, inputs: Inputs) -> Start:
     before = None if own is None else read_meta(own)
     origin, earlier = _origin(config, before)
     init_from = earlier and {name: earlier[name] for name in ("step", "meta")}
-    model = model_fingerprint(Path(config.model))
     identity = inputs.identity | {"model": model, "init_from": init_from}
     identity["grad_norm_from"] = norms_identity(config, identity)
     if own is not None and before is not None:

@@ -30,16 +30,23 @@ class World:
         rank: number of this process, from 0.
         size: number of processes.
         device: where this process computes.
+        local: number of this process among those on its machine, from 0.
     """
 
     rank: int
     size: int
     device: torch.device
+    local: int = 0
 
     @property
     def is_first(self) -> bool:
         """Whether this rank prints and writes for all."""
         return self.rank == 0
+
+    @property
+    def is_first_here(self) -> bool:
+        """Whether this rank reads for all ranks of its machine."""
+        return self.local == 0
 
     def mesh(self) -> DeviceMesh:
         """All ranks as a mesh of one dimension."""
@@ -62,22 +69,45 @@ class World:
         return values
 
     def together(self, work: Callable[[], T]) -> T:
-        """Calls a function on every rank; an error of one is raised on all, so that none waits."""
+        """Calls a function on every rank; an error of one ends all, so that none waits.
+
+        The function must not wait for other ranks itself.
+        """
         outcome: T | None = None
-        error: ExactcptError | None = None
+        error: Exception | None = None
         try:
             outcome = work()
-        except ExactcptError as caught:
+        except Exception as caught:
             error = caught
-        first = next((e for e in self.gather(error) if e is not None), None)
+        told = self.gather(self._told(error))
+        if error is not None and not isinstance(error, ExactcptError):
+            raise error
+        first = next((each for each in told if each is not None), None)
         if first is not None:
             self.fail(first)
         return outcome  # type: ignore[return-value]
+
+    def _told(self, error: Exception | None) -> ExactcptError | None:
+        """What the other ranks learn of an error of this one."""
+        if error is None or isinstance(error, ExactcptError):
+            return error
+        return ExactcptError(
+            f"rank {self.rank} failed: {type(error).__name__}: {error}",
+            fix=f"see what rank {self.rank} has printed",
+        )
 
     def first(self, work: Callable[[], T]) -> T:
         """Calls a function on the first rank; returns its result, or raises its error, on all."""
         mine = self.together(lambda: work() if self.is_first else None)
         return self.gather(mine)[0]  # type: ignore[return-value]
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """A block in which all ranks raise the same `ExactcptError`, or none: one reports it."""
+        try:
+            yield
+        except ExactcptError as error:
+            self.fail(error)
 
     def fail(self, error: ExactcptError) -> NoReturn:
         """Ends all ranks with an error they share: the first raises it, the others only exit."""
@@ -114,6 +144,6 @@ def joined(device: str) -> Iterator[World]:
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
-        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=place)
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=place, local=local)
     finally:
         dist.destroy_process_group()

@@ -1,15 +1,17 @@
 """Whether shards and model belong together: one vocabulary, and ids that the model embeds."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import xxhash
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.pointers import refuse_pointers
+from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
+from ..models.folder import read_config
 from .shard_set import ShardSet
 
 __all__ = ["PROBE", "check_agreement", "model_fingerprint"]
@@ -31,20 +33,23 @@ BLOCK = 1 << 24
 def check_agreement(shards: ShardSet, model: Path) -> None:
     """Checks that the model has the tokenizer of the shards and embeds all of their ids.
 
-    Vocabularies are compared, not files: saving a tokenizer again changes its JSON.
+    Vocabularies are compared, not files: saving a tokenizer again changes its JSON. Padding,
+    truncation and dropout that are saved in a file do not count.
 
     Raises:
-        UsageError: there is no such folder, the vocabularies differ, the tokenizers encode `PROBE`
-            differently, or the shards have ids that the model lacks.
+        UsageError: the model cannot be trained, the vocabularies differ, the tokenizers encode
+            `PROBE` differently, or the shards have ids that the model lacks.
         FormatError: the model has no readable config.json or tokenizer.json.
+        ExactcptError: one of its files is a pointer of Git LFS.
     """
+    refuse_pointers(file for each in ("*.json", *WEIGHT_FILES) for file in model.glob(each))
     _check_ids(shards, model)
     theirs = model / "tokenizer.json"
     _check_tokenizers(_read(shards.tokenizer), _read(theirs), f"{shards.tokenizer}, {theirs}")
 
 
 def _check_ids(shards: ShardSet, model: Path) -> None:
-    rows = _config(model).get("vocab_size", 0)
+    rows = read_config(model)["vocab_size"]
     if shards.largest_id >= rows:
         raise UsageError(
             f"the shards have token ids up to {shards.largest_id:,}, but the model embeds only "
@@ -69,14 +74,20 @@ def _check_tokenizers(ours: Tokenizer, theirs: Tokenizer, where: str) -> None:
             fix="tokenize again with the model's tokenizer, or use the model that the tokenizer "
             "belongs to",
         )
-    if ours.encode(PROBE, add_special_tokens=False).ids != (
-        theirs.encode(PROBE, add_special_tokens=False).ids
-    ):
+    if _encode_probe(ours) != _encode_probe(theirs):
         raise UsageError(
             "the tokenizers have the same vocabulary but encode text differently",
             where=where,
             fix="tokenize again with the model's tokenizer",
         )
+
+
+def _encode_probe(tokenizer: Tokenizer) -> list[int] | None:
+    """The ids of `PROBE`; None if the vocabulary cannot encode it, as one of few words cannot."""
+    try:
+        return tokenizer.encode(PROBE, add_special_tokens=False).ids
+    except Exception:  # the library raises bare Exceptions
+        return None
 
 
 def _id(vocabulary: Mapping[str, int], token: str) -> str:
@@ -90,7 +101,7 @@ def model_fingerprint(model: Path) -> str:
         FormatError: the model has no config.json.
     """
     try:
-        found = xxhash.xxh3_128((model / "config.json").read_bytes())
+        found = xxhash.xxh3_128(read_regular(model / "config.json"))
     except OSError as error:
         raise _no_config(model, error) from None
     block = memoryview(bytearray(BLOCK))
@@ -103,20 +114,6 @@ def model_fingerprint(model: Path) -> str:
     return found.hexdigest()
 
 
-def _config(model: Path) -> dict[str, Any]:
-    if not model.is_dir():
-        raise UsageError(
-            "there is no such folder",
-            where=str(model),
-            expected="a Hugging Face folder with config.json, tokenizer.json and weights",
-            fix="to get a model from the hub: hf download NAME --local-dir FOLDER",
-        )
-    try:
-        return json.loads((model / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise _no_config(model, error) from None
-
-
 def _no_config(model: Path, error: Exception) -> FormatError:
     return FormatError(
         f"the model's config.json cannot be read: {error}",
@@ -127,7 +124,9 @@ def _no_config(model: Path, error: Exception) -> FormatError:
 
 def _read(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_str(path.read_text("utf-8"))
+        tokenizer = Tokenizer.from_str(read_regular(path).decode())
+    except FormatError:
+        raise
     except Exception as error:  # the library raises bare Exceptions
         raise FormatError(
             f"the tokenizer cannot be read: {error}",
@@ -135,3 +134,10 @@ def _read(path: Path) -> Tokenizer:
             expected="a tokenizer.json",
             fix="save the model's tokenizer beside it: AutoTokenizer...save_pretrained(FOLDER)",
         ) from None
+    # A file may hold what its last user set for batches, or for training with dropout. None of it
+    # is part of how the documents of a shard set are encoded.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if isinstance(tokenizer.model, BPE):
+        tokenizer.model.dropout = None
+    return tokenizer

@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.windows import check_tokens
 from ..models.loss import IGNORE
-from .mapped import MappedShard, WindowColumns
+from .mapped import MappedShard, WindowColumns, damaged
 from .shard_set import ShardSet, open_set
 from .weighting import ByBucket, Weighting
 
@@ -97,8 +98,8 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
 
     Raises:
         UsageError: the split has no windows.
-        IncompleteError, FormatError: as `open_set`; when reading, also if a shard differs from its
-            manifest.
+        IncompleteError, FormatError: as `open_set`; when reading, also if a shard or a window
+            differs from its manifest and format, or the set was replaced meanwhile.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             labels[row, unsupervised] = IGNORE
             self._weighting.fill(weights[row], window.codes, window.lengths, index)
             _fill_positions(position_ids[row], places, window.lengths)
+            self._check(window, position_ids[row], index)
             lengths.append(window.lengths)
             digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
             own_tokens, own_visible = _count_tokens(window)
@@ -186,6 +188,20 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             visible=visible,
         )
 
+    def _check(self, window: WindowColumns, contexts: NDArray[np.int32], index: int) -> None:
+        """Checks the ids and codes of a window that is read.
+
+        Raises:
+            FormatError: one is wrong.
+        """
+        padding = int(window.lengths[-1]) if window.padded else 0
+        largest = self.shards.largest_id
+        try:
+            check_tokens(window.ids, window.codes, contexts, padding, largest)
+        except ValueError as error:
+            where = self.shards.root / self.where(index)
+            raise damaged(where, ValueError(f"the window {error}")) from None
+
     def _shard_of(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
@@ -195,14 +211,20 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         number = self._shard_of(index)
         mapped = self._mapped.get(number)
         if mapped is None:
-            entry = self._entries[number]
-            mapped = self._mapped[number] = MappedShard(
-                self.shards.root / entry["path"],
+            mapped = self._mapped[number] = self._map(number)
+        return mapped.window(index - self._first[number])
+
+    def _map(self, number: int) -> MappedShard:
+        name = self._entries[number]["path"]
+        try:
+            return MappedShard(
+                self.shards.root / name,
                 self._first[number + 1] - self._first[number],
                 self.shards.dictionary(self.split),
                 self.window,
             )
-        return mapped.window(index - self._first[number])
+        finally:  # if the set was replaced, that is the reason for any other error
+            self.shards.check_same(name)
 
 
 def _fill_positions(

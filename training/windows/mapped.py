@@ -1,16 +1,25 @@
-"""The columns of memory-mapped shards, window by window."""
+"""The columns of memory-mapped shards, window by window.
+
+Where the windows are, and which segments they have, is checked when a shard is mapped: that takes a
+few bytes per segment. Its tokens are checked window by window, when they are read anyway.
+"""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas import shard
+from ...schemas.consistency import SEE_VERIFY
 from ...schemas.errors import FormatError
+from ...schemas.windows import WindowSegments, open_shard, segments_of, tokens_of
 
-__all__ = ["MappedShard", "WindowColumns"]
+__all__ = ["UNREADABLE", "MappedShard", "WindowColumns", "damaged", "read_segments"]
+
+UNREADABLE = (pa.ArrowException, ValueError, OSError)
+"""What reading a damaged file raises; errors of the disk are among them."""
 
 
 class WindowColumns(NamedTuple):
@@ -23,31 +32,22 @@ class WindowColumns(NamedTuple):
 
 
 class MappedShard:
-    """The columns of one shard, as NumPy views of its mapped file; holds no file descriptor."""
+    """The columns of one shard, as NumPy views of its mapped file; holds no file descriptor.
+
+    Raises:
+        FormatError: it is not the shard that its manifest describes.
+    """
 
     def __init__(
         self, path: Path, windows: int, dictionary: NDArray[np.float32], window: int
     ) -> None:
         self._rows = shard.rows_per_batch(window)
         try:
-            with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                _check("columns", path, reader.schema, shard.shard_schema(window))
-                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except pa.ArrowInvalid as error:
-            raise FormatError(
-                f"the shard cannot be read: {error}",
-                where=str(path),
-                fix="see `exactcpt verify`, then write the shards again",
-            ) from None
-        rows = [batch.num_rows for batch in batches]
-        whole, rest = divmod(windows, self._rows)
-        _check(
-            "windows of the record batches", path, rows, [self._rows] * whole + [rest] * (rest > 0)
-        )
-        self._columns = [_Columns(batch, window) for batch in batches]
-        for columns in self._columns:
-            _check("weights", path, columns.dictionary.tolist(), dictionary.tolist())
+            batches = _batches(path, window)
+            _check_rows([batch.num_rows for batch in batches], windows, self._rows)
+            self._columns = [_Columns(batch, window, dictionary) for batch in batches]
+        except UNREADABLE as error:
+            raise damaged(path, error) from None
 
     def window(self, row: int) -> WindowColumns:
         """The window in a row of the shard."""
@@ -58,32 +58,53 @@ class MappedShard:
 class _Columns:
     """The columns of one record batch."""
 
-    def __init__(self, batch: pa.RecordBatch, window: int) -> None:
-        columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-        weights = columns["loss_weight"].flatten()
-        segments = columns["seq_lengths"]
-        self.dictionary: NDArray[np.float32] = weights.dictionary.to_numpy()
-        self._ids = columns["input_ids"].flatten().to_numpy().reshape(-1, window)
-        self._codes = weights.indices.to_numpy().reshape(-1, window)
-        self._bounds = segments.offsets.to_numpy()
-        self._lengths = segments.values.to_numpy()
-        self._documents = columns["doc_index"].values.to_numpy()
+    def __init__(self, batch: pa.RecordBatch, window: int, dictionary: NDArray[np.float32]) -> None:
+        self._segments = segments_of(batch, window)
+        self._ids, self._codes = tokens_of(batch, window, dictionary)
 
     def window(self, row: int) -> WindowColumns:
-        first, end = self._bounds[row], self._bounds[row + 1]
+        segments = self._segments
+        first, end = segments.bounds[row], segments.bounds[row + 1]
         return WindowColumns(
             ids=self._ids[row],
             codes=self._codes[row],
-            lengths=self._lengths[first:end],
-            padded=bool(self._documents[end - 1] == shard.PADDING),
+            lengths=segments.length[first:end],
+            padded=bool(segments.document[end - 1] == shard.PADDING),
         )
 
 
-def _check(what: str, path: Path, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise FormatError(
-            f"the shard has other {what} than its format and manifest say: {found}",
-            expected=str(expected),
-            where=str(path),
-            fix="see `exactcpt verify`, then write the shards again",
+def read_segments(path: Path, window: int) -> list[WindowSegments]:
+    """The segments of a shard, by record batch.
+
+    Raises:
+        FormatError: it cannot be read, or its segments do not make up windows.
+    """
+    try:
+        return [segments_of(batch, window) for batch in _batches(path, window)]
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
+
+
+def damaged(where: object, error: Exception) -> Exception:
+    """The error of a shard that was read and is wrong; an error of the disk stays what it is."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return FormatError(f"the shard cannot be trained from: {error}", where=str(where), fix=FIX)
+
+
+FIX = f"{SEE_VERIFY}, then write the shards again"
+
+
+def _batches(path: Path, window: int) -> list[pa.RecordBatch]:
+    with pa.memory_map(str(path)) as source:
+        reader = open_shard(source, window)
+        return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+
+
+def _check_rows(found: list[int], windows: int, rows: int) -> None:
+    whole, rest = divmod(windows, rows)
+    if found != [rows] * whole + [rest] * (rest > 0):
+        raise ValueError(
+            f"its record batches have {found[:8]} windows, not {rows:,} each of the "
+            f"{windows:,} in the manifest"
         )

@@ -10,10 +10,17 @@ import xxhash
 from numpy.typing import NDArray
 
 from ...schemas import shard
+from ...schemas.consistency import check_consistency
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
+from ...schemas.regular import check_inside, check_regular, read_regular
+from ...schemas.windows import targets_by_bucket, weights_of_codes
+from .mapped import read_segments
 
 __all__ = ["ShardSet", "open_set"]
+
+Stamp = tuple[int, int, int]
+"""A file's number on its disk, its size, and when it was written, in ns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +31,13 @@ class ShardSet:
         root: its folder.
         manifest: checked against its JSON schema.
         fingerprint: xxh3-128 of the manifest's bytes, which contain the checksum of every shard.
+        stamps: what `check_same` compares, by name, for the manifest and every shard.
     """
 
     root: Path
     manifest: Manifest
     fingerprint: str
+    stamps: dict[str, Stamp]
 
     @property
     def window(self) -> int:
@@ -60,8 +69,7 @@ class ShardSet:
 
     def dictionary(self, split: str) -> NDArray[np.float32]:
         """The weight of each code in the shards of a split: 0, then one weight per bucket."""
-        weights = [row["weight"] if split == shard.TRAIN else 1.0 for row in self.buckets]
-        return np.array([0.0, *weights], np.float32)
+        return weights_of_codes(self.manifest, split)
 
     def check_contents(self, rank: int = 0, world: int = 1) -> None:
         """Compares the checksums of the files that training reads; each rank takes some shards.
@@ -69,15 +77,70 @@ class ShardSet:
         Raises:
             FormatError: a file was altered.
         """
-        found = hashlib.sha256(self.tokenizer.read_bytes()).hexdigest()
+        found = hashlib.sha256(read_regular(self.tokenizer)).hexdigest()
         if found != self.manifest["tokenizer"]["sha256"]:
             raise _altered(self.tokenizer, f"sha256 {found}", self.manifest["tokenizer"]["sha256"])
-        shards = [entry for split in shard.SPLITS for entry in self.shards(split)]
-        for entry in shards[rank::world]:
+        for entry in self._files()[rank::world]:
             path = self.root / entry["path"]
             found = _checksum(path)
             if found != entry["xxh3_128"]:
                 raise _altered(path, f"xxh3-128 {found}", entry["xxh3_128"])
+            self.check_same(entry["path"])
+
+    def check_counts(self) -> None:
+        """Compares the training windows with the histogram, from which weights follow.
+
+        It needs the lengths of the segments alone.
+
+        Raises:
+            FormatError: they differ, or a shard is damaged.
+        """
+        by_length = np.zeros(self.window + 1, np.int64)
+        for entry in self.shards(shard.TRAIN):
+            for segments in read_segments(self.root / entry["path"], self.window):
+                real = segments.length[segments.document != shard.PADDING]
+                by_length += np.bincount(real, minlength=len(by_length))
+        found = targets_by_bucket(by_length, self.window)
+        expected = self.histogram(shard.TRAIN).tolist()
+        if found != expected:
+            raise FormatError(
+                f"the shards have the histogram {found}",
+                where=str(self.root),
+                expected=f"{expected}, as the manifest says",
+                fix=_restore(),
+            )
+
+    def check_same(self, name: str) -> None:
+        """To be called after a shard was opened: checks that it is the one that was checked.
+
+        A job that replaces a set removes the manifest first. A file that was written again with the
+        same bytes is the same.
+
+        Raises:
+            FormatError: the shard or the whole set was replaced or removed.
+        """
+        for each in (MANIFEST, name):
+            if not self._is_same(each):
+                raise FormatError(
+                    "the shard set was replaced while it was read",
+                    where=str(self.root / each),
+                    expected="the file that was there when the run started",
+                    fix="bring it back, or start another run with the new set",
+                )
+
+    def _is_same(self, name: str) -> bool:
+        path = self.root / name
+        try:
+            if _stamp(path) == self.stamps[name]:
+                return True
+            found = _checksum(path)
+        except FileNotFoundError:
+            return False
+        checksums = {entry["path"]: entry["xxh3_128"] for entry in self._files()}
+        return found == checksums.get(name, self.fingerprint)
+
+    def _files(self) -> list[ShardFile]:
+        return [entry for split in shard.SPLITS for entry in self.shards(split)]
 
 
 def open_set(path: str | Path) -> ShardSet:
@@ -98,7 +161,8 @@ def open_set(path: str | Path) -> ShardSet:
     if not root.is_dir():
         raise UsageError("there is no such folder", where=str(path), expected="a shard set")
     try:
-        data = (root / MANIFEST).read_bytes()
+        stamps = {MANIFEST: _stamp(root / MANIFEST)}
+        data = read_regular(root / MANIFEST)
     except FileNotFoundError:
         raise IncompleteError(
             "there is no manifest, so the shards are not finished",
@@ -107,27 +171,38 @@ def open_set(path: str | Path) -> ShardSet:
             fix="run the job that writes them again; it continues where it stopped",
         ) from None
     manifest = parse(data, str(root / MANIFEST), SHARD_SET)
-    opened = ShardSet(root=root, manifest=manifest, fingerprint=xxhash.xxh3_128_hexdigest(data))
-    _check_sizes(opened)
-    return opened
+    check_consistency(manifest, str(root / MANIFEST))
+    stamps |= _checked_sizes(root, manifest)
+    fingerprint = xxhash.xxh3_128_hexdigest(data)
+    return ShardSet(root=root, manifest=manifest, fingerprint=fingerprint, stamps=stamps)
 
 
-def _check_sizes(opened: ShardSet) -> None:
-    for split in shard.SPLITS:
-        for entry in opened.shards(split):
-            path = opened.root / entry["path"]
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                raise IncompleteError(
-                    "a shard is missing", where=str(path), fix=_restore()
-                ) from None
-            if size != entry["bytes"]:
-                raise _altered(path, f"{size:,} bytes", f"{entry['bytes']:,} bytes")
-    if not opened.tokenizer.is_file():
+def _checked_sizes(root: Path, manifest: Manifest) -> dict[str, Stamp]:
+    """Compares the sizes of all shards with the manifest; returns their stamps."""
+    stamps: dict[str, Stamp] = {}
+    for entry in [entry for split in shard.SPLITS for entry in manifest["shards"][split]]:
+        path = root / entry["path"]
+        try:
+            check_inside(root, path)
+            stamps[entry["path"]] = stamp = _stamp(path)
+        except FileNotFoundError:
+            raise IncompleteError("a shard is missing", where=str(path), fix=_restore()) from None
+        _, size, _ = stamp
+        if size != entry["bytes"]:
+            raise _altered(path, f"{size:,} bytes", f"{entry['bytes']:,} bytes")
+    tokenizer = root / TOKENIZER
+    try:
+        check_regular(tokenizer)
+    except FileNotFoundError:
         raise IncompleteError(
-            "the tokenizer is missing", where=str(opened.tokenizer), fix=_restore()
-        )
+            "the tokenizer is missing", where=str(tokenizer), fix=_restore()
+        ) from None
+    return stamps
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _altered(path: Path, found: str, expected: str) -> ExactcptError:

@@ -26,11 +26,11 @@ class Printer:
 
     def line(self, text: str = "") -> None:
         """Prints a paragraph."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text)
 
     def verbatim(self, text: str) -> None:
         """Prints a line that may be copied: it is not folded."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def table(self, table: Table) -> None:
         """Prints a table."""

@@ -175,9 +175,11 @@ def test_weights_that_lack_a_tensor(tmp_path):
         FolderModel(model, CPU, "fp32")
 
 
-def test_a_folder_without_a_model(tmp_path):
+def test_a_model_of_no_known_type(tmp_path):
+    path = model_folder(tmp_path / "model") / "config.json"
+    path.write_text(path.read_text().replace('"model_type": "llama"', '"model_type": "nothing"'))
     with pytest.raises(FormatError, match="the model cannot be loaded"):
-        FolderModel(tmp_path, CPU, "fp32")
+        FolderModel(path.parent, CPU, "fp32")
 
 
 def test_devices(monkeypatch):

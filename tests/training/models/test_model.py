@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from corpora import LFS
 from models import IDS, documents, packed, tiny_config
 from oracles import bucket_by_search
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.models.loss import IGNORE, weighted_cross_entropy
 from exactcpt.training.models.model import TrainModel, bucket_count, build
 
@@ -296,8 +297,11 @@ def test_torn_weights(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FormatError, match="the model's weights cannot be read: "):
         build(tmp_path, window=64, backend="exact")
+    path.write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer"):
+        build(tmp_path, window=64, backend="exact")
     path.unlink()
-    with pytest.raises(FormatError, match="the model's weights cannot be read: "):
+    with pytest.raises(FormatError, match="the folder has no weights"):
         build(tmp_path, window=64, backend="exact")
 
 
@@ -311,7 +315,7 @@ def test_frequencies_of_older_files_are_not_weights(tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="no Hugging Face model"):
+    with pytest.raises(UsageError, match="there is no such folder"):
         build(tmp_path / "nothing", window=64, backend="exact")
 
 

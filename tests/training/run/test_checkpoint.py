@@ -1,7 +1,9 @@
 """A checkpoint is whole or absent, whenever the process ends."""
 
+import errno
 import json
 import os
+import resource
 import shutil
 import threading
 from multiprocessing.connection import Connection
@@ -10,16 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from models import packed, tiny_config
+from checkpoints import meta_of, model_and_optimizer, same, take_step
 from ranks import in_a_process
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
-from exactcpt.training.models.model import build
-from exactcpt.training.run.checkpoint import (
-    CheckpointManager,
+from exactcpt.training.run import checkpoint
+from exactcpt.training.run.checkpoint import CheckpointManager, load_weights
+from exactcpt.training.run.checkpoint_files import (
     complete_checkpoints,
-    load_weights,
     newest_checkpoint,
     read_meta,
 )
@@ -31,31 +32,6 @@ def group(tmp_path):
     dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
     yield
     dist.destroy_process_group()
-
-
-def model_and_optimizer(seed=0, **changes):
-    model = build(tiny_config(**changes), window=64, backend="exact", seed=seed)
-    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
-
-
-def take_step(model, optimizer):
-    loss, _, _ = model(**packed([[64]]), denominator=torch.tensor(63.0))
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def meta_of(step: int) -> dict:
-    """The meta that the loop writes."""
-    return {
-        "step": step, "windows": 4 * step, "identity": {}, "settings": {}, "stretches": [],
-        "earlier": None,
-    }  # fmt: skip
-
-
-def same(one, other):
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
 
 
 def names(run: Path):
@@ -137,6 +113,18 @@ def no_space(*_):
     raise OSError(28, "No space left on device")
 
 
+def test_what_a_killed_run_has_left_goes(tmp_path, group):
+    """It was killed while it removed the checkpoints before its last one."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    before = CheckpointManager(tmp_path, keep=2)
+    for step in (1, 2):
+        before.save(step, model, optimizer, meta_of(step), wait=True)
+    (tmp_path / "checkpoints" / "step-00000000.partial").mkdir()
+    CheckpointManager(tmp_path, keep=1).tidy()
+    assert names(tmp_path) == ["step-00000002"]
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_older_ones_stay_until_the_new_one_has_its_name(tmp_path, group, monkeypatch, wait):
     model, optimizer = model_and_optimizer()
@@ -175,6 +163,99 @@ def test_two_in_a_row_that_could_not_be_written(tmp_path, group, monkeypatch):
     assert checkpoints.save(2, model, optimizer, {}) is not None
     with pytest.raises(ExactcptError, match="No space left"):
         checkpoints.save(3, model, optimizer, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "earlier checkpoints are intact; free some space or name another folder"),
+        (errno.EDQUOT, "earlier checkpoints are intact; free some space or name another folder"),
+        (errno.EACCES, "earlier checkpoints are intact"),
+        (errno.EIO, "earlier checkpoints are intact"),
+    ],
+)
+@pytest.mark.parametrize("place", ["begin", "write", "name"])
+def test_what_a_person_can_do(tmp_path, group, monkeypatch, number, fix, place):
+    """Room is asked for where there is none, and nowhere else."""
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    owner, name = {
+        "begin": (Path, "mkdir"),
+        "write": (FileSystemWriter, "write_data"),
+        "name": (Path, "rename"),
+    }[place]
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(ExactcptError, match=os.strerror(number)) as caught:
+        checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
+    assert caught.value.fix == fix
+    assert names(tmp_path) == ["step-00000001"]  # what was written of the other gave its room back
+
+
+@pytest.mark.parametrize("room", [10_000, 50_000, 300_000, 570_000])
+def test_a_disk_that_is_full(tmp_path, group, room):
+    """No file may be longer, wherever in the writing of a tensor that is."""
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(ExactcptError) as caught:
+            checkpoints.save(2, model, optimizer, meta_of(2), wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.fix == (
+        "earlier checkpoints are intact; free some space or name another folder"
+    )
+    assert names(tmp_path) == ["step-00000001"]
+    checkpoints.save(3, model, optimizer, meta_of(3), wait=True)
+    assert names(tmp_path) == ["step-00000003"]
+
+
+@pytest.mark.parametrize("seen", [None, -1])
+def test_a_file_of_another_rank_that_is_not_seen(tmp_path, group, monkeypatch, seen):
+    """It is on another machine's disk, or is not all there yet."""
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    gather = checkpoints._gather
+
+    def with_another(value):
+        found = gather(value)
+        if value and isinstance(value, list):
+            (partial,) = (tmp_path / "checkpoints").glob("*.partial")
+            size = value[0]["bytes"]
+            if seen is not None:
+                (partial / "__1_0.distcp").write_bytes(b"a" * (size + seen))
+            found.append([{"name": "__1_0.distcp", "bytes": size, "xxh3_128": ""}])
+        return found
+
+    monkeypatch.setattr(checkpoints, "_gather", with_another)
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.3)
+    with pytest.raises(ExactcptError) as caught:
+        checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    assert caught.value.found == (
+        "the checkpoint could not be written on rank 0: rank 1 has written __1_0.distcp, and rank "
+        "0 does not see it"
+    )
+    assert caught.value.fix == (
+        "earlier checkpoints are intact; all ranks need one run folder, on a disk that their "
+        "machines share"
+    )
+    assert complete_checkpoints(tmp_path) == []
+
+
+def test_a_file_that_no_rank_has_written(tmp_path, group, monkeypatch):
+    model, optimizer = model_and_optimizer()
+    checkpoints = CheckpointManager(tmp_path, keep=1)
+    monkeypatch.setattr(checkpoints, "_written", lambda upload, _: (upload.result(), [[]])[1])
+    with pytest.raises(ExactcptError, match=r"no rank has written __0_0\.distcp"):
+        checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
+    assert complete_checkpoints(tmp_path) == []
 
 
 def test_the_optimizer_keeps_its_settings(tmp_path, group):
@@ -291,16 +372,6 @@ def test_a_meta_of_another_step(tmp_path):
         (path / "meta.json").write_text(json.dumps(other))
         with pytest.raises(FormatError, match=r"it is of step \d after -?\d+ windows"):
             read_meta(path)
-
-
-@pytest.mark.parametrize("length", [0, 40])
-def test_metadata_that_is_cut_off(tmp_path, group, length):
-    checkpoints = CheckpointManager(tmp_path, keep=1)
-    checkpoints.save(1, *model_and_optimizer(), {}, wait=True)
-    os.truncate(checkpoints.latest() / ".metadata", length)
-    with pytest.raises(FormatError, match="the checkpoint cannot be loaded") as error:
-        checkpoints.load(checkpoints.latest(), *model_and_optimizer())
-    assert error.value.fix == "remove it to continue from the one before"
 
 
 def test_what_has_become_complete(tmp_path, group, monkeypatch):

@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from models import packed, tiny_config
+from safetensors import SafetensorError
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.models.model import TrainModel, build, parallelize
+from exactcpt.training.run import export
 from exactcpt.training.run.checkpoint import CheckpointManager
 from exactcpt.training.run.export import export_checkpoint, export_model
 
@@ -129,6 +131,48 @@ def test_an_export_is_replaced_whole(source, tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_an_export_is_on_the_disk_before_it_has_its_name(source, tmp_path, monkeypatch):
+    """A power cut leaves all of it or nothing under its name."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor):
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(old, new):
+        done.append(f"{old} -> {new}")
+        return rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    out, partial = tmp_path / "new" / "out", tmp_path / "new" / "out.partial"
+    export_model(build(source, window=128, backend="exact"), source, out)
+    files = sorted(str(partial / path.name) for path in out.iterdir())
+    assert done[0] == str(tmp_path)  # it has a new folder
+    assert sorted(done[1:-3]) == files
+    assert done[-3:] == [str(partial), f"{partial} -> {out}", str(tmp_path / "new")]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", 28),
+        ("Error while serializing: I/O error: File too large (os error 27)", 27),
+        ("something else", 5),
+    ],
+)
+def test_the_system_error_is_told(source, tmp_path, monkeypatch, text, number):
+    def fail(*_, **__):
+        raise SafetensorError(text)
+
+    monkeypatch.setattr(export, "save_file", fail)
+    with pytest.raises(OSError) as caught:  # its number is looked at
+        export_model(build(source, window=128, backend="exact"), source, tmp_path / "out")
+    assert caught.value.errno == number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
 def test_a_folder_that_exists_is_not_overwritten(source, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="the folder to write exists"):
@@ -137,6 +181,6 @@ def test_a_folder_that_exists_is_not_overwritten(source, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(source, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FormatError, match="the checkpoint cannot be loaded"):
+    with pytest.raises(FormatError, match=r"the checkpoint's meta\.json cannot be read"):
         export_checkpoint(tmp_path / "empty", tmp_path / "out", source=source, window=128)
     assert not (tmp_path / "out").exists()

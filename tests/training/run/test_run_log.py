@@ -1,9 +1,20 @@
+import os
 import sys
 
 import pytest
 
 from exactcpt.schemas.errors import FormatError, UsageError
-from exactcpt.training.run.log import LOG, Progress, RunLog, read_log, stretches, write_whole
+from exactcpt.training.run.log import (
+    LOG,
+    RUN,
+    Progress,
+    RunLog,
+    read_log,
+    read_run,
+    stretches,
+    write_run,
+    write_whole,
+)
 
 
 def write_steps(run, first: int, last: int, *, after: int = 0) -> None:
@@ -54,7 +65,7 @@ def test_a_line_that_was_not_finished(tmp_path):
     ("line", "reason"),
     [
         (b'{"kind": "step", "st', "Unterminated string"),
-        (b'{"kind": "st\xff"}', "'utf-8' codec can't decode byte 0xff"),
+        (b'{"kind": "st\xff"}', "it is not UTF-8 at byte 12"),
         (b"null", "it is not an object"),
         (b"5", "it is not an object"),
         (b'{"step": 1}', "it has no kind"),
@@ -79,6 +90,49 @@ def test_a_damaged_line(tmp_path, line, reason, after):
     assert (tmp_path / LOG).read_bytes() == text
     RunLog(tmp_path, step=0, tensorboard=False).close()
     assert read_log(tmp_path) == []
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 40, b"\0" * 40 + b"\n", b'{"kind": "st\n{"kind": "a'])
+def test_a_power_cut_after_the_checkpoint(tmp_path, torn):
+    """Lines up to the checkpoint were on the disk; of those after it, anything may be left."""
+    write_steps(tmp_path, 1, 3)
+    with (tmp_path / LOG).open("ab") as file:
+        file.write(torn + b'\n{"kind": "step", "step": 5}\n')
+    write_steps(tmp_path, 4, 4, after=3)
+    assert [record["step"] for record in read_log(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_record_is_on_the_disk_once_it_is_synced(tmp_path, monkeypatch):
+    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records.write("step", {"step": 1})
+    sizes: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (sizes.append(os.fstat(fd).st_size), fsync(fd)))
+    records.sync()
+    assert sizes == [(tmp_path / LOG).stat().st_size]
+    assert sizes[0] > 0
+    records.close()
+    assert len(sizes) == 2
+
+
+def test_a_flipped_bit_of_the_run_is_found_or_changes_nothing(tmp_path):
+    run = {
+        "settings": {"rope_theta": 1e6}, "identity": {"seed": 1}, "earlier": None,
+        "model_folder": "/m", "longest_window": 64, "buckets": [],
+    }  # fmt: skip
+    write_run(tmp_path, run)
+    path = tmp_path / RUN
+    data, found = path.read_bytes(), 0
+    for bit in range(0, 8 * len(data), 11):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            assert read_run(tmp_path).items() >= run.items()
+        except FormatError as error:
+            found += 1
+            assert error.found.startswith(("run.json is damaged: it was", "this folder is not"))
+    assert found > len(data) * 8 / 11 * 0.7  # the others are white space, or the checksum's name
 
 
 def test_a_character_that_was_not_finished(tmp_path):

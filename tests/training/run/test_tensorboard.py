@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import config, model_folder, shard_set
 
-from exactcpt.training.run.checkpoint import complete_checkpoints
+from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
 

@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from corpora import LFS
 from tiny import DATA, shard_set
 from tokenizers import Tokenizer
 
-from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.windows import agreement
 from exactcpt.training.windows.agreement import check_agreement, model_fingerprint
 from exactcpt.training.windows.shard_set import ShardSet, open_set
@@ -22,7 +23,9 @@ def model(folder: Path, change=lambda tokenizer: None, **config) -> Path:
     change(tokenizer)
     folder.mkdir(exist_ok=True)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    (folder / "config.json").write_text(json.dumps({"vocab_size": 4096} | config))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", "vocab_size": 4096} | config)
+    )
     return folder
 
 
@@ -69,10 +72,72 @@ def test_another_encoding_with_one_vocabulary(shards, tmp_path):
         check_agreement(shards, model(tmp_path, no_merges))
 
 
+FOR_BATCHES = {
+    "padding": {
+        "strategy": {"Fixed": 256},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<|endoftext|>",
+    },
+    "truncation": {
+        "direction": "Right",
+        "max_length": 3,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    },
+}
+
+
+@pytest.mark.parametrize("key", FOR_BATCHES)
+def test_what_is_saved_for_batches_is_no_part_of_the_encoding(shards, tmp_path, key):
+    check_agreement(shards, model(tmp_path, lambda t: t.update({key: FOR_BATCHES[key]})))
+
+
+def test_dropout_is_no_part_of_the_encoding(shards, tmp_path):
+    check_agreement(shards, model(tmp_path, lambda t: t["model"].update(dropout=0.5)))
+
+
+def test_truncation_hides_no_difference(shards, tmp_path):
+    def only_the_first_words_agree(tokenizer):
+        tokenizer["truncation"] = FOR_BATCHES["truncation"]
+        tokenizer["normalizer"] = {
+            "type": "Replace",
+            "pattern": {"String": "\u6f22"},
+            "content": "x",
+        }
+
+    with pytest.raises(UsageError, match="encode text differently"):
+        check_agreement(shards, model(tmp_path, only_the_first_words_agree))
+
+
+def test_vocabularies_that_cannot_encode_the_probe(tmp_path):
+    """A vocabulary of whole words without an unknown token; two of them have to be the same."""
+    words = {"type": "WordLevel", "vocab": {"<|endoftext|>": 0, "the": 1}, "unk_token": "none"}
+
+    def of_words(tokenizer):
+        tokenizer["model"] = words
+
+    made = shard_set(tmp_path / "shards")
+    model(made, of_words)
+    folder = model(tmp_path / "model", of_words)
+    check_agreement(open_set(made), folder)
+
+
 def test_ids_that_the_model_lacks(shards, tmp_path):
     check_agreement(shards, model(tmp_path, vocab_size=5000))
     with pytest.raises(UsageError, match="ids up to 99, but the model embeds only 99 tokens"):
         check_agreement(shards, model(tmp_path, vocab_size=99))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs(shards, tmp_path, name):
+    folder = model(tmp_path)
+    (folder / name).write_bytes(LFS)
+    with pytest.raises(ExactcptError, match="this is a Git LFS pointer") as caught:
+        check_agreement(shards, folder)
+    assert caught.value.where == str(folder / name)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])

@@ -1,11 +1,12 @@
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xxhash
-from handmade import Corpus, edit_shard, pack, read_manifest, shard_columns
+from handmade import Corpus, edit_manifest, edit_shard, pack, read_manifest, shard_columns
 from hypothesis import given
 from hypothesis import strategies as st
 from ranks import processes
@@ -169,14 +170,14 @@ def test_a_split_without_windows(tmp_path):
 def test_weights_that_are_not_the_manifests(tmp_path):
     folder = shard_set(tmp_path / "shards")
     edit_shard(folder, SHARD, lambda columns: columns["dictionary"].__setitem__(2, 9.0))
-    with pytest.raises(FormatError, match="the shard has other weights than"):
+    with pytest.raises(FormatError, match=r"it has the weights .* but the manifest says"):
         ShardDataset(folder)[0]
 
 
 def test_record_batches_of_another_size(tmp_path):
     folder = shard_set(tmp_path / "shards")
     edit_shard(folder, SHARD, lambda columns: None, rows_per_batch=2)
-    with pytest.raises(FormatError, match="the shard has other windows of the record batches"):
+    with pytest.raises(FormatError, match="its record batches have"):
         ShardDataset(folder)[0]
 
 
@@ -253,3 +254,77 @@ def test_loader_workers_change_nothing(dataset, workers):
         assert batch.windows == expected.windows
         assert batch.digests == expected.digests
         assert torch.equal(batch.loss_weights, expected.loss_weights)
+
+
+# A set that is replaced
+
+
+def replaced(folder: Path, other: Path) -> None:
+    """As a job does it: the manifest goes first and comes last."""
+    (folder / "manifest.json").unlink()
+    for path in sorted(other.glob("*/*")):
+        shutil.copy(path, folder / path.relative_to(other))
+    shutil.copy(other / "manifest.json", folder)
+
+
+def test_a_set_that_is_replaced_under_a_run(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    edit_manifest(other, lambda m: m["settings"].update(seed=5))
+    windows = ShardDataset(folder)
+    windows.shards.check_contents()
+    first = windows.batch([0]).digests
+    replaced(folder, other)
+    assert windows.batch([0]).digests == first  # it stays mapped
+    with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
+        windows.batch([len(windows) - 1])
+
+
+def test_a_set_that_is_removed_under_a_run(tmp_path):
+    windows = ShardDataset(shard_set(tmp_path / "shards"))
+    shutil.rmtree(tmp_path / "shards")
+    with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
+        windows.batch([0])
+
+
+def test_a_shard_that_is_replaced_after_it_was_checked(tmp_path):
+    """By another one of the same size, while the manifest stays."""
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder)
+    windows.shards.check_contents()
+    data = bytearray((folder / SHARD).read_bytes())
+    data[-400:-300] = bytes(100)
+    (folder / "new").write_bytes(data)
+    (folder / "new").rename(folder / SHARD)
+    with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
+        windows.batch([0])
+
+
+def test_a_set_that_is_copied_again_under_a_run(tmp_path):
+    folder = shard_set(tmp_path / "shards")
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    windows = ShardDataset(folder)
+    replaced(folder, other)
+    assert windows.batch(range(len(windows))).targets
+
+
+# Windows that are wrong
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda c: c["input_ids"][2].__setitem__(7, 5000), "the window has the id 5000 at pos"),
+        (lambda c: c["input_ids"][2].__setitem__(7, -1), "the window has the id -1 at position 7"),
+        (lambda c: c["codes"][2].__setitem__(7, 4), "the window has the code 4 at position 7"),
+        (lambda c: c["codes"][2].__setitem__(7, 250), "the window has the code 250 at position 7"),
+        (lambda c: c["seq_lengths"].__setitem__(2, [64]), "different numbers of entries"),
+    ],
+)
+def test_a_window_that_is_wrong(tmp_path, edit, says):
+    folder = shard_set(tmp_path / "shards")
+    edit_shard(folder, SHARD, edit)
+    windows = ShardDataset(folder)
+    with pytest.raises(FormatError, match=says) as caught:
+        windows.batch([2])
+    assert str(folder / SHARD) in (caught.value.where or "")

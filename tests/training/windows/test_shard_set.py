@@ -99,3 +99,33 @@ def test_no_folder(tmp_path):
 def test_a_remote_folder():
     with pytest.raises(UsageError, match="not on a local disk: s3://bucket/shards"):
         open_set("s3://bucket/shards")
+
+
+def test_another_histogram(folder):
+    """It agrees with all else in the manifest, and with no window."""
+
+    def edit(manifest):
+        source, split = manifest["sources"][0], manifest["splits"]["train"]
+        for counts in (source["splits"]["train"]["histogram"], split["histogram"]):
+            counts[0] -= 2
+            counts[1] += 2
+        for row, count in zip(manifest["weights"]["table"], split["histogram"], strict=True):
+            row["targets"] = count
+
+    open_set(folder).check_counts()
+    edit_manifest(folder, edit)
+    with pytest.raises(FormatError, match="the shards have the histogram"):
+        open_set(folder).check_counts()
+
+
+def test_a_manifest_that_contradicts_itself(folder):
+    edit_manifest(folder, lambda m: m["shards"]["train"][0].update(windows=2**40))
+    with pytest.raises(FormatError, match="the manifest has 10 windows in train"):
+        open_set(folder)
+
+
+def test_a_link_out_of_the_set(folder):
+    (folder / SHARD).rename(folder.parent / "elsewhere")
+    (folder / SHARD).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(FormatError, match="a file leads out of its folder"):
+        open_set(folder)

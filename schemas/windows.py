@@ -1,0 +1,268 @@
+"""The windows of a shard as NumPy arrays, checked before anything relies on them.
+
+Arrow trusts what a file says about its buffers: an offset that is wrong makes a reader read beside
+them, and a code without a weight is looked up anyway. A checksum does not help, since whoever made
+the file made the checksum too. So every reader takes its arrays from here:
+
+    open_shard      an Arrow file with the columns of a shard, not compressed
+    segments_of     the segments of a record batch; they make up its windows
+    tokens_of       its ids and codes, and the weights of the codes
+    check_tokens    the ids are in the vocabulary, and each code is that of its effective context
+    check_batch     all of that, for all windows of a record batch
+
+Errors are ValueErrors whose message is about "it", the shard. Only `check_tokens` touches tokens,
+so a reader of few windows can call it for those alone.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from .ipc import is_compressed
+from .manifest import Manifest
+from .shard import PADDING, TRAIN, UNSUPERVISED, shard_schema
+from .weights import bucket_ranges
+
+__all__ = [
+    "SEGMENT_COLUMNS",
+    "WindowSegments",
+    "check_batch",
+    "check_tokens",
+    "codes_of_contexts",
+    "open_shard",
+    "segments_of",
+    "targets_by_bucket",
+    "tokens_of",
+    "weights_of_codes",
+]
+
+SEGMENT_COLUMNS = ("seq_lengths", "doc_index", "doc_offset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSegments:
+    """The segments of the windows of a record batch, laid end to end.
+
+    Attributes:
+        bounds: window i has the segments bounds[i]..bounds[i+1]-1, int64[windows + 1].
+        length: in tokens, int32[segments].
+        document: the document's `doc_index`, or -1 for padding, int64[segments].
+        offset: position of its first token in the document, int64[segments].
+    """
+
+    bounds: NDArray[np.int64]
+    length: NDArray[np.int32]
+    document: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+def open_shard(source: Any, window: int, columns: tuple[str, ...] | None = None) -> Any:
+    """Opens a shard of windows of `window` tokens.
+
+    Args:
+        source: a seekable file, or a memory map of Arrow.
+        window: window length in tokens.
+        columns: those to read; None for all.
+
+    Returns:
+        Arrow's reader of record batches.
+
+    Raises:
+        ValueError, pa.ArrowException, OSError: it is no Arrow file, it is compressed, or it has
+            other columns.
+    """
+    if is_compressed(source):
+        raise ValueError("it is compressed, and shards are not")
+    schema: Any = shard_schema(window)
+    names = list(columns or schema.names)
+    fields = [schema.names.index(name) for name in names]
+    reader: Any = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+    found = [(field.name, field.type) for field in reader.schema]
+    wanted = [(name, schema.field(name).type) for name in names]
+    if found != wanted:
+        other = next((f for f, w in zip(found, wanted, strict=False) if f != w), None)
+        what = "other columns" if other is None else "the column {} of {}".format(*other)
+        raise ValueError(f"it has {what[:200]} where a shard has {', '.join(names)}")
+    return reader
+
+
+def segments_of(batch: pa.RecordBatch, window: int, first: int = 0) -> WindowSegments:
+    """The segments of the windows of a record batch.
+
+    Args:
+        batch: with the columns of a shard, or those of segments alone.
+        window: window length in tokens.
+        first: the number of its first window, for errors.
+
+    Raises:
+        ValueError: the columns are damaged, or the segments do not make up windows.
+    """
+    lists = [_whole(batch, name, window) for name in SEGMENT_COLUMNS]
+    counts, *others = (np.diff(column.offsets.to_numpy()) for column in lists)
+    length, document, offset = (column.flatten().to_numpy() for column in lists)
+    row = np.repeat(np.arange(batch.num_rows), counts)
+    every = np.arange(batch.num_rows)
+
+    def refuse(wrong: NDArray[np.bool_], of: NDArray[np.int64], what: str) -> None:
+        if wrong.any():
+            raise ValueError(f"window {first + int(of[np.argmax(wrong)]):,} {what}")
+
+    for other in others:
+        names = ", ".join(SEGMENT_COLUMNS)
+        refuse(other != counts, every, f"has different numbers of entries in {names}")
+    wrong_length = (length < 1) | (length > window)
+    refuse(wrong_length, row, f"has a segment that is not 1 to {window:,} tokens long")
+    bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    stop = np.concatenate([[0], np.cumsum(length, dtype=np.int64)])
+    wrong_sum = stop[bounds[1:]] != window * (every + 1)
+    refuse(wrong_sum, every, f"has segments that do not add up to {window:,} tokens")
+    is_padding, is_last = document == PADDING, np.diff(row, append=-1) != 0
+    refuse(is_padding & ~is_last, row, "has padding before its end")
+    refuse(document < PADDING, row, "has a negative doc_index that is not padding")
+    wrong_offset = (offset < 0) | (is_padding & (offset != 0))
+    refuse(wrong_offset, row, "has a doc_offset below 0, or one of padding that is not 0")
+    return WindowSegments(bounds=bounds, length=length, document=document, offset=offset)
+
+
+def tokens_of(
+    batch: pa.RecordBatch, window: int, weights: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The ids and the codes of a record batch as views of its buffers, both [windows, L].
+
+    Args:
+        batch: with the columns of a shard.
+        window: window length in tokens.
+        weights: what its dictionary has to be.
+
+    Raises:
+        ValueError: a column is damaged, or has another dictionary.
+    """
+    ids = _whole(batch, "input_ids", window).flatten().to_numpy()
+    encoded = _whole(batch, "loss_weight", window).flatten()
+    encoded.dictionary.validate()
+    found = encoded.dictionary.to_numpy(zero_copy_only=False)
+    if not np.array_equal(found, weights):
+        raise ValueError(
+            f"it has the weights {found.tolist()[:32]}, but the manifest says {weights.tolist()}"
+        )
+    return ids.reshape(-1, window), encoded.indices.to_numpy().reshape(-1, window)
+
+
+def check_tokens(
+    ids: NDArray[np.int32],
+    codes: NDArray[np.uint8],
+    contexts: NDArray[np.integer],
+    padding: int,
+    largest_id: int,
+) -> None:
+    """Checks the tokens of one window.
+
+    Args:
+        ids: its ids, [L].
+        codes: the codes of its positions, [L].
+        contexts: the effective context of each position, [L].
+        padding: how many tokens of padding it ends with.
+        largest_id: of the vocabulary.
+
+    Raises:
+        ValueError: an id is not in the vocabulary, or a code is not that of its effective context.
+    """
+    length = len(ids)
+    if ids.view(np.uint32).max() > largest_id:  # an id below 0 is a large one
+        at = int(np.argmax(ids.view(np.uint32) > largest_id))
+        raise ValueError(f"has the id {ids[at]} at position {at:,}, not one of 0 to {largest_id:,}")
+    real = length - padding
+    expected = codes_of_contexts(length).take(contexts)
+    expected[real:] = UNSUPERVISED
+    if not np.array_equal(codes, expected):
+        at = int(np.argmax(codes != expected))
+        raise ValueError(
+            f"has the code {codes[at]} at position {at:,}, but that of its effective context is "
+            f"{expected[at]}"
+        )
+
+
+def check_batch(
+    batch: pa.RecordBatch,
+    window: int,
+    weights: NDArray[np.float32],
+    largest_id: int,
+    first: int = 0,
+) -> None:
+    """Checks all windows of a record batch.
+
+    Args:
+        batch: with the columns of a shard.
+        window: window length in tokens.
+        weights: what its dictionary has to be.
+        largest_id: of the vocabulary.
+        first: the number of its first window, for errors.
+
+    Raises:
+        ValueError: as `segments_of`, `tokens_of` and `check_tokens`.
+    """
+    segments = segments_of(batch, window, first)
+    ids, codes = tokens_of(batch, window, weights)
+    places = np.arange(window)
+    starts = np.cumsum(segments.length, dtype=np.int64) - segments.length
+    for row in range(batch.num_rows):
+        mine = slice(segments.bounds[row], segments.bounds[row + 1])
+        length = segments.length[mine]
+        contexts = places - np.repeat(starts[mine] - row * window, length)
+        padding = int(length[segments.document[mine] == PADDING].sum())
+        try:
+            check_tokens(ids[row], codes[row], contexts, padding, largest_id)
+        except ValueError as error:
+            raise ValueError(f"window {first + row:,} {error}") from None
+
+
+@lru_cache(maxsize=8)
+def codes_of_contexts(window: int) -> NDArray[np.uint8]:
+    """The code of each effective context 0..window-1, shape [window]."""
+    sizes = [high - low + 1 for low, high in bucket_ranges(window)]
+    codes = np.repeat(np.arange(1, len(sizes) + 1, dtype=np.uint8), sizes)
+    codes[0] = UNSUPERVISED
+    return codes
+
+
+def targets_by_bucket(segments: NDArray[np.int64], window: int) -> list[int]:
+    """The histogram of targets by effective context.
+
+    Args:
+        segments: how many segments have 0, 1, ..., window tokens, padding left out, [window + 1].
+        window: window length in tokens.
+    """
+    longer = np.cumsum(segments[::-1])[::-1][1:]  # at c: those with a token of context c
+    longer[0] = 0
+    return np.add.reduceat(longer, [low for low, _ in bucket_ranges(window)]).tolist()
+
+
+def weights_of_codes(manifest: Manifest, split: str) -> NDArray[np.float32]:
+    """The dictionary that the shards of a split have by a set's manifest, [1 + buckets]."""
+    table = manifest["weights"]["table"]
+    weights = [row["weight"] if split == TRAIN else 1.0 for row in table]
+    return np.array([0.0, *weights], np.float32)
+
+
+def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
+    """A column that is safe to read.
+
+    Raises:
+        ValueError: it is of another type, has nulls, or its buffers are too short.
+    """
+    columns: Any = batch
+    column = columns.column(name)
+    schema: Any = shard_schema(window)
+    wanted = schema.field(name).type
+    if column.type != wanted:
+        raise ValueError(f"{name} is {column.type}, not {wanted}")
+    column.validate()
+    if pa.types.is_list(wanted):
+        column.validate(full=True)  # its offsets
+    if column.null_count or column.flatten().null_count:
+        raise ValueError(f"{name} has nulls")
+    return column

@@ -1,0 +1,309 @@
+"""Every fault of a command, then the same command again, and what is wrong afterwards.
+
+A crash is not staged: its state is made from the journal of one run, and states that are equal are
+tried once. A failing operation is: the command runs, and its n-th operation fails.
+"""
+
+import errno
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from exactcpt.schemas.disk import is_temporary
+
+from .commands import Command
+from .disk import Crash, History, State, materialize, tree
+from .journal import read_journal
+from .server import TEMPORARY, Ended, Request, Server
+from .shim import Action
+
+__all__ = ["FAULTS", "Campaign", "Failure", "Finding", "Outcome"]
+
+
+class Failure(StrEnum):
+    """The ways in which an operation fails.
+
+    FULL the disk is full from the operation on; ERROR the operation alone fails, with EIO.
+    """
+
+    FULL = "full"
+    ERROR = "error"
+
+
+FAULTS: tuple[Crash | Failure, ...] = (*Crash, *Failure)
+DISTURBANCE = {Failure.FULL: (Action.FULL, errno.ENOSPC), Failure.ERROR: (Action.FAIL, errno.EIO)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: before which operation the fault came, what it was, and what was found."""
+
+    at: int
+    operation: str
+    kind: str
+    found: str
+
+
+@dataclass
+class Outcome:
+    """What came of the faults of one kind in one command.
+
+    Attributes:
+        command, fault: their names.
+        operations: that the command does without a fault.
+        faults: how many there were.
+        states: how many different states they left.
+        findings: what was wrong: of the kind "litter", files that are left over at the end; of the
+            kind "wrong", anything else.
+    """
+
+    command: str
+    fault: str
+    operations: int
+    faults: int = 0
+    states: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Faults with a finding of a kind."""
+        return len({finding.at for finding in self.findings if finding.kind == kind})
+
+    @property
+    def survived(self) -> int:
+        """Faults without a finding."""
+        return self.faults - len({finding.at for finding in self.findings})
+
+
+Problem = tuple[str, str]
+"""Kind of a finding, and what was found."""
+
+
+class Campaign:
+    """A command and its faults.
+
+    Args:
+        name: of the command.
+        command: what runs.
+        server: where it runs.
+        work: an empty folder to work in.
+    """
+
+    def __init__(self, name: str, command: Command, server: Server, work: Path) -> None:
+        self.name, self._command, self._server = name, command, server
+        work = work.resolve()
+        self._work, self._inputs, self._disk = work, work / "inputs", work / "disk"
+        self._inputs.mkdir(parents=True)
+        self._before: State = {}
+        self.fresh()
+        self._command.make_inputs(self._inputs, self._run_undisturbed)
+        if (earlier := self._command.earlier(self._inputs, self._disk)) is not None:
+            self._run_undisturbed(*earlier)
+        self._before = tree(self._disk)
+        self.history = self._record()
+        self._wanted = tree(self._disk)
+        self._finished = self._all_finished()
+        self._verdicts: dict[str, list[Problem]] = {}
+
+    @property
+    def operations(self) -> int:
+        """How many the command does without a fault."""
+        return len(self.history.done)
+
+    def crash(self, crash: Crash, sample: int | None = None) -> Outcome:
+        """Crashes at every operation, or a sample of them, and after the last one."""
+        outcome = Outcome(self.name, crash, self.operations)
+        seen = set()
+        for at in self._moments(crash, sample):
+            state = self.history.state(at, crash)
+            seen.add(_digest(state))
+            problems = self._look_at(state)
+            if at == self.operations:
+                problems = [*problems, *self._lost(state)]
+            outcome.faults += 1
+            outcome.findings += self._findings(at, problems)
+        outcome.states = len(seen)
+        return outcome
+
+    def fail(self, failure: Failure, sample: int | None = None) -> Outcome:
+        """Lets every operation fail, or a sample of them."""
+        outcome = Outcome(self.name, failure, self.operations)
+        for at in self._moments(failure, sample):
+            if at == self.operations:
+                continue
+            self.fresh()
+            action, error = DISTURBANCE[failure]
+            ended = self.run(at=at + 1, action=action, error=error)
+            state = tree(self._disk)
+            problems = [*self._told(ended, state), *self._look_at(state)]
+            outcome.faults += 1
+            outcome.findings += self._findings(at, problems)
+        outcome.states = outcome.faults
+        return outcome
+
+    def _moments(self, fault: str, sample: int | None) -> Sequence[int]:
+        """Numbers of operations before which the fault comes; one more is the end."""
+        everything = range(self.operations + 1)
+        if sample is None or sample >= len(everything):
+            return everything
+        drawn = random.Random(f"{self.name} {fault}").sample(everything[:-1], sample - 1)
+        return [*sorted(drawn), self.operations]
+
+    def _findings(self, at: int, problems: Sequence[Problem]) -> Iterator[Finding]:
+        operation = "the end" if at == self.operations else self.history.done[at]
+        for kind, found in problems:
+            yield Finding(at, operation, kind, found)
+
+    def _record(self) -> History:
+        """Runs the command and follows it; the journal has to explain everything that is there."""
+        history = History(self._disk)
+        journal = self._work / "journal"
+        ended = self.run(journal=str(journal))
+        if ended.code != 0:
+            raise RuntimeError(f"{self.name} fails without a fault: {ended}")
+        history.record(read_journal(journal))
+        explained = history.state(len(history.done), Crash.KILL)
+        if differences := _differences(explained, tree(self._disk)):
+            raise RuntimeError(f"{self.name} has operations that the shim missed: {differences}")
+        return history
+
+    def _all_finished(self) -> dict[str, list[State]]:
+        """The contents with which a folder may count as finished: at the beginning, and at last."""
+        found: dict[str, list[State]] = {}
+        for folder in self._command.finished(self._before):
+            found[folder] = [_below(folder, self._before)]
+        last: dict[str, State] = {}
+        for at in range(self.operations + 1):
+            state = self.history.state(at, Crash.KILL)
+            last |= {f: _below(f, state) for f in self._command.finished(state)}
+        for folder, content in last.items():
+            found.setdefault(folder, []).append(content)
+        return found
+
+    def disk(self) -> State:
+        """What is on the disk now."""
+        return tree(self._disk)
+
+    def _look_at(self, state: State) -> list[Problem]:
+        """What is wrong with a state, and with what the same command makes of it."""
+        digest = _digest(state)
+        if digest not in self._verdicts:
+            self._verdicts[digest] = [*self.accepted(state), *self.run_again(state)]
+        return self._verdicts[digest]
+
+    def accepted(self, state: State, *, unknown: bool = False) -> Iterator[Problem]:
+        """What a reader takes for finished has to be right.
+
+        Args:
+            state: the disk.
+            unknown: whether folders that an undisturbed run never makes are let pass, such as the
+                checkpoint with which SIGTERM ends a run.
+        """
+        for folder in sorted(self._command.finished(state)):
+            if unknown and folder not in self._finished:
+                continue
+            content = self._command.result(_below(folder, state))
+            known = map(self._command.result, self._finished.get(folder, []))
+            found = [_differences(content, wanted) for wanted in known]
+            if all(found):
+                yield "wrong", f"{folder} counts as finished, but {found[-1] if found else 'never'}"
+
+    def run_again(self, state: State) -> Iterator[Problem]:
+        done = self._is_done(state)
+        self.fresh(state)
+        ended = self.run()
+        if ended.code != 0 and not (done and self._command.refuses_to_run_again()):
+            last = " | ".join(ended.text.strip().splitlines()[-4:])
+            yield "wrong", f"the same command ends with {ended.code}: {last}"
+            return
+        now = tree(self._disk)
+        if left := sorted(now.keys() - self._wanted.keys()):
+            yield "litter", f"left over: {', '.join(left[:4])}"
+        kept = {name: content for name, content in now.items() if name not in left}
+        result, wanted = self._command.result(kept), self._command.result(self._wanted)
+        if differences := _differences(result, wanted):
+            yield "wrong", f"after the same command {differences}"
+
+    def _told(self, ended: Ended, state: State) -> Iterator[Problem]:
+        """What is wrong with how a command ends that cannot write."""
+        if ended.code not in (0, 1):
+            yield "wrong", f"it ends with {ended.code}"
+        if ended.code == 0 and not self._is_done(state):
+            yield "wrong", "it ends with 0, but something is missing or differs"
+        for word in ("Traceback", "internal error"):
+            if word in ended.text:
+                yield "wrong", ended.text[ended.text.index(word) :][:400]
+        if temporaries := [name for name in state if is_temporary(name)]:
+            yield "litter", f"temporaries after an error: {', '.join(temporaries[:4])}"
+
+    def _lost(self, state: State) -> Iterator[Problem]:
+        """What was said to be complete has to outlast a power cut."""
+        if not self._is_done(state):
+            found = _differences(self._command.result(state), self._command.result(self._wanted))
+            yield "wrong", f"it was complete, and now {found}"
+
+    def _is_done(self, state: State) -> bool:
+        wanted = self._command.result(self._wanted)
+        found = self._command.result({n: c for n, c in state.items() if n in self._wanted})
+        return found == wanted
+
+    def fresh(self, state: State | None = None) -> None:
+        """Makes the disk what a state says; if none is given, what it is before the command."""
+        state = self._before if state is None else state
+        shutil.rmtree(self._disk, ignore_errors=True)
+        self._disk.mkdir()
+        materialize(state, self._disk)
+        (self._disk / TEMPORARY).mkdir(exist_ok=True)
+
+    def run(self, *flags: object, **disturbance: Any) -> Ended:
+        """Runs the command where it was left; the disturbance is a part of a `Request`."""
+        arguments = self._command.arguments(self._inputs, self._disk)
+        return self._run_arguments([*arguments, *flags], **disturbance)
+
+    def _run_arguments(self, arguments: Sequence[object], **disturbance: Any) -> Ended:
+        request = Request(
+            arguments=[str(argument) for argument in arguments],
+            disk=str(self._disk),
+            log=str(self._work / "log"),
+            **disturbance,
+        )
+        return self._server.run(request)
+
+    def _run_undisturbed(self, *arguments: object) -> None:
+        ended = self._run_arguments(arguments)
+        if ended.code != 0:
+            raise RuntimeError(f"{arguments} fails: {ended.text}")
+
+
+def _below(folder: str, state: State) -> State:
+    """The files of a folder, without those that readers leave alone."""
+    inside = {
+        n.removeprefix(f"{folder}/"): c for n, c in state.items() if n.startswith(f"{folder}/")
+    }
+    return {
+        name: content
+        for name, content in inside.items()
+        if content is not None and not name.startswith(".job/") and not is_temporary(name)
+    }
+
+
+def _differences(found: Any, wanted: Any) -> str:
+    """How two states differ; "" if they do not."""
+    missing = sorted(wanted.keys() - found.keys())
+    more = sorted(found.keys() - wanted.keys())
+    other = sorted(name for name in found.keys() & wanted.keys() if found[name] != wanted[name])
+    named = (("missing", missing), ("more", more), ("different", other))
+    return "; ".join(f"{word}: {', '.join(names[:4])}" for word, names in named if names)
+
+
+def _digest(state: State) -> str:
+    digest = xxhash.xxh3_128()
+    for name, content in sorted(state.items()):
+        digest.update(f"{name}\0{-1 if content is None else len(content)}\0".encode())
+        digest.update(content or b"")
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""No fault of a command leaves anything wrong; and the campaign finds what is broken on purpose."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from campaign import shim
+from campaign.commands import COMMANDS
+from campaign.disk import Crash
+from campaign.faults import FAULTS, Campaign, Outcome
+from campaign.kills import kill_at_random
+from campaign.server import Server
+
+pytestmark = pytest.mark.slow
+
+if why := shim.why_not():
+    pytest.skip(why, allow_module_level=True)
+
+COMPLETE = ("reweigh",)
+"""Every fault of these is tried here; of the others some of each kind, and all by `make faults`."""
+SAMPLES = {"prepare": 5, "pack": 5, "train": 4, "export": 8}
+
+Begin = Callable[..., Campaign]
+
+
+@pytest.fixture(scope="module")
+def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Begins the campaign of a command, in a program that may be broken."""
+    library = shim.build(tmp_path_factory.mktemp("shim"))
+    servers: list[Server] = []
+
+    def do(name: str, broken: str = "") -> Campaign:
+        servers.append(Server(library, COMMANDS[name].half, broken))
+        return Campaign(name, COMMANDS[name], servers[-1], tmp_path_factory.mktemp("campaign"))
+
+    yield do
+    for server in servers:
+        server.close()
+
+
+def outcomes(campaign: Campaign, sample: int | None) -> Iterator[Outcome]:
+    for fault in FAULTS:
+        if isinstance(fault, Crash):
+            yield campaign.crash(fault, sample)
+        else:
+            yield campaign.fail(fault, sample)
+
+
+@pytest.mark.parametrize("name", [*COMPLETE, *SAMPLES])
+def test_a_command_survives_every_fault(begin, name):
+    campaign = begin(name)
+    assert campaign.operations > 10
+    for outcome in outcomes(campaign, SAMPLES.get(name)):
+        assert outcome.faults >= min(campaign.operations, SAMPLES.get(name) or 10**9) - 1
+        assert not outcome.findings, outcome
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault", "wrong"),
+    [
+        ("no sync", Crash.CUT, "the same command ends with 1"),
+        ("no sync", Crash.ZEROS, "the same command ends with 1"),
+        ("no sync", Crash.STRICT, "it was complete, and now missing: out"),
+        ("no folder sync", Crash.STRICT, "it was complete, and now missing: out"),
+        ("no temporary", Crash.TORN, "the same command ends with 1"),
+    ],
+)
+def test_the_campaign_finds_what_is_broken(begin, broken, fault, wrong):
+    """A removed fsync, and a file that is written under its own name."""
+    outcome = begin("reweigh", broken).crash(fault, 24)
+    assert outcome.count("wrong")
+    assert any(finding.found.startswith(wrong) for finding in outcome.findings), outcome
+
+
+def test_a_command_that_is_killed_at_random(begin):
+    found = kill_at_random(begin("reweigh"), 5, workers=False)
+    assert found.count >= 5
+    assert (found.findings, found.orphans) == ([], 0)

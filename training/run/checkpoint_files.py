@@ -1,0 +1,165 @@
+"""A checkpoint as files: which ones are complete, what they record, and whether they are intact.
+
+step-00000100/
+    .metadata            which tensor is where, by torch.distributed.checkpoint
+    __0_0.distcp  ...    the tensors that each rank wrote
+    meta.json            the state of the loop, and size and checksum of every other file;
+                         written last
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from ...schemas.disk import is_file_name, written_whole
+from ...schemas.errors import FormatError
+from ...schemas.regular import read_regular
+from ...schemas.sealed import read_sealed, sealed
+from ...schemas.sizes import plural
+from .log import Fields, require
+
+__all__ = [
+    "META",
+    "REMOVE",
+    "Written",
+    "check_files",
+    "checkpoint_name",
+    "complete_checkpoints",
+    "describe",
+    "newest_checkpoint",
+    "read_meta",
+    "write_meta",
+]
+
+META = "meta.json"
+META_FIELDS: Fields = {
+    "step": int,
+    "windows": int,
+    "identity": dict,
+    "settings": dict,
+    "stretches": list,
+    "earlier": (dict, type(None)),
+}
+FILES = "files"
+FILE_FIELDS: Fields = {"name": str, "bytes": int, "xxh3_128": str}
+REMOVE = "remove it to continue from the one before"
+BLOCK = 1 << 24
+
+Written = dict[str, Any]
+"""A file of a checkpoint: its name, its size in bytes, and its xxh3-128."""
+
+
+def checkpoint_name(step: int) -> str:
+    """The name of the folder of a complete checkpoint."""
+    return f"step-{step:08d}"
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """A run's complete checkpoints, oldest first."""
+    folder = run / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """A run's newest complete checkpoint, or None."""
+    return next(reversed(complete_checkpoints(run)), None)
+
+
+def describe(file: Path) -> Written:
+    """Reads a file that was just written.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found, size = xxhash.xxh3_128(), 0
+    block = memoryview(bytearray(BLOCK))
+    with file.open("rb", buffering=0) as stream:
+        while read := stream.readinto(block):
+            found.update(block[:read])
+            size += read
+    return {"name": file.name, "bytes": size, "xxh3_128": found.hexdigest()}
+
+
+def write_meta(checkpoint: Path, meta: Mapping[str, Any], files: Iterable[Written]) -> None:
+    """Writes the record of a checkpoint whose other files are on the disk."""
+    listed = sorted(files, key=lambda file: file["name"])
+    with written_whole(checkpoint / META) as path:
+        path.write_bytes(sealed({**meta, FILES: listed}))
+
+
+def read_meta(checkpoint: Path) -> dict[str, Any]:
+    """Reads the state of the loop from a checkpoint.
+
+    Returns:
+        The numbers of the `step` and of the `windows` that are done; the run's `identity`,
+        `settings` and `stretches`; and `earlier`, the record of the run its weights came from.
+
+    Raises:
+        FormatError: the file is missing, damaged or altered.
+    """
+    try:
+        meta = read_sealed(read_regular(checkpoint / META))
+        require(meta, META_FIELDS)
+        if checkpoint.name != checkpoint_name(meta["step"]) or meta["windows"] < 0:
+            raise ValueError(
+                f"it is of step {meta['step']} after {plural(meta['windows'], 'window')}"
+            )
+    except (OSError, ValueError) as error:
+        raise _unreadable(checkpoint, error) from None
+    return {name: meta[name] for name in META_FIELDS}
+
+
+def check_files(checkpoint: Path, rank: int = 0, world: int = 1) -> None:
+    """Checks a rank's share of a checkpoint's files; all ranks together check every file.
+
+    Checkpoints of older versions have no checksums, and pass.
+
+    Raises:
+        FormatError: a file is missing or was altered, or the record cannot be read.
+    """
+    for expected in _listed(checkpoint)[rank::world]:
+        path = checkpoint / expected["name"]
+        try:
+            found = describe(path)
+        except OSError as error:
+            raise FormatError(
+                f"a file of the checkpoint cannot be read: {error.strerror or error}",
+                where=str(path),
+                fix=f"restore it; or {REMOVE}: {checkpoint}",
+            ) from None
+        for name in ("bytes", "xxh3_128"):
+            if found[name] != expected[name]:
+                raise FormatError(
+                    f"a file of the checkpoint was altered: {name} {found[name]}",
+                    expected=f"{name} {expected[name]}, as {META} says",
+                    where=str(path),
+                    fix=f"restore it; or {REMOVE}: {checkpoint}",
+                )
+
+
+def _listed(checkpoint: Path) -> list[Written]:
+    """The files that a checkpoint's record lists; none in older versions."""
+    try:
+        record = read_sealed(read_regular(checkpoint / META))
+        require(record, {})
+        files = record.get(FILES, [])
+        if not isinstance(files, list):
+            raise ValueError(f"its {FILES} are not a list")
+        for file in files:
+            require(file, FILE_FIELDS)
+            # A name from a stranger's file must not lead out of the folder.
+            if not is_file_name(file["name"]):
+                raise ValueError(f"{file['name']!r} is not the name of a file in the checkpoint")
+    except (OSError, ValueError) as error:
+        raise _unreadable(checkpoint, error) from None
+    return files
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"the checkpoint's {META} cannot be read: {error}", where=str(checkpoint), fix=REMOVE
+    )
