@@ -25,7 +25,7 @@ from ...schemas.windows import open_shard, segments_of, tokens_of
 from ..windows.mapped import UNREADABLE, damaged
 from ..windows.shard_set import ShardSet
 from .draws import Draws
-from .vocabulary import Encode
+from .vocabulary import Vocabulary
 
 __all__ = ["Haystack", "of_file", "of_shards", "stream_of"]
 
@@ -75,10 +75,13 @@ class Haystack:
 
 
 def stream_of(
-    name: str, documents: Sequence[Sequence[int] | Ids], encode: Encode, bos: tuple[int, ...] = ()
+    name: str,
+    documents: Sequence[Sequence[int] | Ids],
+    between: Sequence[int],
+    bos: tuple[int, ...] = (),
 ) -> Haystack:
-    """Joins documents, given as token ids without special tokens, into a haystack."""
-    gap = np.array(encode(BETWEEN), np.int32)
+    """Joins documents into a haystack; all are token ids without special tokens."""
+    gap = np.array(between, np.int32)
     parts = [part for each in documents for part in (np.asarray(each, np.int32), gap)][:-1]
     ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
     found = xxhash.xxh3_128(np.array(bos, "<i4").tobytes() + b"|")
@@ -86,7 +89,7 @@ def stream_of(
     return Haystack(name=name, ids=ids, bos=bos, digest=found.hexdigest())
 
 
-def of_shards(shards: ShardSet, encode: Encode) -> Haystack:
+def of_shards(shards: ShardSet, vocabulary: Vocabulary) -> Haystack:
     """The validation documents of a shard set.
 
     Raises:
@@ -105,7 +108,7 @@ def of_shards(shards: ShardSet, encode: Encode) -> Haystack:
         _without_ends(ids, special["bos_id"], special["eos_id"])
         for ids in _validation_documents(shards)
     ]
-    return stream_of(str(shards.root), documents, encode, bos)
+    return stream_of(str(shards.root), documents, vocabulary.piece(BETWEEN), bos)
 
 
 def _without_ends(ids: Ids, bos: int | None, eos: int) -> Ids:
@@ -162,13 +165,12 @@ def _of_batch(
             yield document, offset, ids[start:stop]
 
 
-def of_file(path: Path, tokenizer: Tokenizer, encode: Encode) -> Haystack:
+def of_file(path: Path, vocabulary: Vocabulary) -> Haystack:
     """The documents of a text or JSON Lines file.
 
     Args:
         path: a file named *.txt, or *.jsonl with a text in the field `text` of every line.
-        tokenizer: tells which token begins every document, if any.
-        encode: gives the ids of a text.
+        vocabulary: gives the ids of a text, and tells which token begins every document, if any.
 
     Raises:
         UsageError: there is no such file, or its name says nothing about its format.
@@ -188,7 +190,9 @@ def of_file(path: Path, tokenizer: Tokenizer, encode: Encode) -> Haystack:
     except UnicodeDecodeError as error:
         raise FormatError(f"the haystack is not UTF-8: {error}", where=str(path)) from None
     texts = [text] if path.suffix == ".txt" else list(_texts(text, path))
-    return stream_of(str(path), [encode(each) for each in texts], encode, _bos(tokenizer))
+    documents = [vocabulary.encode(each) for each in texts]
+    bos = _bos(vocabulary.tokenizer)
+    return stream_of(str(path), documents, vocabulary.piece(BETWEEN), bos)
 
 
 def _texts(text: str, path: Path) -> Iterator[str]:
