@@ -22,7 +22,7 @@ def vocabulary() -> Vocabulary:
 def haystack(tokens: int, *, bos: tuple[int, ...] = ()) -> Haystack:
     """A stream of ids from 4000 on, of which the values of facts have none."""
     ids = 4000 + np.arange(tokens) ** 2 % 89
-    return stream_of("made up", [ids.astype(np.int32)], lambda _: (), bos)
+    return stream_of("made up", [ids.astype(np.int32)], (), bos)
 
 
 class HandMade:

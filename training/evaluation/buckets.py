@@ -78,12 +78,11 @@ class Windows:
     """The validation windows that are read.
 
     Attributes:
-        shards: their shard set.
+        dataset: the validation split.
         numbers: which windows of the split, in the order of reading.
         digest: xxh3-128 of their numbers, tokens and segments.
     """
 
-    shards: ShardSet
     dataset: ShardDataset
     numbers: tuple[int, ...]
     digest: str
@@ -120,7 +119,7 @@ def open_windows(shards: ShardSet, count: int, seed: int) -> Windows:
         for ids, is_document in _segments(dataset, number):
             found.update(f"{number} {len(ids)} {is_document} ".encode())
             found.update(ids.astype("<i4").tobytes())
-    return Windows(shards=shards, dataset=dataset, numbers=tuple(chosen), digest=found.hexdigest())
+    return Windows(dataset=dataset, numbers=tuple(chosen), digest=found.hexdigest())
 
 
 def horizons(tasks: Iterable[str], shards: ShardSet) -> dict[str, int]:

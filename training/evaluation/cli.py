@@ -163,6 +163,6 @@ def evaluate(**flags: Any) -> None:
 def _print(summaries: list[dict[str, Any]]) -> None:
     from .tables import evaluation_tables
 
-    printed = console(soft_wrap=True)
+    out = console(soft_wrap=True)
     for table in evaluation_tables(summaries):
-        printed.print(table)
+        out.print(table)

@@ -10,7 +10,6 @@ text file is one document; a JSON Lines file has one per line, in the field `tex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +22,11 @@ from ...schemas.errors import FormatError, UsageError
 from ...schemas.json_text import parse_json
 from ...schemas.regular import read_regular
 from ...schemas.sizes import plural
+from ...schemas.windows import open_shard, segments_of, tokens_of
+from ..windows.mapped import UNREADABLE, damaged
 from ..windows.shard_set import ShardSet
 from .draws import Draws
-from .vocabulary import Encode
+from .vocabulary import Vocabulary
 
 __all__ = ["Haystack", "of_file", "of_shards", "stream_of"]
 
@@ -75,10 +76,13 @@ class Haystack:
 
 
 def stream_of(
-    name: str, documents: Sequence[Sequence[int] | Ids], encode: Encode, bos: tuple[int, ...] = ()
+    name: str,
+    documents: Sequence[Sequence[int] | Ids],
+    between: Sequence[int],
+    bos: tuple[int, ...] = (),
 ) -> Haystack:
-    """Joins documents, given as token ids without special tokens, into a haystack."""
-    gap = np.array(encode(BETWEEN), np.int32)
+    """Joins documents into a haystack; all are token ids without special tokens."""
+    gap = np.array(between, np.int32)
     parts = [part for each in documents for part in (np.asarray(each, np.int32), gap)][:-1]
     ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
     found = xxhash.xxh3_128(np.array(bos, "<i4").tobytes() + b"|")
@@ -86,7 +90,7 @@ def stream_of(
     return Haystack(name=name, ids=ids, bos=bos, digest=found.hexdigest())
 
 
-def of_shards(shards: ShardSet, encode: Encode) -> Haystack:
+def of_shards(shards: ShardSet, vocabulary: Vocabulary) -> Haystack:
     """The validation documents of a shard set.
 
     Raises:
@@ -105,7 +109,7 @@ def of_shards(shards: ShardSet, encode: Encode) -> Haystack:
         _without_ends(ids, special["bos_id"], special["eos_id"])
         for ids in _validation_documents(shards)
     ]
-    return stream_of(str(shards.root), documents, encode, bos)
+    return stream_of(str(shards.root), documents, vocabulary.piece(BETWEEN), bos)
 
 
 def _without_ends(ids: Ids, bos: int | None, eos: int) -> Ids:
@@ -136,53 +140,38 @@ def _validation_documents(shards: ShardSet) -> list[Ids]:
 
 def _segments(shards: ShardSet) -> Iterator[tuple[int, int, Ids]]:
     """Yields document, offset and ids of every validation segment, padding left out."""
+    weights = shards.dictionary(shard.VALIDATION)
     for entry in shards.shards(shard.VALIDATION):
         path = shards.root / entry["path"]
         try:
             with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except pa.ArrowInvalid as error:
-            raise FormatError(
-                f"the shard cannot be read: {error}",
-                where=str(path),
-                fix="see `exactcpt verify`, then write the shards again",
-            ) from None
-        for batch in batches:
-            if batch.schema != shard.shard_schema(shards.window):
-                raise FormatError(
-                    "the shard has other columns than its format says",
-                    where=str(path),
-                    fix="see `exactcpt verify`, then write the shards again",
-                )
-            yield from _of_batch(batch)
+                reader = open_shard(source, shards.window)
+                for i in range(reader.num_record_batches):
+                    yield from _of_batch(reader.get_batch(i), shards, weights)
+        except UNREADABLE as error:
+            raise damaged(path, error) from None
 
 
-def _of_batch(batch: pa.RecordBatch) -> Iterator[tuple[int, int, Ids]]:
-    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-    ids = columns["input_ids"].flatten().to_numpy()
-    lengths, documents, offsets = (
-        columns[name].flatten().to_numpy() for name in ("seq_lengths", "doc_index", "doc_offset")
-    )
-    stops = np.cumsum(lengths, dtype=np.int64)
-    for document, offset, start, stop in zip(
-        documents.tolist(),
-        offsets.tolist(),
-        (stops - lengths).tolist(),
-        stops.tolist(),
-        strict=True,
-    ):
+def _of_batch(
+    batch: pa.RecordBatch, shards: ShardSet, weights: NDArray[np.float32]
+) -> Iterator[tuple[int, int, Ids]]:
+    segments = segments_of(batch, shards.window)
+    ids = tokens_of(batch, shards.window, weights)[0].ravel()
+    if ids.size and not 0 <= ids.min() <= ids.max() <= shards.largest_id:
+        raise ValueError(f"it has token ids that are not from 0 to {shards.largest_id:,}")
+    stops = np.cumsum(segments.length, dtype=np.int64)
+    rows = (segments.document, segments.offset, stops - segments.length, stops)
+    for document, offset, start, stop in zip(*(row.tolist() for row in rows), strict=True):
         if document != shard.PADDING:
             yield document, offset, ids[start:stop]
 
 
-def of_file(path: Path, tokenizer: Tokenizer, encode: Encode) -> Haystack:
+def of_file(path: Path, vocabulary: Vocabulary) -> Haystack:
     """The documents of a text or JSON Lines file.
 
     Args:
         path: a file named *.txt, or *.jsonl with a text in the field `text` of every line.
-        tokenizer: tells which token begins every document, if any.
-        encode: gives the ids of a text.
+        vocabulary: gives the ids of a text, and tells which token begins every document, if any.
 
     Raises:
         UsageError: there is no such file, or its name says nothing about its format.
@@ -202,7 +191,9 @@ def of_file(path: Path, tokenizer: Tokenizer, encode: Encode) -> Haystack:
     except UnicodeDecodeError as error:
         raise FormatError(f"the haystack is not UTF-8: {error}", where=str(path)) from None
     texts = [text] if path.suffix == ".txt" else list(_texts(text, path))
-    return stream_of(str(path), [encode(each) for each in texts], encode, _bos(tokenizer))
+    documents = [vocabulary.encode(each) for each in texts]
+    bos = _bos(vocabulary.tokenizer)
+    return stream_of(str(path), documents, vocabulary.piece(BETWEEN), bos)
 
 
 def _texts(text: str, path: Path) -> Iterator[str]:

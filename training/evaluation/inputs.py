@@ -76,9 +76,8 @@ class Inputs:
             UsageError, FormatError: as `of_shards` and `of_file`.
         """
         if self.shards is not None:
-            return of_shards(self.shards, self.vocabulary.encode)
-        vocabulary = self.vocabulary
-        return of_file(Path(self.place), vocabulary.tokenizer, vocabulary.encode)
+            return of_shards(self.shards, self.vocabulary)
+        return of_file(Path(self.place), self.vocabulary)
 
     def item_sets(self, say: Callable[[str], None]) -> list[ItemSet]:
         """Makes the items of every length.
@@ -100,7 +99,7 @@ class Inputs:
         items = probe_items(
             config.tasks["probe"],
             self.haystack,
-            self.vocabulary.encode,
+            self.vocabulary.piece,
             length=length,
             count=config.items,
             seed=config.seed,

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
+from ..models.folder import check_weights
 
 __all__ = ["FolderModel", "Model", "device_of", "is_out_of_memory"]
 
@@ -80,10 +81,12 @@ class FolderModel:
         precision: of weights and computation.
 
     Raises:
+        UsageError: its weights are pickles, quantized, or of another program's format.
         FormatError: the folder has no model, or its weights do not match its configuration.
     """
 
     def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
+        check_weights(folder)
         logging.disable_progress_bar()
         try:
             model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]

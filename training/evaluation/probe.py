@@ -93,7 +93,7 @@ def probe_items(
     Args:
         tasks: names of families.
         haystack: where filler comes from.
-        encode: gives the ids of a text.
+        encode: gives the ids of a piece of text.
         length: tokens of the longest prompt with its answer.
         count: facts per task.
         seed: of the draws.

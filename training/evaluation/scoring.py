@@ -50,7 +50,7 @@ def answer_scores(
     ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(model.device)
     wanted = torch.tensor(answers, dtype=torch.int64, device=model.device)
     first, memory = model.read(ids)
-    scores = _log_probabilities(first).gather(1, wanted[:, :, 0])
+    scores = _log_probabilities(first).gather(1, wanted[:, :, 0]).double()
     if wanted.shape[2] > 1:
         later = [_continued(model, memory, wanted[:, r]) for r in range(wanted.shape[1])]
         scores = scores + torch.stack(later, dim=1)
@@ -60,13 +60,14 @@ def answer_scores(
 def _continued(model: Model, memory: Any, answer: Tensor) -> Tensor:
     """Log-probabilities of one answer to each prompt, after its first token; fp64 [B]."""
     logits = model.go_on(memory, answer[:, :-1])
-    return _log_probabilities(logits).gather(2, answer[:, 1:, None]).squeeze(2).sum(dim=1)
+    found = _log_probabilities(logits).gather(2, answer[:, 1:, None])
+    return found.double().sum(dim=(1, 2))
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """The logarithm of the softmax over the last dimension, made in fp32 or fp64; fp64."""
+    """The logarithm of the softmax over the last dimension, in fp32, or in fp64 as the logits."""
     exact = torch.promote_types(logits.dtype, torch.float32)
-    return torch.log_softmax(logits.to(exact), dim=-1).double()
+    return torch.log_softmax(logits.to(exact), dim=-1)
 
 
 def losses(

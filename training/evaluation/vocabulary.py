@@ -8,17 +8,21 @@ from pathlib import Path
 
 import xxhash
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
-from ...schemas.errors import FormatError
+from ...schemas.errors import FormatError, UsageError
 from ...schemas.regular import read_regular
 from ..windows.agreement import PROBE
 
 __all__ = ["Encode", "Vocabulary", "read_vocabulary"]
 
 NAME = "tokenizer.json"
+LINE_END = "\n"
+
+Ids = tuple[int, ...]
 
 Encode = Callable[[str], Sequence[int]]
-"""Gives the token ids of a text, without special tokens."""
+"""Gives the token ids of a piece of text, without special tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +45,38 @@ class Vocabulary:
         """The largest id that the tokenizer can give."""
         return max(self.tokenizer.get_vocab(True).values())
 
-    def encode(self, text: str) -> Sequence[int]:
-        """The ids of a text, without special tokens."""
-        return _encode(self, text)
+    def encode(self, text: str) -> Ids:
+        """The ids of a text, without special tokens.
+
+        Raises:
+            UsageError: the vocabulary has no tokens for it.
+        """
+        try:
+            return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # the library raises bare Exceptions
+            raise UsageError(
+                f"the tokenizer cannot encode {text[:40]!r}: {error}",
+                where=str(self.path),
+                expected="a vocabulary that can encode any text",
+            ) from None
+
+    def piece(self, text: str) -> Ids:
+        """The ids of a piece as it stands inside of a text.
+
+        Some tokenizers put a space before every text; it is not part of the piece.
+
+        Raises:
+            UsageError: as `encode`.
+        """
+        return _piece(self, text)
 
 
 @lru_cache(maxsize=1 << 14)
-def _encode(vocabulary: Vocabulary, text: str) -> tuple[int, ...]:
-    return tuple(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids)
+def _piece(vocabulary: Vocabulary, text: str) -> Ids:
+    before, both = vocabulary.encode(LINE_END), vocabulary.encode(LINE_END + text)
+    seam = len(before)
+    # Where the line's end has joined the piece, which then begins with another, nothing was added.
+    return both[seam:] if both[:seam] == before else vocabulary.encode(text)
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
@@ -70,9 +98,16 @@ def read_vocabulary(path: Path) -> Vocabulary:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
-    known = [
-        sorted(tokenizer.get_vocab(True).items()),
-        tokenizer.encode(PROBE, add_special_tokens=False).ids,
-    ]
+    if isinstance(tokenizer.model, BPE):
+        tokenizer.model.dropout = None
+    known = [sorted(tokenizer.get_vocab(True).items()), _encoded_probe(tokenizer)]
     digest = xxhash.xxh3_128_hexdigest(json.dumps(known).encode(errors="backslashreplace"))
     return Vocabulary(path=file, tokenizer=tokenizer, digest=digest)
+
+
+def _encoded_probe(tokenizer: Tokenizer) -> list[int] | None:
+    """The ids of `PROBE`; None if the vocabulary has no tokens for it."""
+    try:
+        return tokenizer.encode(PROBE, add_special_tokens=False).ids
+    except Exception:  # the library raises bare Exceptions
+        return None

@@ -16,7 +16,7 @@ from ...schemas.consistency import SEE_VERIFY
 from ...schemas.errors import FormatError
 from ...schemas.windows import WindowSegments, open_shard, segments_of, tokens_of
 
-__all__ = ["MappedShard", "WindowColumns", "damaged", "read_segments"]
+__all__ = ["UNREADABLE", "MappedShard", "WindowColumns", "damaged", "read_segments"]
 
 UNREADABLE = (pa.ArrowException, ValueError, OSError)
 """What reading a damaged file raises; errors of the disk are among them."""

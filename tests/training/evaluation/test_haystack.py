@@ -1,12 +1,14 @@
 """The haystack is the validation documents, whole, without what tokenization added."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from evaluations import haystack, vocabulary
 from handmade import EOS, Corpus, Document, edit_manifest, edit_shard, write_shards, write_store
 from tiny import corpus, shard_set
+from tokenizers.processors import TemplateProcessing
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.evaluation.draws import Draws
@@ -16,9 +18,13 @@ from exactcpt.training.windows.shard_set import open_set
 GAP = (5, 6)
 
 
-def encode(text):
-    assert text == "\n\n"
-    return GAP
+@dataclass
+class Known:
+    """A vocabulary of two words."""
+
+    def piece(self, text):
+        assert text == "\n\n"
+        return GAP
 
 
 def handmade(folder, packed):
@@ -38,7 +44,7 @@ def test_the_documents_are_joined(tmp_path, packing):
     """Some are cut across windows, which are in any order."""
     packed = corpus(times=3, packing=packing)
     numbered = [(n, d) for n, d in enumerate(packed.documents) if d.split == "validation"]
-    found = of_shards(open_set(handmade(tmp_path, packed)), encode)
+    found = of_shards(open_set(handmade(tmp_path, packed)), Known())
     assert found.ids.tolist() == joined(d.tokens(n)[:-1] for n, d in numbered)
     assert found.bos == ()
 
@@ -48,7 +54,7 @@ def test_the_first_token_of_every_document_is_taken_off_and_kept(tmp_path):
     shards = handmade(tmp_path, packed)
     first = packed.documents[1].tokens(1)[0]
     edit_manifest(shards, lambda manifest: manifest["tokenizer"].update(bos_id=first))
-    found = of_shards(open_set(shards), encode)
+    found = of_shards(open_set(shards), Known())
     assert found.ids.tolist() == packed.documents[1].tokens(1)[1:-1]
     assert EOS not in found.ids
     assert found.bos == (first,)
@@ -62,18 +68,18 @@ def test_documents_that_do_not_join(tmp_path):
 
     edit_shard(shards, "validation/shard-00000-of-00001.arrow", shift)
     with pytest.raises(FormatError, match=r"the segments of document \d+ do not join"):
-        of_shards(open_set(shards), encode)
+        of_shards(open_set(shards), Known())
 
 
 def test_a_set_without_validation_documents(tmp_path):
     shards = handmade(tmp_path, Corpus([("a", [Document(300)])]))
     with pytest.raises(UsageError, match="the shard set has no validation documents"):
-        of_shards(open_set(shards), encode)
+        of_shards(open_set(shards), Known())
 
 
 def test_the_digest_is_of_the_text(tmp_path):
     def digest(ids, bos=()):
-        return stream_of("", [np.array(ids, np.int32)], encode, bos).digest
+        return stream_of("", [np.array(ids, np.int32)], GAP, bos).digest
 
     assert digest([1, 2]) == digest([1, 2])
     assert len({digest([1, 2]), digest([2, 1]), digest([1, 2], bos=(1,))}) == 3
@@ -111,7 +117,7 @@ def test_text_files(tmp_path, suffix):
     lines = "".join(json.dumps({"text": text}) + "\n\n" for text in TEXTS)
     path.write_text(lines if suffix == ".jsonl" else TEXTS[1], "utf-8")
     known = vocabulary()
-    found = of_file(path, known.tokenizer, known.encode)
+    found = of_file(path, known)
     expected = "\n\n".join(TEXTS) if suffix == ".jsonl" else TEXTS[1]
     assert known.tokenizer.decode(found.ids.tolist()) == expected
     assert found.bos == ()
@@ -131,13 +137,19 @@ def test_files_that_are_no_haystack(tmp_path, name, data, error):
     path = tmp_path / name
     if data is not None:
         path.write_bytes(data)
-    known = vocabulary()
     with pytest.raises((UsageError, FormatError), match=error) as raised:
-        of_file(path, known.tokenizer, known.encode)
+        of_file(path, vocabulary())
     if "line" in error and data.startswith(b"{"):
         assert raised.value.where == f"{path}, line 2"
 
 
-def test_special_tokens_in_a_text_are_text():
+def test_the_token_before_a_text_that_the_tokenizer_adds(tmp_path):
     known = vocabulary()
-    assert len(known.encode("<|endoftext|>")) > 1
+    known.tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+    )
+    path = tmp_path / "a.txt"
+    path.write_text(TEXTS[0])
+    found = of_file(path, known)
+    assert found.bos == (0,)
+    assert found.ids.tolist() == list(known.encode(TEXTS[0]))

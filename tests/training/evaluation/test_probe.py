@@ -28,13 +28,13 @@ IDS = 4096
 
 def items(length=256, count=2, tasks=TASKS["probe"], seed=0, ablation="replace", hay=HAYSTACK):
     made = probe_items(
-        tasks, hay, VOCABULARY.encode, length=length, count=count, seed=seed, ablation=ablation
+        tasks, hay, VOCABULARY.piece, length=length, count=count, seed=seed, ablation=ablation
     )
     return list(made)
 
 
 def fact(task="place", ablation="replace", number=0):
-    return draw_fact(FAMILIES[task], ablation, VOCABULARY.encode, Draws(0, task, number))
+    return draw_fact(FAMILIES[task], ablation, VOCABULARY.piece, Draws(0, task, number))
 
 
 def test_the_families_are_the_tasks():
@@ -266,7 +266,7 @@ def test_a_leak_is_seen(monkeypatch):
     def value(draws):
         towns = [words.town(draws) for _ in range(2)]
         best, worst = (
-            choose(towns, key=lambda town: likes[list(VOCABULARY.encode(" " + town))].sum())
+            choose(towns, key=lambda town: likes[list(VOCABULARY.piece(" " + town))].sum())
             for choose in (max, min)
         )
         return best if next(is_gold) else worst
@@ -275,7 +275,7 @@ def test_a_leak_is_seen(monkeypatch):
         nonlocal is_gold
         is_gold = iter([True, *[False] * 1000])
         family = replace(FAMILIES[task], value=value)
-        return draw_fact(family, "remove", VOCABULARY.encode, Draws(0, task, number))
+        return draw_fact(family, "remove", VOCABULARY.piece, Draws(0, task, number))
 
     monkeypatch.setattr(sys.modules[__name__], "fact", drawn)
     assert not is_at_chance(*control("place", 80))
