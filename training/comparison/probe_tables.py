@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -10,22 +11,14 @@ from .endpoints import Endpoint, Evaluation, Finding
 
 __all__ = ["gain_table", "primary_table", "probe_notes"]
 
-SUMMARY_LABELS = {"far": "far (d >= tau)", "near": "near (d < tau)", "slope": "slope"}
-
 
 def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[str]) -> Table:
     """The gains of the baseline and of some other arms, in prompts of one context."""
     rows = [endpoint for endpoint in found.endpoints if endpoint.context == context]
-    table = Table(
-        title=_title(found, context),
-        title_justify="left",
-        caption=_caption(found, rows),
-        caption_justify="left",
-    )
-    table.add_column("distance", overflow="fold")
+    table = _table(_title(found, context), _caption(found, rows), "distance")
     headings = [h for arm in others for h in (f"{arm}: difference", "over items", "relative")]
     for heading in (baseline, *(["floor"] if _has_floor(rows) else []), *headings):
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(heading, justify="right")
     summaries = [row.name for row in rows if row.distance is None]
     for row in rows:
         floor = [f"{row.floor:.4f}"] if row.floor is not None else []
@@ -40,6 +33,20 @@ def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[
     return table
 
 
+def _table(title: str, caption: str, first: str) -> Table:
+    """A table without vertical lines: figures need the room."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column(first, overflow="fold")
+    return table
+
+
 def _title(found: Evaluation, context: str) -> str:
     beyond = ", longer than the windows of the training" if found.extrapolated else ""
     return (
@@ -50,8 +57,13 @@ def _title(found: Evaluation, context: str) -> str:
 
 def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
     lines = ["a difference above 0: the evidence is worth more than to the baseline"]
+    if any(row.name == "slope" for row in rows):
+        lines.append("slope: nats per doubling of the distance")
     if found.tau is not None:
-        lines.append(f"* at least tau = {found.tau:,} tokens from the answer")
+        lines.append(
+            f"* at least tau = {found.tau:,} tokens from the answer; far: the mean of these"
+        )
+        lines.append("near: the mean of the others")
     if found.seeds == 1:
         lines.append("one seed: no verdict")
     else:
@@ -69,7 +81,7 @@ def _has_floor(rows: Sequence[Endpoint]) -> bool:
 
 def _label(row: Endpoint, tau: int | None) -> str:
     if row.distance is None:
-        return SUMMARY_LABELS[row.name]
+        return row.name
     return f"{row.distance:,}" + (" *" if tau is not None and row.distance >= tau else "")
 
 
@@ -90,21 +102,21 @@ def _signed(value: float) -> str:
 
 def primary_table(found: Sequence[Evaluation]) -> Table | None:
     """The endpoints that were named before, with their tests; None if there are none."""
-    table = Table(
-        title="Primary endpoints of the probe",
-        title_justify="left",
-        caption="p: Student's test over seeds, adjusted by Holm over this table\n"
-        "detectable: true difference that these seeds find with 80% power",
-        caption_justify="left",
+    table = _table(
+        "Primary endpoints of the probe",
+        "p: Student's test over seeds, adjusted by Holm over this table\n"
+        "detectable: true difference that these seeds find with 80% power\n"
+        "for half: seeds that find half of that",
+        "endpoint",
     )
-    table.add_column("endpoint", overflow="fold")
-    for heading in ("arm", "difference", "p", "unchanged", "detectable", "seeds for half of it"):
-        table.add_column(heading, justify="right", overflow="fold")
+    table.add_column("arm", overflow="fold")
+    for heading in ("difference", "p", "unchanged", "detectable", "for half"):
+        table.add_column(heading, justify="right")
     for each in found:
         for endpoint in each.endpoints:
             if endpoint.primary:
                 for arm, finding in endpoint.arms.items():
-                    table.add_row(f"{endpoint.name}, {each.length:,} tokens", arm, *_tests(finding))
+                    table.add_row(f"{endpoint.name}, {each.length:,}", arm, *_tests(finding))
     return table if table.rows else None
 
 
