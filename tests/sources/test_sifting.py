@@ -1,5 +1,6 @@
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,12 @@ def test_streams() -> None:
             find(name, "jsonl")
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no shared memory")
+def test_files_in_shared_memory_are_ordinary_ones() -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".jsonl") as file:
+        assert [found.url for found in listing(file.name).files] == [file.name]
 
 
 FOLDERS = st.sampled_from(
