@@ -550,8 +550,9 @@ def test_inputs_that_were_touched_are_compared(prepared, tmp_path):
     done("prepare", *flags, "--out", out, "--overwrite", "--alpha", 0.4)
     assert harness.content(out)["store"] == before["store"]
     touch(path)
-    done("prepare", *flags, "--alpha", 0.4, "--out", out, "--discard-store")
+    outcome = done("prepare", *flags, "--alpha", 0.4, "--out", out, "--discard-store")
     assert not store.exists()
+    assert outcome.err.count("compare the bytes") == 1  # the set's and the store's, read once
 
 
 def test_an_input_that_was_not_read_yet_may_have_another_time(prepared, tmp_path):
