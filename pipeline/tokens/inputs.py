@@ -12,7 +12,7 @@ from typing import Any
 from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
-from ..files.json_files import read_json
+from ..files.json_files import REPLACE, read_json
 from ..files.storage import Folder
 from ..job.folder import JOB, STATE, State, is_of
 from ..sources.listing import InputFile
@@ -106,7 +106,7 @@ def _digests(plan: TokenizePlan, folder: Folder) -> dict[str, str | None]:
     An unfinished job has those of all files, or else it has not yet tokenized any.
     """
     if folder.exists(MANIFEST):
-        listed = read_json(folder, MANIFEST, ("inputs",))["inputs"]
+        listed = read_json(folder, MANIFEST, ("inputs",), REPLACE)["inputs"]
         by_path = {(each["source"], each["path"]): each["xxh3_128"] for each in listed}
         return {
             file.url: by_path.get((source, file.path))
