@@ -163,6 +163,11 @@ def test_a_set_on_another_filesystem(concat: Path) -> None:
         memory.rm("/verify", recursive=True)
 
 
+def test_a_path_with_colons_is_a_path(concat: Path, tmp_path: Path) -> None:
+    (tmp_path / "a::b").symlink_to(concat)
+    assert check(tmp_path / "a::b") == check(concat)
+
+
 def test_progress_counts_bytes_up_to_all_of_them(concat: Path) -> None:
     calls: list[tuple[int, int]] = []
     shards, store = str(concat / "shards"), str(concat / "store")
