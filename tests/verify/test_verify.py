@@ -366,6 +366,13 @@ def a_tokenizer_that_is_none(folder: Path) -> None:
     replace_tokenizer(folder, "{}")
 
 
+@mutation("files", "store", store=True, says="it is no tokenizer: ")
+def a_tokenizer_at_which_the_library_panics(folder: Path) -> None:
+    broken = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    model = {"type": "WordLevel", "vocab": {"<eos>": EOS}, "unk_token": "none"}
+    replace_tokenizer(folder, json.dumps({"model": model, "normalizer": broken}))
+
+
 @mutation("files", "store", store=True, says=str(EOS))
 def a_tokenizer_of_fewer_ids(folder: Path) -> None:
     model = {"type": "WordLevel", "vocab": {"<eos>": EOS}, "unk_token": "none"}
