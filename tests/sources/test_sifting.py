@@ -34,7 +34,7 @@ def test_what_other_programs_leave_behind(base: str) -> None:
     found = listing(base)
     assert paths(found.files) == ["a.jsonl"]
     assert found.warnings == (
-        "source 'books': 3 files are left out, by their names what other programs leave behind: "
+        "source 'books': 3 files are left out, named like what other programs leave behind: "
         f"_SUCCESS, {TEMPORARY}, b.jsonl.incomplete",
     )
     assert listing(f"{base}/*") == listing(f"{base}/**") == found
@@ -52,7 +52,7 @@ def test_nothing_else_is_there(base: str) -> None:
         f"  where:    {base}\n"
         "  expected: a file, a folder with files of a known format, or a glob that matches some\n"
         f"  fix:      check the path; {base.replace('memory://', '/')} has: _a.jsonl; source "
-        "'books': 1 file is left out, by their names what other programs leave behind: _a.jsonl"
+        "'books': 1 file is left out, named like what other programs leave behind: _a.jsonl"
     )
 
 
