@@ -107,10 +107,6 @@ class _RemoteStream:
         with self._telling():
             return self._file.read(*size)
 
-    def readline(self, *size: int) -> bytes:
-        with self._telling():
-            return self._file.readline(*size)
-
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
