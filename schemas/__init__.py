@@ -8,12 +8,13 @@ weights.py   weight tables as files
 errors.py    what users see when something fails, with exit codes
 pointers.py  files of Git LFS and git-annex whose content is elsewhere
 settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
-disk.py      how a file gets onto a disk whole
+disk.py      how a file gets onto a disk whole; disk_errors.py, errors of the system in words
+sealed.py    JSON records that notice when they were altered
 
 What both halves need to read files from strangers, and to print what is in them:
 
 regular.py      only ordinary files, inside their folder    json_text.py    strict JSON
 consistency.py  whether a manifest agrees with itself       windows.py      checked windows
 ipc.py          Arrow's descriptions, before its data       printable.py    text without controls
-terminal.py     all that is printed
+terminal.py     all that is printed                         rust.py          errors of libraries
 """

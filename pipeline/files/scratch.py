@@ -6,6 +6,7 @@ however it ends. So a folder that can be locked is nobody's, and the next proces
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 
 __all__ = ["scratch_folder"]
 
-PREFIX = "exactcpt-"
+PREFIX = "exactcpt-copies-"
+NAME = re.compile(f"{PREFIX}[a-z0-9_]{{8}}")
+"""How `mkdtemp` names these folders; no other one in TMPDIR is touched, such as a job's output."""
 
 
 @contextmanager
@@ -45,6 +48,8 @@ def _made() -> tuple[Path, int]:
 def _remove_abandoned() -> None:
     """Removes what killed processes have left; once per process."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if not NAME.fullmatch(path.name):
+            continue
         with suppress(OSError):  # such as a folder of another user
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

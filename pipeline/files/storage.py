@@ -24,7 +24,7 @@ import xxhash
 from ...schemas.disk import TEMPORARY, is_temporary, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
-from ...schemas.regular import open_regular, read_regular
+from ...schemas.regular import check_inside, open_regular, read_regular
 from .scratch import scratch_folder
 
 __all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
@@ -107,10 +107,6 @@ class _RemoteStream:
         with self._telling():
             return self._file.read(*size)
 
-    def readline(self, *size: int) -> bytes:
-        with self._telling():
-            return self._file.readline(*size)
-
     @contextmanager
     def _telling(self) -> Iterator[None]:
         try:
@@ -169,6 +165,16 @@ class Folder:
         """What changes when a file is replaced: its size, when it was written, and the like."""
         fs, path = _resolve_fresh(self.url_of(name))
         return fs.ukey(path)
+
+    def check_own(self, name: str) -> None:
+        """Checks that a file that a manifest names is a file of the folder; remote ones always are.
+
+        Raises:
+            FormatError: it is a pipe or something else that is not a file, or a link leads out.
+        """
+        if self.is_local:
+            _, root = resolve(self.url)
+            check_inside(Path(root), Path(root) / name)
 
     def size(self, name: str) -> int | None:
         """The size of a file in bytes; None if there is no such file."""

@@ -23,7 +23,7 @@ from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
-from ..files.json_files import damaged_json, read_json
+from ..files.json_files import REPLACE, damaged_json, read_json
 from ..files.storage import Folder, resolve
 from .halt import clear_halt
 
@@ -85,10 +85,10 @@ class State:
         Raises:
             FormatError: the file is damaged.
         """
-        found = read_json(folder, name, ("settings", "inputs"))
+        found = read_json(folder, name, ("settings", "inputs"), REPLACE)
         for key, value in found.items():
             if not isinstance(value, dict):
-                raise damaged_json(f"{key!r} is not an object", folder.url_of(name))
+                raise damaged_json(f"{key!r} is not an object", folder.url_of(name), REPLACE)
         return cls(settings=found["settings"], inputs=found["inputs"])
 
 

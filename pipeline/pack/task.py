@@ -96,8 +96,8 @@ def store_parts(
         kinds: which files of each part must be there, in full size.
 
     Raises:
-        FormatError: a file is missing or has another size, or the manifest gives it another name
-            or is not what the summaries of the parts say.
+        FormatError: a file is missing, has another size or is elsewhere, or the manifest gives it
+            another name or is not what the summaries of the parts say.
         ExactcptError: the store has no documents.
     """
     refuse_contradiction(manifest, store)
@@ -144,6 +144,7 @@ def _check_size(store: Folder, file: StoredFile) -> None:
         size = plural(file.bytes, "byte")
         what = "the file is missing" if found is None else f"not {found:,}"
         raise damaged(store.url_of(file.path), f"{size}, {what}")
+    store.check_own(file.path)
 
 
 def pack_task(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +9,9 @@ import pyarrow as pa
 from ...schemas.consistency import SEE_VERIFY, check_consistency
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import Manifest, ShardFile
-from ...schemas.regular import check_inside
 from ..config import PackConfig
 from ..core.parameters import PARAMETERS
-from ..files.storage import Folder, resolve
+from ..files.storage import Folder
 
 __all__ = ["SEE_VERIFY", "check_manifest", "check_size", "explained", "reading"]
 
@@ -61,9 +59,7 @@ def check_size(shards: Folder, entry: ShardFile) -> None:
             expected=expected if found is None else f"{expected}, not {found:,}",
             fix=SEE_VERIFY,
         )
-    if shards.is_local:
-        _, root = resolve(shards.url)
-        check_inside(Path(root), Path(root) / entry["path"])
+    shards.check_own(entry["path"])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import TOKENIZER
 from ...schemas.printable import printable
+from ...schemas.rust import is_of_library
 from ..files.storage import Folder
 
 __all__ = ["Piece", "decode", "open_tokenizer", "visible"]
@@ -44,7 +45,9 @@ def open_tokenizer(shards: Folder) -> Any:
         )
     try:
         return tokenizers.Tokenizer.from_str(shards.read(TOKENIZER).decode())
-    except Exception as error:  # tokenizers raises nothing narrower
+    except BaseException as error:  # tokenizers raises nothing narrower
+        if not is_of_library(error):
+            raise
         raise FormatError(f"the tokenizer cannot be read: {error}", where=where) from None
 
 

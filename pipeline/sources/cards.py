@@ -23,7 +23,7 @@ from .named_splits import TRAIN, split_by_name
 
 __all__ = ["NOT_LISTED", "Declared", "read_card"]
 
-BEGINNING = re.compile(r"\s*---\s*\n(.*\n)?configs:.*\n---", re.DOTALL)
+BORDER = "---"
 NOT_LISTED = "not listed"
 """In place of the split of a file that the default configuration does not list."""
 
@@ -63,19 +63,34 @@ def read_card(text: str) -> Declared | None:
     Raises:
         ValueError: they are not what the `datasets` library understands.
     """
-    if not BEGINNING.match(text):
+    metadata = _metadata(text)
+    if not any(line.startswith("configs:") for line in metadata):
         return None
+    if any("<<" in line for line in metadata):
+        raise ValueError("they have keys to merge (<<), of which few lines can become gigabytes")
     from huggingface_hub import DatasetCard
 
+    card = "\n".join([BORDER, *metadata, BORDER])
     try:
-        configs: Any = DatasetCard(text, ignore_metadata_errors=True).data.get("configs")
+        configs: Any = DatasetCard(card, ignore_metadata_errors=True).data.get("configs")
         return _declared(configs) if configs else None
     except Exception as error:  # of YAML, or whatever a stranger's file leads to
         raise ValueError(" ".join(str(error).split())) from error
 
 
+def _metadata(text: str) -> list[str]:
+    """The lines of YAML at the beginning, between two borders, but for blank ones; or none.
+
+    A search by a regular expression, such as the library's own, takes for ever if a stranger's file
+    has a million blank lines.
+    """
+    first, *lines = (line.rstrip() for line in text.lstrip().split("\n"))
+    ends = [i for i, line in enumerate(lines) if line.startswith(BORDER)]
+    return [line for line in lines[: ends[0]] if line] if first == BORDER and ends else []
+
+
 def _declared(configs: Sequence[dict[str, Any]]) -> Declared:
-    names = [str(config["config_name"]) for config in configs]
+    names = [_name(config["config_name"]) for config in configs]
     defaults = [
         config
         for config, name in zip(configs, names, strict=True)
@@ -84,14 +99,21 @@ def _declared(configs: Sequence[dict[str, Any]]) -> Declared:
     if not defaults:
         return Declared(configs=names, default=None)
     config = defaults[0]
-    folder = str(config.get("data_dir") or "").removeprefix("./").strip("/")
+    folder = _name(config.get("data_dir") or "").removeprefix("./").strip("/")
     listed = config.get("data_files")
     return Declared(
         configs=names,
-        default=str(config["config_name"]),
+        default=_name(config["config_name"]),
         folder=f"{folder}/" if folder else "",
         files=None if listed is None else _patterns(listed),
     )
+
+
+def _name(value: Any) -> str:
+    """A name that YAML may take for a number or a date; lists of lists could be endless as text."""
+    if isinstance(value, list | dict):
+        raise ValueError("a name is a list or a mapping")
+    return str(value)
 
 
 def _patterns(listed: Any) -> dict[str, list[re.Pattern[str]]]:

@@ -24,6 +24,8 @@ COMPRESSION_RATIO = 3
 """How many bytes of text a byte of a compressed file holds, roughly."""
 STAMPS = ("mtime", "ETag", "etag", "LastModified", "created", "size")
 """Entries of fsspec's file info that change when the file does, the best first."""
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+"""What begins like this may be another file to every process. `/dev/shm` has ordinary files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def _refuse_stream(source: Source, fs: Any, path: str, info: dict[str, Any] | No
         is_local(fs)
         and info is not None
         and info["type"] != "directory"
-        and (info["type"] == "other" or path.startswith(("/dev/", "/proc/")))
+        and (info["type"] == "other" or path.startswith(STREAMS))
     ):
         raise ExactcptError(
             f"source {source.name!r} is no regular file, but a pipe, a device or a socket",

@@ -2,13 +2,15 @@
 
 A glob matches files and folders, and a folder stands for all files in it, as when it is named
 alone. What cannot be listed is an error: a folder that is passed over would be data that is lost.
+Only where nothing is read anyway, such as in a disk's `lost+found`, it is none.
 """
 
 import errno
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +19,15 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import glob_translate
 
 from ...schemas.errors import UsageError
+from .leftovers import is_hidden, is_leftover
 from .saved import saved_files
 
 __all__ = ["Matches", "first_names", "info_of", "is_local", "match", "what_is_there"]
 
 Matches = dict[str, dict[str, Any] | None]
 """What fsspec says about each file, by path; None if nothing is there, such as for a dead link."""
+Refuse = Callable[[OSError], None]
+"""Raises the error of a local folder that cannot be listed, if files in it would be read."""
 
 
 def match(fs: Any, pattern: str, info: dict[str, Any] | None) -> tuple[str, Matches]:
@@ -39,7 +44,7 @@ def match(fs: Any, pattern: str, info: dict[str, Any] | None) -> tuple[str, Matc
         OSError: a folder cannot be listed.
     """
     if info is not None:
-        return pattern, _files_of_folder(fs, pattern)
+        return pattern, _files_of_folder(fs, pattern, partial(_refuse, pattern, ""))
     parts = pattern.split("/")
     wild = [i for i, part in enumerate(parts) if _is_wild(part)]
     if not wild:
@@ -49,7 +54,10 @@ def match(fs: Any, pattern: str, info: dict[str, Any] | None) -> tuple[str, Matc
             "** is not alone between two slashes", where=pattern, expected="such as DIR/**/*.jsonl"
         )
     root = "/".join(parts[: wild[0]])
-    return root, _matching_at_any_depth(fs, parts) if "**" in parts else _matching(fs, pattern)
+    refuse = partial(_refuse, root, "/".join(parts[wild[0] :]))
+    if "**" in parts:
+        return root, _matching_at_any_depth(fs, parts, refuse)
+    return root, _matching(fs, pattern, refuse)
 
 
 def info_of(fs: Any, path: str) -> dict[str, Any] | None:
@@ -88,17 +96,23 @@ def _is_wild(part: str) -> bool:
     return any(c in part for c in "*?[")
 
 
-def _files_of_folder(fs: Any, folder: str) -> Matches:
+def _refuse(root: str, wild: str, error: OSError) -> None:
+    name = f"{str(error.filename)[len(root) :].strip('/')}/file"
+    if not (is_hidden(name, wild) or is_leftover(name, wild)):
+        raise error
+
+
+def _files_of_folder(fs: Any, folder: str, refuse: Refuse) -> Matches:
     """All files in a folder; in a folder that the `datasets` library saved, its data files."""
     saved = saved_files(fs, folder)
     if saved is not None:
         return {path: info_of(fs, path) for path in saved}
-    return _files_below(fs, folder)
+    return _files_below(fs, folder, refuse)
 
 
-def _files_below(fs: Any, folder: str) -> Matches:
+def _files_below(fs: Any, folder: str, refuse: Refuse) -> Matches:
     if is_local(fs):
-        return {path: info_of(fs, path) for path in _walk(folder)}
+        return {path: info_of(fs, path) for path in _walk(folder, refuse)}
     own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
     if own in (AsyncFileSystem._find, AbstractFileSystem.find):
         # These pass over folders that they fail to list.
@@ -107,20 +121,16 @@ def _files_below(fs: Any, folder: str) -> Matches:
     return found
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, refuse: Refuse) -> Iterator[str]:
     """Files in a local folder and in the folders that links in it point to, each folder once."""
     seen: set[str] = set()
-    for at, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         folders.sort()
         if os.path.realpath(at) in seen:
             folders.clear()
         else:
             seen.add(os.path.realpath(at))
             yield from (f"{at.rstrip('/')}/{file}" for file in files)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _listed_below(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,38 +141,41 @@ def _listed_below(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _listed_below(fs, info["name"])
 
 
-def _matching(fs: Any, pattern: str) -> Matches:
+def _matching(fs: Any, pattern: str, refuse: Refuse) -> Matches:
     """What matches a glob without `**`."""
     if is_local(fs):
         # fsspec does not follow links to folders.
         found = {path: info_of(fs, path) for path in glob.iglob(pattern)}  # noqa: PTH207
-        _list_folders_of(pattern)
+        _list_folders_of(pattern, refuse)
     else:
         found = fs.glob(pattern, detail=True)
     matches: Matches = {}
     for path, info in found.items():
         is_folder = info is not None and info["type"] == "directory"
-        matches |= _files_of_folder(fs, path) if is_folder else {path: info}
+        matches |= _files_of_folder(fs, path, refuse) if is_folder else {path: info}
     return matches
 
 
-def _list_folders_of(pattern: str) -> None:
+def _list_folders_of(pattern: str, refuse: Refuse) -> None:
     """Lists the folders that a local glob looks into, as `glob` passes over what it cannot read."""
     parts = pattern.split("/")
     for i, part in enumerate(parts):
         if _is_wild(part):
             for folder in glob.iglob(f"{'/'.join(parts[:i])}/"):  # noqa: PTH207
-                os.scandir(folder).close()
+                try:
+                    os.scandir(folder).close()
+                except OSError as error:
+                    refuse(error)
 
 
-def _matching_at_any_depth(fs: Any, parts: Sequence[str]) -> Matches:
+def _matching_at_any_depth(fs: Any, parts: Sequence[str], refuse: Refuse) -> Matches:
     """What matches a glob with `**`, or is in a folder that matches."""
     deep = parts.index("**")
     above = "/".join(parts[:deep]) or "/"
     if not _is_wild(above):
         tops = [above] if info_of(fs, above) is not None else []
     elif is_local(fs):
-        _list_folders_of(above)
+        _list_folders_of(above, refuse)
         tops = sorted(path for path in glob.iglob(above) if Path(path).is_dir())  # noqa: PTH207
     else:
         tops = [p for p, each in fs.glob(above, detail=True).items() if each["type"] == "directory"]
@@ -170,7 +183,7 @@ def _matching_at_any_depth(fs: Any, parts: Sequence[str]) -> Matches:
     return {
         path: info
         for top in tops
-        for path, info in _files_below(fs, top).items()
+        for path, info in _files_below(fs, top, refuse).items()
         if any(matches(part) for part in _with_folders(path, len(top)))
     }
 

@@ -152,7 +152,8 @@ def join_small(batches: Iterable[Batch]) -> Iterator[Batch]:
 def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterator[Batch]:
     file = member.file
     with open_decompressed(file) as stream:
-        _refuse_other_content(file, recognise_json(_head(stream, file)))
+        if not member.start:  # a remote file is not fetched from its beginning for every range
+            _refuse_no_lines(stream, file)
         line = 1 + (newlines_before if member.start else 0)
         try:
             if member.start:
@@ -164,19 +165,20 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
                 yield parse_block(data, line, file.path, fields)
                 line += newlines(block)
         except LongLineError as error:
+            if member.start:
+                stream.seek(0)
+                _refuse_no_lines(stream, file)
             raise too_long(file.url, f"line {line + error.index:,}", fields) from None
 
 
-def _head(stream: Any, file: InputFile) -> bytes:
-    """The first bytes of a stream, which then still is at its beginning."""
+def _refuse_no_lines(stream: Any, file: InputFile) -> None:
+    """Refuses what is not JSON Lines; the stream is at its beginning, and is so afterwards."""
     if file.compression is not None:
-        return stream.peek(HEAD_BYTES)
-    head = stream.read(HEAD_BYTES)
-    stream.seek(0)
-    return head
-
-
-def _refuse_other_content(file: InputFile, content: Content | None) -> None:
+        head = stream.peek(HEAD_BYTES)
+    else:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
+    content = recognise_json(head)
     if content is not None:
         raise _other_content(file, content)
 

@@ -96,7 +96,7 @@ def sift(found: Found, wanted: Format | None, split: str | None) -> Sifted:
     others = [n for n in sifted.names if (found.files[n] or {}).get("type") == "other"]
     sifted.leave_out(others, "as pipes, sockets or devices")
     leftovers = [n for n in sifted.names if is_leftover(n, found.wild)]
-    sifted.leave_out(leftovers, "by their names what other programs leave behind")
+    sifted.leave_out(leftovers, "named like what other programs leave behind")
     _keep_one_format(sifted, found, wanted)
     if sifted.names:
         _keep_one_of_twins(sifted, found)

@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.errors import BackendDifferenceError
+from ...schemas.rust import is_of_library
 from ..core.choices import Backend
 from ..files.storage import open_input
 from ..sources.records import Strings
 from .encoding import encoding_json
-from .tokenizer import TokenizerSpec, is_of_library, reference_tokenizer
+from .tokenizer import TokenizerSpec, reference_tokenizer
 
 __all__ = [
     "Encoder",

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from ...schemas.manifest import Encoding
+from ...schemas.rust import is_of_library
 from ...schemas.sizes import plural
 from ..sources.records import Strings
 from .encoders import tokenizer_json
-from .tokenizer import TokenizerSpec, is_of_library, reference_tokenizer
+from .tokenizer import TokenizerSpec, reference_tokenizer
 
 __all__ = ["Fidelity", "fidelity_warnings", "total"]
 

@@ -4,7 +4,7 @@ Times and etags are what a listing gives for nothing, so a job compares these fi
 and `git` change them and not the bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
-from ..files.json_files import read_json
+from ..files.json_files import REPLACE, read_json
 from ..files.storage import Folder
 from ..job.folder import JOB, STATE, State, is_of
 from ..sources.listing import InputFile
@@ -24,6 +24,9 @@ __all__ = ["is_of_plan", "same_inputs", "state_as_begun"]
 THREADS = 8
 Say = Callable[[str], None]
 """Tells a person something."""
+_checksums: dict[InputFile, str] = {}
+"""What this process has read: a job asks for its store, for its shard set, and once more when the
+store is discarded, and inputs may be terabytes."""
 
 
 def state_as_begun(plan: TokenizePlan, store: Folder, say: Say) -> State:
@@ -70,27 +73,31 @@ def same_inputs(
     ]
     if not touched:
         return inputs
-    size = sum(file.bytes or 0 for file in touched)
-    say(
-        f"{plural(len(touched), 'input')} with another time than before: reading "
-        f"{size / 1e6:,.1f} MB to compare the bytes"
-    )
     digests = _digests(plan, folder)
-    with ThreadPoolExecutor(THREADS) as pool:
-        results = pool.map(lambda file: _is_same(file, digests), touched)
-        for file, same in zip(touched, results, strict=True):
-            if same:
-                inputs[file.url] = kept[file.url]
+    # A file that has none was not used yet.
+    _read([file for file in touched if file.url in digests], say)
+    for file in touched:
+        if file.url not in digests or _checksums[file] == digests[file.url]:
+            inputs[file.url] = kept[file.url]
     return inputs
+
+
+def _read(files: Sequence[InputFile], say: Say) -> None:
+    """Reads the checksums of files that have not been read."""
+    new = [file for file in files if file not in _checksums]
+    if new:
+        size = sum(file.bytes or 0 for file in new)
+        say(
+            f"{plural(len(new), 'input')} with another time than before: reading "
+            f"{size / 1e6:,.1f} MB to compare the bytes"
+        )
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = pool.map(lambda file: scan(file, ()).xxh3_128, new)
+            _checksums.update(zip(new, found, strict=True))
 
 
 def _differs_in_time_alone(now: Any, before: Any) -> bool:
     return isinstance(before, list) and before != now and before[:-1] == now[:-1]
-
-
-def _is_same(file: InputFile, digests: Mapping[str, str | None]) -> bool:
-    """Whether a file has its checksum; one that has none was not used yet."""
-    return file.url not in digests or scan(file, ()).xxh3_128 == digests[file.url]
 
 
 def _digests(plan: TokenizePlan, folder: Folder) -> dict[str, str | None]:
@@ -99,7 +106,7 @@ def _digests(plan: TokenizePlan, folder: Folder) -> dict[str, str | None]:
     An unfinished job has those of all files, or else it has not yet tokenized any.
     """
     if folder.exists(MANIFEST):
-        listed = read_json(folder, MANIFEST, ("inputs",))["inputs"]
+        listed = read_json(folder, MANIFEST, ("inputs",), REPLACE)["inputs"]
         by_path = {(each["source"], each["path"]): each["xxh3_128"] for each in listed}
         return {
             file.url: by_path.get((source, file.path))

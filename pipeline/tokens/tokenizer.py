@@ -10,6 +10,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.pointers import refuse_pointer
+from ...schemas.rust import is_of_library
 from ...schemas.sizes import plural
 from ..core.choices import Backend
 from ..files.storage import open_input, resolve
@@ -19,7 +20,6 @@ from .unusable import no_tokenizer, not_a_tokenizer
 __all__ = [
     "TokenizerFile",
     "TokenizerSpec",
-    "is_of_library",
     "load_tokenizer",
     "reference_tokenizer",
 ]
@@ -309,11 +309,6 @@ def _config_token(config: dict[str, Any], name: str) -> str | None:
     token = config.get(name)
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else None
-
-
-def is_of_library(error: BaseException) -> bool:
-    """Whether a library in Rust raised it; its panics are not Exceptions."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @cache

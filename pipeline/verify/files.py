@@ -48,7 +48,7 @@ class Folder:
     """A store or shard set, on any filesystem."""
 
     def __init__(self, url: str, problems: Problems, meter: Meter) -> None:
-        self._fs, root = url_to_fs(url)
+        self._fs, root = _resolve(url)
         self.root = root.rstrip("/")
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._problems = problems
@@ -134,6 +134,14 @@ class Folder:
         self._problems.compare(check, f"{TOKENIZER}: sha256", found, claims["sha256"])
         if found == claims["sha256"]:
             check_vocabulary(data, claims, check, self._problems)
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    if "://" in url:
+        return url_to_fs(url)
+    # A path may have `::` in it, which in a URL leads from one filesystem to the next.
+    local: Any = LocalFileSystem()
+    return local, local._strip_protocol(url)
 
 
 def _mapped(descriptor: int) -> pa.Buffer:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from exactcpt.pipeline.files.json_files import read_json, write_json
+from exactcpt.pipeline.files.json_files import REPLACE, read_json, write_json
 from exactcpt.pipeline.files.storage import Folder
 from exactcpt.schemas.errors import FormatError
 
@@ -33,7 +33,12 @@ def test_a_damaged_file_is_a_plain_error(tmp_path: Path, data: bytes, what: str)
         read_json(folder, "a.json", ["a"])
     assert error.value.found.startswith(f"a file that a job keeps is damaged: {what}")
     assert error.value.where == str(tmp_path / "a.json")
-    assert "--overwrite" in str(error.value)
+    assert error.value.fix == (
+        "remove that file and run the same command again: it makes the file anew"
+    )
+    with pytest.raises(FormatError) as error:
+        read_json(folder, "a.json", ["a"], REPLACE)
+    assert error.value.fix == REPLACE
 
 
 def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:

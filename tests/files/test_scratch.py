@@ -49,12 +49,14 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_one(temporary):
 
 
 def test_folders_at_work_and_of_others_stay(temporary):
-    (temporary / "exactcpt-file").write_bytes(b"")
-    (temporary / "other").mkdir()
-    (temporary / "exactcpt-link").symlink_to(temporary / "other")
+    (temporary / f"{scratch.PREFIX}abcdefgh").write_bytes(b"")
+    (temporary / f"{scratch.PREFIX}12345678").symlink_to(temporary / "exactcpt-demo")
+    for name in ("exactcpt-demo", "exactcpt-12345678", f"{scratch.PREFIX}of-novels"):
+        (temporary / name).mkdir()
+        (temporary / name / "shard.arrow").write_bytes(b"whose loss would hurt")
+    before = sorted(temporary.rglob("*"))
     with scratch_folder() as mine:
         scratch._remove_abandoned.cache_clear()
         scratch._remove_abandoned()
         assert mine.exists()
-    names = {path.name for path in temporary.iterdir()}
-    assert names == {"exactcpt-file", "exactcpt-link", "other"}
+    assert sorted(temporary.rglob("*")) == before

@@ -1,6 +1,7 @@
 """A token store whose files have changed: no reader takes its bytes for what was written."""
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -181,6 +182,25 @@ def test_a_manifest_that_names_another_file_is_not_packed(place, tmp_path):
     (store / MANIFEST).write_text(json.dumps(told))
     outcome = run("pack", store, *PACK, "--out", tmp_path / "out")
     assert plain(outcome) and "'../elsewhere.arrow' does not match" in outcome.err
+
+
+@pytest.mark.parametrize("key", ["file", "index"])
+def test_a_part_that_is_a_pipe_or_elsewhere_is_not_opened(place, tmp_path, key):
+    store = copied(place, tmp_path)
+    told = manifest(store)
+    path = store / told["parts"][0][key]["path"]
+    shutil.move(path, tmp_path / "elsewhere.arrow")
+    path.symlink_to(tmp_path / "elsewhere.arrow")
+    outcome = run("pack", store, *PACK, "--out", tmp_path / "out")
+    assert plain(outcome) and "a file leads out of its folder" in outcome.err
+    path.unlink()
+    os.mkfifo(path)  # to open it would mean to wait for ever
+    told["parts"][0][key]["bytes"] = 0
+    (store / MANIFEST).write_text(json.dumps(told))
+    for summary in (store / "parts").glob("*.json"):
+        summary.unlink()
+    outcome = run("pack", store, *PACK, "--out", tmp_path / "out2")
+    assert plain(outcome) and "this is a named pipe" in outcome.err
 
 
 # every part is checked once

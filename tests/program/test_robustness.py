@@ -550,8 +550,24 @@ def test_inputs_that_were_touched_are_compared(prepared, tmp_path):
     done("prepare", *flags, "--out", out, "--overwrite", "--alpha", 0.4)
     assert harness.content(out)["store"] == before["store"]
     touch(path)
-    done("prepare", *flags, "--alpha", 0.4, "--out", out, "--discard-store")
+    outcome = done("prepare", *flags, "--alpha", 0.4, "--out", out, "--discard-store")
     assert not store.exists()
+    assert outcome.err.count("compare the bytes") == 1  # the set's and the store's, read once
+
+
+def test_a_damaged_record_of_an_unfinished_job_is_made_anew_once_it_is_removed(prepared):
+    out, flags = prepared
+    before, store = harness.content(out), Path(f"{out}.store")
+    for folder in (store, out):
+        (folder / "manifest.json").unlink()
+    summary = store / "parts" / "000000-0000.json"
+    summary.write_bytes(summary.read_bytes()[:100])
+    outcome = run("prepare", *flags, "--out", out)
+    assert outcome.code == 1 and f"where:    {summary}" in outcome.err
+    assert "fix:      remove that file and run the same command again" in outcome.err
+    summary.unlink()
+    done("prepare", *flags, "--out", out)
+    assert harness.content(out) == before
 
 
 def test_an_input_that_was_not_read_yet_may_have_another_time(prepared, tmp_path):

@@ -80,8 +80,23 @@ def test_nothing_is_declared(text: str) -> None:
         "- config_name: x\n  data_files: 5\n",
         "- config_name: x\n  data_files: '**.jsonl'\n",
         "- config_name: x\n  data_files:\n  - split: [a]\n    path: a\n",
+        "- config_name: [a]\n",
+        "- config_name: x\n  data_dir: {a: b}\n",
+        "- &a {config_name: x}\n- <<: *a\n",
     ],
 )
 def test_what_nobody_understands(configs: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read_card(card(configs))
+
+
+@pytest.mark.parametrize("line", ["\n", "configs:\n", "---\n", " \n"])
+def test_a_million_lines_take_no_time(line: str) -> None:
+    assert read_card("---\n" + 1_000_000 * line) is None
+
+
+def test_blank_lines_and_ends_of_other_systems() -> None:
+    text = "\n" + card(SPLITS.replace("\n", "\n\n")).replace("\n", "\r\n")
+    found = read_card(text)
+    assert found is not None
+    assert found.split_of("data/test-0.parquet") == "test"

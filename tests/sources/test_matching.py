@@ -135,6 +135,21 @@ def test_a_folder_that_need_not_be_listed(locked: Path) -> None:
     assert paths(find(locked / "CC-0" / "*.jsonl")) == ["b.jsonl"]
 
 
+@pytest.mark.parametrize("ignored", [".locked", "_locked", ".snapshots/locked", "_old/locked"])
+def test_a_folder_in_which_nothing_is_read(locked: Path, ignored: str) -> None:
+    """Such as `lost+found`, which only root may list, at the top of a disk."""
+    (locked / "CC-0" / "locked" / "c.jsonl").unlink()
+    (locked / "CC-0" / "locked").rmdir()
+    fill(locked, f"CC-0/{ignored}/d.jsonl")
+    for pattern in ("", "/*", "/CC-*", "/**/*.jsonl", "/CC-*/**"):
+        assert "CC-0/b.jsonl" in paths(find(f"{locked}{pattern}"))
+    assert paths(find(f"{locked}/CC-*/*.jsonl")) == ["CC-0/b.jsonl"]
+    assert paths(find(f"{locked}/CC-0/**/*.jsonl")) == ["b.jsonl"]
+    for spelled in (f"/CC-*/{ignored}/*.jsonl", f"/**/{ignored}/*.jsonl", f"/CC-0/{ignored}"):
+        with pytest.raises(PermissionError):
+            find(f"{locked}{spelled}")
+
+
 class Flaky(MemoryFileSystem):
     """Fails to list some folders, and finds files as most drivers of fsspec do."""
 

@@ -256,19 +256,40 @@ class TestColumnar:
 
 class TestOtherContent:
     @pytest.mark.parametrize("split_bytes", [30, 1 << 20])
-    def test_the_whole_file_is_refused(self, tmp_path: Path, split_bytes: int) -> None:
-        """Each of its ranges says so, not only the first: skipping leaves out all of it."""
+    def test_the_first_range_refuses_the_file(self, tmp_path: Path, split_bytes: int) -> None:
         (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in TEXTS], indent=1))
-        for split in make_splits(find(tmp_path), split_bytes):
-            with pytest.raises(BadFileError) as caught:
-                read([split])
-            assert str(caught.value) == (
-                "a file is not what its name or its source says: it seems to be one JSON array, "
-                "not JSON Lines\n"
-                f"  where:    {tmp_path}/a.json\n"
-                "  expected: jsonl\n"
-                "  fix:      write each record on its line: jq -c '.[]' a.json > NEW.jsonl"
-            )
+        with pytest.raises(BadFileError) as caught:
+            read(make_splits(find(tmp_path), split_bytes)[:1])
+        assert str(caught.value) == (
+            "a file is not what its name or its source says: it seems to be one JSON array, "
+            "not JSON Lines\n"
+            f"  where:    {tmp_path}/a.json\n"
+            "  expected: jsonl\n"
+            "  fix:      write each record on its line: jq -c '.[]' a.json > NEW.jsonl"
+        )
+
+    def test_a_range_without_line_ends_refuses_it(self, tmp_path: Path) -> None:
+        """It may be read before the first one, and its advice would be about a long record."""
+        (tmp_path / "a.json").write_text(json.dumps([{"text": 200_000 * "a"}] * 3))
+        second = make_splits(find(tmp_path), 300_000)[1]
+        with pytest.raises(BadFileError, match="it seems to be one JSON array"):
+            read([second], Fields(max_bytes=100))
+
+    def test_a_range_is_read_without_the_beginning_of_its_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a.jsonl").write_bytes(jsonl(*TEXTS))
+        places: list[int] = []
+
+        class Watched(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                places.append(self.tell())
+                return super().read(size)
+
+        monkeypatch.setattr(compression, "open_input", lambda url: Watched(Path(url).read_bytes()))
+        _, *others = make_splits(find(tmp_path), 50)
+        read(others)
+        assert min(places) == 49
 
     def test_compressed_files_without_their_suffix_and_twice_compressed(
         self, tmp_path: Path

@@ -1,5 +1,6 @@
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_what_other_programs_leave_behind(base: str) -> None:
     found = listing(base)
     assert paths(found.files) == ["a.jsonl"]
     assert found.warnings == (
-        "source 'books': 3 files are left out, by their names what other programs leave behind: "
+        "source 'books': 3 files are left out, named like what other programs leave behind: "
         f"_SUCCESS, {TEMPORARY}, b.jsonl.incomplete",
     )
     assert listing(f"{base}/*") == listing(f"{base}/**") == found
@@ -51,7 +52,7 @@ def test_nothing_else_is_there(base: str) -> None:
         f"  where:    {base}\n"
         "  expected: a file, a folder with files of a known format, or a glob that matches some\n"
         f"  fix:      check the path; {base.replace('memory://', '/')} has: _a.jsonl; source "
-        "'books': 1 file is left out, by their names what other programs leave behind: _a.jsonl"
+        "'books': 1 file is left out, named like what other programs leave behind: _a.jsonl"
     )
 
 
@@ -210,6 +211,12 @@ def test_streams() -> None:
             find(name, "jsonl")
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no shared memory")
+def test_files_in_shared_memory_are_ordinary_ones() -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".jsonl") as file:
+        assert [found.url for found in listing(file.name).files] == [file.name]
 
 
 FOLDERS = st.sampled_from(

@@ -163,6 +163,11 @@ def test_a_set_on_another_filesystem(concat: Path) -> None:
         memory.rm("/verify", recursive=True)
 
 
+def test_a_path_with_colons_is_a_path(concat: Path, tmp_path: Path) -> None:
+    (tmp_path / "a::b").symlink_to(concat)
+    assert check(tmp_path / "a::b") == check(concat)
+
+
 def test_progress_counts_bytes_up_to_all_of_them(concat: Path) -> None:
     calls: list[tuple[int, int]] = []
     shards, store = str(concat / "shards"), str(concat / "store")
@@ -359,6 +364,13 @@ def replace_tokenizer(folder: Path, content: str) -> None:
 @mutation("files", "store", store=True, says="it is no tokenizer: ")
 def a_tokenizer_that_is_none(folder: Path) -> None:
     replace_tokenizer(folder, "{}")
+
+
+@mutation("files", "store", store=True, says="it is no tokenizer: ")
+def a_tokenizer_at_which_the_library_panics(folder: Path) -> None:
+    broken = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    model = {"type": "WordLevel", "vocab": {"<eos>": EOS}, "unk_token": "none"}
+    replace_tokenizer(folder, json.dumps({"model": model, "normalizer": broken}))
 
 
 @mutation("files", "store", store=True, says=str(EOS))

@@ -10,6 +10,7 @@ from tokenizers.models import BPE
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
 from ...schemas.regular import read_regular
+from ...schemas.rust import is_of_library
 from ...schemas.sizes import plural
 from ..models.folder import read_config
 from .shard_set import ShardSet
@@ -127,7 +128,9 @@ def _read(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(read_regular(path).decode())
     except FormatError:
         raise
-    except Exception as error:  # the library raises bare Exceptions
+    except BaseException as error:  # the library raises nothing narrower
+        if not is_of_library(error):
+            raise
         raise FormatError(
             f"the tokenizer cannot be read: {error}",
             where=str(path),
