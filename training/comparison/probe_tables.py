@@ -60,10 +60,8 @@ def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
     if any(row.name == "slope" for row in rows):
         lines.append("slope: nats per doubling of the distance")
     if found.tau is not None:
-        lines.append(
-            f"* at least tau = {found.tau:,} tokens from the answer; far: the mean of these"
-        )
-        lines.append("near: the mean of the others")
+        lines.append(f"* at least tau = {found.tau:,} tokens from the answer")
+        lines.append("far: the mean of these; near: the mean of the others")
     if found.seeds == 1:
         lines.append("one seed: no verdict")
     else:
@@ -110,7 +108,8 @@ def primary_table(found: Sequence[Evaluation]) -> Table | None:
         "endpoint",
     )
     table.add_column("arm", overflow="fold")
-    for heading in ("difference", "p", "unchanged", "detectable", "for half"):
+    table.add_column("difference", justify="right", no_wrap=True)
+    for heading in ("p", "unchanged", "detectable", "for half"):
         table.add_column(heading, justify="right")
     for each in found:
         for endpoint in each.endpoints:
