@@ -103,13 +103,13 @@ def primary_table(found: Sequence[Evaluation]) -> Table | None:
     table = _table(
         "Primary endpoints of the probe",
         "p: Student's test over seeds, adjusted by Holm over this table\n"
-        "detectable: true difference that these seeds find with 80% power\n"
+        "finds: the true difference that these seeds find with 80% power\n"
         "for half: seeds that find half of that",
         "endpoint",
     )
     table.add_column("arm", overflow="fold")
     table.add_column("difference", justify="right", no_wrap=True)
-    for heading in ("p", "unchanged", "detectable", "for half"):
+    for heading in ("p", "unchanged", "finds", "for half"):
         table.add_column(heading, justify="right")
     for each in found:
         for endpoint in each.endpoints:
