@@ -16,7 +16,7 @@ def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[
     """The gains of the baseline and of some other arms, in prompts of one context."""
     rows = [endpoint for endpoint in found.endpoints if endpoint.context == context]
     table = _table(_title(found, context), _caption(found, rows), "distance")
-    headings = [h for arm in others for h in (f"{arm}: difference", "over items", "relative")]
+    headings = [h for arm in others for h in (arm, "over items", "relative")]
     for heading in (baseline, *(["floor"] if _has_floor(rows) else []), *headings):
         table.add_column(heading, justify="right")
     summaries = [row.name for row in rows if row.distance is None]
@@ -56,7 +56,7 @@ def _title(found: Evaluation, context: str) -> str:
 
 
 def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
-    lines = ["a difference above 0: the evidence is worth more than to the baseline"]
+    lines = ["first arm: its gain; others: their difference, above 0 where evidence is worth more"]
     if any(row.name == "slope" for row in rows):
         lines.append("slope: nats per doubling of the distance")
     if found.tau is not None:
