@@ -130,6 +130,21 @@ def test_a_compressed_shard(tmp_path, compression):
         open_shard(source, WINDOW)
 
 
+@pytest.mark.parametrize("version", ["V4", "V5"])
+def test_a_codec_named_as_arrow_0_17_did(version):
+    """Only in files of that version does Arrow decompress what names its codec there."""
+    sink, batch = io.BytesIO(), pa.record_batch({"a": [1, 2]})
+    options = pa.ipc.IpcWriteOptions(metadata_version=pa.ipc.MetadataVersion[version])
+    with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch, custom_metadata={"ARROW:experimental_compression": "zstd"})
+    try:
+        pa.ipc.open_file(sink.getvalue()).get_batch(0)
+        decompresses = False
+    except OSError as error:
+        decompresses = "decompression" in str(error)
+    assert is_compressed(sink) == decompresses == (version == "V4")
+
+
 def test_columns_of_segments_alone(tmp_path):
     handmade.write_shard(tmp_path / "s.arrow", columns(), shard.shard_schema(WINDOW))
     with (tmp_path / "s.arrow").open("rb") as file:
