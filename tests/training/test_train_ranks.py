@@ -115,6 +115,8 @@ def two(made) -> list[list[Any]]:
             (differ, (made, made / "new", EXACT, {"model": str(made / "other-model")})),
             (fail_alone, (made, made / "new", EXACT)),
             (finish, (made, made / "scaled-2", SCALED | {"grad_norm_from": str(made / "one")})),
+            (differ, (made, made / "new", EXACT, {"rope_theta": 5e5})),
+            (differ, (made, made / "new", EXACT, {"steps": None})),
         ],
     )
 
@@ -206,7 +208,8 @@ def test_machines_that_do_not_share_the_folder(made, two):
 
 
 @pytest.mark.parametrize(
-    ("call", "name"), [(7, "learning_rate"), (8, "the shards"), (9, "the model")]
+    ("call", "name"),
+    [(7, "learning_rate"), (8, "the shards"), (9, "the model"), (12, "rope_theta"), (13, "steps")],
 )
 def test_ranks_that_differ(made, two, call, name):
     first, second = two[call]
