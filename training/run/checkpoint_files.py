@@ -16,7 +16,7 @@ import xxhash
 
 from ...schemas.disk import is_file_name, written_whole
 from ...schemas.errors import FormatError
-from ...schemas.regular import read_regular
+from ...schemas.regular import hash_regular, read_regular
 from ...schemas.sealed import read_sealed, sealed
 from ...schemas.sizes import plural
 from .log import Fields, require
@@ -46,8 +46,6 @@ META_FIELDS: Fields = {
 FILES = "files"
 FILE_FIELDS: Fields = {"name": str, "bytes": int, "xxh3_128": str}
 REMOVE = "remove it to continue from the one before"
-BLOCK = 1 << 24
-
 Written = dict[str, Any]
 """A file of a checkpoint: its name, its size in bytes, and its xxh3-128."""
 
@@ -70,17 +68,14 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def describe(file: Path) -> Written:
-    """Reads a file that was just written.
+    """Reads a file that was just written, or that a checkpoint lists.
 
     Raises:
+        FormatError: it is not an ordinary file.
         OSError: it cannot be read.
     """
-    found, size = xxhash.xxh3_128(), 0
-    block = memoryview(bytearray(BLOCK))
-    with file.open("rb", buffering=0) as stream:
-        while read := stream.readinto(block):
-            found.update(block[:read])
-            size += read
+    found = xxhash.xxh3_128()
+    size = hash_regular(file, found)
     return {"name": file.name, "bytes": size, "xxh3_128": found.hexdigest()}
 
 

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from ...schemas.disk import is_file_name
 from ...schemas.errors import FormatError
+from ...schemas.regular import check_regular, open_regular
 from ...schemas.sizes import plural
 from .checkpoint_files import REMOVE
 
@@ -80,13 +81,17 @@ class CheckpointReader(FileSystemReader):
         names: names of the files that its tensors are in.
 
     Raises:
-        FormatError: the index is missing or damaged, or names what is none of its business.
+        FormatError: the index is missing or damaged, names what is none of its business, or a file
+            is no ordinary one.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(checkpoint)
         self._index = _read_index(checkpoint)
         self.names = {info.relative_path for info in self._index.storage_data.values()}
+        for path in (checkpoint / name for name in sorted(self.names)):
+            if path.exists():
+                check_regular(path)  # what is missing is told by whoever reads it
 
     def read_metadata(self, *_: Any, **__: Any) -> index.Metadata:
         """The index."""
@@ -145,9 +150,11 @@ def load_tensors(
 
 def _read_index(checkpoint: Path) -> index.Metadata:
     try:
-        with (checkpoint / INDEX).open("rb") as file:
+        with open_regular(checkpoint / INDEX) as file:
             found = _IndexUnpickler(file).load()
         _check_index(found)
+    except FormatError:
+        raise
     except Exception as error:  # a damaged pickle may raise any
         raise FormatError(
             f"the checkpoint cannot be loaded: {INDEX} is not its index: {last_line(error)}",

@@ -287,6 +287,15 @@ def test_a_set_that_is_removed_under_a_run(tmp_path):
         windows.batch([0])
 
 
+@pytest.mark.parametrize("name", ["manifest.json", SHARD])
+def test_a_file_that_is_emptied_under_a_run(tmp_path, name):
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
+        windows.batch([0])
+
+
 def test_a_shard_that_is_replaced_after_it_was_checked(tmp_path):
     """By another one of the same size, while the manifest stays."""
     folder = shard_set(tmp_path / "shards")
