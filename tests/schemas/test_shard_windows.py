@@ -17,7 +17,7 @@ from exactcpt.schemas.ipc import is_compressed
 from exactcpt.schemas.windows import (
     SEGMENT_COLUMNS,
     check_batch,
-    codes_of_contexts,
+    codes_of_segments,
     open_shard,
     segments_of,
     targets_by_bucket,
@@ -104,11 +104,13 @@ def test_other_weights(tmp_path):
         check(batch_of(values, tmp_path))
 
 
-@pytest.mark.parametrize("window", [2, 7, 8, 9, 64, 100, 4096])
+@pytest.mark.parametrize("window", [2, 3, 7, 8, 9, 64, 100, 4096])
 def test_codes(window):
-    assert codes_of_contexts(window).tolist() == [
-        0, *(1 + handmade.bucket(context) for context in range(1, window))
-    ]  # fmt: skip
+    of_one = [0, *(1 + handmade.bucket(context) for context in range(1, window))]
+    for lengths in ([window], [1], [1, 1], [window, 1, 2, window // 2, window]):
+        found = codes_of_segments(np.array(lengths, np.int32), window)
+        assert found.tolist() == [code for length in lengths for code in of_one[:length]]
+        assert found.dtype == np.uint8
 
 
 @given(st.lists(st.integers(1, WINDOW)))
