@@ -228,7 +228,7 @@ def codes_of_segments(lengths: NDArray[np.int32], window: int) -> NDArray[np.uin
         window: window length in tokens, at least that of the longest segment.
     """
     edges = _edges(window)
-    used = int(np.searchsorted(edges, lengths.max()))
+    used = int(np.searchsorted(edges, int(lengths.max())))
     reached = np.minimum(lengths[:, None], edges[: used + 1])
     times = reached[:, 1:] - reached[:, :-1]
     codes = np.arange(used, dtype=np.uint8)[None].repeat(len(lengths), axis=0)

@@ -15,7 +15,8 @@ from typing import Any
 import xxhash
 
 from ...schemas.disk import is_file_name, written_whole
-from ...schemas.errors import FormatError
+from ...schemas.disk_errors import disk_error
+from ...schemas.errors import ExactcptError, FormatError
 from ...schemas.regular import hash_regular, read_regular
 from ...schemas.sealed import read_sealed, sealed
 from ...schemas.sizes import plural
@@ -95,6 +96,7 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
 
     Raises:
         FormatError: the file is missing, damaged or altered.
+        ExactcptError: the disk failed.
     """
     try:
         meta = read_sealed(read_regular(checkpoint / META))
@@ -114,18 +116,21 @@ def check_files(checkpoint: Path, rank: int = 0, world: int = 1) -> None:
     Checkpoints of older versions have no checksums, and pass.
 
     Raises:
-        FormatError: a file is missing or was altered, or the record cannot be read.
+        FormatError: a file is missing or was altered, or the record is damaged.
+        ExactcptError: the disk failed.
     """
     for expected in _listed(checkpoint)[rank::world]:
         path = checkpoint / expected["name"]
         try:
             found = describe(path)
-        except OSError as error:
+        except FileNotFoundError:
             raise FormatError(
-                f"a file of the checkpoint cannot be read: {error.strerror or error}",
+                "a file of the checkpoint is missing",
                 where=str(path),
                 fix=f"restore it; or {REMOVE}: {checkpoint}",
             ) from None
+        except OSError as error:
+            raise disk_error(error, path) from None
         for name in ("bytes", "xxh3_128"):
             if found[name] != expected[name]:
                 raise FormatError(
@@ -154,7 +159,9 @@ def _listed(checkpoint: Path) -> list[Written]:
     return files
 
 
-def _unreadable(checkpoint: Path, error: Exception) -> FormatError:
+def _unreadable(checkpoint: Path, error: Exception) -> ExactcptError:
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return disk_error(error, checkpoint)  # which does not say that the checkpoint is damaged
     return FormatError(
         f"the checkpoint's {META} cannot be read: {error}", where=str(checkpoint), fix=REMOVE
     )

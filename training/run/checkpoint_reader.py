@@ -6,6 +6,7 @@ index may name the classes of an index and nothing else, and values are loaded b
 restricted unpickler.
 """
 
+import errno
 import io
 import pathlib
 import pickle
@@ -24,6 +25,7 @@ from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from ...schemas.disk import is_file_name
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import FormatError
 from ...schemas.regular import check_regular, open_regular
 from ...schemas.sizes import plural
@@ -118,7 +120,8 @@ def load_tensors(
         group: of the ranks that load together; None for a process on its own.
 
     Raises:
-        FormatError: the checkpoint cannot be read, or is of another model.
+        FormatError: the checkpoint is damaged, or is of another model.
+        ExactcptError: the disk failed.
     """
     where = str(reader.checkpoint_id)
     try:
@@ -132,6 +135,8 @@ def load_tensors(
                 no_dist=group is None,
             )
     except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+        if (failure := _of_the_disk(error)) is not None:
+            raise disk_error(failure, where) from error
         raise FormatError(
             f"the checkpoint cannot be loaded: {last_line(error)}", where=where, fix=REMOVE
         ) from error
@@ -156,6 +161,8 @@ def _read_index(checkpoint: Path) -> index.Metadata:
     except FormatError:
         raise
     except Exception as error:  # a damaged pickle may raise any
+        if (failure := _of_the_disk(error)) is not None:
+            raise disk_error(failure) from None
         raise FormatError(
             f"the checkpoint cannot be loaded: {INDEX} is not its index: {last_line(error)}",
             where=str(checkpoint),
@@ -175,6 +182,19 @@ def _check_index(found: Any) -> None:
             raise ValueError(f"{info.relative_path} is compressed")
     if not all(isinstance(name, str) for name in found.state_dict_metadata):
         raise ValueError("a tensor has no name")
+
+
+def _of_the_disk(error: BaseException) -> OSError | None:
+    """The failure of the disk that an error is, or gathers from the ranks; a missing file is none.
+
+    It does not say that the checkpoint is damaged, so nobody should remove that.
+    """
+    if isinstance(error, CheckpointException):
+        found = (_of_the_disk(each) for each, _ in error.failures.values())
+        return next((each for each in found if each is not None), None)
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        return error
+    return None
 
 
 def last_line(error: BaseException) -> str:
