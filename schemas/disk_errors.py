@@ -28,6 +28,7 @@ FIXES = {
     errno.EIO: f"see what the system's log says of this disk, repair or replace it, and {AGAIN}",
     errno.ENOENT: "see whether the path is right, and whether something has moved or removed it",
     errno.ENOTDIR: "see whether the path is right: a file is where a folder should be",
+    errno.EEXIST: "see whether the path is right: something else of that name is there",
     errno.EISDIR: "see whether the path is right: a folder is where a file should be",
     errno.ENAMETOOLONG: "name a path with shorter names",
     errno.ELOOP: "repair the links on that path: they point to each other",

@@ -15,10 +15,11 @@ __all__ = ["is_compressed"]
 
 MAGIC = b"ARROW1"
 DICTIONARIES, RECORD_BATCHES = 2, 3  # fields of Footer
-HEADER_KIND, HEADER = 1, 2  # fields of Message
+VERSION, HEADER_KIND, HEADER, CUSTOM = 0, 1, 2, 4  # fields of Message
 DICTIONARY_BATCH = 2  # a kind of header
 DICTIONARY_DATA = 1  # field of DictionaryBatch
 COMPRESSION = 3  # field of RecordBatch
+V4 = 3  # MetadataVersion, that of Arrow before 1.0
 BLOCK = struct.Struct("<qi4xq")
 MOST_METADATA = 1 << 24
 """Bytes of a footer or a header: those of a shard have some hundreds."""
@@ -56,6 +57,8 @@ def _is_compressed(file: Any, offset: int, size: int) -> bool:
     data = _read(file, offset, size)
     begin = 8 if data[:4] == b"\xff\xff\xff\xff" else 4  # before Arrow 0.15 there was no marker
     message = _Table.root(data[begin:])
+    if message.byte(VERSION) == V4 and message.has(CUSTOM):
+        return True  # Arrow 0.17 named a codec there, and every later one still decompresses that
     batch = message.table(HEADER)
     if message.byte(HEADER_KIND) == DICTIONARY_BATCH:
         batch = batch and batch.table(DICTIONARY_DATA)

@@ -9,16 +9,26 @@ A pipe would make a reader wait for ever, and a device would never end; a link c
 """
 
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from .errors import FormatError
 
-__all__ = ["MOST_BYTES", "check_inside", "check_regular", "open_regular", "read_regular"]
+__all__ = [
+    "MOST_BYTES",
+    "check_inside",
+    "check_regular",
+    "hash_regular",
+    "open_regular",
+    "read_regular",
+]
 
 MOST_BYTES = 1 << 30
 """What a file may have that is read whole: a manifest of a million files has a third of it."""
 BLOCK = 1 << 20
+HASHED = 1 << 24
+"""Bytes that are read at once to be hashed."""
 SHELL = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 """Where a shell puts the pipes of `<(command)`: the user has asked for those."""
 KINDS = {
@@ -30,7 +40,7 @@ KINDS = {
 }
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Opens a file for reading bytes.
 
     Raises:
@@ -62,6 +72,27 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
                     expected=f"at most {most:,} bytes",
                 )
     return b"".join(blocks)
+
+
+def hash_regular(path: Path, digest: Any) -> int:
+    """Adds the bytes of a file, however large, to a digest.
+
+    Args:
+        path: of the file.
+        digest: one of hashlib or xxhash; it is updated.
+
+    Returns:
+        How many bytes it has.
+
+    Raises:
+        FormatError, OSError: as `open_regular`.
+    """
+    size, block = 0, memoryview(bytearray(HASHED))
+    with open_regular(path) as file:
+        while read := file.readinto(block):
+            digest.update(block[:read])
+            size += read
+    return size
 
 
 def check_regular(path: Path) -> None:

@@ -32,7 +32,7 @@ __all__ = [
     "WindowSegments",
     "check_batch",
     "check_tokens",
-    "codes_of_contexts",
+    "codes_of_segments",
     "open_shard",
     "segments_of",
     "targets_by_bucket",
@@ -155,8 +155,8 @@ def tokens_of(
 def check_tokens(
     ids: NDArray[np.int32],
     codes: NDArray[np.uint8],
-    contexts: NDArray[np.integer],
-    padding: int,
+    lengths: NDArray[np.int32],
+    is_padded: bool,
     largest_id: int,
 ) -> None:
     """Checks the tokens of one window.
@@ -164,8 +164,8 @@ def check_tokens(
     Args:
         ids: its ids, [L].
         codes: the codes of its positions, [L].
-        contexts: the effective context of each position, [L].
-        padding: how many tokens of padding it ends with.
+        lengths: those of its segments, a run of padding included.
+        is_padded: whether the last of them is padding.
         largest_id: of the vocabulary.
 
     Raises:
@@ -175,9 +175,9 @@ def check_tokens(
     if ids.view(np.uint32).max() > largest_id:  # an id below 0 is a large one
         at = int(np.argmax(ids.view(np.uint32) > largest_id))
         raise ValueError(f"has the id {ids[at]} at position {at:,}, not one of 0 to {largest_id:,}")
-    real = length - padding
-    expected = codes_of_contexts(length).take(contexts)
-    expected[real:] = UNSUPERVISED
+    expected = codes_of_segments(lengths, length)
+    if is_padded:
+        expected[length - lengths[-1] :] = UNSUPERVISED
     if not np.array_equal(codes, expected):
         at = int(np.argmax(codes != expected))
         raise ValueError(
@@ -207,26 +207,38 @@ def check_batch(
     """
     segments = segments_of(batch, window, first)
     ids, codes = tokens_of(batch, window, weights)
-    places = np.arange(window)
-    starts = np.cumsum(segments.length, dtype=np.int64) - segments.length
     for row in range(batch.num_rows):
-        mine = slice(segments.bounds[row], segments.bounds[row + 1])
-        length = segments.length[mine]
-        contexts = places - np.repeat(starts[mine] - row * window, length)
-        padding = int(length[segments.document[mine] == PADDING].sum())
+        begin, end = segments.bounds[row], segments.bounds[row + 1]
+        lengths = segments.length[begin:end]
+        is_padded = bool(segments.document[end - 1] == PADDING)
         try:
-            check_tokens(ids[row], codes[row], contexts, padding, largest_id)
+            check_tokens(ids[row], codes[row], lengths, is_padded, largest_id)
         except ValueError as error:
             raise ValueError(f"window {first + row:,} {error}") from None
 
 
+def codes_of_segments(lengths: NDArray[np.int32], window: int) -> NDArray[np.uint8]:
+    """The codes of the tokens of segments laid end to end, shape [sum of lengths].
+
+    A code stands for a range of contexts. To repeat it as often as a segment has such contexts is
+    faster than to look the code of every context up.
+
+    Args:
+        lengths: of the segments, none of them padding.
+        window: window length in tokens, at least that of the longest segment.
+    """
+    edges = _edges(window)
+    used = int(np.searchsorted(edges, int(lengths.max())))
+    reached = np.minimum(lengths[:, None], edges[: used + 1])
+    times = reached[:, 1:] - reached[:, :-1]
+    codes = np.arange(used, dtype=np.uint8)[None].repeat(len(lengths), axis=0)
+    return codes.ravel().repeat(times.ravel())
+
+
 @lru_cache(maxsize=8)
-def codes_of_contexts(window: int) -> NDArray[np.uint8]:
-    """The code of each effective context 0..window-1, shape [window]."""
-    sizes = [high - low + 1 for low, high in bucket_ranges(window)]
-    codes = np.repeat(np.arange(1, len(sizes) + 1, dtype=np.uint8), sizes)
-    codes[0] = UNSUPERVISED
-    return codes
+def _edges(window: int) -> NDArray[np.int64]:
+    """Code c stands for the contexts edges[c]..edges[c+1]-1; UNSUPERVISED for context 0."""
+    return np.array([0, 1, *(low for low, _ in bucket_ranges(window)[1:]), window])
 
 
 def targets_by_bucket(segments: NDArray[np.int64], window: int) -> list[int]:

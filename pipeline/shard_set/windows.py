@@ -207,10 +207,9 @@ def _pick(
 def _window(row: pa.RecordBatch, number: int, expected: _Tokens) -> list[Segment]:
     found = _segments(row, expected.window, number)
     (ids,), (codes,) = tokens_of(row, expected.window, expected.weights)
-    contexts = np.arange(expected.window) - np.repeat(found.start, found.length)
-    padding = int(found.length[found.document == PADDING].sum())
+    is_padded = bool(found.document[-1] == PADDING)
     try:
-        check_tokens(ids, codes, contexts, padding, expected.largest_id)
+        check_tokens(ids, codes, found.length, is_padded, expected.largest_id)
     except ValueError as error:
         raise ValueError(f"window {number:,} {error}") from None
     weights = expected.weights[codes]

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from forked import forked
-from handmade import edit_manifest, edit_shard, refresh_checksums
+from handmade import edit_manifest, edit_shard, refresh_checksums, tokenizer
 from tiny import shard_set
 
 from exactcpt.pipeline.cli import run_command
@@ -86,9 +86,8 @@ def trained(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
     folder = shard_set(tmp_path_factory.mktemp("good") / "shards")
-    shutil.rmtree(f"{folder}.store")
-    told = handmade.tokenizer(folder)  # that of the ids, for verify; models have another
-    edit_manifest(folder, lambda manifest: manifest["tokenizer"].update(told))
+    shutil.rmtree(f"{folder}.store")  # shards stand alone here
+    edit_manifest(folder, lambda manifest: manifest.update(tokenizer=tokenizer(folder)))
     return folder
 
 

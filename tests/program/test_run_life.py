@@ -25,7 +25,7 @@ from tiny import (
     weights_of,
 )
 
-from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training import train as module
 from exactcpt.training.comparison.runs import compare
 from exactcpt.training.models.model import TrainModel
@@ -435,7 +435,7 @@ def test_a_refused_run_leaves_nothing(made, tmp_path):
 
 def test_a_folder_that_is_a_file(made, tmp_path):
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(UsageError, match="the run's folder cannot be written: File exists"):
+    with pytest.raises(ExactcptError, match="reading or writing failed: File exists"):
         go(made, tmp_path / "run")
 
 

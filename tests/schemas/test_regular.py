@@ -3,9 +3,10 @@ import socket
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from exactcpt.schemas.errors import FormatError
-from exactcpt.schemas.regular import check_inside, open_regular, read_regular
+from exactcpt.schemas.regular import check_inside, hash_regular, open_regular, read_regular
 
 
 def test_a_file(tmp_path):
@@ -15,6 +16,15 @@ def test_a_file(tmp_path):
     assert read_regular(tmp_path / "a") == read_regular(tmp_path / "link") == data
     with open_regular(tmp_path / "a") as file:
         assert file.read() == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 24, (1 << 24) + 1])
+def test_a_digest(tmp_path, size):
+    data = os.urandom(size)
+    (tmp_path / "a").write_bytes(data)
+    found = xxhash.xxh3_128(b"before ")
+    assert hash_regular(tmp_path / "a", found) == size
+    assert found.hexdigest() == xxhash.xxh3_128_hexdigest(b"before " + data)
 
 
 def test_no_file(tmp_path):

@@ -17,7 +17,7 @@ from exactcpt.schemas.ipc import is_compressed
 from exactcpt.schemas.windows import (
     SEGMENT_COLUMNS,
     check_batch,
-    codes_of_contexts,
+    codes_of_segments,
     open_shard,
     segments_of,
     targets_by_bucket,
@@ -104,11 +104,13 @@ def test_other_weights(tmp_path):
         check(batch_of(values, tmp_path))
 
 
-@pytest.mark.parametrize("window", [2, 7, 8, 9, 64, 100, 4096])
+@pytest.mark.parametrize("window", [2, 3, 7, 8, 9, 64, 100, 4096])
 def test_codes(window):
-    assert codes_of_contexts(window).tolist() == [
-        0, *(1 + handmade.bucket(context) for context in range(1, window))
-    ]  # fmt: skip
+    of_one = [0, *(1 + handmade.bucket(context) for context in range(1, window))]
+    for lengths in ([window], [1], [1, 1], [window, 1, 2, window // 2, window]):
+        found = codes_of_segments(np.array(lengths, np.int32), window)
+        assert found.tolist() == [code for length in lengths for code in of_one[:length]]
+        assert found.dtype == np.uint8
 
 
 @given(st.lists(st.integers(1, WINDOW)))
@@ -128,6 +130,21 @@ def test_a_compressed_shard(tmp_path, compression):
     handmade.write_shard(path, columns(), schema, compression=compression)
     with pa.memory_map(str(path)) as source, pytest.raises(ValueError, match="compressed"):
         open_shard(source, WINDOW)
+
+
+@pytest.mark.parametrize("version", ["V4", "V5"])
+def test_a_codec_named_as_arrow_0_17_did(version):
+    """Only in files of that version does Arrow decompress what names its codec there."""
+    sink, batch = io.BytesIO(), pa.record_batch({"a": [1, 2]})
+    options = pa.ipc.IpcWriteOptions(metadata_version=pa.ipc.MetadataVersion[version])
+    with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch, custom_metadata={"ARROW:experimental_compression": "zstd"})
+    try:
+        pa.ipc.open_file(sink.getvalue()).get_batch(0)
+        decompresses = False
+    except OSError as error:
+        decompresses = "decompression" in str(error)
+    assert is_compressed(sink) == decompresses == (version == "V4")
 
 
 def test_columns_of_segments_alone(tmp_path):

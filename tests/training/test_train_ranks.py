@@ -68,12 +68,15 @@ def differ(made: Path, out: Path, settings: dict[str, Any], second: dict[str, An
 
 def fail_alone(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
     """What a rank ends with if the second one meets an error that nobody foresaw."""
+    before = opening.open_inputs
     if os.environ["RANK"] == "1":
         opening.open_inputs = lambda *_: 1 // 0
     try:
         return refuse(made, out, settings)
     except ZeroDivisionError:
         return "its own error"
+    finally:
+        opening.open_inputs = before  # the process goes on with the next call
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,8 @@ def two(made) -> list[list[Any]]:
             (differ, (made, made / "new", EXACT, {"model": str(made / "other-model")})),
             (fail_alone, (made, made / "new", EXACT)),
             (finish, (made, made / "scaled-2", SCALED | {"grad_norm_from": str(made / "one")})),
+            (differ, (made, made / "new", EXACT, {"rope_theta": 5e5})),
+            (differ, (made, made / "new", EXACT, {"steps": None})),
         ],
     )
 
@@ -206,7 +211,8 @@ def test_machines_that_do_not_share_the_folder(made, two):
 
 
 @pytest.mark.parametrize(
-    ("call", "name"), [(7, "learning_rate"), (8, "the shards"), (9, "the model")]
+    ("call", "name"),
+    [(7, "learning_rate"), (8, "the shards"), (9, "the model"), (12, "rope_theta"), (13, "steps")],
 )
 def test_ranks_that_differ(made, two, call, name):
     first, second = two[call]

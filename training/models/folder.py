@@ -16,7 +16,7 @@ from ...schemas.disk import is_file_name
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.json_text import parse_json
 from ...schemas.pointers import refuse_pointers
-from ...schemas.regular import read_regular
+from ...schemas.regular import check_regular, read_regular
 
 __all__ = ["MODEL_TYPES", "check_type", "check_weights", "read_config"]
 
@@ -112,7 +112,7 @@ def check_weights(model: Path) -> None:
 
     Raises:
         UsageError: the weights are pickles, of a format of other programs, or quantized.
-        FormatError: a file is missing or damaged, or two files have one tensor.
+        FormatError: a file is missing, damaged or no ordinary one, or two files have one tensor.
         ExactcptError: a file is a pointer of Git LFS or git-annex.
     """
     refuse_pointers(model.glob("*.safetensors"))
@@ -218,6 +218,7 @@ def _indexed(model: Path) -> list[Path]:
 
 def _tensors(path: Path) -> Iterator[tuple[str, str]]:
     """Yields the name and the type of each tensor in a file."""
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118  # it is no mapping

@@ -15,6 +15,8 @@ from .world import World
 __all__ = ["check_alike", "check_settings"]
 
 PROGRAMS = ("exactcpt", "torch", "transformers")
+NOT_GIVEN = "not given"
+"""Stands for a setting that has no value, which is another one than any value."""
 
 
 def check_settings(config: TrainConfig, world: World) -> None:
@@ -27,8 +29,9 @@ def check_settings(config: TrainConfig, world: World) -> None:
     """
     settings = {name: value for name, value in config.recorded().items() if name not in PATHS}
     settings["eval"] = sorted(config.eval or ())
-    programs = {name: version(name) for name in PROGRAMS}
-    check_alike(settings | programs, world, fix="start every rank with the same command")
+    told = {name: NOT_GIVEN if value is None else value for name, value in settings.items()}
+    programs = {name: version(name) for name in PROGRAMS}  # first: others have other settings
+    check_alike(programs | told, world, fix="start every rank with the same command")
 
 
 def check_alike(ours: Mapping[str, Any], world: World, *, fix: str) -> None:
@@ -43,8 +46,8 @@ def check_alike(ours: Mapping[str, Any], world: World, *, fix: str) -> None:
         UsageError: some rank has another value; the first difference is named.
     """
     everyones = world.gather(dict(ours))
-    for name in ours:
-        values = [(rank, each[name]) for rank, each in enumerate(everyones)]
+    for name in dict.fromkeys(name for each in everyones for name in each):
+        values = [(rank, each.get(name)) for rank, each in enumerate(everyones)]
         known = [(rank, value) for rank, value in values if value is not None]
         for rank, value in known:
             first, expected = known[0]

@@ -15,8 +15,9 @@ from typing import Any
 import xxhash
 
 from ...schemas.disk import is_file_name, written_whole
-from ...schemas.errors import FormatError
-from ...schemas.regular import read_regular
+from ...schemas.disk_errors import disk_error
+from ...schemas.errors import ExactcptError, FormatError
+from ...schemas.regular import hash_regular, read_regular
 from ...schemas.sealed import read_sealed, sealed
 from ...schemas.sizes import plural
 from .log import Fields, require
@@ -46,8 +47,6 @@ META_FIELDS: Fields = {
 FILES = "files"
 FILE_FIELDS: Fields = {"name": str, "bytes": int, "xxh3_128": str}
 REMOVE = "remove it to continue from the one before"
-BLOCK = 1 << 24
-
 Written = dict[str, Any]
 """A file of a checkpoint: its name, its size in bytes, and its xxh3-128."""
 
@@ -70,17 +69,14 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def describe(file: Path) -> Written:
-    """Reads a file that was just written.
+    """Reads a file that was just written, or that a checkpoint lists.
 
     Raises:
+        FormatError: it is not an ordinary file.
         OSError: it cannot be read.
     """
-    found, size = xxhash.xxh3_128(), 0
-    block = memoryview(bytearray(BLOCK))
-    with file.open("rb", buffering=0) as stream:
-        while read := stream.readinto(block):
-            found.update(block[:read])
-            size += read
+    found = xxhash.xxh3_128()
+    size = hash_regular(file, found)
     return {"name": file.name, "bytes": size, "xxh3_128": found.hexdigest()}
 
 
@@ -100,6 +96,7 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
 
     Raises:
         FormatError: the file is missing, damaged or altered.
+        ExactcptError: the disk failed.
     """
     try:
         meta = read_sealed(read_regular(checkpoint / META))
@@ -119,18 +116,21 @@ def check_files(checkpoint: Path, rank: int = 0, world: int = 1) -> None:
     Checkpoints of older versions have no checksums, and pass.
 
     Raises:
-        FormatError: a file is missing or was altered, or the record cannot be read.
+        FormatError: a file is missing or was altered, or the record is damaged.
+        ExactcptError: the disk failed.
     """
     for expected in _listed(checkpoint)[rank::world]:
         path = checkpoint / expected["name"]
         try:
             found = describe(path)
-        except OSError as error:
+        except FileNotFoundError:
             raise FormatError(
-                f"a file of the checkpoint cannot be read: {error.strerror or error}",
+                "a file of the checkpoint is missing",
                 where=str(path),
                 fix=f"restore it; or {REMOVE}: {checkpoint}",
             ) from None
+        except OSError as error:
+            raise disk_error(error, path) from None
         for name in ("bytes", "xxh3_128"):
             if found[name] != expected[name]:
                 raise FormatError(
@@ -159,7 +159,9 @@ def _listed(checkpoint: Path) -> list[Written]:
     return files
 
 
-def _unreadable(checkpoint: Path, error: Exception) -> FormatError:
+def _unreadable(checkpoint: Path, error: Exception) -> ExactcptError:
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return disk_error(error, checkpoint)  # which does not say that the checkpoint is damaged
     return FormatError(
         f"the checkpoint's {META} cannot be read: {error}", where=str(checkpoint), fix=REMOVE
     )

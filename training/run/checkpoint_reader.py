@@ -6,6 +6,7 @@ index may name the classes of an index and nothing else, and values are loaded b
 restricted unpickler.
 """
 
+import errno
 import io
 import pathlib
 import pickle
@@ -24,7 +25,9 @@ from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from ...schemas.disk import is_file_name
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import FormatError
+from ...schemas.regular import check_regular, open_regular
 from ...schemas.sizes import plural
 from .checkpoint_files import REMOVE
 
@@ -80,13 +83,17 @@ class CheckpointReader(FileSystemReader):
         names: names of the files that its tensors are in.
 
     Raises:
-        FormatError: the index is missing or damaged, or names what is none of its business.
+        FormatError: the index is missing or damaged, names what is none of its business, or a file
+            is no ordinary one.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(checkpoint)
         self._index = _read_index(checkpoint)
         self.names = {info.relative_path for info in self._index.storage_data.values()}
+        for path in (checkpoint / name for name in sorted(self.names)):
+            if path.exists():
+                check_regular(path)  # what is missing is told by whoever reads it
 
     def read_metadata(self, *_: Any, **__: Any) -> index.Metadata:
         """The index."""
@@ -113,7 +120,8 @@ def load_tensors(
         group: of the ranks that load together; None for a process on its own.
 
     Raises:
-        FormatError: the checkpoint cannot be read, or is of another model.
+        FormatError: the checkpoint is damaged, or is of another model.
+        ExactcptError: the disk failed.
     """
     where = str(reader.checkpoint_id)
     try:
@@ -127,6 +135,8 @@ def load_tensors(
                 no_dist=group is None,
             )
     except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+        if (failure := _of_the_disk(error)) is not None:
+            raise disk_error(failure, where) from error
         raise FormatError(
             f"the checkpoint cannot be loaded: {last_line(error)}", where=where, fix=REMOVE
         ) from error
@@ -145,10 +155,14 @@ def load_tensors(
 
 def _read_index(checkpoint: Path) -> index.Metadata:
     try:
-        with (checkpoint / INDEX).open("rb") as file:
+        with open_regular(checkpoint / INDEX) as file:
             found = _IndexUnpickler(file).load()
         _check_index(found)
+    except FormatError:
+        raise
     except Exception as error:  # a damaged pickle may raise any
+        if (failure := _of_the_disk(error)) is not None:
+            raise disk_error(failure) from None
         raise FormatError(
             f"the checkpoint cannot be loaded: {INDEX} is not its index: {last_line(error)}",
             where=str(checkpoint),
@@ -168,6 +182,19 @@ def _check_index(found: Any) -> None:
             raise ValueError(f"{info.relative_path} is compressed")
     if not all(isinstance(name, str) for name in found.state_dict_metadata):
         raise ValueError("a tensor has no name")
+
+
+def _of_the_disk(error: BaseException) -> OSError | None:
+    """The failure of the disk that an error is, or gathers from the ranks; a missing file is none.
+
+    It does not say that the checkpoint is damaged, so nobody should remove that.
+    """
+    if isinstance(error, CheckpointException):
+        found = (_of_the_disk(each) for each, _ in error.failures.values())
+        return next((each for each in found if each is not None), None)
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        return error
+    return None
 
 
 def last_line(error: BaseException) -> str:

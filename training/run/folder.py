@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 
 from ...schemas.disk import make_folder
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from .world import World
 
@@ -28,8 +29,8 @@ def held(folder: Path, world: World) -> Iterator[None]:
     was written is removed again.
 
     Raises:
-        ExactcptError: another run is at work in the folder.
-        UsageError: the folder cannot be made or written to, or is another one for some ranks.
+        ExactcptError: another run is at work in the folder, or it cannot be made or written to.
+        UsageError: the folder is another one for some ranks.
     """
     lock = world.together(lambda: acquire(folder) if world.is_first else None)
     try:
@@ -52,7 +53,8 @@ def check_shared(folder: Path, world: World) -> None:
     its part of a checkpoint, and no folder would have all of it.
 
     Raises:
-        UsageError: a rank does not see what the first one writes, or cannot write.
+        UsageError: a rank does not see what the first one writes.
+        OSError, ExactcptError: a rank cannot write; the first is raised on that rank alone.
     """
     if world.size == 1:
         return
@@ -78,14 +80,8 @@ def _await_token(token: Path, rank: int) -> None:
             )
         time.sleep(0.1)
     own = token.with_name(f"{token.name}.{rank}")
-    try:
-        own.touch()
-        own.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"rank {rank} cannot write to the run's folder: {error.strerror}",
-            where=str(token.parent),
-        ) from None
+    own.touch()
+    own.unlink()
 
 
 def is_unused(folder: Path) -> bool:
@@ -97,8 +93,7 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
     """Makes a run's folder and locks it for this process.
 
     Raises:
-        ExactcptError: another process holds the folder.
-        UsageError: the folder cannot be made or written to.
+        ExactcptError: another process holds the folder, or it cannot be made or written to.
     """
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
@@ -110,8 +105,6 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
             where=str(folder),
             fix="wait for it to end, or name another --out",
         ) from None
-    except OSError as error:
-        raise UsageError(
-            f"the run's folder cannot be written: {error.strerror}", where=str(folder)
-        ) from None
+    except OSError as error:  # flock's own do not name the file
+        raise disk_error(error, folder) from None
     return lock

@@ -76,6 +76,7 @@ def read_run(folder: Path) -> Record:
     Raises:
         UsageError: there is no such folder.
         FormatError: the folder is not a run, its format is newer, or the file is damaged.
+        OSError: the disk failed.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -85,7 +86,7 @@ def read_run(folder: Path) -> Record:
         recorded = read_sealed(read_regular(folder / RUN))
     except AlteredError as error:
         raise _damaged(folder / RUN, error) from None
-    except (OSError, ValueError, FormatError):
+    except (FileNotFoundError, ValueError, FormatError):
         recorded = None
     if not isinstance(recorded, dict) or recorded.get("format") != RUN_FORMAT:
         raise FormatError(

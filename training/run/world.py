@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.sizes import plural
 
@@ -91,6 +92,11 @@ class World:
         """What the other ranks learn of an error of this one."""
         if error is None or isinstance(error, ExactcptError):
             return error
+        if isinstance(error, OSError):
+            told = disk_error(error)
+            return ExactcptError(
+                f"rank {self.rank} failed: {told.found}", where=told.where, fix=told.fix
+            )
         return ExactcptError(
             f"rank {self.rank} failed: {type(error).__name__}: {error}",
             fix=f"see what rank {self.rank} has printed",

@@ -9,7 +9,7 @@ from tokenizers.models import BPE
 
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
-from ...schemas.regular import read_regular
+from ...schemas.regular import hash_regular, read_regular
 from ...schemas.rust import is_of_library
 from ...schemas.sizes import plural
 from ..models.folder import read_config
@@ -27,8 +27,6 @@ PROBE = (
 """Letters, digits, white space, code, and scripts that tokenizers treat differently."""
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
-
-BLOCK = 1 << 24
 
 
 def check_agreement(shards: ShardSet, model: Path) -> None:
@@ -99,19 +97,16 @@ def model_fingerprint(model: Path) -> str:
     """The xxh3-128 digest of config.json and of the names and contents of all weight files.
 
     Raises:
-        FormatError: the model has no config.json.
+        FormatError: the model has no config.json, or one of the others is no ordinary file.
     """
     try:
         found = xxhash.xxh3_128(read_regular(model / "config.json"))
     except OSError as error:
         raise _no_config(model, error) from None
-    block = memoryview(bytearray(BLOCK))
     files = (path for pattern in WEIGHT_FILES for path in model.glob(pattern))
     for path in sorted(files):
         found.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb", buffering=0) as file:
-            while read := file.readinto(block):
-                found.update(block[:read])
+        hash_regular(path, found)
     return found.hexdigest()
 
 

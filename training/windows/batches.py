@@ -166,7 +166,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             labels[row, unsupervised] = IGNORE
             self._weighting.fill(weights[row], window.codes, window.lengths, index)
             _fill_positions(position_ids[row], places, window.lengths)
-            self._check(window, position_ids[row], index)
+            self._check(window, index)
             lengths.append(window.lengths)
             digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
             own_tokens, own_visible = _count_tokens(window)
@@ -188,16 +188,15 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             visible=visible,
         )
 
-    def _check(self, window: WindowColumns, contexts: NDArray[np.int32], index: int) -> None:
+    def _check(self, window: WindowColumns, index: int) -> None:
         """Checks the ids and codes of a window that is read.
 
         Raises:
             FormatError: one is wrong.
         """
-        padding = int(window.lengths[-1]) if window.padded else 0
         largest = self.shards.largest_id
         try:
-            check_tokens(window.ids, window.codes, contexts, padding, largest)
+            check_tokens(window.ids, window.codes, window.lengths, window.padded, largest)
         except ValueError as error:
             where = self.shards.root / self.where(index)
             raise damaged(where, ValueError(f"the window {error}")) from None

@@ -8,6 +8,7 @@ from multiprocessing import resource_tracker
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ...schemas.errors import ExactcptError
 from .batches import Batch, ShardDataset
 from .order import windows_at
 
@@ -17,14 +18,21 @@ BLOCK = 1024
 """Number of places in the order that are computed at once, at least."""
 
 
-class MicroBatches(Dataset[Batch]):
-    """Micro-batches as a data set, for a DataLoader with `batch_size=None` and an order."""
+class MicroBatches(Dataset[Batch | Exception]):
+    """Micro-batches as a data set, for a DataLoader with `batch_size=None` and an order.
+
+    An error that a person can act on takes the place of its batch: a DataLoader would put the
+    traceback of its worker into the text.
+    """
 
     def __init__(self, windows: ShardDataset) -> None:
         self._windows = windows
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        return self._windows.batch(indices)
+    def __getitem__(self, indices: Sequence[int]) -> Batch | Exception:
+        try:
+            return self._windows.batch(indices)
+        except (ExactcptError, OSError) as error:
+            return error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,9 @@ def load_batches(
         order: the windows of each micro-batch.
         workers: processes that read ahead; 0 to read a batch when it is asked for.
         pin_memory: whether batches are put into page-locked memory.
+
+    Raises:
+        FormatError, OSError: when it reads, as `ShardDataset`.
     """
     loader = DataLoader(
         MicroBatches(windows),
@@ -95,9 +106,18 @@ def load_batches(
         resource_tracker.ensure_running()  # it would unblock them when it starts
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        return iter(loader)
+        found = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return _raised(found)
+
+
+def _raised(found: Iterator[Batch | Exception]) -> Iterator[Batch]:
+    """Yields the batches; raises an error that takes the place of one."""
+    for each in found:
+        if isinstance(each, Exception):
+            raise each
+        yield each
 
 
 def _ignore_termination(_: int) -> None:

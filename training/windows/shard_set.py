@@ -1,7 +1,6 @@
 """A shard set opened for training: finished, unaltered, in a format that this version reads."""
 
 import hashlib
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ...schemas import shard
 from ...schemas.consistency import check_consistency
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
-from ...schemas.regular import check_inside, check_regular, read_regular
+from ...schemas.regular import check_inside, check_regular, hash_regular, read_regular
 from ...schemas.windows import targets_by_bucket, weights_of_codes
 from .mapped import read_segments
 
@@ -219,5 +218,6 @@ def _restore() -> str:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        return xxhash.xxh3_128_hexdigest(view)
+    found = xxhash.xxh3_128()
+    hash_regular(path, found)
+    return found.hexdigest()

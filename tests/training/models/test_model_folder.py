@@ -1,6 +1,7 @@
 """Folders of strangers: what is no plain model is refused in plain words; nothing of it runs."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -251,3 +252,11 @@ def test_values_that_the_library_trips_over(folder, changes):
 def test_a_config_that_is_none(folder, text):
     (folder / "config.json").write_text(text)
     assert refused(folder).found.startswith("the model's config.json cannot be read")
+
+
+def test_a_pipe_makes_nobody_wait(folder):
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    error = refused(folder)
+    assert error.found == "this is a named pipe"
+    assert error.where == str(folder / "model.safetensors")

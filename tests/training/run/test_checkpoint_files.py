@@ -1,6 +1,8 @@
 """A checkpoint notices every bit of it that is not as it was written."""
 
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -8,10 +10,14 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 from checkpoints import meta_of, model_and_optimizer
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-from exactcpt.schemas.errors import FormatError
+from exactcpt.schemas.disk_errors import disk_error
+from exactcpt.schemas.errors import ExactcptError, FormatError
+from exactcpt.training.run import checkpoint_files, checkpoint_reader
 from exactcpt.training.run.checkpoint import CheckpointManager, load_weights
 from exactcpt.training.run.checkpoint_files import check_files, newest_checkpoint, read_meta
+from exactcpt.training.run.checkpoint_reader import CheckpointReader
 
 FLIPS = 150
 """Bits of each file that are flipped, one at a time."""
@@ -90,8 +96,31 @@ def test_a_file_of_another_length(checkpoint):
 
 def test_a_file_that_is_missing(checkpoint):
     (checkpoint / "__0_0.distcp").unlink()
-    with pytest.raises(FormatError, match="cannot be read: No such file or directory"):
+    with pytest.raises(FormatError, match="a file of the checkpoint is missing"):
         check_files(checkpoint)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_fails_is_no_damage(checkpoint, monkeypatch, number):
+    """Nobody should be told to remove a checkpoint that may be whole."""
+    error = OSError(number, os.strerror(number), "there")
+
+    def fail(*_):
+        raise error
+
+    for name, read in (("hash_regular", check_files), ("read_regular", read_meta)):
+        with monkeypatch.context() as patched, pytest.raises(ExactcptError) as caught:
+            patched.setattr(checkpoint_files, name, fail)
+            read(checkpoint)
+        assert str(caught.value) == str(disk_error(error))
+    with monkeypatch.context() as patched, pytest.raises(ExactcptError) as caught:
+        patched.setattr(checkpoint_reader, "open_regular", fail)
+        CheckpointReader(checkpoint)
+    assert str(caught.value) == str(disk_error(error))
+    with monkeypatch.context() as patched, pytest.raises(ExactcptError) as caught:
+        patched.setattr(FileSystemReader, "read_data", fail)
+        load_weights(checkpoint, model_and_optimizer()[0])
+    assert str(caught.value) == str(disk_error(error))
 
 
 def test_ranks_share_the_files(checkpoint):

@@ -1,5 +1,7 @@
 """Nothing that is in a checkpoint runs code, whoever made it."""
 
+import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -124,6 +126,18 @@ def test_an_index_that_is_cut_off(checkpoint, length):
     (checkpoint / ".metadata").write_bytes(data[:length])
     with pytest.raises(FormatError, match="the checkpoint cannot be loaded"):
         CheckpointReader(checkpoint)
+
+
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_pipe_makes_nobody_wait(checkpoint, name, is_sealed):
+    """Checkpoints of older versions have no list of files."""
+    if not is_sealed:
+        (checkpoint / "meta.json").write_text(json.dumps(meta_of(1)))
+    (checkpoint / name).unlink()
+    os.mkfifo(checkpoint / name)
+    with pytest.raises(FormatError, match="this is a named pipe"):
+        export(checkpoint)
 
 
 @pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,8 @@ from corpora import LFS
 from tiny import DATA, shard_set
 from tokenizers import Tokenizer
 
+from exactcpt.schemas import regular
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
-from exactcpt.training.windows import agreement
 from exactcpt.training.windows.agreement import check_agreement, model_fingerprint
 from exactcpt.training.windows.shard_set import ShardSet, open_set
 
@@ -155,7 +156,7 @@ def test_a_file_that_cannot_be_read(shards, tmp_path, name, text):
 @pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "pytorch_model.bin"])
 def test_fingerprints(tmp_path, monkeypatch, name):
     """Every byte counts, of more blocks than one."""
-    monkeypatch.setattr(agreement, "BLOCK", 64)
+    monkeypatch.setattr(regular, "HASHED", 64)
     folder = model(tmp_path)
     (folder / name).write_bytes(b"a" * 150)
     first = model_fingerprint(folder)
@@ -168,6 +169,13 @@ def test_fingerprints(tmp_path, monkeypatch, name):
     assert model_fingerprint(folder) == first
     model(folder, vocab_size=1)
     assert model_fingerprint(folder) != first
+
+
+def test_no_fingerprint_of_a_pipe(tmp_path):
+    folder = model(tmp_path)
+    os.mkfifo(folder / "pytorch_model.bin")
+    with pytest.raises(FormatError, match="this is a named pipe"):
+        model_fingerprint(folder)
 
 
 def test_no_fingerprint_of_no_model(tmp_path):

@@ -15,7 +15,7 @@ from tiny import corpus, shard_set
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.windows.batches import ShardDataset, collate
-from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder
+from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, load_batches
 from exactcpt.training.windows.order import windows_at
 
 SHARD = "train/shard-00000-of-00002.arrow"
@@ -283,6 +283,34 @@ def test_a_set_that_is_replaced_under_a_run(tmp_path):
 def test_a_set_that_is_removed_under_a_run(tmp_path):
     windows = ShardDataset(shard_set(tmp_path / "shards"))
     shutil.rmtree(tmp_path / "shards")
+    with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
+        windows.batch([0])
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_error_is_the_same_from_another_process(tmp_path, workers):
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder)
+    (folder / "manifest.json").unlink()
+    order = MicroBatchOrder(
+        n=len(windows), seed=0, consumed=0, steps=2, global_batch=2, micro_batch=2
+    )
+    batches = load_batches(windows, order, workers=workers, pin_memory=False)
+    with pytest.raises(FormatError) as caught:
+        next(batches)
+    assert str(caught.value) == (
+        "the shard set was replaced while it was read\n"
+        f"  where:    {folder / 'manifest.json'}\n"
+        "  expected: the file that was there when the run started\n"
+        "  fix:      bring it back, or start another run with the new set"
+    )
+
+
+@pytest.mark.parametrize("name", ["manifest.json", SHARD])
+def test_a_file_that_is_emptied_under_a_run(tmp_path, name):
+    folder = shard_set(tmp_path / "shards")
+    windows = ShardDataset(folder)
+    (folder / name).write_bytes(b"")
     with pytest.raises(FormatError, match="the shard set was replaced while it was read"):
         windows.batch([0])
 
