@@ -14,6 +14,7 @@ from ..job.folder import (
     Finished,
     State,
     discard,
+    is_half_removed,
     locked,
     refuse_other_inputs,
     require_available,
@@ -153,5 +154,5 @@ class PrepareJob:
 
     def discard_store(self, console: Console) -> None:
         """Removes the token store, if it belongs to this job."""
-        if is_of_plan(self.store, self.plan, console.say):
+        if is_half_removed(self.store) or is_of_plan(self.store, self.plan, console.say):
             discard(self.store, store_manifest.OWNED)

@@ -216,6 +216,11 @@ class Folder:
             with suppress(OSError):
                 Path(path).rmdir()
 
+    def has_folders(self, name: str) -> bool:
+        """Whether a subfolder has subfolders of its own; object stores have none."""
+        path = Path(resolve(self.url_of(name))[1])
+        return self.is_local and path.is_dir() and any(each.is_dir() for each in path.iterdir())
+
     def remove_empty_below(self, name: str) -> None:
         """Removes the empty folders below a subfolder; object stores have none."""
         _, path = resolve(self.url_of(name))

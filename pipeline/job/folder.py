@@ -37,6 +37,7 @@ __all__ = [
     "differences",
     "discard",
     "forget_progress",
+    "is_half_removed",
     "is_of",
     "locked",
     "refuse_other_inputs",
@@ -269,6 +270,11 @@ def discard(folder: Folder, owned: tuple[str, ...]) -> None:
         _remove_written(folder, owned)
 
 
+def is_half_removed(folder: Folder) -> bool:
+    """Whether a job began to remove what another had written, and was killed before the end."""
+    return folder.exists(REMOVING)
+
+
 def _is_ours(folder: Folder) -> bool:
     """Whether a job of this program has written the folder."""
     if folder.exists(STATE) or folder.exists(REMOVING):
@@ -315,7 +321,7 @@ def forget_progress(folder: Folder) -> None:
 
 def tidy(folder: Folder) -> None:
     """Does `forget_progress` for a finished job whose folder is not locked, if there is need."""
-    if set(folder.names(JOB)) - set(KEPT):
+    if set(folder.names(JOB)) - set(KEPT) or folder.has_folders(JOB):
         with suppress(ExactcptError), locked(folder):  # another command may be at work there
             forget_progress(folder)
 

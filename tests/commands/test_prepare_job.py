@@ -138,6 +138,16 @@ def test_a_store_half_discarded_never_counts_as_complete(flags, tmp_path, monkey
     assert not store.exists()
 
 
+def test_the_last_of_a_discarded_store_is_removed(flags, tmp_path):
+    """The job was killed before it removed the mark that it is removing."""
+    out, store = tmp_path / "out", tmp_path / "out.store"
+    done("prepare", *flags, *WINDOW, "--out", out, "--discard-store")
+    (store / ".job").mkdir(parents=True)
+    (store / ".job" / "removing").write_bytes(b"")
+    done("prepare", *flags, *WINDOW, "--out", out, "--discard-store")
+    assert not store.exists()
+
+
 # What had been left out
 
 

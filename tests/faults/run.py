@@ -25,6 +25,8 @@ from campaign.server import Server
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 110
+"""Columns of the tables: no figure is cut."""
 KILLED: dict[str, tuple[float, tuple[object, ...]]] = {
     "prepare": (0.4, ("--workers", 2)),
     "prepare, processes": (0.1, ("--workers", 2, "--worker-type", "processes")),
@@ -119,7 +121,7 @@ def _print(outcomes: Sequence[Outcome], kills: Sequence[Kills]) -> None:
         signals = ", ".join(f"{count} {name}" for name, count in sorted(each.signals.items()))
         figures = (each.jobs, each.count, each.orphans, len(each.findings), round(each.seconds))
         killed.add_row(each.name, signals, *(f"{figure:,}" for figure in figures))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=WIDTH)
     for shown in (table, killed):
         if shown.row_count:
             console.print(shown)

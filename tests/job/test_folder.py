@@ -123,6 +123,9 @@ def test_what_a_finished_job_did_not_clear_is_cleared_by_the_next_one(folder):
     job.tidy(folder)
     assert set(folder.names()) - {LOCK} == {*names, job.PREPARED}
     if folder.is_local:
+        assert not folder.has_folders(".job")
+        Path(folder.url, ".job/plans/empty").mkdir(parents=True)
+        job.tidy(folder)
         assert not [path for path in Path(folder.url, ".job").iterdir() if path.is_dir()]
 
 

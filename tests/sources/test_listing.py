@@ -208,7 +208,11 @@ class TestFinding:
         [
             ("a.csv", b"text\nwords\n", "convert it to JSON lines or Parquet"),
             ("a", b"PAR1\x15", "add ,format=parquet to the source: it seems to be a Parquet file"),
-            ("a", gzip.compress(b"a", mtime=0), "compressed with gzip: if that is so, give its name"),
+            (
+                "a",
+                gzip.compress(b"a", mtime=0),
+                "compressed with gzip: if that is so, give its name",
+            ),
             ("a", b"PK\x03\x04", "it seems to be a zip archive: unpack it"),
             ("a", "text".encode("utf-16"), "iconv -f UTF-16 -t UTF-8 a > NEW"),
         ],
