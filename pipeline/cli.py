@@ -294,12 +294,16 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except ExactcptError as error:
         return _fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; run the same command again to continue", 1, debug=False)
+        return _interrupted()
     except Exception as error:
         from .job.halt import internal_error
 
         told = disk_error(error) if isinstance(error, OSError) else internal_error(error)
         return _fail(str(told), told.exit_code, debug)
+
+
+def _interrupted() -> int:
+    return _fail("interrupted; run the same command again to continue", 1, debug=False)
 
 
 def _fail(text: str, code: int, debug: bool) -> int:
@@ -315,12 +319,15 @@ def _set_up_logging(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Runs the console script."""
-    settle_streams()
-    end_on_signals()
-    tame_warnings()
-    if "--debug" not in sys.argv:
-        threading.excepthook = _ignore  # Beam's and gRPC's, whose connections break with a worker
-    code = _flush(run_command())
+    try:
+        settle_streams()
+        end_on_signals()
+        tame_warnings()
+        if "--debug" not in sys.argv:
+            threading.excepthook = _ignore  # Beam's, gRPC's: connections break with a worker
+        code = _flush(run_command())
+    except KeyboardInterrupt:  # before the command began, or after it ended
+        code = _interrupted()
     stop_interrupting()
     if any(thread.name.startswith("exactcpt-") for thread in threading.enumerate()):
         os._exit(code)  # such a thread still works on a job that was given up

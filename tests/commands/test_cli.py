@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import harness
 import pytest
 from harness import DATA, TOKENIZER, bundled, done, finish, run, source, start
 
+from exactcpt.pipeline import cli as program
 from exactcpt.pipeline.cli import cli
 from exactcpt.pipeline.commands.options import HELP
 from exactcpt.pipeline.config import SETTINGS
@@ -594,3 +596,21 @@ def test_the_summary_is_utf8_in_any_locale(prepared, tmp_path):
     outcome = finish(start("prepare", *flags, "--json", "--out", tmp_path / "o", env=environment))
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["sources"][0]["read"]["documents"] == 1
+
+
+@pytest.mark.parametrize("when", ["settle_streams", "run_command", "_flush"])
+def test_an_interruption_before_or_after_the_command(when, monkeypatch, capsys):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("settle_streams", "end_on_signals", "tame_warnings", "stop_interrupting"):
+        monkeypatch.setattr(program, name, lambda: None)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # `main` sets its own
+    monkeypatch.setattr(program, "run_command", lambda: 0)
+    monkeypatch.setattr(program, when, interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: interrupted; run the same command again to continue\n"
+    )
