@@ -104,8 +104,8 @@ def check_regular(path: Path) -> None:
     """
     try:
         found = path.stat().st_mode
-    except ValueError as error:  # a NUL in it
-        raise FormatError(f"this is no path: {error}", where=str(path)) from None
+    except ValueError:
+        raise FormatError("this is no path: it has a NUL", where=str(path)) from None
     if not stat.S_ISREG(found):
         kind = KINDS.get(stat.S_IFMT(found), "something else")
         raise FormatError(

@@ -43,7 +43,7 @@ def test_what_is_no_file(tmp_path):
         "socket": "this is a socket",
         ".": "this is a folder",
         "/dev/zero": "this is a device",
-        "a\0b": "this is no path: embedded null byte",
+        "a\0b": "this is no path: it has a NUL",
     }
     for name, says in kinds.items():
         with pytest.raises(FormatError) as caught:
