@@ -7,10 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ...schemas.errors import FormatError, UsageError
-from ...schemas.json_text import parse_json
-from ...schemas.regular import read_regular
+from ...schemas.errors import UsageError
 from ...schemas.sizes import plural
+from ..models.folder import json_object
 from ..run.log import RUN, read_run
 from .vocabulary import Vocabulary, read_vocabulary
 
@@ -142,17 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         FormatError: it cannot be read.
     """
-    try:
-        config = parse_json(read_regular(folder / "config.json"))
-        if not isinstance(config, dict):
-            raise ValueError("it is not an object")
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            f"the model's config.json cannot be read: {error}",
-            where=str(folder / "config.json"),
-            expected="a Hugging Face folder with config.json, tokenizer.json and weights",
-        ) from None
-    return config
+    return json_object(folder / "config.json", "the model's config.json")
 
 
 @contextmanager

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import xxhash
 from tokenizers import Tokenizer
-from tokenizers.models import BPE
 
-from ...schemas.errors import FormatError, UsageError
-from ...schemas.regular import read_regular
-from ..windows.agreement import PROBE
+from ...schemas.errors import UsageError
+from ..windows.tokenizer_file import encoded_probe, read_tokenizer
 
 __all__ = ["Encode", "Vocabulary", "read_vocabulary"]
 
@@ -86,28 +84,8 @@ def read_vocabulary(path: Path) -> Vocabulary:
         FormatError: there is none, or it cannot be read.
     """
     file = path / NAME if path.is_dir() else path
-    try:
-        tokenizer = Tokenizer.from_str(read_regular(file).decode())
-    except Exception as error:  # the library raises bare Exceptions
-        raise FormatError(
-            f"the tokenizer cannot be read: {error}",
-            where=str(file),
-            expected="a tokenizer.json",
-            fix="save the model's tokenizer beside it: AutoTokenizer...save_pretrained(FOLDER)",
-        ) from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = read_tokenizer(file)
     tokenizer.encode_special_tokens = True
-    if isinstance(tokenizer.model, BPE):
-        tokenizer.model.dropout = None
-    known = [sorted(tokenizer.get_vocab(True).items()), _encoded_probe(tokenizer)]
+    known = [sorted(tokenizer.get_vocab(True).items()), encoded_probe(tokenizer)]
     digest = xxhash.xxh3_128_hexdigest(json.dumps(known).encode(errors="backslashreplace"))
     return Vocabulary(path=file, tokenizer=tokenizer, digest=digest)
-
-
-def _encoded_probe(tokenizer: Tokenizer) -> list[int] | None:
-    """The ids of `PROBE`; None if the vocabulary has no tokens for it."""
-    try:
-        return tokenizer.encode(PROBE, add_special_tokens=False).ids
-    except Exception:  # the library raises bare Exceptions
-        return None

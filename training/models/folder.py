@@ -18,7 +18,7 @@ from ...schemas.json_text import parse_json
 from ...schemas.pointers import refuse_pointers
 from ...schemas.regular import check_regular, read_regular
 
-__all__ = ["MODEL_TYPES", "check_type", "check_weights", "read_config"]
+__all__ = ["MODEL_TYPES", "check_type", "check_weights", "json_object", "read_config"]
 
 MODEL_TYPES = ("llama", "qwen2", "qwen3")
 
@@ -70,7 +70,7 @@ def read_config(model: Path) -> dict[str, Any]:
             fix="merge the adapter into its model and save the result: "
             "PeftModel.from_pretrained(...).merge_and_unload().save_pretrained(FOLDER)",
         )
-    config = _json(model / CONFIG, "the model's config.json")
+    config = json_object(model / CONFIG, "the model's config.json")
     _refuse_quantized(model, config)
     if config.get("auto_map"):
         raise UsageError(
@@ -153,7 +153,7 @@ def _quantized(told: str, where: Path) -> UsageError:
 
 def _weight_files(model: Path) -> list[Path]:
     """The files that have the weights: one, or those that an index names."""
-    if "transformers_weights" in _json(model / CONFIG, "the model's config.json"):
+    if "transformers_weights" in json_object(model / CONFIG, "the model's config.json"):
         raise UsageError(
             "config.json says in transformers_weights which file has the weights",
             where=str(model / CONFIG),
@@ -189,7 +189,7 @@ def _weight_files(model: Path) -> list[Path]:
 
 
 def _indexed(model: Path) -> list[Path]:
-    places = _json(model / INDEX, "the index of the model's weights").get("weight_map")
+    places = json_object(model / INDEX, "the index of the model's weights").get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(n, str) for n in places.values()):
         raise FormatError(
             "the index of the model's weights does not say which file has which tensor",
@@ -232,7 +232,12 @@ def _tensors(path: Path) -> Iterator[tuple[str, str]]:
         ) from None
 
 
-def _json(path: Path, what: str) -> dict[str, Any]:
+def json_object(path: Path, what: str) -> dict[str, Any]:
+    """Reads a JSON file of a model's folder; `what` is what errors call it.
+
+    Raises:
+        FormatError: it is missing, cannot be read, or is not an object.
+    """
     try:
         found = parse_json(read_regular(path))
         if not isinstance(found, dict):
