@@ -32,7 +32,7 @@ ROOMS = (
     ("pipeline.beam", "pipeline.shard_set", "training.run", "training.hf_trainer"),
     ("pipeline.tokens", "pipeline.show", "training.train", "training.evaluation"),
     ("pipeline.pack", "training.comparison"),
-    ("pipeline.inspection", "training.cli"),
+    ("pipeline.inspection", "training.cli", "training.study"),
     ("pipeline.commands",),
     ("pipeline.cli",),
 )
