@@ -62,6 +62,19 @@ def write(
     return str(folder)
 
 
+def stage(weighting: str, **changes: Any) -> dict[str, Any]:
+    """An earlier run, as one that comes from it has recorded it."""
+    settings = {"out": f"{weighting}-4k", "seed": 0, "weighting": weighting, "beta1": 0.9,
+                "keep": 2} | changes  # fmt: skip
+    return {
+        "step": settings.pop("step", 9),
+        "meta": f"meta of {settings}",
+        "identity": {"shards": settings.pop("shards", "4k"), "model": "m", "weight_table": None},
+        "stretches": [{"after": 0, "settings": settings}],
+        "earlier": settings.pop("earlier", None),
+    }
+
+
 def text_of(found: Comparison, width: int = 160) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
     for table in comparison_tables(found, console):

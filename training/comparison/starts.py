@@ -41,8 +41,7 @@ def common_start(runs: Sequence[RecordedRun], last: int) -> int | None:
 
 def start_of(run: RecordedRun, own: int) -> str | None:
     """The fingerprint of the checkpoint that the last `own` trainings of a run started from."""
-    found = run.lineage[own - 1]["identity"].get("init_from") if len(run.lineage) >= own else None
-    return found and found["meta"]
+    return run.lineage[own]["meta"] if len(run.lineage) > own else None
 
 
 def _text(settings: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from harness import done
-from recorded_runs import COUNTS, STEPS, text_of, write
+from recorded_runs import COUNTS, STEPS, stage, text_of, write
 
 from exactcpt.schemas.errors import FormatError, IncompleteError, UsageError
 from exactcpt.training.comparison.runs import compare
@@ -113,19 +113,6 @@ def test_what_no_figure_depends_on(tmp_path):
     assert set(found.settings) == {"micro_batch", "save_every", "weighting"}
     runs = [write(tmp_path / str(seed), seed=seed, micro_batch=seed) for seed in (1, 2)]
     assert list(compare(runs).arms) == ["uniform"]
-
-
-def stage(weighting: str, **changes: Any) -> dict[str, Any]:
-    """An earlier run, as one that comes from it has recorded it."""
-    settings = {"out": f"{weighting}-4k", "seed": 0, "weighting": weighting, "beta1": 0.9,
-                "keep": 2} | changes  # fmt: skip
-    return {
-        "step": settings.pop("step", 9),
-        "meta": f"meta of {settings}",
-        "identity": {"shards": settings.pop("shards", "4k"), "model": "m", "weight_table": None},
-        "stretches": [{"after": 0, "settings": settings}],
-        "earlier": settings.pop("earlier", None),
-    }
 
 
 def test_arms_that_parted_in_an_earlier_stage(tmp_path):

@@ -1,6 +1,7 @@
 """Running the steps of a study, with commands that only pretend."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import filelock
@@ -156,10 +157,8 @@ def test_any_failures_and_interruptions_end_alike(tmp_path_factory, data):
 
             pretended(patch, killing)
             jobs = data.draw(st.integers(1, 4))
-            try:
+            with suppress(KeyboardInterrupt):
                 run_steps(study, folder, jobs, Said())
-            except KeyboardInterrupt:
-                pass
         jobs = data.draw(st.integers(1, 4))
         worker = pretended(patch, code_of)
         assert outcome(folder) == straight
@@ -169,7 +168,7 @@ def test_any_failures_and_interruptions_end_alike(tmp_path_factory, data):
 def test_one_step(tmp_path, monkeypatch):
     study = small(tmp_path)
     worker = pretended(monkeypatch)
-    with pytest.raises(UsageError, match="exact:1:one needs prepare:table.json first"):
+    with pytest.raises(UsageError, match=r"exact:1:one needs prepare:table\.json first"):
         run_one(study, tmp_path, "exact:1:one", Said())
     assert run_one(study, tmp_path, "prepare:table.json", Said())
     assert run_one(study, tmp_path, "exact:1:one", Said())
@@ -190,11 +189,13 @@ def test_a_step_that_fails_by_itself(tmp_path, monkeypatch):
 
 
 def test_two_studies_exclude_each_other(tmp_path):
-    with filelock.FileLock(tmp_path / ".lock"):
-        with pytest.raises(ExactcptError, match="another study is at work") as caught:
-            with held(tmp_path):
-                pass
-        assert caught.value.where == str(tmp_path)
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(ExactcptError, match="another study is at work") as caught,
+        held(tmp_path),
+    ):
+        pass
+    assert caught.value.where == str(tmp_path)
     with held(tmp_path):
         pass
 

@@ -68,8 +68,14 @@ def test_arms_override_stages_and_stages_the_rest(tmp_path):
     ]
     train_ = {"model": "m", "shards": "s", "learning_rate": 0.1, "steps": 1}
     found = commands(
-        plan_of(tmp_path, arm=arms, stage=stages, train=train_, primary=[],
-                study={"name": "x", "seeds": 1})  # fmt: skip
+        plan_of(
+            tmp_path,
+            arm=arms,
+            stage=stages,
+            train=train_,
+            primary=[],
+            study={"name": "x", "seeds": 1},
+        )
     )
     rates = {name: flags(all_[0])["--learning-rate"] for name, all_ in found.items() if "0" in name}
     assert rates == {"uniform:0:a": "0.2", "lr:0:a": "0.3", "uniform:0:qa": "0.4", "lr:0:qa": "0.4"}
