@@ -1,6 +1,6 @@
 """Which steps a study has, as far as that is known: bases are chosen by what was found of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from .config import Base, Study
@@ -56,12 +56,8 @@ def make_plan(study: Study, record_of: RecordOf, *, hoped: bool = False) -> Plan
         hoped: whether candidates that are not finished count as bases.
     """
     candidates = None if study.base is None else tuple(_candidates(study, study.base, record_of))
-    bases = candidates and {
-        each.seed: each.times
-        for each in candidates
-        if each.passed or (hoped and each.passed is None)
-    }
-    cells = tuple(cells_of(study, bases if study.base is not None else None))
+    bases = None if candidates is None else _bases(candidates, hoped=hoped)
+    cells = tuple(cells_of(study, bases))
     trained = [
         base_step(study, each.seed, times)
         for each in candidates or ()
@@ -72,6 +68,15 @@ def make_plan(study: Study, record_of: RecordOf, *, hoped: bool = False) -> Plan
         steps=(*prepare_steps(study), *trained, *(cell.step for cell in cells)),
         cells=cells,
     )
+
+
+def _bases(candidates: Iterable[Candidate], *, hoped: bool) -> dict[int, int]:
+    """Seed of each base -> how many times its plan it was trained."""
+    return {
+        each.seed: each.times
+        for each in candidates
+        if each.passed or (hoped and each.passed is None)
+    }
 
 
 def _candidates(study: Study, base: Base, record_of: RecordOf) -> Iterator[Candidate]:
