@@ -25,6 +25,7 @@ def write(
     steps: int = STEPS,
     model: str = "m",
     norms: str | None = None,
+    table: list[float] | None = None,
     measured: dict[str, Any] | None = None,
     earlier: dict[str, Any] | None = None,
     changed: dict[int, dict[str, Any]] | None = None,
@@ -41,7 +42,7 @@ def write(
         {"low": low, "high": high, "in_tail": low >= 16, "weight": 1.0}
         for low, high in ((0, 7), (8, 15), (16, 31))
     ]
-    identity = {"shards": "s", "model": model, "weight_table": None, "grad_norm_from": norms}
+    identity = {"shards": "s", "model": model, "weight_table": table, "grad_norm_from": norms}
     chosen |= settings
     log = RunLog(folder, step=0, tensorboard=False)
     log.write("start", {"step": 0, "settings": chosen})

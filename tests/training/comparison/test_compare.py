@@ -298,6 +298,29 @@ def test_arms_have_the_names_that_the_user_gave_them(tmp_path):
     assert found.unwanted == []
 
 
+def test_doses_are_arms(tmp_path):
+    """One weighting by two tables and by the shards' own weights: three arms, with or without
+    names. Where a table lies does not matter."""
+    low, high = [1.0, 1.0, 2.0], [1.0, 1.0, 3.0]
+    runs = [write(tmp_path / f"u{seed}", seed=seed) for seed in (0, 1)]
+    for name, table in (("n", None), ("low", low), ("high", high)):
+        runs += [
+            write(tmp_path / f"{name}{seed}", "near", table=table, seed=seed,
+                  weight_table=table and f"{name}{seed}.json")
+            for seed in (0, 1)
+        ]  # fmt: skip
+    found = compare(runs)
+    assert {name: len(paths) for name, paths in found.arms.items()} == {
+        "uniform": 2, "near": 2, "near 2": 2, "near 3": 2,
+    }  # fmt: skip
+    assert found.is_paired
+    named = [
+        write(tmp_path / f"dose-{n}", "near", table=table, arm=f"dose-{n}")
+        for n, table in enumerate((low, high))
+    ]
+    assert list(compare([runs[0], *named]).arms) == ["uniform", "dose-0", "dose-1"]
+
+
 def test_the_norms_of_an_arm_make_one_arm(tmp_path):
     """Each seed takes the norms of the run of its own seed, from another folder."""
     runs = [
