@@ -1,9 +1,13 @@
 """Runs by hand, as `compare` reads them, and what a person sees of a comparison."""
 
 import io
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from exactcpt.training.comparison.runs import Comparison
@@ -74,6 +78,37 @@ def stage(weighting: str, **changes: Any) -> dict[str, Any]:
         "stretches": [{"after": 0, "settings": settings}],
         "earlier": settings.pop("earlier", None),
     }
+
+
+Cell = tuple[str, int, str, int, float]
+"""Of a probe: task, number, context, distance, gain."""
+
+
+def write_probe(
+    run: str, cells: Sequence[Cell], name: str = "probe-512-abc", **changes: Any
+) -> None:
+    """The files of an evaluation with the probe, by hand."""
+    folder = Path(run) / "eval" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    task, number, context, distance, gain = map(list, zip(*cells, strict=True))
+    item = list(range(len(cells)))
+    columns = {"task": task, "number": number, "context": context, "distance": distance}
+    pq.write_table(pa.table({"item": item, **columns}), folder / "items.parquet")
+    scores = {
+        "item": [*item, *reversed(item)],
+        "condition": ["evidence"] * len(item) + ["ablated"] * len(item),
+        "logp_gold": [g - 9 for g in gain] + [-9.0] * len(item),
+    }
+    pq.write_table(pa.table(scores), folder / "scores.parquet")
+    manifest = {
+        "format": "exactcpt evaluation", "format_version": 1, "suite": "probe", "suite_version": 1,
+        "length": 512, "tasks": ["number"], "seed": 0, "ablation": "replace",
+        "haystack": "0" * 32, "tokenizer": "0" * 32, "items": "0" * 32, "model": "0" * 32,
+        "step": 20, "tau": 128, "window": 512, "positions": 512, "extrapolated": False,
+        "precision": "fp32", "device": "cpu", "versions": {"exactcpt": "0"}, "seconds": 1.0,
+        "tokens": 1,
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
 
 
 def text_of(found: Comparison, width: int = 160) -> str:

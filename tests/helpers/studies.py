@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import tomli_w
+from recorded_runs import stage, write, write_probe
 
 from exactcpt.training.study.commands import Command
 from exactcpt.training.study.config import Study
@@ -105,3 +107,61 @@ class Pretended:
 
     def stop(self) -> None:
         pass
+
+
+class HandMadeRuns(Pretender):
+    """Trainings and evaluations whose results are made up: gains grow with distance and weight.
+
+    Args:
+        gain_of: of the words of the training and the distance.
+        code_of: exit code of a command.
+    """
+
+    def __init__(
+        self,
+        gain_of: Callable[[dict[str, str], int], float],
+        code_of: Callable[[Command], int] = lambda _: 0,
+    ) -> None:
+        super().__init__(code_of)
+        self.gain_of = gain_of
+        self.flags: dict[str, dict[str, str]] = {}
+
+    def __call__(self, command: Command, folder: Path, log: Path) -> "Pretended":
+        ended = super().__call__(command, folder, log)
+        if self.code_of(command) == 0:
+            if command[0] == "train":
+                self._train(command, folder)
+            elif command[0] == "evaluate":
+                self._evaluate(command[1], folder)
+        return ended
+
+    def _train(self, command: Command, folder: Path) -> None:
+        flags = dict(pairwise(command))
+        self.flags[flags["--out"]] = flags
+        start = self.flags.get(flags.get("--init-from", ""))
+        write(
+            folder / flags["--out"],
+            flags["--weighting"],
+            seed=int(flags["--seed"]),
+            arm=flags["--arm"],
+            steps=int(flags["--steps"]),
+            norms="n" if "--grad-norm-from" in flags else None,
+            earlier=start and self._earlier(start),
+        )
+
+    def _earlier(self, flags: dict[str, str]) -> dict[str, Any]:
+        """An earlier run, as one that comes from it records it."""
+        start = self.flags.get(flags.get("--init-from", ""))
+        steps = int(flags["--steps"])
+        made = {"seed": int(flags["--seed"]), "arm": flags["--arm"], "step": steps, "steps": steps}
+        return stage(flags["--weighting"], **made, earlier=start and self._earlier(start))
+
+    def _evaluate(self, run: str, folder: Path) -> None:
+        flags = self.flags[run]
+        cells = [
+            ("number", fact, context, distance, fact + self.gain_of(flags, distance))
+            for context in ("fixed", "minimal")
+            for fact in range(3)
+            for distance in (32, 64, 128, 256)
+        ]
+        write_probe(str(folder / run), cells, step=int(flags["--steps"]), length=512)

@@ -69,7 +69,7 @@ def study(
     \b
     Exit codes:
       0   all steps are done, and the results are written
-      1   a step failed; the results are of the others
+      1   a step failed, or too few bases passed; the results are of what there is
       2   wrong usage
     """
     from .reading import read_study
@@ -153,4 +153,4 @@ def _run(
         printer = console(soft_wrap=True)
         for table in result_tables(results, printer):
             printer.print(table)
-    return 1 if results.failures else 0
+    return 0 if results.is_whole else 1

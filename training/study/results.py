@@ -40,14 +40,16 @@ class OfBase:
     """A difference on one base.
 
     Attributes:
-        figure: context, name and distance of the figure.
+        context: of the probe.
+        figure: "far", "near" or "slope".
         arm: that is compared with the baseline.
         base: seed of the base.
         delta: mean of the differences.
         over_seeds: half the width of its 95% interval; None with one seed.
     """
 
-    figure: Figure
+    context: str
+    figure: str
     arm: str
     base: int
     delta: float
@@ -95,6 +97,19 @@ class Results:
     failures: list[Failure]
     verdicts: list[Verdict]
     stages: list[StageResults]
+
+    @property
+    def lacking_bases(self) -> int:
+        """How many bases fewer there are than wanted."""
+        base = self.study.base
+        if base is None or self.candidates is None:
+            return 0
+        return base.wanted - sum(each.passed is True for each in self.candidates)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that was planned was done."""
+        return not self.failures and not self.lacking_bases
 
     def to_json(self) -> dict[str, Any]:
         """All of it as values that JSON can hold; it names no folder and no time."""
@@ -256,15 +271,23 @@ def _by_base(
             bases.setdefault(cell.pair.base, []).append(cell.pair.name)
     if len(bases) < 2:
         return []
-    rows: list[OfBase] = []
-    for figure, arms in found.items():
-        for arm in arms if figure[2] is None else ():
-            for base, pairs in bases.items() if arm != baseline else ():
-                each = [arms[arm][pair] - arms[baseline][pair] for pair in pairs]
-                mean = statistics.mean(each)
-                rows.append(
-                    OfBase(
-                        figure=figure, arm=arm, base=base, delta=mean, over_seeds=half_width(each)
-                    )
-                )
-    return rows
+    return [
+        _of_base(figure, arm, base, [arms[arm][pair] - arms[baseline][pair] for pair in pairs])
+        for figure, arms in found.items()
+        if figure[2] is None
+        for arm in arms
+        if arm != baseline
+        for base, pairs in bases.items()
+    ]
+
+
+def _of_base(figure: Figure, arm: str, base: int, differences: Sequence[float]) -> OfBase:
+    context, name, _ = figure
+    return OfBase(
+        context=context,
+        figure=name,
+        arm=arm,
+        base=base,
+        delta=statistics.mean(differences),
+        over_seeds=half_width(differences),
+    )

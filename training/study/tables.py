@@ -21,6 +21,9 @@ __all__ = ["result_tables"]
 Column = tuple[str, Sequence[str]]
 """A heading and one cell for each row."""
 
+NARROWEST = 40
+"""Characters of a line that a sentence needs."""
+
 STYLES = {"supported": "green", "contradicted": "red"}
 
 
@@ -31,37 +34,43 @@ def result_tables(found: Results, console: Console) -> Iterator[Table | Text]:
         found: the results.
         console: where they are printed; a table that is wider gets several blocks of columns.
     """
-    yield Text(f"Study {found.study.name}", "bold")
+    yield _wrapped(f"Study {found.study.name}", console, style="bold")
     if found.study.differs:
-        yield Text("What differs from the paper:")
+        yield _wrapped("What differs from the paper:", console)
         for line in found.study.differs:
             yield _wrapped(line, console, "- ")
     for section in found.changed:
-        yield Text(f"[{section}] has changed since the study was registered", "yellow")
+        line = f"[{section}] has changed since the study was registered"
+        yield _wrapped(line, console, style="yellow")
     for stage in found.stages:
         yield from _stage_tables(found.study, stage, console)
-    yield from _bases(found)
+    yield from _bases(found, console)
     for failure in found.failures:
-        yield _wrapped(f"{failure.step}: {failure.reason}", console, "not done: ", "yellow")
+        yield _wrapped(f"{failure.step}: {failure.reason}", console, "not done: ", style="yellow")
     yield from _verdicts(found, console)
 
 
-def _wrapped(text: str, console: Console, label: str, style: str = "") -> Text:
-    width = max(40, console.width)
-    lines = textwrap.wrap(text, width, initial_indent=label, subsequent_indent="  ")
+def _wrapped(text: str, console: Console, label: str = "", style: str = "") -> Text:
+    """A sentence on as many lines as it needs; a label stands before the first."""
+    lines = textwrap.wrap(
+        text, max(NARROWEST, console.width), initial_indent=label, subsequent_indent="  "
+    )
     return Text("\n".join(lines), style)
 
 
 def _stage_tables(study: Study, stage: StageResults, console: Console) -> Iterator[Table | Text]:
     found = stage.comparison
     if found is None:
-        yield Text(f"Stage {stage.stage}: no two arms can be compared", "yellow")
+        line = f"Stage {stage.stage}: no two arms can be compared"
+        yield _wrapped(line, console, style="yellow")
         return
     left = stage.pairs - len(stage.compared)
     without = f"; {plural(left, 'pair')} left out, where an arm was not trained" if left else ""
-    yield Text(f"Stage {stage.stage}: {plural(len(stage.compared), 'pair')} of runs{without}")
+    compared = plural(len(stage.compared), "pair")
+    yield _wrapped(f"Stage {stage.stage}: {compared} of runs{without}", console)
     if not found.is_paired:
-        yield Text("not paired: exactcpt compare tells in what these runs differ", "yellow")
+        line = "not paired: exactcpt compare tells in what these runs differ"
+        yield _wrapped(line, console, style="yellow")
     for probed in found.probed:
         for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints):
             yield from _gains(study, stage, probed, context, console)
@@ -111,20 +120,22 @@ def _cell(delta: float, half: float | None) -> str:
 
 
 def _by_base(rows: Sequence[OfBase], console: Console) -> Iterator[Table]:
-    """The summaries on each base."""
-    arms = list(dict.fromkeys(row.arm for row in rows))
-    columns: dict[str, list[str]] = {}
-    for context, name, distance in dict.fromkeys(row.figure for row in rows):
-        for base in dict.fromkeys(row.base for row in rows):
-            cells = {
-                row.arm: _cell(row.delta, row.over_seeds)
-                for row in rows
-                if row.figure == (context, name, distance) and row.base == base
-            }
-            columns[f"{name}, {context}, base {base}"] = [cells.get(arm, "") for arm in arms]
-    if columns:
-        title, caption = "By base: difference from the baseline in nats", "± 95% over the seeds"
-        yield from _blocks(title, caption, ("arm", arms), list(columns.items()), console)
+    """The summaries on each base: rows are arms and bases."""
+    if not rows:
+        return
+    figures = dict.fromkeys((row.context, row.figure) for row in rows)
+    lines = list(dict.fromkeys((row.arm, row.base) for row in rows))
+    cells = {
+        (row.context, row.figure, row.arm, row.base): _cell(row.delta, row.over_seeds)
+        for row in rows
+    }
+    columns = [
+        (f"{figure}, {context}", [cells.get((context, figure, *line), "") for line in lines])
+        for context, figure in figures
+    ]
+    names = [f"{arm}, base {base}" for arm, base in lines]
+    title, caption = "By base: difference from the baseline in nats", "± 95% over the seeds"
+    yield from _blocks(title, caption, ("arm", names), columns, console)
 
 
 def _blocks(
@@ -134,9 +145,9 @@ def _blocks(
 
     def table(part: Sequence[Column], *, is_first: bool, is_last: bool) -> Table:
         made = Table(
-            title="\n".join(textwrap.wrap(title, max(40, console.width))) if is_first else None,
+            title=_folded(title, console) if is_first else None,
             title_justify="left",
-            caption=caption if is_last else None,
+            caption=_folded(caption, console) if is_last else None,
             caption_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
@@ -159,6 +170,11 @@ def _blocks(
         yield table(part, is_first=number == 0, is_last=number == len(parts) - 1)
 
 
+def _folded(text: str, console: Console) -> str:
+    width = max(NARROWEST, console.width)
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, width))
+
+
 def _parts(
     columns: Sequence[Column], fits: Callable[[Sequence[Column]], bool]
 ) -> list[list[Column]]:
@@ -172,25 +188,28 @@ def _parts(
     return parts
 
 
-def _bases(found: Results) -> Iterator[Text]:
+def _bases(found: Results, console: Console) -> Iterator[Text]:
     for each in found.candidates or ():
         gain = "" if each.gain is None else f", gain {each.gain:.3f} nats at the gate"
-        trained = f"trained {plural(each.times, 'time')} its plan{gain}"
+        longer = f", trained {each.times} times its plan" if each.times > 1 else ""
         how = {True: "a base", False: "not a base", None: "not finished"}[each.passed]
         reason = f": {each.reason}" if each.reason else ""
-        yield Text(f"base {each.seed}: {how}, {trained}{reason}")
+        yield _wrapped(f"base {each.seed}: {how}{longer}{gain}{reason}", console)
+    lacking = found.lacking_bases
+    if lacking:
+        line = f"{plural(lacking, 'base')} fewer than wanted: the candidates are spent"
+        yield _wrapped(line, console, style="yellow")
 
 
 def _verdicts(found: Results, console: Console) -> Iterator[Text]:
     if not found.verdicts:
-        yield Text("exploratory: no endpoint was registered", "yellow")
+        yield _wrapped("exploratory: no endpoint was registered", console, style="yellow")
     tests = sum(each.adjusted is not None for each in found.verdicts)
     for each in found.verdicts:
         yield _wrapped(
             f"{_claim(each)}: {each.outcome}{_figures(each, tests)}",
             console,
-            "",
-            STYLES.get(each.outcome, "yellow"),
+            style=STYLES.get(each.outcome, "yellow"),
         )
 
 

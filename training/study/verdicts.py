@@ -160,7 +160,7 @@ def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:
 
 def _outcome(claimed: _Claimed, adjusted: float | None) -> tuple[Outcome, str | None]:
     if not claimed.differences:
-        return "no verdict", "no pair of runs was evaluated"
+        return "no verdict", "no pair of runs has this figure"
     if len(claimed.differences) == 1:
         return "no verdict", "one pair"
     mean = float(np.mean(claimed.differences))
