@@ -8,6 +8,7 @@ sync the folder                the name is on the disk
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 __all__ = [
     "TEMPORARY",
+    "folder_written_whole",
     "is_file_name",
     "is_temporary",
     "make_folder",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 TEMPORARY = ".tmp"
+PARTIAL = ".partial"
 NO_FOLDER_SYNC = {
     *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
     errno.EACCES,
@@ -45,6 +48,26 @@ def written_whole(target: Path) -> Generator[Path]:
     except BaseException:
         with suppress(OSError):  # the first error says more
             scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def folder_written_whole(target: Path) -> Generator[Path]:
+    """A folder to fill; it gets its name, which must be free, if the block ends without an error.
+
+    One that an interruption has left is emptied and filled again.
+    """
+    partial = target.with_name(target.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(partial)
+    try:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            (sync_folder if path.is_dir() else sync_file)(path)
+        partial.rename(target)
+        sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "EVALUATION",
     "FORMAT_VERSION",
     "MANIFEST",
+    "RECALL_WORLD",
     "SHARD_SET",
     "TOKENIZER",
     "TOKEN_STORE",
@@ -36,18 +37,26 @@ TOKEN_STORE = "exactcpt token store"
 SHARD_SET = "exactcpt shard set"
 WEIGHT_TABLE = "exactcpt weight table"
 EVALUATION = "exactcpt evaluation"
+RECALL_WORLD = "exactcpt recall world"
 FORMAT_VERSION = 1
 
 Manifest = dict[str, Any]
 Kind = Literal[
-    "exactcpt token store", "exactcpt shard set", "exactcpt weight table", "exactcpt evaluation"
+    "exactcpt token store",
+    "exactcpt shard set",
+    "exactcpt weight table",
+    "exactcpt evaluation",
+    "exactcpt recall world",
 ]
 SCHEMAS = {
     TOKEN_STORE: "token-store",
     SHARD_SET: "shard-set",
     WEIGHT_TABLE: "weight-table",
     EVALUATION: "evaluation",
+    RECALL_WORLD: "recall-world",
 }
+NOUNS = {WEIGHT_TABLE: "weight table", RECALL_WORLD: "recall world"}
+"""What a file is called that is no manifest of a folder."""
 
 
 class PartFile(TypedDict):
@@ -139,9 +148,8 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
     """
     import jsonschema
 
-    is_table = kind == WEIGHT_TABLE
-    noun = "weight table" if is_table else "manifest"
-    fix = None if is_table else "restore the file, or write the folder again"
+    noun = NOUNS.get(kind, "manifest")
+    fix = None if kind == WEIGHT_TABLE else "restore the file, or write the folder again"
     try:
         value = parse_json(data)
     except ValueError as error:

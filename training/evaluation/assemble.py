@@ -82,10 +82,11 @@ class Prompt:
         return np.concatenate([np.asarray(part, np.int32) for part in parts])
 
 
-def distances(length: int) -> list[int]:
-    """The grid: 32, 64, 128 and so on up to length - MARGIN, and that itself."""
+def distances(length: int, shortest: int = 32) -> list[int]:
+    """The grid: powers of 2 from the shortest, such as 32, 64, 128, up to length - MARGIN, and that
+    itself."""
     last = length - MARGIN
-    powers = [1 << k for k in range(5, last.bit_length())]
+    powers = [1 << k for k in range(shortest.bit_length() - 1, last.bit_length())]
     return sorted({*(d for d in powers if d < last), last})
 
 

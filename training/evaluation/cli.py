@@ -57,8 +57,9 @@ def _lengths(
 @click.option(
     "--haystack",
     metavar="PATH",
-    help="Where the text around the facts comes from: the validation documents of a shard set, or "
-    "a file named *.txt or *.jsonl.  [default: the shards of the first run]",
+    help="Where the text around the facts comes from: the validation documents of a shard set, a "
+    "file named *.txt or *.jsonl, or the world.json of `exactcpt recall-world`.  [default: the "
+    "shards of the first run]",
 )
 @click.option(
     "--tokenizer",
@@ -123,7 +124,7 @@ def evaluate(**flags: Any) -> None:
       probe    A fact is hidden in a text, at many distances from the question that asks for it.
                The score is what the fact is worth to the answer, and whether the model prefers
                the right answer to seven others.
-               number, place, code, alias
+               number, place, code, alias; in a recall world: recall
       buckets  The loss on validation windows: by effective context, what a longer context
                takes off it, and by how far back the same two tokens stand.
                bucket, gain-128, gain-512, gain-tau, recurrence
@@ -132,7 +133,7 @@ def evaluate(**flags: Any) -> None:
     config = EvaluateConfig(
         models=flags["models"],
         suites=suites,
-        tasks=chosen_tasks(flags["tasks"], suites),
+        tasks=chosen_tasks(flags["tasks"], suites, flags["haystack"]),
         **{
             name: flags[name]
             for name in (

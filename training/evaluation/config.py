@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Literal, get_args
 
 from ...schemas.errors import UsageError
@@ -11,6 +12,7 @@ from ..config import Device, Precision
 
 __all__ = [
     "ABLATIONS",
+    "RECALL",
     "SUITES",
     "TASKS",
     "Ablation",
@@ -18,6 +20,7 @@ __all__ = [
     "Suite",
     "chosen_suites",
     "chosen_tasks",
+    "is_world",
 ]
 
 Suite = Literal["probe", "buckets"]
@@ -31,6 +34,9 @@ TASKS: dict[Suite, tuple[str, ...]] = {
     "buckets": ("bucket", "gain-128", "gain-512", "gain-tau", "recurrence"),
 }
 """Suite -> its tasks."""
+
+RECALL = "recall"
+"""The only task of the probe where the haystack is a recall world."""
 
 SHORTEST, LONGEST = 128, 1 << 24
 
@@ -46,7 +52,8 @@ class EvaluateConfig:
         lengths: tokens of the probe's longest prompts with their answers; None for the trained
             window, twice and four times it.
         items: of each task and length, or windows of the suite `buckets`.
-        haystack: a shard set, or a text or JSON Lines file; None for the shards of the first run.
+        haystack: a shard set, a text or JSON Lines file, or the world.json of a recall world; None
+            for the shards of the first run.
         tokenizer: for items without a model; None for that of the haystack.
         seed: of the items.
         ablation: what stands in the place of the evidence in an ablated prompt.
@@ -116,29 +123,56 @@ def chosen_suites(text: str) -> tuple[Suite, ...]:
     return tuple(suite for suite in SUITES if suite in names)
 
 
-def chosen_tasks(text: str | None, suites: Sequence[Suite]) -> dict[Suite, tuple[str, ...]]:
+def is_world(haystack: str | None) -> bool:
+    """Whether a haystack is the world.json of a recall world, by its name."""
+    return haystack is not None and Path(haystack).suffix == ".json"
+
+
+def chosen_tasks(
+    text: str | None, suites: Sequence[Suite], haystack: str | None
+) -> dict[Suite, tuple[str, ...]]:
     """The tasks of some suites that a list of names or globs chooses; all if there is none.
+
+    Args:
+        text: the list.
+        suites: what to evaluate.
+        haystack: where filler comes from; in a recall world, the probe has another task.
 
     Raises:
         UsageError: a name matches no task, or a suite has none of them.
     """
+    known: dict[Suite, tuple[str, ...]] = {suite: TASKS[suite] for suite in suites}
+    if is_world(haystack) and "probe" in known:
+        known["probe"] = (RECALL,)
     if text is None:
-        return {suite: TASKS[suite] for suite in suites}
+        return known
     patterns = [pattern.strip() for pattern in text.split(",")]
-    all_tasks = [task for suite in suites for task in TASKS[suite]]
-    expected = ", ".join(all_tasks)
+    all_tasks = [task for tasks in known.values() for task in tasks]
     for pattern in patterns:
         if not any(fnmatchcase(task, pattern) for task in all_tasks):
-            raise UsageError(f"no task is named {pattern!r}", expected=expected)
+            raise UsageError(
+                f"no task is named {pattern!r}",
+                expected=", ".join(all_tasks),
+                fix=_other_haystack(pattern),
+            )
     chosen: dict[Suite, tuple[str, ...]] = {
-        suite: tuple(t for t in TASKS[suite] if any(fnmatchcase(t, p) for p in patterns))
-        for suite in suites
+        suite: tuple(t for t in tasks if any(fnmatchcase(t, p) for p in patterns))
+        for suite, tasks in known.items()
     }
     for suite, tasks in chosen.items():
         if not tasks:
             raise UsageError(
                 f"--tasks names no task of the suite {suite}",
-                expected=" or ".join(TASKS[suite]),
+                expected=" or ".join(known[suite]),
                 fix=f"name one, or leave {suite} out of --suite",
             )
     return chosen
+
+
+def _other_haystack(task: str) -> str | None:
+    """What to do about a task of the probe that another haystack would have."""
+    if task == RECALL:
+        return "the task recall needs a recall world: --haystack DIR/world.json"
+    if task in TASKS["probe"]:
+        return f"the task {task} needs text: --haystack SHARDS, or a file named *.txt or *.jsonl"
+    return None

@@ -1,6 +1,6 @@
 """What an evaluation reads besides the models: a tokenizer, a haystack, lengths, and the items."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +11,12 @@ import pyarrow as pa
 from ...schemas.errors import UsageError
 from ...schemas.sizes import plural
 from ..windows.shard_set import ShardSet, open_set
-from .config import EvaluateConfig
+from .config import EvaluateConfig, is_world
 from .haystack import Haystack, of_file, of_shards
 from .probe import VERSION, Item, item_table, probe_items
+from .recall.items import recall_items
+from .recall.world import World
+from .recall.world_file import TOKENIZER, check_tokenizer, read_world
 from .results import content_digest
 from .subjects import Subject
 from .vocabulary import Vocabulary, read_vocabulary
@@ -58,6 +61,7 @@ class Inputs:
         config: the settings.
         vocabulary: the tokenizer of the items, and of every model.
         shards: the shard set that `haystack` names, or None for a file.
+        world: the recall world that it names, or None.
         place: what it names.
         lengths: of the probe.
     """
@@ -65,6 +69,7 @@ class Inputs:
     config: EvaluateConfig
     vocabulary: Vocabulary
     shards: ShardSet | None
+    world: World | None
     place: str
     lengths: tuple[int, ...]
 
@@ -85,6 +90,11 @@ class Inputs:
         Raises:
             UsageError: the haystack is too small, or no item of a task fits.
         """
+        if self.world is None:
+            self._check_haystack(say)
+        return [self._item_set(length, say) for length in self.lengths]
+
+    def _check_haystack(self, say: Callable[[str], None]) -> None:
         self.haystack.check_holds(max(self.lengths))
         tokens = len(self.haystack.ids)
         if tokens < ENOUGH * max(self.lengths):
@@ -92,22 +102,23 @@ class Inputs:
                 f"caution: the haystack has only {plural(tokens, 'token')}, so items of "
                 f"{max(self.lengths):,} tokens have much of their text in common"
             )
-        return [self._item_set(length, say) for length in self.lengths]
 
     def _item_set(self, length: int, say: Callable[[str], None]) -> ItemSet:
-        config = self.config
-        items = probe_items(
-            config.tasks["probe"],
-            self.haystack,
-            self.vocabulary.piece,
-            length=length,
-            count=config.items,
-            seed=config.seed,
-            ablation=config.ablation,
-        )
-        made = ItemSet(length=length, items=tuple(items))
+        made = ItemSet(length=length, items=tuple(self._items(length)))
         say(f"probe {length:,}: {plural(len(made.items), 'item')}")
         return made
+
+    def _items(self, length: int) -> Iterator[Item]:
+        config = self.config
+        count, seed, ablation = config.items, config.seed, config.ablation
+        if self.world is not None:
+            return recall_items(
+                self.world, length=length, count=count, seed=seed, ablation=ablation
+            )
+        return probe_items(
+            config.tasks["probe"], self.haystack, self.vocabulary.piece,
+            length=length, count=count, seed=seed, ablation=ablation,
+        )  # fmt: skip
 
     def identity(self, item_set: ItemSet) -> dict[str, Any]:
         """The fields of a manifest that say which items of the probe they are."""
@@ -118,7 +129,7 @@ class Inputs:
             "tasks": list(self.config.tasks["probe"]),
             "seed": self.config.seed,
             "ablation": self.config.ablation,
-            "haystack": self.haystack.digest,
+            "haystack": (self.world or self.haystack).digest,
             "tokenizer": self.vocabulary.digest,
             "items": item_set.digest,
         }
@@ -136,27 +147,33 @@ def open_inputs(config: EvaluateConfig, subjects: Sequence[Subject]) -> Inputs:
         raise UsageError(
             "there is no such haystack",
             where=place,
-            expected="a shard set, or a file named *.txt or *.jsonl",
+            expected="a shard set, a file named *.txt or *.jsonl, or a world.json",
             fix="name one with --haystack",
         )
     shards = open_set(place) if Path(place).is_dir() else None
+    world, longest = read_world(Path(place)) if is_world(place) else (None, None)
     if shards is None and "buckets" in config.suites:
         raise UsageError(
             "the suite buckets reads the validation windows of a shard set",
             where=place,
             expected="--haystack SHARDS",
         )
-    window = next((s.window for s in subjects if s.window), shards and shards.window)
+    trained = [subject.window for subject in subjects if subject.window]
+    window = next(iter(trained), shards.window if shards else longest)
     lengths = config.lengths or (window and tuple(f * window for f in FACTORS))
     if not lengths:
         raise UsageError(
             "neither a run nor a shard set tells a trained window",
             fix="say how long the items are: --lengths 4096,8192",
         )
+    vocabulary = read_vocabulary(_tokenizer(config, subjects, shards, world, place))
+    if world is not None:
+        check_tokenizer(world, vocabulary.tokenizer, vocabulary.path)
     return Inputs(
         config=config,
-        vocabulary=read_vocabulary(_tokenizer(config, subjects, shards)),
+        vocabulary=vocabulary,
         shards=shards,
+        world=world,
         place=place,
         lengths=tuple(sorted({*lengths})),
     )
@@ -174,10 +191,16 @@ def _shards_of(subjects: Sequence[Subject]) -> str:
 
 
 def _tokenizer(
-    config: EvaluateConfig, subjects: Sequence[Subject], shards: ShardSet | None
+    config: EvaluateConfig,
+    subjects: Sequence[Subject],
+    shards: ShardSet | None,
+    world: World | None,
+    place: str,
 ) -> Path:
     if shards is not None:
         return shards.tokenizer
+    if world is not None:
+        return Path(place).parent / TOKENIZER
     if config.tokenizer is not None:
         return Path(config.tokenizer)
     if subjects:

@@ -1,0 +1,1 @@
+"""The recall world: a language in which only recall needs a long context; `recall-world`."""

@@ -1,0 +1,108 @@
+"""A language of pairs among filler, in which nothing but recall needs a long context.
+
+A document is a sequence of *slots*, each a filler or a pair of a key and a value:
+
+    f3 f9 k7 v2 f1 k4 v11 f5 f0 k7 v2 f8 ...      then the end token
+
+    filler      after a filler, one of its four successors, with probabilities 1/2, 1/4, 1/8, 1/8;
+                after a pair and at the start, any filler, all equally likely
+    pair        PAIRS of all slots. With probability NEW its key is one that the document has not
+                had, all equally likely, with any of the V values, all equally likely; else it is
+                a key that the document has had, all equally likely, with the value it has there
+
+A model that recalls the pair is certain of the value after a key that the document has had; for one
+that does not, all are equally likely. So recall is worth log V nats, at every distance.
+
+Token ids: 0 is the end token, then come the fillers, the keys, the values and the unknown token.
+"""
+
+import json
+from dataclasses import dataclass
+
+import xxhash
+
+from ....schemas.settings import check_range
+from ..draws import Draws
+
+__all__ = ["CHAIN", "END", "NEW", "PAIRS", "UNKNOWN", "World", "draw_world"]
+
+END = "<|endoftext|>"
+UNKNOWN = "<unk>"
+"""Stands for what the language lacks; no document has it."""
+
+CHAIN = (1 / 2, 1 / 4, 1 / 8, 1 / 8)
+"""Probabilities of the successors of a filler."""
+
+PAIRS = 1 / 4
+"""Of the slots, those that are pairs."""
+
+NEW = 1 / 4
+"""Of the pairs, those whose key is new to the document."""
+
+FEWEST_FILLERS = 1 + len(CHAIN)
+FEWEST_KEYS = 3
+"""The probe needs one for the fact, one for the replacement, and one for the filler."""
+FEWEST_VALUES = 10
+"""The probe needs nine, and one for the filler."""
+MOST = 1 << 20
+"""Of each kind of token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A language.
+
+    Attributes:
+        fillers, keys, values: how many tokens of each kind there are.
+        successors: for each filler its four successors, as numbers of fillers, the likeliest first.
+    """
+
+    fillers: int
+    keys: int
+    values: int
+    successors: tuple[tuple[int, ...], ...]
+
+    @property
+    def words(self) -> list[str]:
+        """The text of every token, by its id."""
+        kinds = (("f", self.fillers), ("k", self.keys), ("v", self.values))
+        return [END, *(f"{kind}{i}" for kind, count in kinds for i in range(count)), UNKNOWN]
+
+    def filler(self, number: int) -> int:
+        """The id of a filler."""
+        return 1 + number
+
+    def key(self, number: int) -> int:
+        """The id of a key."""
+        return 1 + self.fillers + number
+
+    def value(self, number: int) -> int:
+        """The id of a value."""
+        return 1 + self.fillers + self.keys + number
+
+    @property
+    def digest(self) -> str:
+        """The xxh3-128 of all that its text depends on."""
+        known = [self.fillers, self.keys, self.values, self.successors, CHAIN, PAIRS, NEW]
+        return xxhash.xxh3_128_hexdigest(json.dumps(known).encode())
+
+
+def draw_world(*, fillers: int, keys: int, values: int, seed: int) -> World:
+    """Draws the successors of every filler: four others.
+
+    Raises:
+        UsageError: there are too few or too many tokens of a kind.
+    """
+    check_range("fillers", fillers, FEWEST_FILLERS, MOST)
+    check_range("keys", keys, FEWEST_KEYS, MOST)
+    check_range("values", values, FEWEST_VALUES, MOST)
+    draws = Draws(seed, "chain")
+    successors: list[tuple[int, ...]] = []
+    for filler in range(fillers):
+        chosen: list[int] = []
+        while len(chosen) < len(CHAIN):
+            other = draws.below(fillers)
+            if other != filler and other not in chosen:
+                chosen.append(other)
+        successors.append(tuple(chosen))
+    return World(fillers=fillers, keys=keys, values=values, successors=tuple(successors))
