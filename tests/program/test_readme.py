@@ -33,14 +33,22 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "evaluate", "export", "init-model")
+TRAINING = ("train", "compare", "evaluate", "export", "study", "init-model")
 SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
 SMALLER_EVALUATION = {"--lengths 4096,8192,16384": "256", "--items 100": "1"}
-SMALLER = SMALLER_TRAINING | SMALLER_EVALUATION
+SMALLER_STUDY = {
+    'max_tokens = "200M"': '= "20K"',
+    "global_batch = 64": "= 2",
+    "seeds = 5": "= 1",
+    "lengths = [4096, 8192]": "= [256, 512]",
+    "length = 4096": "= 256",
+    "items = 100": "= 1",
+}
+SMALLER = SMALLER_TRAINING | SMALLER_EVALUATION | SMALLER_STUDY
 """What a reader with a small machine would change in the commands of training."""
 
 
@@ -92,11 +100,13 @@ def test_every_kind_of_block_and_command_is_known():
         ("README.md", SMALLER_TRAINING),
         ("docs/train.md", SMALLER_TRAINING),
         ("docs/evaluate.md", SMALLER_EVALUATION),
+        ("docs/study.md", SMALLER_STUDY),
     ],
 )
 def test_the_smaller_values_replace_something(page, values):
     for full in values:
-        assert any(full in command for command in commands(REPOSITORY / page)), full
+        texts = [block.text for block in blocks(REPOSITORY / page) if block.language == "toml"]
+        assert any(full in text for text in [*commands(REPOSITORY / page), *texts]), full
 
 
 def test_make_targets_exist():
@@ -200,7 +210,7 @@ def run_page(page: Path, at: Path) -> Iterator[Path]:
     for block in blocks(page):
         if block.language == "toml":
             title, _, _ = block.text.partition("\n")
-            (at / title.removeprefix("# ")).write_text(block.text)
+            (at / title.removeprefix("# ")).write_text(smaller(block.text))
         elif block.language == "python":
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(at)
@@ -220,6 +230,7 @@ WHOLE = {
     "train": "run.json",
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",
+    "study": "results.json",
 }
 """The file in a command's --out that shows that it is whole."""
 

@@ -1,0 +1,189 @@
+"""`exactcpt study` with real commands: whole studies of tiny models."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from harness import SCRIPT
+from studies import written
+from tiny import shards_and_model
+
+pytestmark = pytest.mark.slow
+
+ARMS = [
+    {"name": "gradnorm", "weighting": "uniform", "grad_norm_from": "exact"},
+    {"name": "uniform"},
+    {"name": "exact"},
+    {"name": "dose", "weighting": "table", "weight_table": "dose.json"},
+]
+TRAIN = {
+    "model": "{here}/model",
+    "shards": "{here}/shards",
+    "precision": "fp32",
+    "device": "cpu",
+    "eval_every": 0,
+    "global_batch": 2,
+    "learning_rate": 0.01,
+    "warmup_steps": 1,
+}
+SMALL = {
+    "study": {"name": "tiny", "seeds": 1},
+    "prepare": [
+        {
+            "makes": "dose.json",
+            "run": "reweigh {here}/shards --alpha 3 --table-only --out dose.json",
+        }
+    ],
+    "train": TRAIN,
+    "base": {"seeds": 3, "wanted": 2, "steps": 2, "gate": {"up_to": 64, "gain": -9.0}},
+    "stage": [{"name": "one", "steps": 3}],
+    "arm": ARMS,
+    "evaluate": {"lengths": [128], "items": 1, "tasks": "number", "haystack": "{here}/shards"},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a shard set, a model, and the file of a study."""
+    folder = shards_and_model(tmp_path_factory.mktemp("study"))
+    written(folder, **SMALL)
+    return folder
+
+
+def start(made: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [str(SCRIPT), "study", str(made / "study.toml"), "--out", str(out), *more],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def straight(made, tmp_path_factory) -> Path:
+    """A study that nothing disturbed."""
+    out = tmp_path_factory.mktemp("straight") / "out"
+    printed, told = finish(start(made, out, "--jobs", "2"))
+    assert "11 of 11 steps" in told
+    assert "Study tiny" in printed
+    return out
+
+
+def test_what_a_study_leaves(straight):
+    found = json.loads((straight / "results.json").read_text())
+    (stage,) = found["stages"]
+    assert stage["paired"]
+    assert stage["compared"] == ["0.0", "1.0"]
+    (evaluation,) = stage["evaluations"]
+    assert {*evaluation["endpoints"][0]["arms"]} == {"gradnorm", "exact", "dose"}
+    log = (straight / "logs" / "one" / "0.0" / "dose.log").read_text()
+    assert log.startswith("$ exactcpt train --shards ")
+    assert "step 3 of 3" in log
+    assert "$ exactcpt evaluate runs/one/0.0/dose" in log
+    assert not [*straight.rglob("*.lock")] or {p.name for p in straight.rglob("*.lock")} == {
+        ".lock"
+    }
+
+
+def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
+    """Pasted into a shell, they leave the same runs."""
+    out = tmp_path / "out"
+    printed, _ = finish(start(made, out, "--dry-run"))
+    lines = printed.splitlines()
+    chosen = [
+        line
+        for line in lines
+        if line.startswith(("mkdir", "exactcpt reweigh"))
+        or "--out runs/base/0 " in line
+        or "--out runs/one/0.0/dose " in line
+    ]
+    assert len(chosen) == 4
+    environment = os.environ | {
+        "PATH": f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    script = "set -e\n" + "\n".join(chosen)
+    subprocess.run(["sh", "-c", script], env=environment, check=True, capture_output=True)
+    ours, theirs = (
+        [
+            json.loads(line)["loss"]
+            for line in (folder / "runs" / "one" / "0.0" / "dose" / "log.jsonl").open()
+            if '"kind": "step"' in line
+        ]
+        for folder in (out, straight)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_started_again(made, straight, tmp_path, number):
+    out = tmp_path / "out"
+    process = start(made, out, "--jobs", "2")
+    limit = time.monotonic() + 300
+    while not [*out.glob("runs/*/*/log.jsonl")]:
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=120)
+    if number == signal.SIGTERM:
+        assert process.returncode == 1
+        assert "interrupted; run the same command again to continue" in told
+    assert not (out / "results.json").exists()
+    finish(start(made, out, "--jobs", "2"))
+    assert (out / "results.json").read_bytes() == (straight / "results.json").read_bytes()
+
+
+def test_what_is_done_is_not_done_again(made, straight):
+    before = (straight / "results.json").read_bytes()
+    _, told = finish(start(made, straight))
+    assert told == ""
+    assert (straight / "results.json").read_bytes() == before
+
+
+RECALL = {
+    "study": {"name": "recall", "seeds": [3]},
+    "prepare": [
+        {
+            "makes": "world",
+            "run": "recall-world world --fillers 8 --keys 8 --values 10 --window 128 --tau 32"
+            " --short 10K --mixed 200K --long-share 0.3",
+        },
+        {
+            "makes": "mixed",
+            "run": "prepare --source mixed=world/mixed.jsonl --tokenizer world/tokenizer"
+            " --window 128 --tau 32 --alpha 3 --packing best_fit --tokenizer-backend tokenizers"
+            " --out mixed",
+        },
+        {
+            "makes": "model",
+            "run": "init-model model --tokenizer world/tokenizer --layers 2 --hidden 64 --heads 4",
+        },
+    ],
+    "train": {
+        "model": "model", "shards": "mixed", "precision": "fp32", "device": "cpu",
+        "attention": "exact", "eval_every": 0, "save_every": 0,
+        "global_batch": 8, "micro_batch": 8,
+    },
+    "stage": [{"name": "mixed", "steps": 120, "learning_rate": 0.005, "warmup_steps": 10}],
+    "arm": [{"name": "uniform"}, {"name": "exact"}],
+    "evaluate": {"lengths": [128], "items": 16, "haystack": "world/world.json"},
+}  # fmt: skip
+
+
+def test_more_weight_on_far_targets_teaches_far_recall(tmp_path):
+    """The science in small: with alpha 3, far evidence is worth more than with weights of 1."""
+    written(tmp_path, **RECALL)
+    finish(start(tmp_path, tmp_path / "out", "--jobs", "2"))
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    (verdict,) = found["verdicts"]
+    assert verdict["difference"] > 0.02
+    assert verdict["outcome"] == "no verdict"  # of one seed
