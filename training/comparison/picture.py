@@ -77,7 +77,9 @@ def draw_gains(found: Mapping[str, Comparison]) -> str | None:
     drawn = [
         (f"Stage {stage}: {title}", chart)
         for stage, each in found.items()
-        for title, chart in _probe_charts(each, _color(each))
+        for title, chart in _probe_charts(
+            each, _color(arm for arm in each.arms if arm != each.baseline)
+        )
     ]
     return _svg(drawn) if drawn else None
 
@@ -112,7 +114,7 @@ def draw_page(found: Comparison) -> str:
 
 def charts(found: Comparison) -> list[tuple[str, Spec]]:
     """Titles and Vega-Lite charts: loss curves, differences of losses, and of the probe's gains."""
-    color = _color(found)
+    color = _color(found.arms)
     return [
         ("Unweighted training loss", _curves(found, color)),
         *(
@@ -126,12 +128,12 @@ def charts(found: Comparison) -> list[tuple[str, Spec]]:
     ]
 
 
-def _color(found: Comparison) -> Spec:
+def _color(arms: Iterable[str]) -> Spec:
     return {
         "field": "arm",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": list(found.arms), "range": COLORS},
+        "scale": {"domain": list(arms), "range": COLORS},
     }
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Primary",
     "Stage",
     "Study",
+    "merged",
 ]
 
 Settings = Mapping[str, Any]
@@ -40,6 +41,19 @@ CONTEXTS: tuple[Context, ...] = get_args(Context)
 
 MARGINS: Mapping[str, float] = {"probe.near": 0.05}
 """How far from 0 an endpoint may be, in nats, and still count as unchanged."""
+
+
+RIVALS = {"steps": "max_tokens", "max_tokens": "steps"}
+"""Settings of `train` of which one takes the place of the other."""
+
+
+def merged(*several: Settings) -> dict[str, Any]:
+    """Settings of `train`, those of a later table before those of an earlier one."""
+    found: dict[str, Any] = {}
+    for settings in several:
+        replaced = {RIVALS[name] for name in settings if name in RIVALS}
+        found = {n: value for n, value in found.items() if n not in replaced} | dict(settings)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +115,15 @@ class Stage:
     name: str
     start: str | None
     settings: Settings
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether all arms are trained alike."""
+        return "weighting" in self.settings
+
+    def settings_of(self, arm: "Arm") -> dict[str, Any]:
+        """The settings of the training of an arm."""
+        return merged(self.settings, {} if self.is_alike else arm.settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,13 +149,11 @@ def cells_of(study: Study, bases: Mapping[int, int] | None) -> Iterator[Cell]:
 def _cell_step(study: Study, stage: Stage, pair: Pair, arm: str, times: int) -> Step:
     run = f"{RUNS}/{_place(stage.name, pair, arm)}"
     start, needs = _start(study, stage, pair, arm, times)
-    settings: dict[str, Any] = {**_shared(study), **stage.settings}
+    settings = stage.settings_of(study.arms[arm])
     norms = study.arms[arm].grad_norm_from
-    if "weighting" not in stage.settings:
-        settings |= study.arms[arm].settings
-        if norms is not None:
-            settings["grad_norm_from"] = f"{RUNS}/{_place(stage.name, pair, norms)}"
-            needs = (*needs, _name(norms, pair, stage.name))
+    if norms is not None and not stage.is_alike:
+        settings["grad_norm_from"] = f"{RUNS}/{_place(stage.name, pair, norms)}"
+        needs = (*needs, _name(norms, pair, stage.name))
     settings |= {"init_from": start, "out": run, "seed": pair.seed, "arm": arm}
     commands = [train_command(settings)]
     if stage.name in study.evaluated:
@@ -169,12 +167,6 @@ def _cell_step(study: Study, stage: Stage, pair: Pair, arm: str, times: int) -> 
         makes=run,
         training=settings,
     )
-
-
-def _shared(study: Study) -> dict[str, Any]:
-    """The model of the base, which a stage need not name again."""
-    settings = {} if study.base is None else study.base.settings
-    return {name: settings[name] for name in ("model",) if name in settings}
 
 
 def _start(

@@ -10,6 +10,7 @@ from .config import Study
 from .durations import Durations, in_words
 from .plan import Candidate, Plan, RecordOf
 from .tokens import tokens_of
+from .workers import environment_of
 
 __all__ = ["listing"]
 
@@ -27,6 +28,8 @@ def listing(
         jobs: how many commands will run at once.
     """
     yield f"mkdir -p {quote(str(folder))} && cd {quote(str(folder))}"
+    for name, value in environment_of(jobs).items():
+        yield f"export {name}={value}"
     for step in plan.steps:
         record = record_of(step)
         if record is None:

@@ -4,7 +4,6 @@ import copy
 import re
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args
 
@@ -28,6 +27,7 @@ from .config import (
     Primary,
     Stage,
     Study,
+    merged,
 )
 from .places import OWN
 
@@ -40,8 +40,8 @@ DECIDED = ("out", "init_from", "seed", "arm")
 RESERVED = ("base", "prepare")
 """What no stage may be called: it would have the names of other steps."""
 WEIGHTINGS: tuple[str, ...] = get_args(WeightingName)
-ALIKE = "weighting"
-"""A stage with this setting trains all arms alike."""
+OF_ARMS = ("weighting", "weight_table", "grad_norm_from")
+"""Settings in which arms differ."""
 SEED = 1 << 64
 
 Values = dict[str, Any]
@@ -139,9 +139,11 @@ class _Table:
         path, _, label = self.where.rpartition(", ")
         return _Table(self._values.pop(name), f"{label[:-1]}.{name}]", path)
 
-    def settings(self) -> Values:
-        """All that is left, as settings of `train`."""
+    def settings(self, not_here: Collection[str] = ()) -> Values:
+        """All that is left, as settings of `train`, without some that belong elsewhere."""
         for name in self._values:
+            if name in not_here:
+                self.refuse(f"{name} does not belong here", fix="give it to an [[arm]]")
             if name in DECIDED:
                 self.refuse(f"the study itself decides {name}", fix=f"leave {name} out")
             if name not in KINDS:
@@ -187,8 +189,9 @@ class _Reader:
         baseline, floor = study.text("baseline", "uniform"), study.text("floor", None)
         seeds, differs = study.seeds(), study.texts("differs", ())
         study.end()
-        common = self._one("train", {}).settings()
-        base, stages, arms = self._base(common), self._stages(common), self._arms()
+        common = self._one("train", {}).settings(not_here=OF_ARMS)
+        base = self._base(common)
+        stages, arms = self._stages(common, base), self._arms()
         for arm in arms.values():
             self._check_arm(arm, arms, stages)
         for setting, value in (("baseline", baseline), ("floor", floor)):
@@ -263,7 +266,11 @@ class _Reader:
                 f"wanted is {wanted}, with {len(seeds)} candidates", expected="no more than seeds"
             )
         gate = table.table("gate")
-        settings = {ALIKE: "uniform"} | common | table.settings()
+        settings = merged(
+            {"weighting": "uniform"}, common, table.settings(not_here=("grad_norm_from",))
+        )
+        if gate is not None and "steps" not in settings and "max_tokens" not in settings:
+            table.refuse("neither steps nor max_tokens is given", expected="how long to train")
         return Base(seeds=seeds, wanted=wanted, gate=gate and self._gate(gate), settings=settings)
 
     def _gate(self, table: _Table) -> Gate:
@@ -275,7 +282,7 @@ class _Reader:
         table.end()
         return gate
 
-    def _stages(self, common: Values) -> tuple[Stage, ...]:
+    def _stages(self, common: Values, base: Base | None) -> tuple[Stage, ...]:
         stages: dict[str, Stage] = {}
         for table in self._many("stage", "name"):
             name = self._name(table, {*stages, *RESERVED})
@@ -286,7 +293,8 @@ class _Reader:
                     table.refuse(
                         f"after has {start!r}", expected=f"stages before: {', '.join(stages)}"
                     )
-            settings = common | table.settings()
+            model = {} if base is None else {"model": base.settings.get("model")}
+            settings = merged(model, common, table.settings(not_here=("grad_norm_from",)))
             for start in after or (last,):
                 each = f"{name}-after-{start}" if after and len(after) > 1 else name
                 stages[each] = Stage(name=each, start=start, settings=settings)
@@ -308,13 +316,13 @@ class _Reader:
             name = self._name(table, arms)
             norms = table.text("grad_norm_from", None)
             settings = table.settings()
-            if ALIKE not in settings:
+            if "weighting" not in settings:
                 if name not in WEIGHTINGS:
                     table.refuse(
                         "weighting is missing",
                         expected=f"one of {', '.join(WEIGHTINGS)}; an arm of such a name has it",
                     )
-                settings[ALIKE] = name
+                settings["weighting"] = name
             arms[name] = Arm(name=name, settings=settings, grad_norm_from=norms)
         if len(arms) < 2:
             raise UsageError(
@@ -344,19 +352,14 @@ class _Reader:
         if base is not None:
             self._check_training(base.settings, "[base]")
         for stage in stages:
-            if base is not None and "model" in base.settings:
-                stage = replace(stage, settings={"model": base.settings["model"], **stage.settings})
-            if ALIKE in stage.settings:
-                self._check_training(stage.settings, f"[[stage]] {stage.name}")
-                continue
             for arm in arms.values():
-                where = f"[[stage]] {stage.name}, [[arm]] {arm.name}"
-                self._check_training({**stage.settings, **arm.settings}, where)
+                of_arm = "" if stage.is_alike else f", [[arm]] {arm.name}"
+                self._check_training(stage.settings_of(arm), f"[[stage]] {stage.name}{of_arm}")
 
     def _check_training(self, settings: Mapping[str, Any], label: str) -> None:
         where = f"{self.path}, {label}"
         for name in ("shards", "model"):
-            if name not in settings:
+            if settings.get(name) is None:
                 raise UsageError(f"{name} is missing", where=where, expected=f'{name} = "..."')
         try:
             TrainConfig(out="run", **settings)

@@ -20,7 +20,7 @@ from ...schemas.disk import make_folder
 from ...schemas.terminal import echo
 from .commands import Command, shown
 
-__all__ = ["Worker", "prepare_workers", "reason_of"]
+__all__ = ["Worker", "environment_of", "prepare_workers", "reason_of"]
 
 IMPORTED = (
     "torch",
@@ -31,15 +31,26 @@ IMPORTED = (
 )
 PATIENCE = 60.0
 """Seconds that a command waits for the end of the same one, which a killed study has left."""
+THREADS = "OMP_NUM_THREADS"
 ERROR = "error: "
 LONGEST = 300
 """Characters of a reason."""
 
 
+def environment_of(jobs: int) -> dict[str, str]:
+    """What commands have in their environment besides that of the study.
+
+    Args:
+        jobs: how many run at a time. They share the processor, unless the user has divided it.
+    """
+    if jobs == 1 or THREADS in os.environ:
+        return {}
+    return {THREADS: str(max(1, (os.cpu_count() or 1) // jobs))}
+
+
 def prepare_workers(jobs: int) -> None:
     """Says what workers import, and divides the processor among them."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.update(environment_of(jobs))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_program().module, *IMPORTED])
 

@@ -38,6 +38,18 @@ def test_here_is_the_folder_of_the_file(tmp_path):
     assert "{here}/m" in str(study.registered)
 
 
+def test_a_length_takes_the_place_of_another(tmp_path):
+    train = {"model": "m", "shards": "s", "max_tokens": "1K"}
+    arms = [{"name": "uniform", "max_tokens": "2K"}, {"name": "exact"}]
+    study = small(tmp_path, train=train, base=BASE, arm=arms, study={"name": "x", "seeds": 1})
+    assert study.base is not None
+    assert study.base.settings.get("max_tokens") is None
+    trainings = [study.stages[0].settings_of(arm) for arm in study.arms.values()]
+    assert [(each.get("steps"), each.get("max_tokens")) for each in trainings] == [
+        (None, 2000), (3, None),
+    ]  # fmt: skip
+
+
 def test_stages_follow_each_other(tmp_path):
     stages = [
         {"name": "a", "steps": 1},
@@ -70,6 +82,17 @@ def test_stages_follow_each_other(tmp_path):
         ({"stage": [{"name": "a", "steps": 0}]}, "steps is 0", "[[stage]] a, [[arm]] uniform"),
         ({"train": {"model": "m"}}, "shards is missing", "[[stage]] one, [[arm]] uniform"),
         ({"train": {"seed": 1}}, "the study itself decides seed", "[train]"),
+        ({"train": {"weighting": "exact"}}, "weighting does not belong here", "[train]"),
+        (
+            {"stage": [{"name": "a", "grad_norm_from": "exact"}]},
+            "grad_norm_from does not belong here",
+            "[[stage]] a",
+        ),
+        (
+            {"base": {name: BASE[name] for name in ("seeds", "gate")}},
+            "neither steps nor max_tokens is given",
+            "[base]",
+        ),
         ({"arm": [{"name": "uniform"}]}, "1 of the two arms", ""),
         ({"arm": [{"name": "uniform"}, {"name": "x"}]}, "weighting is missing", "[[arm]] x"),
         ({"arm": [{"name": "uniform"}] * 2}, "the name 'uniform' is taken", "[[arm]] uniform"),

@@ -12,7 +12,7 @@ from studies import BASE, HandMadeRuns, written
 from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.errors import ExactcptError
 from exactcpt.training.comparison import intervals
-from exactcpt.training.study import cli, running
+from exactcpt.training.study import cli, running, workers
 
 ARMS = [{"name": "uniform"}, {"name": "matched"}, {"name": "near"}, {"name": "exact"}]
 FAR = {"endpoint": "probe.far", "arm": "exact", "against": ["uniform", "near"], "claim": "greater"}
@@ -187,6 +187,18 @@ def test_json(tmp_path, monkeypatch, capfd):
     assert json.loads(printed.out) == results(out)
     assert "exact:2:one  done in 0 s  (13 of 13 steps)" in printed.err
     assert str(tmp_path) not in printed.out
+
+
+def test_the_processor_is_divided_as_the_dry_run_says(tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 8)
+    path, out = written(tmp_path), tmp_path / "out"
+    assert study(monkeypatch, path, out, "--dry-run", "--jobs", "3") == 0
+    assert capfd.readouterr().out.splitlines()[1] == "export OMP_NUM_THREADS=2"
+    assert workers.environment_of(3) == {"OMP_NUM_THREADS": "2"}
+    assert workers.environment_of(1) == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert workers.environment_of(3) == {}
 
 
 def test_dry_run(tmp_path, monkeypatch, capfd):
