@@ -5,14 +5,14 @@ import re
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, cast, get_args
 
 import click
 
 from ...schemas.disk import is_file_name
 from ...schemas.errors import ExactcptError, UsageError
-from ...schemas.settings import Kind, check_range, read_toml, suggestion, typed
-from ..config import KINDS, TrainConfig, WeightingName
+from ...schemas.settings import Kind, read_toml, suggestion
+from ..config import TrainConfig, WeightingName
 from .commands import evaluate_arguments, evaluate_flags, parsed
 from .config import (
     CONTEXTS,
@@ -30,22 +30,17 @@ from .config import (
     merged,
 )
 from .places import OWN
+from .table import Table, Values
 
 __all__ = ["read_study"]
 
 SECTIONS = ("study", "prepare", "train", "base", "stage", "arm", "evaluate", "primary")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-DECIDED = ("out", "init_from", "seed", "arm")
-"""Settings of `train` that the study sets itself."""
 RESERVED = ("base", "prepare")
 """What no stage may be called: it would have the names of other steps."""
 WEIGHTINGS: tuple[str, ...] = get_args(WeightingName)
 OF_ARMS = ("weighting", "weight_table", "grad_norm_from")
 """Settings in which arms differ."""
-SEED = 1 << 64
-
-Values = dict[str, Any]
-MISSING: Any = object()
 
 
 def read_study(path: str) -> Study:
@@ -70,107 +65,6 @@ def _with_here(value: Any, here: str) -> Any:
     return value.replace("{here}", here) if isinstance(value, str) else value
 
 
-class _Table:
-    """A table of the file: its values are taken one by one, and what is left over is unknown."""
-
-    def __init__(self, values: Any, label: str, path: str) -> None:
-        self.where = f"{path}, {label}"
-        if not isinstance(values, dict):
-            raise UsageError(f"{label} is no table", where=path, expected=label)
-        self._values = dict(cast(Values, values))
-        self._known: list[str] = []
-
-    def take(self, name: str, kind: Kind, default: Any = MISSING) -> Any:
-        """The value of a name, of a kind."""
-        self._known.append(name)
-        if name not in self._values:
-            if default is MISSING:
-                self.refuse(f"{name} is missing")
-            return default
-        return typed(name, self._values.pop(name), kind, self.where)
-
-    def text(self, name: str, default: Any = MISSING) -> Any:
-        """A string."""
-        return self.take(name, Kind(type=str), default)
-
-    def choice(self, name: str, of: Any, default: Any = MISSING) -> Any:
-        """One of the strings of a Literal."""
-        return self.take(name, Kind(type=str, choices=get_args(of)), default)
-
-    def texts(self, name: str, default: Any = MISSING) -> Any:
-        """A list of strings."""
-        found = self.take(name, Kind(type=list), default)
-        return found if found is default else tuple(found)
-
-    def whole(self, name: str, low: int, default: Any = MISSING) -> Any:
-        """A whole number of at least `low`."""
-        found = self.take(name, Kind(type=int), default)
-        if found is not default:
-            check_range(name, found, low, None, where=self.where)
-        return found
-
-    def number(self, name: str, low: float, default: Any = MISSING) -> Any:
-        """A number of at least `low`."""
-        found = self.take(name, Kind(type=float), default)
-        if found is not default:
-            check_range(name, found, low, None, where=self.where)
-        return found
-
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds: 0 to N - 1 for a number N, or those of a list."""
-        self._known.append("seeds")
-        found = self._values.pop("seeds", None)
-        if type(found) is int and 0 < found <= 1 << 20:
-            return tuple(range(found))
-        if isinstance(found, list):
-            each = cast("list[Any]", found)
-            are_seeds = all(type(seed) is int and 0 <= seed < SEED for seed in each)
-            if each and are_seeds and len({*each}) == len(each):
-                return tuple(each)
-        return self.refuse(
-            f"seeds is {found!r}", expected="a number of seeds, or a list with each seed once"
-        )
-
-    def table(self, name: str) -> "_Table | None":
-        """A table in this one, or None."""
-        self._known.append(name)
-        if name not in self._values:
-            return None
-        path, _, label = self.where.rpartition(", ")
-        return _Table(self._values.pop(name), f"{label[:-1]}.{name}]", path)
-
-    def settings(self, not_here: Collection[str] = ()) -> Values:
-        """All that is left, as settings of `train`, without some that belong elsewhere."""
-        for name in self._values:
-            if name in not_here:
-                self.refuse(f"{name} does not belong here", fix="give it to an [[arm]]")
-            if name in DECIDED:
-                self.refuse(f"the study itself decides {name}", fix=f"leave {name} out")
-            if name not in KINDS:
-                self.refuse(
-                    f"unknown setting {name!r}", fix=suggestion(name, [*self._known, *KINDS])
-                )
-        found = {n: typed(n, value, KINDS[n], self.where) for n, value in self._values.items()}
-        self._values = {}
-        return found
-
-    def rest(self) -> Values:
-        """All that is left."""
-        found, self._values = self._values, {}
-        return found
-
-    def end(self) -> None:
-        """Refuses what is left."""
-        for name in self._values:
-            self.refuse(f"unknown setting {name!r}", fix=suggestion(name, self._known))
-
-    def refuse(
-        self, found: str, *, expected: str | None = None, fix: str | None = None
-    ) -> NoReturn:
-        """Raises a UsageError about this table."""
-        raise UsageError(found, where=self.where, expected=expected, fix=fix)
-
-
 class _Reader:
     """Reads the sections of a file in the order in which they need each other."""
 
@@ -193,7 +87,7 @@ class _Reader:
         base = self._base(common)
         stages, arms = self._stages(common, base), self._arms()
         for arm in arms.values():
-            self._check_arm(arm, arms, stages)
+            self._check_norms(arm, arms)
         for setting, value in (("baseline", baseline), ("floor", floor)):
             if value is not None and value not in arms:
                 study.refuse(f"{setting} is {value!r}", expected=f"an arm: {', '.join(arms)}")
@@ -206,7 +100,7 @@ class _Reader:
             floor=floor,
             seeds=seeds,
             differs=differs,
-            prepare=tuple(self._prepare(each) for each in self._many("prepare", "makes")),
+            prepare=self._prepares(),
             base=base,
             stages=stages,
             arms=arms,
@@ -220,26 +114,35 @@ class _Reader:
             registered=raw,
         )
 
-    def _one(self, section: str, default: Any = None) -> _Table:
+    def _one(self, section: str, default: Any = None) -> Table:
         if section not in self.values and default is None:
             raise UsageError(f"[{section}] is missing", where=self.path, expected=f"[{section}]")
-        return _Table(self.values.get(section, default), f"[{section}]", self.path)
+        return Table(self.values.get(section, default), f"[{section}]", self.path)
 
-    def _many(self, section: str, name: str) -> list[_Table]:
+    def _many(self, section: str, name: str) -> list[Table]:
         """The tables of a section, each labelled by one of its values."""
         found = self.values.get(section, [])
         if not isinstance(found, list):
             raise UsageError(
                 f"[{section}] is one table", where=self.path, expected=f"[[{section}]] for each"
             )
-        tables: list[_Table] = []
+        tables: list[Table] = []
         for number, values in enumerate(cast("list[Any]", found), 1):
             has_name = isinstance(values, dict) and name in values
             which = cast(Values, values)[name] if has_name else number
-            tables.append(_Table(values, f"[[{section}]] {which}", self.path))
+            tables.append(Table(values, f"[[{section}]] {which}", self.path))
         return tables
 
-    def _prepare(self, table: _Table) -> Prepare:
+    def _prepares(self) -> tuple[Prepare, ...]:
+        found: dict[str, Prepare] = {}
+        for table in self._many("prepare", "makes"):
+            each = self._prepare(table)
+            if each.makes in found:
+                table.refuse(f"two commands make {each.makes}", expected="a name of its own")
+            found[each.makes] = each
+        return tuple(found.values())
+
+    def _prepare(self, table: Table) -> Prepare:
         makes, text = table.text("makes"), table.text("run")
         table.end()
         if not is_file_name(makes) or makes in OWN or not NAME.fullmatch(makes):
@@ -251,9 +154,11 @@ class _Reader:
             words = shlex.split(text)
         except ValueError as error:
             table.refuse(f"run cannot be split into words: {error}", expected="quotes in pairs")
+        if words[:1] == ["exactcpt"]:
+            del words[0]
         if not words:
             table.refuse("run is empty", expected="a command of exactcpt with its arguments")
-        return Prepare(makes=makes, run=tuple(words[1:] if words[0] == "exactcpt" else words))
+        return Prepare(makes=makes, run=tuple(words))
 
     def _base(self, common: Values) -> Base | None:
         if "base" not in self.values:
@@ -273,7 +178,7 @@ class _Reader:
             table.refuse("neither steps nor max_tokens is given", expected="how long to train")
         return Base(seeds=seeds, wanted=wanted, gate=gate and self._gate(gate), settings=settings)
 
-    def _gate(self, table: _Table) -> Gate:
+    def _gate(self, table: Table) -> Gate:
         gate = Gate(
             up_to=table.whole("up_to", 1),
             gain=table.take("gain", Kind(type=float)),
@@ -302,7 +207,7 @@ class _Reader:
             raise UsageError("there is no stage", where=self.path, expected="[[stage]]")
         return tuple(stages.values())
 
-    def _name(self, table: _Table, taken: Collection[str]) -> str:
+    def _name(self, table: Table, taken: Collection[str]) -> str:
         name = table.text("name")
         if not NAME.fullmatch(name):
             table.refuse(f"name is {name!r}", expected="letters, digits and any of _ . + -")
@@ -332,7 +237,7 @@ class _Reader:
             )
         return arms
 
-    def _check_arm(self, arm: Arm, arms: Mapping[str, Arm], stages: tuple[Stage, ...]) -> None:
+    def _check_norms(self, arm: Arm, arms: Mapping[str, Arm]) -> None:
         norms = arm.grad_norm_from
         if norms is None:
             return
@@ -393,7 +298,7 @@ class _Reader:
 
     def _primary(
         self,
-        table: _Table,
+        table: Table,
         arms: Mapping[str, Arm],
         evaluated: tuple[str, ...],
         lengths: tuple[int, ...] | None,

@@ -190,7 +190,7 @@ class _Runner:
 
     def _end(self, ended: _Running, code: int) -> None:
         step, seconds = ended.step, round(time.monotonic() - ended.began, 3)
-        reason = None if code == 0 else reason_of(code, ended.worker)
+        reason = None if code == 0 else reason_of(code, ended.worker.log, ended.worker.began)
         if reason is None and not (self._folder / step.makes).exists():
             reason = f"it has not made {step.makes}"
         gain = None

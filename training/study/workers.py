@@ -133,12 +133,19 @@ def _print_to(log: str) -> None:
     os.close(nothing)
 
 
-def reason_of(code: int, worker: Worker) -> str:
-    """Why a command failed: its last error, or else its last line."""
-    with worker.log.open("rb") as file:
-        file.seek(worker.began)
+def reason_of(code: int, log: Path, began: int) -> str:
+    """Why a command failed: its last error, or else how it ended and its last line.
+
+    Args:
+        code: as `Worker.end` returns it.
+        log: what it printed.
+        began: how many bytes the log had before.
+    """
+    with log.open("rb") as file:
+        file.seek(began)
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
-    told = errors[-1] if errors else lines[-1] if lines else "it printed nothing"
+    if errors:
+        return errors[-1][:LONGEST]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return told[:LONGEST] if errors else f"{how}: {told[:LONGEST]}"
+    return f"{how}: {lines[-1][:LONGEST]}" if lines else how

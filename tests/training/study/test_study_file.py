@@ -105,6 +105,8 @@ def test_stages_follow_each_other(tmp_path):
         ({"prepare": [{"makes": "a/b", "run": "x"}]}, "makes is 'a/b'", "[[prepare]] a/b"),
         ({"prepare": [{"makes": "a", "run": "x 'y"}]}, "cannot be split", "[[prepare]] a"),
         ({"prepare": [{"makes": "a", "run": ""}]}, "run is empty", "[[prepare]] a"),
+        ({"prepare": [{"makes": "a", "run": "exactcpt"}]}, "run is empty", "[[prepare]] a"),
+        ({"prepare": [{"makes": "a", "run": "x"}] * 2}, "two commands make a", "[[prepare]] a"),
         ({"prepare": [{"run": "x"}]}, "makes is missing", "[[prepare]] 1"),
         ({"base": BASE | {"wanted": 4}}, "wanted is 4, with 3 candidates", "[base]"),
         ({"base": BASE | {"gate": {"up_to": 1}}}, "gain is missing", "[base.gate]"),

@@ -1,0 +1,24 @@
+"""Why a command failed, from what it printed."""
+
+import pytest
+
+from exactcpt.training.study.workers import LONGEST, reason_of
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "reason"),
+    [
+        (1, "error: first\nstep 2\nerror: last\n  where:    x\n", "last"),
+        (2, "Usage: exactcpt\n\nError: no such option\n\n", "exit code 2: Error: no such option"),
+        (-9, "step 3 of 5\n", "signal 9: step 3 of 5"),
+        (-9, "", "signal 9"),
+        (75, " \n", "exit code 75"),
+        (1, f"error: {'x' * 1000}\n", "x" * LONGEST),
+        (1, "error: caf\udce9", "caf\ufffd"),
+    ],
+)
+def test_the_reason(tmp_path, code, printed, reason):
+    log = tmp_path / "step.log"
+    before = b"error: of an earlier try\n"
+    log.write_bytes(before + printed.encode(errors="surrogateescape"))
+    assert reason_of(code, log, len(before)) == reason
