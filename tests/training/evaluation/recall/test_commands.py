@@ -143,7 +143,8 @@ def test_from_a_world_to_scores(folder, tmp_path):
     done(
         "prepare", "--source", f"mixed={folder / 'mixed.jsonl'}", "--tokenizer",
         folder / "tokenizer", "--window", "256", "--tau", "64", "--packing", "best_fit",
-        "--tokenizer-backend", "tokenizers", "--validation-fraction", "0.1", "--out", tmp_path / "shards",
+        "--tokenizer-backend", "tokenizers", "--validation-fraction", "0.1", "--out",
+        tmp_path / "shards",
     )  # fmt: skip
     manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
     assert manifest["warnings"] == []

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import xxhash
@@ -86,7 +87,7 @@ def test_a_key_comes_back_as_often_as_any_other():
         firsts = {key: keys.index(key) for key in {*keys}}
         if len(firsts) == WORLD.keys:
             after = keys[max(firsts.values()) :]
-            same += sum(a == b for a, b in zip(after, after[1:], strict=False))
+            same += sum(a == b for a, b in pairwise(after))
             pairs += len(after) - 1
     assert pairs > 1000
     assert is_near(same, pairs, 1 / WORLD.keys)
