@@ -12,7 +12,7 @@ import click
 from ..schemas.errors import UsageError
 from ..schemas.settings import flag_of
 from ..schemas.terminal import console, echo, echo_json, echo_toml
-from .config import KINDS, SETTINGS, TrainConfig, parse_evals, read_settings
+from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
 from .options import check_installed, size, speaker
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ HELP = {
     ),
     "init_from": ("RUN", "Start with the weights of another run's newest checkpoint."),
     "weighting": (None, "Weights of the targets; see above."),
-    "weight_table": ("FILE", "Weight table for --weighting table."),
+    "weight_table": ("FILE", "Weight table in the place of the shards' weights; see above."),
     "arm": (
         "NAME",
         "What `exactcpt compare` calls this run and those that differ from it in the seed alone.  "
@@ -166,8 +166,11 @@ def train(**flags: Any) -> None:
       near       1 in the tail; what exact adds there, a document's other targets share equally
       shuffled   a weight of exact, drawn at random for every target
       tail_flat  1 + alpha in the tail (effective contexts of at least tau), 1 elsewhere
-      table      the weight in --weight-table; `exactcpt reweigh --table-only` writes such a
-                 table, for example with another alpha
+      table      the weight in --weight-table
+
+    With --weight-table, matched, document, near and shuffled take the weights in that table for
+    those of exact. `exactcpt reweigh --table-only` writes tables: with another alpha, another dose
+    of the weights. --arm names the runs with it.
 
     \b
     Exit codes:
@@ -222,7 +225,7 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     if flags["eval"]:
         given["eval"] = parse_evals(flags["eval"])
     rivals = {"steps": "max_tokens", "max_tokens": "steps"}
-    if given.get("weighting", "table") != "table":
+    if given.get("weighting", "table") not in TABLE_WEIGHTINGS:
         rivals["weighting"] = "weight_table"
     overridden = {rivals[name] for name in given if name in rivals}
     values = {name: value for name, value in file.items() if name not in overridden} | given

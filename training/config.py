@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "PATHS",
     "SETTINGS",
+    "TABLE_WEIGHTINGS",
     "Attention",
     "Check",
     "Denominator",
@@ -31,6 +32,11 @@ __all__ = [
 WeightingName = Literal[
     "exact", "uniform", "matched", "document", "near", "shuffled", "tail_flat", "table"
 ]
+TABLE_WEIGHTINGS: tuple[WeightingName, ...] = (
+    "table", "matched", "document", "near", "shuffled",
+)  # fmt: skip
+"""Those that can take their weights from a table instead of the shards."""
+
 Denominator = Literal["targets", "sum_w"]
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]
@@ -50,7 +56,8 @@ class TrainConfig:
         init_from: folder of an earlier run whose newest checkpoint gives the weights; None for the
             weights in `model`.
         weighting: name of the weighting of the targets; see `windows.weighting`.
-        weight_table: file with the weights, for the weighting `table`.
+        weight_table: file with weights that stand in the place of the shards' weights; None for
+            the shards' weights. For `TABLE_WEIGHTINGS` only.
         arm: what `compare` calls the run and those that differ from it in the seed alone; None for
             the name of the weighting.
         denominator: what the sum of weighted losses is divided by: the number of targets, or the
@@ -142,10 +149,17 @@ class TrainConfig:
             check_range(name, getattr(self, name), low, high)
         if self.steps is not None and self.max_tokens is not None:
             raise UsageError("both steps and max_tokens are given", fix="give one of them")
-        if (self.weight_table is None) == (self.weighting == "table"):
+        if self.weighting == "table" and self.weight_table is None:
+            raise UsageError(
+                "weighting is 'table', but there is no weight_table",
+                fix="`exactcpt reweigh --table-only` writes one",
+            )
+        if self.weight_table is not None and self.weighting not in TABLE_WEIGHTINGS:
             raise UsageError(
                 f"weighting is {self.weighting!r}, weight_table is {self.weight_table!r}",
-                expected="a weight_table with the weighting `table`, and only with that",
+                expected="with a weight_table, one of the weightings "
+                + ", ".join(TABLE_WEIGHTINGS),
+                fix="leave one of them out",
             )
         if self.global_batch % self.micro_batch:
             raise UsageError(

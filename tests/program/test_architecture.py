@@ -30,9 +30,15 @@ ROOMS = (
     ("pipeline.config", "pipeline.sources", "training.models"),
     ("pipeline.job", "training.windows"),
     ("pipeline.beam", "pipeline.shard_set", "training.run", "training.hf_trainer"),
-    ("pipeline.tokens", "pipeline.show", "training.train", "training.evaluation"),
+    (
+        "pipeline.tokens",
+        "pipeline.show",
+        "training.train",
+        "training.evaluation",
+        "training.untrained",
+    ),
     ("pipeline.pack", "training.comparison"),
-    ("pipeline.inspection", "training.cli"),
+    ("pipeline.inspection", "training.cli", "training.study"),
     ("pipeline.commands",),
     ("pipeline.cli",),
 )

@@ -35,10 +35,11 @@ from exactcpt.training.run import inputs, log
 from exactcpt.training.run.checkpoint import CheckpointManager
 from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.inputs import attention_for
-from exactcpt.training.run.log import read_log
+from exactcpt.training.run.log import read_log, read_run
 from exactcpt.training.train import train
 from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.order import windows_at
+from exactcpt.training.windows.shard_set import open_set
 from exactcpt.training.windows.weighting import make_weighting
 
 pytestmark = pytest.mark.slow
@@ -320,6 +321,25 @@ def test_a_table_of_ones_own(made, tmp_path):
     doubled = run(made, tmp_path / "run", steps=1, **table)[0]
     assert doubled["sum_w"] == 2 * doubled["targets"]
     assert doubled["loss"] == pytest.approx(2 * doubled["unweighted_loss"], rel=1e-6)
+
+
+def test_a_dose(made, tmp_path):
+    """A table gives the weights, the weighting says what becomes of them: as by other shards."""
+    settings = {"alpha": 1.5, "gamma": 0.3}
+    shard_set(tmp_path / "other", **settings)
+    weights = [row["weight"] for row in open_set(tmp_path / "other").buckets]
+    (tmp_path / "table.json").write_bytes(dump_table(64, weights, None))
+    table = {"weighting": "near", "weight_table": str(tmp_path / "table.json")}
+    dose = run(made, tmp_path / "run", steps=2, **table)
+    assert dose == run(made, tmp_path / "same", steps=2, weighting="near",
+                       shards=str(tmp_path / "other"))  # fmt: skip
+    assert dose != run(made, tmp_path / "plain", steps=2, weighting="near")
+    recorded = read_run(tmp_path / "run")
+    assert recorded["identity"]["weight_table"] == weights
+    assert recorded["settings"]["weight_table"] == table["weight_table"]
+    (tmp_path / "table.json").write_bytes(dump_table(64, [1.0, 1.0, 2.0, 2.0], None))
+    with pytest.raises(UsageError, match="the run cannot continue with other inputs"):
+        run(made, tmp_path / "run", steps=3, **table)
 
 
 def test_divided_by_the_sum_of_weights(made, exact, tmp_path):

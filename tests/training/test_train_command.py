@@ -108,6 +108,12 @@ def test_settings_of_file_and_flags(made, tmp_path, capfd):
         ),
         (
             'weighting = "table"\nweight_table = "t.json"',
+            ["--weighting", "near"],
+            {"weighting": "near", "weight_table": "t.json"},
+            None,
+        ),
+        (
+            'weighting = "table"\nweight_table = "t.json"',
             ["--weight-table", "u.json"],
             {"weighting": "table", "weight_table": "u.json"},
             None,

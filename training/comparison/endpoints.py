@@ -30,7 +30,16 @@ from .intervals import (
     seeds_needed,
 )
 
-__all__ = ["SUMMARIES", "Endpoint", "Evaluation", "Finding", "ProbedArm", "evaluations_of"]
+__all__ = [
+    "SUMMARIES",
+    "Endpoint",
+    "Evaluation",
+    "Figure",
+    "Finding",
+    "ProbedArm",
+    "evaluations_of",
+    "means_by_run",
+]
 
 SUMMARIES = ("far", "near", "slope")
 PRIMARY_CONTEXT = "fixed"
@@ -152,6 +161,37 @@ def evaluations_of(
                 f"same items of the context {PRIMARY_CONTEXT}",
             )
     return _adjusted(found)
+
+
+Figure = tuple[str, str, int | None]
+"""A context, the name of an endpoint, and its distance; see `Endpoint`."""
+
+
+def means_by_run(
+    arms: Mapping[str, ProbedArm], key: ItemsKey
+) -> dict[Figure, dict[str, list[float]]]:
+    """Every figure of every run, as means over the facts.
+
+    Args:
+        arms: name -> what was found of its runs.
+        key: of items that were put to all of them.
+
+    Returns:
+        Figure -> arm -> its value for each run.
+    """
+    first = next(iter(arms.values()))[0][key]
+    found: dict[Figure, dict[str, list[float]]] = {}
+    for context in first.gains:
+        for figure in _figures(first.gains[context].distances, first.tau):
+            values = {
+                name: figure.of_runs([run[key].gains[context] for run in arm])
+                for name, arm in arms.items()
+            }
+            if all(each.size for each in values.values()):
+                found[context, figure.name, figure.distance] = {
+                    name: each.mean(axis=1).tolist() for name, each in values.items()
+                }
+    return found
 
 
 def _evaluation(

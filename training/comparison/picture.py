@@ -6,13 +6,14 @@ wide as the page. The page loads nothing from elsewhere.
 
 import html
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .endpoints import Evaluation
 from .losses import Losses
 from .runs import Comparison
 
-__all__ = ["charts", "draw_page", "draw_svg"]
+__all__ = ["charts", "draw_gains", "draw_page", "draw_svg"]
 
 Spec = dict[str, Any]
 
@@ -64,10 +65,28 @@ is at tau."""
 
 def draw_svg(found: Comparison) -> str:
     """Draws the charts as an SVG file, one below the other."""
+    return _svg(charts(found))
+
+
+def draw_gains(found: Mapping[str, Comparison]) -> str | None:
+    """Draws gains by distance as an SVG file; None if nothing was evaluated with the probe.
+
+    Args:
+        found: name of a stage -> its arms, compared.
+    """
+    drawn = [
+        (f"Stage {stage}: {title}", chart)
+        for stage, each in found.items()
+        for title, chart in _probe_charts(each, _color(each))
+    ]
+    return _svg(drawn) if drawn else None
+
+
+def _svg(drawn: Iterable[tuple[str, Spec]]) -> str:
     import vl_convert  # 90 MB
 
-    drawn = [chart | {"title": title, "width": WIDTH} for title, chart in charts(found)]
-    spec = {"vconcat": drawn, "spacing": 36, "config": CONFIG}
+    sized = [chart | {"title": title, "width": WIDTH} for title, chart in drawn]
+    spec = {"vconcat": sized, "spacing": 36, "config": CONFIG}
     return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
 
 
@@ -93,12 +112,7 @@ def draw_page(found: Comparison) -> str:
 
 def charts(found: Comparison) -> list[tuple[str, Spec]]:
     """Titles and Vega-Lite charts: loss curves, differences of losses, and of the probe's gains."""
-    color = {
-        "field": "arm",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": list(found.arms), "range": COLORS},
-    }
+    color = _color(found)
     return [
         ("Unweighted training loss", _curves(found, color)),
         *(
@@ -108,15 +122,28 @@ def charts(found: Comparison) -> list[tuple[str, Spec]]:
             )
             for losses in found.losses
         ),
-        *(
-            (
-                f"Probe, prompts of {probed.length:,} tokens, context {context}: gain minus the "
-                f"gain of {found.baseline}",
-                _gains(probed, context, color),
-            )
-            for probed in found.probed
-            for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints)
-        ),
+        *_probe_charts(found, color),
+    ]
+
+
+def _color(found: Comparison) -> Spec:
+    return {
+        "field": "arm",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": list(found.arms), "range": COLORS},
+    }
+
+
+def _probe_charts(found: Comparison, color: Spec) -> list[tuple[str, Spec]]:
+    return [
+        (
+            f"Probe, prompts of {probed.length:,} tokens, context {context}: gain minus the "
+            f"gain of {found.baseline}",
+            _gains(probed, context, color),
+        )
+        for probed in found.probed
+        for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints)
     ]
 
 

@@ -36,7 +36,12 @@ class RecordedRun:
     @property
     def seeds(self) -> Seeds:
         """Its own seed, then that of the run its weights came from, and so on."""
-        return tuple(run["stretches"][-1]["settings"]["seed"] for run in _lineage(self.recorded))
+        return tuple(run["stretches"][-1]["settings"]["seed"] for run in self.lineage)
+
+    @property
+    def lineage(self) -> list[dict[str, Any]]:
+        """What is recorded of the run, of the run its weights came from, and so on."""
+        return [*_lineage(self.recorded)]
 
     @property
     def is_plain(self) -> bool:

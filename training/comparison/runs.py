@@ -13,8 +13,8 @@ the common steps.
 
 Settings are compared as they were, step by step, up to the last common step. So are the settings of
 the runs that the weights came from (`init_from.NAME`): arms may have parted in an earlier stage,
-and are pairs if they differ only in the weighting there too. The seeds of a run are its own and
-those of these earlier runs.
+and are pairs if they differ only in the weighting there too. Nothing before a start that arms have
+in common is compared; see `starts`. The seeds of a run are its own and those of these earlier runs.
 """
 
 import json
@@ -32,6 +32,7 @@ from .evaluated import ItemsKey, read_probed
 from .losses import Losses, losses_of, unlike_sets
 from .recorded import Arm, RecordedRun, Seeds, read_recorded
 from .settings import arm_key, differing, settings_until, unwanted
+from .starts import common_start, start_of
 
 __all__ = ["Comparison", "Pair", "compare"]
 
@@ -45,6 +46,7 @@ class Pair:
         seeds: the seeds of both.
         steps: number of steps that both have taken.
         first_difference: the first of these steps whose digests differ; None if all are equal.
+        same_start: whether they started from the same weights, where arms have a start in common.
     """
 
     run: str
@@ -52,6 +54,7 @@ class Pair:
     seeds: Seeds
     steps: int
     first_difference: int | None
+    same_start: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ class Comparison:
     @property
     def is_paired(self) -> bool:
         """Whether the arms differ only in their weighting."""
-        same = all(pair.first_difference is None for pair in self.pairs)
+        same = all(pair.first_difference is None and pair.same_start for pair in self.pairs)
         return bool(self.pairs) and same and not self.unwanted and not self.unlike
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +104,10 @@ class Comparison:
 
 
 def compare(
-    paths: Sequence[str], baseline: str | None = None, primary: Collection[str] = ()
+    paths: Sequence[str],
+    baseline: str | None = None,
+    primary: Collection[str] = (),
+    floor: str | None = None,
 ) -> Comparison:
     """Compares two or more runs.
 
@@ -110,6 +116,8 @@ def compare(
         baseline: name of the arm that the others are compared with; None for the first whose
             targets all have weight 1, or for the first of all.
         primary: endpoints of the probe that were named before the runs were trained.
+        floor: name of the arm that shows how large a difference without a cause is; None for the
+            first with the weighting `matched`.
 
     Raises:
         UsageError: there are fewer than two runs, two with the same arm and seed, none of the
@@ -121,7 +129,9 @@ def compare(
             "there is only one run to compare", expected="two or more: exactcpt compare RUN RUN..."
         )
     runs = [read_recorded(Path(path)) for path in paths]
-    settings = _settings(runs)
+    last = min(max(run.steps) for run in runs)
+    own = common_start(runs, last)
+    settings = {run.path: settings_until(run, last, own) for run in runs}
     arms = _arms(runs, settings)
     baseline = _baseline(arms, baseline)
     seeds = _common_seeds(arms, baseline)
@@ -140,11 +150,11 @@ def compare(
         unwanted=unwanted(different),
         unlike=unlike,
         unmeasured=_unmeasured(runs, losses, unlike) if seeds else [],
-        pairs=_pairs(arms, baseline),
+        pairs=_pairs(arms, baseline, own),
         seeds=seeds,
         losses=losses,
         curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
-        probed=evaluations_of(probes, baseline, floor=_floor(compared), primary=primary),
+        probed=evaluations_of(probes, baseline, floor=floor or _floor(compared), primary=primary),
         unprobed=_unprobed(compared, probes),
     )
 
@@ -163,12 +173,6 @@ def _unprobed(arms: dict[str, Arm], probes: Mapping[str, ProbedArm]) -> list[str
     }
     every = set[ItemsKey]().union(*by_run.values())
     return [path for path, keys in by_run.items() if keys != every]
-
-
-def _settings(runs: Iterable[RecordedRun]) -> dict[str, dict[str, Any]]:
-    """Run -> its settings up to the last step that all runs have."""
-    last = min(max(run.steps) for run in runs)
-    return {run.path: settings_until(run, last) for run in runs}
 
 
 def _arms(runs: Iterable[RecordedRun], settings: dict[str, dict[str, Any]]) -> dict[str, Arm]:
@@ -239,17 +243,17 @@ def _unmeasured(
     return sorted({name for run in runs for name in run.evals} - told)
 
 
-def _pairs(arms: dict[str, Arm], baseline: str) -> list[Pair]:
+def _pairs(arms: dict[str, Arm], baseline: str, own: int | None) -> list[Pair]:
     """Each run of another arm with the baseline's run of the same seeds, if there is one."""
     return [
-        _pair(run, arms[baseline][seeds])
+        _pair(run, arms[baseline][seeds], own)
         for name, arm in arms.items()
         for seeds, run in arm.items()
         if name != baseline and seeds in arms[baseline]
     ]
 
 
-def _pair(run: RecordedRun, baseline: RecordedRun) -> Pair:
+def _pair(run: RecordedRun, baseline: RecordedRun, own: int | None) -> Pair:
     common = sorted(run.steps.keys() & baseline.steps.keys())
     different = (s for s in common if run.steps[s]["digest"] != baseline.steps[s]["digest"])
     return Pair(
@@ -258,6 +262,7 @@ def _pair(run: RecordedRun, baseline: RecordedRun) -> Pair:
         seeds=run.seeds,
         steps=len(common),
         first_difference=next(different, None),
+        same_start=own is None or start_of(run, own) == start_of(baseline, own),
     )
 
 

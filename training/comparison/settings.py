@@ -11,7 +11,7 @@ from typing import Any
 from ..config import PATHS
 from .recorded import RecordedRun
 
-__all__ = ["Changed", "arm_key", "differing", "settings_until", "unwanted"]
+__all__ = ["Changed", "arm_key", "differing", "settings_until", "special", "unwanted"]
 
 PER_RUN = {"seed", "weighting", "weight_table", "grad_norm_from", "arm"}
 """Settings in which the runs of a comparison differ: in the seed within an arm, in what is compared
@@ -44,16 +44,27 @@ class Changed:
         return f"{first}" + "".join(f", from step {step:,} on {value}" for step, value in later)
 
 
-def settings_until(run: RecordedRun, last: int) -> Settings:
+def settings_until(run: RecordedRun, last: int, own: int | None = None) -> Settings:
     """The settings of a run up to a step, and of the runs its weights came from.
 
     Inputs are named by what they are, not by where they are. A setting that was changed during
     the run is a `Changed`.
+
+    Args:
+        run: the run.
+        last: the step.
+        own: how many trainings count, this one included; None for all.
     """
-    return _flat(run.recorded, last)
+    return _flat(run.recorded, last, own)
 
 
-def _flat(recorded: dict[str, Any], last: int) -> Settings:
+def special(recorded: dict[str, Any]) -> Settings:
+    """What arms may differ in, of a training and those before it."""
+    every = arm_key(_flat(recorded, recorded["step"], None))
+    return {name: value for name, value in every.items() if _base(name) in PER_RUN}
+
+
+def _flat(recorded: dict[str, Any], last: int, own: int | None) -> Settings:
     held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
     names = {name for stretch in held for name in stretch["settings"]}
     names -= {*PATHS, "eval"}
@@ -63,9 +74,11 @@ def _flat(recorded: dict[str, Any], last: int) -> Settings:
         for n in ("shards", "model", "weight_table", "grad_norm_from")
     }
     earlier = recorded["earlier"]
+    if own == 1 and earlier is not None:
+        return flat
     if earlier is None:
         return flat | {f"{EARLIER}step": None}
-    before = _flat(earlier, earlier["step"]) | {"step": earlier["step"]}
+    before = _flat(earlier, earlier["step"], own and own - 1) | {"step": earlier["step"]}
     return flat | {EARLIER + n: v for n, v in before.items() if _base(n) not in INCIDENTAL}
 
 

@@ -105,6 +105,8 @@ def _verdict(found: Comparison) -> Text:
     reasons += [f"the windows of the eval set {name} differ" for name in found.unlike]
     if any(pair.first_difference is not None for pair in found.pairs):
         reasons.append("the windows differ")
+    if not all(pair.same_start for pair in found.pairs):
+        reasons.append("the weights that they start from differ")
     if not found.pairs:
         reasons.append("no two runs share a seed")
     return Text(f"not paired: {', '.join(reasons)}", "yellow")

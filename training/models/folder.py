@@ -18,7 +18,16 @@ from ...schemas.json_text import parse_json
 from ...schemas.pointers import refuse_pointers
 from ...schemas.regular import check_regular, read_regular
 
-__all__ = ["MODEL_TYPES", "check_type", "check_weights", "json_object", "read_config"]
+__all__ = [
+    "CONFIG",
+    "MODEL_TYPES",
+    "WEIGHTS",
+    "check_settings",
+    "check_type",
+    "check_weights",
+    "json_object",
+    "read_config",
+]
 
 MODEL_TYPES = ("llama", "qwen2", "qwen3")
 
@@ -71,24 +80,45 @@ def read_config(model: Path) -> dict[str, Any]:
             "PeftModel.from_pretrained(...).merge_and_unload().save_pretrained(FOLDER)",
         )
     config = json_object(model / CONFIG, "the model's config.json")
-    _refuse_quantized(model, config)
+    for name in QUANTIZED_FILES:
+        if (model / name).exists():
+            raise _quantized(f"the folder has {name}", model)
+    check_settings(config, model / CONFIG)
+    return config
+
+
+def check_settings(config: Mapping[str, Any], file: Path) -> None:
+    """Checks that a config.json describes a model that can be trained.
+
+    Args:
+        config: what it says.
+        file: where it says so, for errors.
+
+    Raises:
+        UsageError: the model is quantized, its code comes with it, or it has another architecture.
+        FormatError: it says too little, or numbers that make no sense.
+    """
+    for name in QUANTIZED_FIELDS:
+        settings = config.get(name)
+        if settings is not None:
+            method = settings.get("quant_method") if isinstance(settings, dict) else None
+            raise _quantized(f"config.json has {name}" + (f", {method}" if method else ""), file)
     if config.get("auto_map"):
         raise UsageError(
             "config.json names code that comes with the model (auto_map), which is never run",
-            where=str(model / CONFIG),
+            where=str(file),
             expected="a model whose code is in transformers: " + ", ".join(MODEL_TYPES),
             fix="if the model is one of these in every detail, remove auto_map from config.json",
         )
-    check_type(config.get("model_type"), where=str(model))
+    check_type(config.get("model_type"), where=str(file))
     for name, (default, most) in SIZES.items():
         number = config.get(name, default)
         if not isinstance(number, int) or not 1 <= number <= most:
             raise FormatError(
                 f"config.json has {name} {json.dumps(number)[:100]}",
-                where=str(model / CONFIG),
+                where=str(file),
                 expected=f"a whole number from 1 to {most:,}",
             )
-    return config
 
 
 def check_type(model_type: Any, *, where: str | None) -> None:
@@ -128,18 +158,6 @@ def check_weights(model: Path) -> None:
             seen[name] = path
             if kind not in NUMBERS:
                 raise _quantized(f"{name} is stored as {kind}", path)
-
-
-def _refuse_quantized(model: Path, config: Mapping[str, Any]) -> None:
-    for name in QUANTIZED_FIELDS:
-        settings = config.get(name)
-        if settings is not None:
-            method = settings.get("quant_method") if isinstance(settings, dict) else None
-            told = f"config.json has {name}" + (f", {method}" if method else "")
-            raise _quantized(told, model / CONFIG)
-    for name in QUANTIZED_FILES:
-        if (model / name).exists():
-            raise _quantized(f"the folder has {name}", model)
 
 
 def _quantized(told: str, where: Path) -> UsageError:
@@ -232,7 +250,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, str]]:
         ) from None
 
 
-def json_object(path: Path, what: str) -> dict[str, Any]:
+def json_object(path: Path, what: str, *, expected: str = EXPECTED) -> dict[str, Any]:
     """Reads a JSON file of a model's folder; `what` is what errors call it.
 
     Raises:
@@ -244,6 +262,6 @@ def json_object(path: Path, what: str) -> dict[str, Any]:
             raise ValueError("it is not an object")
     except (OSError, ValueError) as error:
         raise FormatError(
-            f"{what} cannot be read: {error}", where=str(path), expected=EXPECTED
+            f"{what} cannot be read: {error}", where=str(path), expected=expected
         ) from None
     return found

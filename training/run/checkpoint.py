@@ -44,7 +44,7 @@ from .checkpoint_files import (
 from .checkpoint_reader import INDEX, CheckpointReader, last_line, load_tensors
 from .folder import PATIENCE
 
-__all__ = ["PARTIAL", "CheckpointManager", "load_weights"]
+__all__ = ["CheckpointManager", "load_weights"]
 
 T = TypeVar("T")
 

@@ -5,13 +5,14 @@ weightings replace the weights in the shards' dictionary. Three do more: `docume
 target of a segment the segment's mean, `near` moves the extra weight of a segment's far targets to
 its near ones, `shuffled` draws each target's weight from those of the corpus.
 
-With c_b the number of supervised targets of bucket b in the train split and w_b their weight,
+With c_b the number of supervised targets of bucket b in the train split and w_b their weight, which
+the shards give or a table in their place,
 
     exact      w_b
     uniform    1
     matched    sum_b c_b w_b / sum_b c_b
     tail_flat  1 + alpha in the tail, else 1
-    table      the weight of the bucket in a file
+    table      w_b, of a table
     document   mean of w over contexts 1 .. n-1, for a segment of n tokens
     near       1 in the tail; elsewhere w_b + E(n) / N(n), for a segment of n tokens with N(n)
                targets outside of the tail, where E(n) = sum of w - 1 over its targets in the tail
@@ -166,31 +167,36 @@ def make_weighting(
         name: one of `WEIGHTINGS`.
         shards: the shard set; its manifest has the counts and weights of the corpus.
         seed: of the draws of `shuffled`.
-        table: one weight per bucket, for `table` only.
+        table: one weight per bucket, in the place of the shards' weights; for `TABLE_WEIGHTINGS`.
 
     Raises:
-        UsageError: `table` has no weights, too many or too few; `tail_flat` finds no alpha; `near`
-            finds no targets outside of the tail, or would need weights that are not positive.
+        UsageError: the table has too many weights or too few, or `table` has none; `tail_flat`
+            finds no alpha; `near` finds no targets outside of the tail, or would need weights that
+            are not positive.
     """
-    stored = shards.dictionary(shard.TRAIN)[1:]
+    weights = shards.dictionary(shard.TRAIN)[1:]
+    if table is not None:
+        weights = _checked_table(table, len(weights))
+    elif name == "table":
+        raise UsageError(
+            "the weighting `table` has no weights", fix="name a file with --weight-table FILE"
+        )
     counts = shards.histogram(shard.TRAIN)
     match name:
-        case "exact":
-            return _by_bucket(stored)
+        case "exact" | "table":
+            return _by_bucket(weights)
         case "uniform":
-            return _by_bucket(np.ones(len(stored)))
+            return _by_bucket(np.ones(len(weights)))
         case "matched":
-            return _by_bucket(np.full(len(stored), np.average(stored, weights=counts)))
+            return _by_bucket(np.full(len(weights), np.average(weights, weights=counts)))
         case "tail_flat":
             return _by_bucket(_tail_flat(shards))
-        case "table":
-            return _by_bucket(_checked_table(table, len(stored)))
         case "document":
-            return BySegment(_means_by_length(stored, shards))
+            return BySegment(_means_by_length(weights, shards))
         case "near":
-            return _near(stored, shards)
+            return _near(weights, shards)
         case "shuffled":
-            return _shuffled(stored, counts, seed)
+            return _shuffled(weights, counts, seed)
 
 
 def _by_bucket(weights: NDArray[np.floating]) -> ByBucket:
@@ -208,18 +214,15 @@ def _tail_flat(shards: ShardSet) -> NDArray[np.float64]:
     return np.array([1.0 + alpha if row["in_tail"] else 1.0 for row in shards.buckets])
 
 
-def _checked_table(table: Sequence[float] | None, buckets: int) -> NDArray[np.float64]:
-    if table is None:
-        raise UsageError(
-            "the weighting `table` has no weights", fix="name a file with --weight-table FILE"
-        )
+def _checked_table(table: Sequence[float], buckets: int) -> Weights:
+    """The weights of a table, rounded as shards would have them."""
     if len(table) != buckets:
         raise UsageError(
             f"the weight table has {plural(len(table), 'bucket')}",
             expected=f"{buckets}, as for the window of these shards",
             fix="make a table for the window of these shards",
         )
-    return np.array(table, np.float64)
+    return np.array(table, np.float32)
 
 
 def _means_by_length(weights: Weights, shards: ShardSet) -> Weights:
@@ -245,10 +248,10 @@ def _near(weights: Weights, shards: ShardSet) -> Near:
     by_bucket = np.where(in_tail, 1, weights)
     if by_bucket[~in_tail].min() + extra.min() <= 0:
         raise UsageError(
-            "the weighting `near` would need weights that are not positive: in the tail of these "
-            "shards, weights are less than 1",
+            "the weighting `near` would need weights that are not positive: in the tail, weights "
+            "are less than 1",
             where=str(shards.root),
-            fix="use shards whose weights in the tail are at least 1",
+            fix="use shards or a table whose weights in the tail are at least 1",
         )
     return Near(
         by_code=_by_bucket(by_bucket).by_code,

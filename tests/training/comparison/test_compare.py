@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from harness import done
-from recorded_runs import COUNTS, STEPS, text_of, write
+from recorded_runs import COUNTS, STEPS, stage, text_of, write
 
 from exactcpt.schemas.errors import FormatError, IncompleteError, UsageError
 from exactcpt.training.comparison.runs import compare
@@ -113,19 +113,6 @@ def test_what_no_figure_depends_on(tmp_path):
     assert set(found.settings) == {"micro_batch", "save_every", "weighting"}
     runs = [write(tmp_path / str(seed), seed=seed, micro_batch=seed) for seed in (1, 2)]
     assert list(compare(runs).arms) == ["uniform"]
-
-
-def stage(weighting: str, **changes: Any) -> dict[str, Any]:
-    """An earlier run, as one that comes from it has recorded it."""
-    settings = {"out": f"{weighting}-4k", "seed": 0, "weighting": weighting, "beta1": 0.9,
-                "keep": 2} | changes  # fmt: skip
-    return {
-        "step": settings.pop("step", 9),
-        "meta": f"meta of {settings}",
-        "identity": {"shards": settings.pop("shards", "4k"), "model": "m", "weight_table": None},
-        "stretches": [{"after": 0, "settings": settings}],
-        "earlier": settings.pop("earlier", None),
-    }
 
 
 def test_arms_that_parted_in_an_earlier_stage(tmp_path):
@@ -309,6 +296,29 @@ def test_arms_have_the_names_that_the_user_gave_them(tmp_path):
     assert found.baseline == "standard"
     assert found.is_paired
     assert found.unwanted == []
+
+
+def test_doses_are_arms(tmp_path):
+    """One weighting by two tables and by the shards' own weights: three arms, with or without
+    names. Where a table lies does not matter."""
+    low, high = [1.0, 1.0, 2.0], [1.0, 1.0, 3.0]
+    runs = [write(tmp_path / f"u{seed}", seed=seed) for seed in (0, 1)]
+    for name, table in (("n", None), ("low", low), ("high", high)):
+        runs += [
+            write(tmp_path / f"{name}{seed}", "near", table=table, seed=seed,
+                  weight_table=table and f"{name}{seed}.json")
+            for seed in (0, 1)
+        ]  # fmt: skip
+    found = compare(runs)
+    assert {name: len(paths) for name, paths in found.arms.items()} == {
+        "uniform": 2, "near": 2, "near 2": 2, "near 3": 2,
+    }  # fmt: skip
+    assert found.is_paired
+    named = [
+        write(tmp_path / f"dose-{n}", "near", table=table, arm=f"dose-{n}")
+        for n, table in enumerate((low, high))
+    ]
+    assert list(compare([runs[0], *named]).arms) == ["uniform", "dose-0", "dose-1"]
 
 
 def test_the_norms_of_an_arm_make_one_arm(tmp_path):

@@ -1,6 +1,5 @@
 """The probe's figures against slow ones, figure by figure, seed by seed, fact by fact."""
 
-import json
 import math
 import re
 import statistics
@@ -8,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from recorded_runs import text_of, write
+from recorded_runs import text_of, write, write_probe
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.comparison import intervals
@@ -40,8 +38,6 @@ def gain_of(arm: str, seed: int, fact: int, context: str, distance: int) -> floa
 
 def evaluate(run: str, arm: str, seed: int, name: str = "probe-512-abc", **changes: Any) -> None:
     """The files of an evaluation, by hand."""
-    folder = Path(run) / "eval" / name
-    folder.mkdir(parents=True)
     cells = [
         (task, number, context, distance, gain_of(arm, seed, fact, context, distance))
         for context in ("fixed", "minimal")
@@ -49,25 +45,7 @@ def evaluate(run: str, arm: str, seed: int, name: str = "probe-512-abc", **chang
         for distance in DISTANCES
         if (task, distance) != ("alias", 448)
     ]
-    task, number, context, distance, gain = map(list, zip(*cells, strict=True))
-    item = list(range(len(cells)))
-    columns = {"task": task, "number": number, "context": context, "distance": distance}
-    pq.write_table(pa.table({"item": item, **columns}), folder / "items.parquet")
-    scores = {
-        "item": [*item, *reversed(item)],
-        "condition": ["evidence"] * len(item) + ["ablated"] * len(item),
-        "logp_gold": [g - 9 for g in gain] + [-9.0] * len(item),
-    }
-    pq.write_table(pa.table(scores), folder / "scores.parquet")
-    manifest = {
-        "format": "exactcpt evaluation", "format_version": 1, "suite": "probe", "suite_version": 1,
-        "length": 512, "tasks": ["number"], "seed": 0, "ablation": "replace",
-        "haystack": "0" * 32, "tokenizer": "0" * 32, "items": "0" * 32, "model": "0" * 32,
-        "step": 20, "tau": TAU, "window": 512, "positions": 512, "extrapolated": False,
-        "precision": "fp32", "device": "cpu", "versions": {"exactcpt": "0"}, "seconds": 1.0,
-        "tokens": 1,
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    write_probe(run, cells, name, **changes)
 
 
 def made(tmp_path: Path, seeds: int = 3, **changes: Any) -> list[str]:

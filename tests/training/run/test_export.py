@@ -13,8 +13,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training.models import saving
 from exactcpt.training.models.model import TrainModel, build, parallelize
-from exactcpt.training.run import export
 from exactcpt.training.run.checkpoint import CheckpointManager
 from exactcpt.training.run.export import export_checkpoint, export_model
 
@@ -166,7 +166,7 @@ def test_the_system_error_is_told(source, tmp_path, monkeypatch, text, number):
     def fail(*_, **__):
         raise SafetensorError(text)
 
-    monkeypatch.setattr(export, "save_file", fail)
+    monkeypatch.setattr(saving, "save_file", fail)
     with pytest.raises(OSError) as caught:  # its number is looked at
         export_model(build(source, window=128, backend="exact"), source, tmp_path / "out")
     assert caught.value.errno == number

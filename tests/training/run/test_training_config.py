@@ -31,8 +31,14 @@ def test_every_setting_has_a_flag():
         ({"beta2": 1.0}, "beta2 is 1.0"),
         ({"keep": 0}, "keep is 0"),
         ({"steps": 3, "max_tokens": 4}, "both steps and max_tokens are given"),
-        ({"weighting": "table"}, "weighting is 'table', weight_table is None"),
-        ({"weight_table": "t.json"}, "weighting is 'exact', weight_table is 't.json'"),
+        ({"weighting": "table"}, "weighting is 'table', but there is no weight_table"),
+        *(
+            (
+                {"weighting": name, "weight_table": "t"},
+                f"weighting is {name!r}, weight_table is 't'",
+            )
+            for name in ("exact", "uniform", "tail_flat")
+        ),
         ({"global_batch": 6, "micro_batch": 4}, "global_batch is 6, micro_batch is 4"),
     ],
 )
@@ -41,6 +47,11 @@ def test_what_is_not_allowed(settings, found):
         config(**settings)
     assert caught.value.found == found
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["table", "matched", "document", "near", "shuffled"])
+def test_weightings_that_take_a_table(name):
+    assert config(weighting=name, weight_table="t.json").recorded()["weight_table"] == "t.json"
 
 
 def test_a_global_batch_that_ranks_cannot_share():

@@ -3,9 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from handmade import edit_manifest, pack, window_codes
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.training.config import TABLE_WEIGHTINGS
 from exactcpt.training.windows.shard_set import ShardSet, open_set
 from exactcpt.training.windows.weighting import UNDECIDED, WEIGHTINGS, Shuffled, make_weighting
 
@@ -38,9 +41,9 @@ def stored(shards: ShardSet) -> list[float]:
     return [float(np.float32(row["weight"])) for row in shards.buckets]
 
 
-def slow_weights(shards: ShardSet, name: str, number: int) -> list[float]:
+def slow_weights(shards: ShardSet, name: str, number: int, table=None) -> list[float]:
     """Target by target, as the table of weightings says."""
-    w = stored(shards)
+    w = table or stored(shards)
     rows = shards.buckets
     mean = sum(r["targets"] * w[b] for b, r in enumerate(rows)) / sum(r["targets"] for r in rows)
     flat = [1.4 if row["in_tail"] else 1.0 for row in rows]
@@ -109,6 +112,28 @@ def test_a_table_of_ones_own(shards):
     table = [0.5, 2.0, 3.0, 0.25]
     found = weights_of(shards, "table", 1, table=table)
     assert found == [table[c - 1] if c else 0.0 for c in window_codes(windows()[1])]
+
+
+@given(
+    weights=st.lists(st.floats(1, 16, width=32), min_size=4, max_size=4),
+    name=st.sampled_from(["table", "matched", "document", "near"]),
+    number=st.integers(0, 5),
+)
+def test_a_table_in_the_place_of_the_weights(shards, weights, name, number):
+    expected = slow_weights(shards, "exact" if name == "table" else name, number, weights)
+    assert weights_of(shards, name, number, table=weights) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TABLE_WEIGHTINGS)
+def test_a_table_is_as_good_as_shards_with_its_weights(shards, tmp_path, name):
+    """Bit for bit, so that a dose needs no shards of its own."""
+    other = open_set(shard_set(tmp_path / "shards", alpha=1.5, gamma=0.3))
+    table = [row["weight"] for row in other.buckets]
+    own = "exact" if name == "table" else name
+    for number in range(len(windows())):
+        given = weights_of(shards, name, number, table=table, seed=7)
+        assert given == weights_of(other, own, number, seed=7)
+        assert given != weights_of(shards, own, number, seed=7) or len({*given}) == 1
 
 
 def test_a_table_for_another_window(shards):

@@ -1,0 +1,119 @@
+"""A model's Hugging Face folder, written: safetensors in fp32, configuration, tokenizer.
+
+The configuration states the rotary embedding twice. transformers 5 writes `rope_parameters` only;
+version 4 and other programs do not know that name, and assume a theta of 10000 and no scaling
+unless they find `rope_theta` and `rope_scaling`.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ...schemas.disk import make_folder, sync_file, sync_folder
+from ...schemas.errors import UsageError
+from .folder import CONFIG, WEIGHTS
+
+__all__ = ["TOKENIZER", "TOKENIZER_FILES", "check_new", "save_folder"]
+
+HEAD = "lm_head.weight"
+PARTIAL = ".partial"
+
+TOKENIZER = "tokenizer.json"
+TOKENIZER_FILES = (
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""Files that a folder may have of its tokenizer."""
+
+
+def check_new(out: Path) -> None:
+    """Checks that a folder can be written without replacing anything.
+
+    Raises:
+        UsageError: there is something.
+    """
+    if out.exists():
+        raise UsageError(
+            "the folder to write exists", where=str(out), fix="remove it or name another one"
+        )
+
+
+def save_folder(
+    out: Path, model: PreTrainedModel, weights: Mapping[str, Any], copied: Mapping[str, Path]
+) -> None:
+    """Writes a folder, whole or not at all; it is replaced if it exists.
+
+    Args:
+        out: the folder.
+        model: its configuration is written.
+        weights: all of its tensors, on the host, by the model's own names.
+        copied: other files by their names in the folder; those that exist are copied.
+    """
+    partial = out.with_name(out.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(out.parent)
+    partial.mkdir()
+    try:
+        _fill(partial, model, weights, copied)
+        for path in partial.iterdir():
+            sync_file(path)
+        sync_folder(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    sync_folder(out.parent)
+
+
+def _fill(
+    folder: Path, model: PreTrainedModel, weights: Mapping[str, Any], copied: Mapping[str, Path]
+) -> None:
+    tied = model.config.tie_word_embeddings  # then the head has the numbers of the embedding
+    tensors = {n: t.contiguous() for n, t in weights.items() if not (tied and n == HEAD)}
+    file = folder / WEIGHTS
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # the library's own, also for a full disk
+        raise _system_error(error, file) from error
+    (folder / CONFIG).write_text(_config_json(model.config, type(model).__name__))
+    # Only the owner may read the file that safetensors makes; whoever may read the others may too.
+    shutil.copymode(folder / CONFIG, file)
+    for name, path in copied.items():
+        if path.is_file():
+            shutil.copyfile(path, folder / name)
+
+
+def _system_error(error: SafetensorError, file: Path) -> OSError:
+    """The error of the system that safetensors tells in words."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number is None:
+        return OSError(errno.EIO, str(error), str(file))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(file))
+
+
+def _config_json(config: PreTrainedConfig, architecture: str) -> str:
+    settings = json.loads(config.to_json_string(use_diff=True))
+    rope = dict(config.rope_parameters)
+    settings["rope_parameters"] = dict(rope)
+    settings["rope_theta"] = rope.pop("rope_theta")
+    if rope.get("rope_type", "default") != "default":
+        settings["rope_scaling"] = rope
+    settings["architectures"] = [architecture]
+    settings["dtype"] = "float32"
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"

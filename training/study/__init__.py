@@ -1,0 +1,1 @@
+"""A study: arms, seeds and stages, trained, evaluated and compared by the commands of exactcpt."""

@@ -1,0 +1,156 @@
+"""The command `study`. Nothing heavy is imported before it runs."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...schemas.errors import UsageError
+from ...schemas.terminal import console, echo, echo_json
+from ..options import check_installed, speaker
+
+if TYPE_CHECKING:
+    from .config import Study
+
+__all__ = ["study"]
+
+Say = Callable[[str], None]
+
+
+@click.command()
+@click.argument("file", metavar="FILE.toml")
+@click.option("--out", required=True, metavar="DIR", help="Folder of the study.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the commands that are left, in order, and stop."
+)
+@click.option(
+    "--only",
+    metavar="NAME",
+    help="Run one step and stop: ARM:SEED:STAGE, ARM:BASE.SEED:STAGE with bases, or another name "
+    "that --dry-run prints. Several steps may be run like this at the same time.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Commands to run at a time.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def study(
+    context: click.Context,
+    file: str,
+    out: str,
+    dry_run: bool,
+    only: str | None,
+    jobs: int,
+    as_json: bool,
+    quiet: bool,
+    **_: Any,
+) -> None:
+    """Run a study: arms, seeds and stages, trained, evaluated and compared.
+
+    FILE.toml says what to make, to train and to compare, and which endpoints the study is about;
+    they are registered before the first step. Every step is a command of exactcpt, run in DIR.
+    What is done is not done again: to continue a study that was stopped, give the same command
+    again. A step that fails is told in the results, and the others go on.
+
+    \b
+    exactcpt study study.toml --out study --dry-run
+    exactcpt study study.toml --out study --jobs 2
+
+    \b
+    Exit codes:
+      0   all steps are done, and the results are written
+      1   a step failed, or too few bases passed; the results are of what there is
+      2   wrong usage
+    """
+    from .reading import read_study
+
+    found = read_study(file)
+    _check_commands(found, file, context)
+    folder = Path(out)
+    if dry_run:
+        _list(found, folder, jobs)
+        return
+    check_installed()
+    say = speaker(quiet)
+    if only is not None:
+        sys.exit(_run_one(found, Path(file), folder, only, say))
+    sys.exit(_run(found, Path(file), folder, jobs, say, as_json=as_json, quiet=quiet))
+
+
+def _check_commands(found: "Study", file: str, context: click.Context) -> None:
+    """Checks that exactcpt has the commands that prepare something, and that they can be parsed."""
+    root = context.find_root().command
+    for each in found.prepare:
+        where = f"{file}, [[prepare]] {each.makes}"
+        name, *arguments = each.run
+        command = root.get_command(context, name) if isinstance(root, click.Group) else None
+        if command is None or command is context.command:
+            raise UsageError(
+                f"there is no command {name!r} to prepare something",
+                where=where,
+                expected="a command of exactcpt with its arguments",
+            )
+        try:
+            command.make_context(name, arguments, context.find_root())
+        except click.ClickException as error:
+            raise UsageError(error.format_message(), where=where) from None
+
+
+def _list(found: "Study", folder: Path, jobs: int) -> None:
+    from .listing import listing
+    from .plan import make_plan
+    from .records import read_record
+    from .registration import check_registered
+
+    check_registered(found, folder)
+
+    def record_of(step: Any) -> Any:
+        return read_record(folder, step)
+
+    plan = make_plan(found, record_of, hoped=True)
+    for line in listing(found, plan, record_of, folder, jobs):
+        echo(line)
+
+
+def _run_one(found: "Study", file: Path, folder: Path, name: str, say: Say) -> int:
+    from .registration import register
+    from .running import PATIENCE, held, run_one
+
+    with held(folder, patience=PATIENCE):
+        register(found, file, folder)
+    return 0 if run_one(found, folder, name, say) else 1
+
+
+def _run(
+    found: "Study", file: Path, folder: Path, jobs: int, say: Say, *, as_json: bool, quiet: bool
+) -> int:
+    from .registration import register
+    from .running import held, run_steps
+
+    with held(folder):
+        registered = register(found, file, folder)
+        plan, record_of = run_steps(found, folder, jobs, say)
+
+        from .results import results_of
+        from .tables import result_tables
+        from .writing import write_results
+
+        results = results_of(found, plan, record_of, folder, registered)
+        write_results(results, folder)
+    if as_json:
+        echo_json(json.dumps(results.to_json()))
+    elif not quiet:
+        printer = console(soft_wrap=True)
+        for table in result_tables(results, printer):
+            printer.print(table)
+    return 0 if results.is_whole else 1

@@ -1,0 +1,428 @@
+"""The TOML file of a study as a `Study`. Every mistake that can be seen in it is told here."""
+
+import copy
+import re
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, cast, get_args
+
+import click
+
+from ...schemas.disk import is_file_name
+from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.settings import Kind, check_range, read_toml, suggestion, typed
+from ..config import KINDS, TrainConfig, WeightingName
+from .commands import evaluate_arguments, evaluate_flags, parsed
+from .config import (
+    CONTEXTS,
+    MARGINS,
+    Arm,
+    Base,
+    Claim,
+    Context,
+    Endpoint,
+    Gate,
+    Prepare,
+    Primary,
+    Stage,
+    Study,
+)
+from .places import OWN
+
+__all__ = ["read_study"]
+
+SECTIONS = ("study", "prepare", "train", "base", "stage", "arm", "evaluate", "primary")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+DECIDED = ("out", "init_from", "seed", "arm")
+"""Settings of `train` that the study sets itself."""
+RESERVED = ("base", "prepare")
+"""What no stage may be called: it would have the names of other steps."""
+WEIGHTINGS: tuple[str, ...] = get_args(WeightingName)
+ALIKE = "weighting"
+"""A stage with this setting trains all arms alike."""
+SEED = 1 << 64
+
+Values = dict[str, Any]
+MISSING: Any = object()
+
+
+def read_study(path: str) -> Study:
+    """Reads a study.
+
+    Raises:
+        UsageError: the file cannot be read, or asks for something impossible.
+    """
+    raw = read_toml(path, SECTIONS)
+    return _Reader(path, _with_here(copy.deepcopy(raw), str(Path(path).resolve().parent))).study(
+        raw
+    )
+
+
+def _with_here(value: Any, here: str) -> Any:
+    """A value with the folder of the file in the place of `{here}`."""
+    if isinstance(value, dict):
+        table = cast(Values, value)
+        return {name: _with_here(each, here) for name, each in table.items()}
+    if isinstance(value, list):
+        return [_with_here(each, here) for each in cast("list[Any]", value)]
+    return value.replace("{here}", here) if isinstance(value, str) else value
+
+
+class _Table:
+    """A table of the file: its values are taken one by one, and what is left over is unknown."""
+
+    def __init__(self, values: Any, label: str, path: str) -> None:
+        self.where = f"{path}, {label}"
+        if not isinstance(values, dict):
+            raise UsageError(f"{label} is no table", where=path, expected=label)
+        self._values = dict(cast(Values, values))
+        self._known: list[str] = []
+
+    def take(self, name: str, kind: Kind, default: Any = MISSING) -> Any:
+        """The value of a name, of a kind."""
+        self._known.append(name)
+        if name not in self._values:
+            if default is MISSING:
+                self.refuse(f"{name} is missing")
+            return default
+        return typed(name, self._values.pop(name), kind, self.where)
+
+    def text(self, name: str, default: Any = MISSING) -> Any:
+        """A string."""
+        return self.take(name, Kind(type=str), default)
+
+    def choice(self, name: str, of: Any, default: Any = MISSING) -> Any:
+        """One of the strings of a Literal."""
+        return self.take(name, Kind(type=str, choices=get_args(of)), default)
+
+    def texts(self, name: str, default: Any = MISSING) -> Any:
+        """A list of strings."""
+        found = self.take(name, Kind(type=list), default)
+        return found if found is default else tuple(found)
+
+    def whole(self, name: str, low: int, default: Any = MISSING) -> Any:
+        """A whole number of at least `low`."""
+        found = self.take(name, Kind(type=int), default)
+        if found is not default:
+            check_range(name, found, low, None, where=self.where)
+        return found
+
+    def number(self, name: str, low: float, default: Any = MISSING) -> Any:
+        """A number of at least `low`."""
+        found = self.take(name, Kind(type=float), default)
+        if found is not default:
+            check_range(name, found, low, None, where=self.where)
+        return found
+
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds: 0 to N - 1 for a number N, or those of a list."""
+        self._known.append("seeds")
+        found = self._values.pop("seeds", None)
+        if type(found) is int and 0 < found <= 1 << 20:
+            return tuple(range(found))
+        if isinstance(found, list):
+            each = cast("list[Any]", found)
+            are_seeds = all(type(seed) is int and 0 <= seed < SEED for seed in each)
+            if each and are_seeds and len({*each}) == len(each):
+                return tuple(each)
+        return self.refuse(
+            f"seeds is {found!r}", expected="a number of seeds, or a list with each seed once"
+        )
+
+    def table(self, name: str) -> "_Table | None":
+        """A table in this one, or None."""
+        self._known.append(name)
+        if name not in self._values:
+            return None
+        path, _, label = self.where.rpartition(", ")
+        return _Table(self._values.pop(name), f"{label[:-1]}.{name}]", path)
+
+    def settings(self) -> Values:
+        """All that is left, as settings of `train`."""
+        for name in self._values:
+            if name in DECIDED:
+                self.refuse(f"the study itself decides {name}", fix=f"leave {name} out")
+            if name not in KINDS:
+                self.refuse(
+                    f"unknown setting {name!r}", fix=suggestion(name, [*self._known, *KINDS])
+                )
+        found = {n: typed(n, value, KINDS[n], self.where) for n, value in self._values.items()}
+        self._values = {}
+        return found
+
+    def rest(self) -> Values:
+        """All that is left."""
+        found, self._values = self._values, {}
+        return found
+
+    def end(self) -> None:
+        """Refuses what is left."""
+        for name in self._values:
+            self.refuse(f"unknown setting {name!r}", fix=suggestion(name, self._known))
+
+    def refuse(
+        self, found: str, *, expected: str | None = None, fix: str | None = None
+    ) -> NoReturn:
+        """Raises a UsageError about this table."""
+        raise UsageError(found, where=self.where, expected=expected, fix=fix)
+
+
+class _Reader:
+    """Reads the sections of a file in the order in which they need each other."""
+
+    def __init__(self, path: str, values: Values) -> None:
+        self.path = path
+        self.values = values
+
+    def study(self, raw: Values) -> Study:
+        """The whole study.
+
+        Args:
+            raw: the file's values, as they are registered.
+        """
+        study = self._one("study")
+        name = study.text("name")
+        baseline, floor = study.text("baseline", "uniform"), study.text("floor", None)
+        seeds, differs = study.seeds(), study.texts("differs", ())
+        study.end()
+        common = self._one("train", {}).settings()
+        base, stages, arms = self._base(common), self._stages(common), self._arms()
+        for arm in arms.values():
+            self._check_arm(arm, arms, stages)
+        for setting, value in (("baseline", baseline), ("floor", floor)):
+            if value is not None and value not in arms:
+                study.refuse(f"{setting} is {value!r}", expected=f"an arm: {', '.join(arms)}")
+        self._check_trainings(base, stages, arms)
+        arguments, evaluated, lengths = self._evaluate(stages)
+        free = {"study": {n: raw["study"].pop(n) for n in ("name", "differs") if n in raw["study"]}}
+        return Study(
+            name=name,
+            baseline=baseline,
+            floor=floor,
+            seeds=seeds,
+            differs=differs,
+            prepare=tuple(self._prepare(each) for each in self._many("prepare", "makes")),
+            base=base,
+            stages=stages,
+            arms=arms,
+            evaluate=arguments,
+            evaluated=evaluated,
+            primaries=tuple(
+                self._primary(each, arms, evaluated, lengths)
+                for each in self._many("primary", "endpoint")
+            ),
+            free={**free, "evaluate": raw.pop("evaluate", {})},
+            registered=raw,
+        )
+
+    def _one(self, section: str, default: Any = None) -> _Table:
+        if section not in self.values and default is None:
+            raise UsageError(f"[{section}] is missing", where=self.path, expected=f"[{section}]")
+        return _Table(self.values.get(section, default), f"[{section}]", self.path)
+
+    def _many(self, section: str, name: str) -> list[_Table]:
+        """The tables of a section, each labelled by one of its values."""
+        found = self.values.get(section, [])
+        if not isinstance(found, list):
+            raise UsageError(
+                f"[{section}] is one table", where=self.path, expected=f"[[{section}]] for each"
+            )
+        tables: list[_Table] = []
+        for number, values in enumerate(cast("list[Any]", found), 1):
+            has_name = isinstance(values, dict) and name in values
+            which = cast(Values, values)[name] if has_name else number
+            tables.append(_Table(values, f"[[{section}]] {which}", self.path))
+        return tables
+
+    def _prepare(self, table: _Table) -> Prepare:
+        makes, text = table.text("makes"), table.text("run")
+        table.end()
+        if not is_file_name(makes) or makes in OWN or not NAME.fullmatch(makes):
+            table.refuse(
+                f"makes is {makes!r}",
+                expected=f"the name of a file or folder in the study's own, not {', '.join(OWN)}",
+            )
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            table.refuse(f"run cannot be split into words: {error}", expected="quotes in pairs")
+        if not words:
+            table.refuse("run is empty", expected="a command of exactcpt with its arguments")
+        return Prepare(makes=makes, run=tuple(words[1:] if words[0] == "exactcpt" else words))
+
+    def _base(self, common: Values) -> Base | None:
+        if "base" not in self.values:
+            return None
+        table = self._one("base")
+        seeds = table.seeds()
+        wanted = table.whole("wanted", 1, 1)
+        if wanted > len(seeds):
+            table.refuse(
+                f"wanted is {wanted}, with {len(seeds)} candidates", expected="no more than seeds"
+            )
+        gate = table.table("gate")
+        settings = {ALIKE: "uniform"} | common | table.settings()
+        return Base(seeds=seeds, wanted=wanted, gate=gate and self._gate(gate), settings=settings)
+
+    def _gate(self, table: _Table) -> Gate:
+        gate = Gate(
+            up_to=table.whole("up_to", 1),
+            gain=table.take("gain", Kind(type=float)),
+            extend=table.whole("extend", 1, 1),
+        )
+        table.end()
+        return gate
+
+    def _stages(self, common: Values) -> tuple[Stage, ...]:
+        stages: dict[str, Stage] = {}
+        for table in self._many("stage", "name"):
+            name = self._name(table, {*stages, *RESERVED})
+            last = next(reversed(stages), None)
+            after = table.texts("after", None)
+            for start in after or ():
+                if start not in stages:
+                    table.refuse(
+                        f"after has {start!r}", expected=f"stages before: {', '.join(stages)}"
+                    )
+            settings = common | table.settings()
+            for start in after or (last,):
+                each = f"{name}-after-{start}" if after and len(after) > 1 else name
+                stages[each] = Stage(name=each, start=start, settings=settings)
+        if not stages:
+            raise UsageError("there is no stage", where=self.path, expected="[[stage]]")
+        return tuple(stages.values())
+
+    def _name(self, table: _Table, taken: Collection[str]) -> str:
+        name = table.text("name")
+        if not NAME.fullmatch(name):
+            table.refuse(f"name is {name!r}", expected="letters, digits and any of _ . + -")
+        if name in taken:
+            table.refuse(f"the name {name!r} is taken", fix="choose another")
+        return name
+
+    def _arms(self) -> dict[str, Arm]:
+        arms: dict[str, Arm] = {}
+        for table in self._many("arm", "name"):
+            name = self._name(table, arms)
+            norms = table.text("grad_norm_from", None)
+            settings = table.settings()
+            if ALIKE not in settings:
+                if name not in WEIGHTINGS:
+                    table.refuse(
+                        "weighting is missing",
+                        expected=f"one of {', '.join(WEIGHTINGS)}; an arm of such a name has it",
+                    )
+                settings[ALIKE] = name
+            arms[name] = Arm(name=name, settings=settings, grad_norm_from=norms)
+        if len(arms) < 2:
+            raise UsageError(
+                f"{len(arms)} of the two arms that a comparison needs",
+                where=self.path,
+                expected="two or more [[arm]]",
+            )
+        return arms
+
+    def _check_arm(self, arm: Arm, arms: Mapping[str, Arm], stages: tuple[Stage, ...]) -> None:
+        norms = arm.grad_norm_from
+        if norms is None:
+            return
+        where = f"{self.path}, [[arm]] {arm.name}"
+        others = [name for name in arms if arms[name].grad_norm_from is None]
+        if norms not in others:
+            raise UsageError(
+                f"grad_norm_from is {norms!r}",
+                where=where,
+                expected=f"an arm with norms of its own: {', '.join(others)}",
+            )
+
+    def _check_trainings(
+        self, base: Base | None, stages: tuple[Stage, ...], arms: Mapping[str, Arm]
+    ) -> None:
+        """Checks the settings of every training as `train` would."""
+        if base is not None:
+            self._check_training(base.settings, "[base]")
+        for stage in stages:
+            if base is not None and "model" in base.settings:
+                stage = replace(stage, settings={"model": base.settings["model"], **stage.settings})
+            if ALIKE in stage.settings:
+                self._check_training(stage.settings, f"[[stage]] {stage.name}")
+                continue
+            for arm in arms.values():
+                where = f"[[stage]] {stage.name}, [[arm]] {arm.name}"
+                self._check_training({**stage.settings, **arm.settings}, where)
+
+    def _check_training(self, settings: Mapping[str, Any], label: str) -> None:
+        where = f"{self.path}, {label}"
+        for name in ("shards", "model"):
+            if name not in settings:
+                raise UsageError(f"{name} is missing", where=where, expected=f'{name} = "..."')
+        try:
+            TrainConfig(out="run", **settings)
+        except ExactcptError as error:
+            error.where = where
+            raise
+
+    def _evaluate(
+        self, stages: tuple[Stage, ...]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...] | None]:
+        """The arguments of `evaluate`, the stages after which it runs, and the lengths."""
+        table = self._one("evaluate")
+        names = [stage.name for stage in stages]
+        after = table.texts("after", tuple(names))
+        for name in after:
+            if name not in names:
+                table.refuse(f"after has {name!r}", expected=f"stages: {', '.join(names)}")
+        values = table.rest()
+        flags = evaluate_flags()
+        for name in values:
+            if name not in flags:
+                table.refuse(f"unknown setting {name!r}", fix=suggestion(name, ["after", *flags]))
+        arguments = evaluate_arguments(values)
+        try:
+            found = parsed(("RUN", *arguments))
+        except click.ClickException as error:
+            table.refuse(error.format_message())
+        if "probe" not in found["suite"].split(","):
+            table.refuse(f"suite is {found['suite']!r}", expected="the suite probe, among others")
+        return arguments, tuple(name for name in names if name in after), found["lengths"]
+
+    def _primary(
+        self,
+        table: _Table,
+        arms: Mapping[str, Arm],
+        evaluated: tuple[str, ...],
+        lengths: tuple[int, ...] | None,
+    ) -> Primary:
+        endpoint: Endpoint = table.choice("endpoint", Endpoint)
+        arm, against = table.text("arm"), table.texts("against")
+        claim: Claim = table.choice("claim", Claim)
+        stage = table.text("stage", evaluated[-1] if evaluated else None)
+        length = table.whole("length", 1, None)
+        context: Context = table.choice("context", Context, CONTEXTS[0])
+        margin = table.number("margin", 0, MARGINS.get(endpoint))
+        table.end()
+        for each in (arm, *against):
+            if each not in arms:
+                table.refuse(f"there is no arm {each!r}", expected=f"one of {', '.join(arms)}")
+        if not against or arm in against:
+            table.refuse(f"against is {list(against)}", expected="other arms than arm itself")
+        if stage not in evaluated:
+            table.refuse(f"stage is {stage!r}", expected=f"evaluated: {', '.join(evaluated)}")
+        if length is None and (lengths is None or len(lengths) > 1):
+            table.refuse("length is missing", expected="length = N: there are several lengths")
+        if length is not None and lengths is not None and length not in lengths:
+            table.refuse(f"length is {length}", expected=f"one that is evaluated: {[*lengths]}")
+        if claim == "equivalent" and margin is None:
+            table.refuse("margin is missing", expected="margin, in nats, for this endpoint")
+        return Primary(
+            endpoint=endpoint,
+            arm=arm,
+            against=against,
+            claim=claim,
+            stage=stage,
+            length=length,
+            context=context,
+            margin=margin if claim == "equivalent" else None,
+        )

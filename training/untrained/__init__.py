@@ -1,0 +1,1 @@
+"""Models from nothing: a configuration, random weights, a tokenizer; the command `init-model`."""

@@ -1,0 +1,108 @@
+"""An untrained model, drawn and written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from ...schemas.errors import ExactcptError, FormatError, UsageError
+from ...schemas.pointers import refuse_pointers
+from ..models.folder import check_settings, json_object
+from ..models.model import build
+from ..models.saving import TOKENIZER, TOKENIZER_FILES, check_new, save_folder
+from ..windows.tokenizer_file import read_tokenizer
+
+__all__ = ["init_model"]
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def init_model(
+    out: Path, *, described: Path | Mapping[str, Any], tokenizer: Path, seed: int
+) -> dict[str, int]:
+    """Writes a Hugging Face folder with random weights in fp32.
+
+    The vocabulary and the end token are the tokenizer's, whatever the configuration says.
+
+    Args:
+        out: the folder; must not exist.
+        described: a config.json of a model that can be trained, or what one would say.
+        tokenizer: a tokenizer.json, or the folder that has one. The files of a tokenizer that are
+            beside it belong to it.
+        seed: of the weights. The same seed gives the same files, by the same versions of PyTorch
+            and transformers.
+
+    Returns:
+        The number of `parameters`, and of tokens of the `vocabulary`.
+
+    Raises:
+        UsageError: `out` exists, there is no tokenizer, or such a model cannot be trained.
+        FormatError: the configuration or the tokenizer cannot be read, or makes no model.
+        ExactcptError: one of these files is a pointer of Git LFS or git-annex.
+    """
+    check_new(out)
+    file = tokenizer / TOKENIZER if tokenizer.is_dir() else tokenizer
+    beside = {name: file.with_name(name) for name in TOKENIZER_FILES} | {TOKENIZER: file}
+    if not file.exists():
+        raise UsageError(
+            "there is no tokenizer",
+            where=str(file),
+            expected="a tokenizer.json, or the folder that has one",
+        )
+    refuse_pointers(beside.values())
+    vocabulary = read_tokenizer(file).get_vocab(True)
+    tokens = {
+        "vocab_size": max(vocabulary.values(), default=0) + 1,
+        "bos_token_id": None,
+        "eos_token_id": vocabulary.get(_end_token(beside[TOKENIZER_CONFIG]) or ""),
+        "pad_token_id": None,
+    }
+    where = described if isinstance(described, Path) else None
+    model = _drawn(_settings(described) | tokens, where, seed)
+    save_folder(out, model, model.state_dict(), beside)
+    return {"parameters": model.num_parameters(), "vocabulary": tokens["vocab_size"]}
+
+
+def _settings(described: Path | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(described, Path):
+        return dict(described)
+    refuse_pointers([described])
+    return json_object(described, "the configuration", expected="a config.json of Hugging Face")
+
+
+def _end_token(file: Path) -> str | None:
+    """The end token that a tokenizer_config.json names, by its text or by its description."""
+    if not file.is_file():
+        return None
+    named = json_object(file, TOKENIZER_CONFIG, expected="an object of JSON").get("eos_token")
+    text = named.get("content") if isinstance(named, dict) else named
+    return text if isinstance(text, str) else None
+
+
+def _drawn(settings: dict[str, Any], where: Path | None, seed: int) -> PreTrainedModel:
+    """The model of a configuration, with random weights."""
+    check_settings(settings, where or Path("config.json"))
+    try:
+        config = AutoConfig.for_model(**settings)
+        longest = config.max_position_embeddings
+        model = build(config, window=longest, backend="exact", seed=seed).causal_lm
+        _try(model)
+    except ExactcptError as error:
+        error.where = where and str(where)
+        raise
+    except Exception as error:  # the library checks some values and trips over others
+        raise FormatError(
+            f"no model can be made of this configuration: {error or type(error).__name__}",
+            where=where and str(where),
+            expected="a configuration that transformers can make a model of",
+        ) from error
+    return model
+
+
+def _try(model: PreTrainedModel) -> None:
+    """Reads a token: sizes that do not go together may be noticed only here."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.int64))
