@@ -33,7 +33,6 @@ __all__ = [
     "Prompt",
     "distances",
     "nearest",
-    "occurs",
     "place",
     "shown_distances",
 ]
@@ -164,11 +163,3 @@ def place(
         between=filler[cut:filled],
         removed=filler[filled : filled + len(fact.evidence)],
     )
-
-
-def occurs(wanted: tuple[int, ...], ids: Ids) -> bool:
-    """Whether a sequence of tokens stands somewhere in others, int32."""
-    starts = np.flatnonzero(ids[: max(0, len(ids) - len(wanted) + 1)] == wanted[0])
-    for offset, token in enumerate(wanted[1:], 1):
-        starts = starts[ids[starts + offset] == token]
-    return len(starts) > 0

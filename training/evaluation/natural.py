@@ -27,12 +27,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from .assemble import Prompt, distances, nearest, occurs
+from .assemble import Prompt, distances, nearest
 from .config import Ablation
 from .draws import Draws
 from .facts import ALTERNATIVES, Fact
 from .haystack import Haystack
-from .repeats import LONGEST
 
 __all__ = ["NATURAL", "natural_prompts"]
 
@@ -122,12 +121,13 @@ def _prompt(haystack: Haystack, place: _Place, ablation: Ablation, draws: Draws)
     alternatives = tuple(_tuple(ids[at : at + size]) for at in islice(elsewhere, ALTERNATIVES))
     if len(alternatives) < ALTERNATIVES:
         return None
+    answers = {gold, *alternatives}
     others = {
         "replace": elsewhere,
         "swap": _after_the_same(haystack, place, draws),
         "remove": _anywhere(haystack, place, draws),
     }[ablation]
-    fitting = (at for at in others if not _states(haystack, place, at, (gold, *alternatives)))
+    fitting = (at for at in others if not _states(haystack, place, at, answers))
     other = next(fitting, None)
     if other is None:
         return None
@@ -186,19 +186,16 @@ def _is_elsewhere(haystack: Haystack, place: _Place, at: int) -> bool:
     return apart and place.size <= haystack.repeats.room[at]
 
 
-def _states(
-    haystack: Haystack, place: _Place, at: int, answers: tuple[tuple[int, ...], ...]
-) -> bool:
+def _states(haystack: Haystack, place: _Place, at: int, answers: set[tuple[int, ...]]) -> bool:
     """Whether some answer stands in the ablated prompt if what begins `at` is its evidence."""
-    ids, stop = haystack.ids, place.first + place.size
-    reach = LONGEST - 1
+    ids, size, stop = haystack.ids, place.size, place.first + place.size
     around = (
-        ids[max(place.start, place.first - reach) : place.first],
-        ids[at : at + place.size],
-        ids[stop : min(stop + reach, place.second)],
+        ids[max(place.start, place.first - size + 1) : place.first],
+        ids[at : at + size],
+        ids[stop : min(stop + size - 1, place.second)],
     )
-    text = np.concatenate(around)
-    return any(occurs(answer, text) for answer in answers)
+    text = _tuple(np.concatenate(around))
+    return any(text[i : i + size] in answers for i in range(len(text) - size + 1))
 
 
 def _tuple(ids: Ids) -> tuple[int, ...]:

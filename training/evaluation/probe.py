@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.errors import UsageError
-from .assemble import CONTEXTS, DOCUMENT, Context, Prompt, distances, occurs, place
+from .assemble import CONTEXTS, DOCUMENT, Context, Prompt, distances, place
 from .config import Ablation
 from .draws import Draws
 from .facts import ALTERNATIVES, FAMILIES, Fact, draw_fact
@@ -154,7 +154,7 @@ def _fact(
     ]
     for _ in range(TRIES):
         fact = draw_fact(FAMILIES[task], ablation, encode, draws)
-        if fact is None or any(occurs(value, filler) for value in fact.values):
+        if fact is None or any(_occurs(value, filler) for value in fact.values):
             continue
         fits = sum(
             place(fact, filler, bos=bos, length=length, distance=distance, context=context)
@@ -173,6 +173,14 @@ def _fact(
         expected="a tokenizer with few tokens per word, and a haystack without the values",
         fix=f"give longer --lengths, another --haystack, or --tasks without {task}",
     )
+
+
+def _occurs(value: tuple[int, ...], filler: NDArray[np.int32]) -> bool:
+    """Whether a sequence of tokens stands somewhere in the filler."""
+    starts = np.flatnonzero(filler[: len(filler) - len(value) + 1] == value[0])
+    for offset, token in enumerate(value[1:], 1):
+        starts = starts[filler[starts + offset] == token]
+    return len(starts) > 0
 
 
 def item_table(items: Sequence[Item], length: int) -> pa.Table:
