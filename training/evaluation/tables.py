@@ -26,17 +26,20 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             yield from _bucket_tables(found)
     suites = {found["suite"] for found in summaries}
     contexts = {row["context"] for found in summaries for row in found["rows"] if "context" in row}
-    if "probe" in suites:
+    if contexts:
         yield Text(
             "gain: what the evidence adds to the log-probability of the answer, in nats\n"
             f"preference: how often the answer beats its {ALTERNATIVES} alternatives; "
-            f"control: the same without the evidence, by chance {1 / (ALTERNATIVES + 1):.3f}\n"
+            f"control: the same without the evidence, by chance {1 / (ALTERNATIVES + 1):.3f}"
+        )
+    if contexts - {DOCUMENT}:
+        yield Text(
             "fixed: all prompts have the full length; minimal: little stands before the evidence"
         )
     if DOCUMENT in contexts:
         yield Text(
-            "document: real text, in which a rare sequence comes back; its distances are about "
-            "these,\nand what stands around the answer lifts its control above chance"
+            "document: real text, in which a rare sequence comes back, at about these distances;\n"
+            "what stands around the answer lifts the control above chance"
         )
     if "buckets" in suites:
         yield Text(
