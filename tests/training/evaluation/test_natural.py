@@ -1,20 +1,24 @@
 """The task `natural`, searched again in its haystack, prompt by prompt."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import xxhash
-from evaluations import HandMade, Unigram, last_place
+from evaluations import DATA, HandMade, Unigram, last_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exactcpt.schemas.errors import UsageError
 from exactcpt.training.evaluation.assemble import DOCUMENT, distances, nearest, shown_distances
-from exactcpt.training.evaluation.config import ABLATIONS
+from exactcpt.training.evaluation.config import ABLATIONS, EvaluateConfig
 from exactcpt.training.evaluation.facts import ALTERNATIVES
 from exactcpt.training.evaluation.haystack import stream_of
+from exactcpt.training.evaluation.items_only import write_items
 from exactcpt.training.evaluation.probe import item_table, probe_items
 from exactcpt.training.evaluation.results import content_digest
 from exactcpt.training.evaluation.scoring import answer_scores
@@ -193,6 +197,62 @@ def test_a_replacement_does_not_make_an_alternative_of_its_surroundings():
         haystack = stream_of("made up", [document, others], GAP)
         for item in items(haystack, seed=seed, ablation="remove"):
             check(item, haystack, 256, "remove")
+
+
+# What is said of a haystack with few places
+
+
+def told(folder, text, tasks=("natural",)):
+    """What `evaluate --items-only` says of a text file, and the items that it writes."""
+    book = folder / "book.txt"
+    book.write_text(text)
+    lines = []
+    config = EvaluateConfig(
+        models=(), tasks={"probe": tasks}, lengths=(128,), items=9, haystack=str(book),
+        tokenizer=str(DATA / "tokenizer.json"), out=str(folder / "out"), items_only=True,
+    )  # fmt: skip
+    (written,) = write_items(config, lines.append)
+    return lines, pq.read_table(written / "items.parquet")
+
+
+PROPOSALS = DATA / "proposals.jsonl"
+OTHERS = " ".join(f"{n:,} {n * n}." for n in range(3, 300, 7))
+
+
+def test_fewer_items_are_told(tmp_path):
+    """One document, in which one name comes back."""
+    text = f"{OTHERS} Zanzibar Quixote {OTHERS[::-1][:60]} Zanzibar Quixote"
+    lines, items = told(tmp_path, text)
+    assert 0 < len(items) < 18
+    assert (
+        f"caution: natural has only {len(items)} of 18 items of 128 tokens: the haystack has no "
+        "more places where a rare sequence of tokens comes back at such distances"
+    ) in lines
+
+
+def test_enough_items_are_not_worth_a_word(tmp_path):
+    text = "\n".join(json.loads(line)["text"] for line in PROPOSALS.read_text().splitlines())
+    lines, items = told(tmp_path, text)
+    assert len(items) == 18
+    assert not [line for line in lines if "natural" in line]
+
+
+def test_no_items_at_all(tmp_path):
+    with pytest.raises(UsageError) as raised:
+        told(tmp_path, "All work and no play makes Jack a dull boy. " * 40)
+    assert raised.value.found == (
+        "no item of the task natural can be made: no sequence of tokens comes back in 128 tokens "
+        "of a document and stands nowhere else"
+    )
+
+
+def test_without_places_other_tasks_have_items(tmp_path):
+    """A default that takes all tasks does not fail for this one."""
+    lines, items = told(
+        tmp_path, "All work and no play makes Jack a dull boy. " * 40, ("code", "natural")
+    )
+    assert {*items["task"].to_pylist()} == {"code"}
+    assert [line for line in lines if "natural has only 0 of 18 items" in line]
 
 
 # Distances
