@@ -167,7 +167,7 @@ def _after_the_same(haystack: Haystack, place: _Place, draws: Draws) -> Iterator
     before = np.flatnonzero(ids[:-1] == ids[place.first - 1])
     found = before[room[before + 1] == room[before] - 1] + 1
     for _ in range(TRIES if len(found) else 0):
-        at = draws.choice(found)
+        at = int(found[draws.below(len(found))])
         if _is_elsewhere(haystack, place, at) and haystack.repeats.is_once(at, place.size):
             yield at
 
