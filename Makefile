@@ -75,6 +75,7 @@ bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/loader.py
 	$(BIN)/python tests/benchmarks/loss.py
 	$(BIN)/python tests/benchmarks/training.py
+	$(BIN)/python tests/benchmarks/evaluation.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
 
 faults: $(INSTALLED) ## crash, fill the disk, cut the power at every file operation; 1,000 kills; hours

@@ -68,6 +68,32 @@ def own_memory(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith(OWN_MEMORY)) << 10
 
 
+def start_peak(device: str) -> int:
+    """Bytes in use; the high-water mark starts here."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def peak(device: str) -> int:
+    """Bytes; the most in use since `start_peak`."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return status("VmHWM")
+
+
+def status(name: str) -> int:
+    """Bytes of a figure in this process' status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
+
+
 def process_tree(root: int) -> list[int]:
     """A process and all its descendants."""
     children = defaultdict(list)

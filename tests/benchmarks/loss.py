@@ -20,12 +20,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from common import machine, run
+from common import machine, peak, run, start_peak
 from torch import Tensor
 
 from exactcpt.training.models.loss import weighted_cross_entropy
@@ -105,24 +104,6 @@ def bytes_beyond(name: str, shape: tuple[int, ...], device: str, dtype: torch.dt
     LOSSES[name](*tensors).backward()
     returned = sum(tensor.grad.nbytes for tensor in tensors[:2] if tensor.grad is not None)
     return peak(device) - before - returned
-
-
-def start_peak(device: str) -> int:
-    """Bytes in use; the high-water mark starts here."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
-
-
-def peak(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else status("VmHWM")
-
-
-def status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
 def main() -> None:

@@ -44,11 +44,11 @@ class HandMade:
         return torch.stack([self.after(row) for row in prompts.tolist()]), prompts.tolist()
 
     def go_on(self, memory: Any, ids: Tensor) -> Tensor:
-        rows = [
-            [self.after([*prompt, *row[: i + 1]]) for i in range(len(row))]
-            for prompt, row in zip(memory, ids.tolist(), strict=True)
+        found = [
+            [self.after([*prompt, *way[: i + 1]]) for way in ways for i in range(len(way))]
+            for prompt, ways in zip(memory, ids.tolist(), strict=True)
         ]
-        return torch.stack([torch.stack(row) for row in rows])
+        return torch.stack([torch.stack(row) for row in found]).unflatten(1, ids.shape[1:])
 
 
 class Unigram(HandMade):
@@ -96,7 +96,11 @@ class Uncached:
         return self._model.logits(prompts)[:, -1], prompts
 
     def go_on(self, memory: Any, ids: Tensor) -> Tensor:
-        return self._model.logits(torch.cat([memory, ids], dim=1))[:, -ids.shape[1] :]
+        ways = [
+            self._model.logits(torch.cat([memory, way], dim=1))[:, -way.shape[1] :]
+            for way in ids.unbind(1)
+        ]
+        return torch.stack(ways, dim=1)
 
 
 def last_place(sequence: Sequence[int], wanted: Sequence[int]) -> int | None:

@@ -90,7 +90,7 @@ class Endpoint:
 
     Attributes:
         name: "gain", or one of `SUMMARIES`.
-        context: "fixed" or "minimal".
+        context: "fixed", "minimal" or "document".
         distance: between evidence and answer, in tokens; None for summaries.
         primary: whether it was named before; all others are exploratory.
         facts: number of facts.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...schemas.errors import FormatError
 from ...schemas.manifest import EVALUATION, MANIFEST, parse
 from ...schemas.regular import read_regular
+from ..evaluation.assemble import shown_distances
 
 __all__ = ["Gains", "ItemsKey", "Probed", "read_probed"]
 
@@ -33,7 +34,8 @@ class Gains:
     """What the evidence is worth: log p(answer) with it minus log p(answer) without it, in nats.
 
     Attributes:
-        distances: between evidence and answer, in tokens, ascending, shape [distances].
+        distances: between evidence and answer, in tokens, on the grid, ascending, shape
+            [distances].
         values: one row per fact, shape [facts, distances]; NaN where a fact has no such distance.
     """
 
@@ -49,7 +51,7 @@ class Probed:
         step: of the checkpoint that was evaluated.
         tau: smallest effective context of the tail; None if unknown.
         extrapolated: whether the prompts are longer than the windows of the training.
-        gains: by context, "fixed" or "minimal".
+        gains: by context: "fixed" and "minimal" of inserted facts, "document" of natural ones.
     """
 
     step: int
@@ -107,7 +109,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     gain = table["logp_gold"].to_numpy() - table["logp_gold_ablated"].to_numpy()
     context = np.array(table["context"].to_pylist())
     fact = [f"{task} {n}" for task, n in zip(*_lists(table, "task", "number"), strict=True)]
-    distance = table["distance"].to_numpy()
+    distance = shown_distances(table["distance"].to_numpy(), context, manifest["length"])
     return Probed(
         step=manifest["step"] or 0,
         tau=manifest["tau"],
@@ -116,7 +118,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
             name: _gains(
                 np.array(fact)[context == name], distance[context == name], gain[context == name]
             )
-            for name in sorted(set(context.tolist()))
+            for name in dict.fromkeys(context.tolist())
         },
     )
 

@@ -12,22 +12,38 @@ attention has to bridge. In the context
                evidence moves through the same filler
     minimal    prompt and answer have distance + MARGIN tokens: little stands before the evidence,
                as before a target of that effective context
+    document   nothing is placed: evidence, text and answer are a real document (`natural.py`)
 
 At one distance, `between` is the same in both, and all prompts of a context are equally long.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .facts import Fact
 
-__all__ = ["CONTEXTS", "MARGIN", "Context", "Prompt", "distances", "place"]
+__all__ = [
+    "CONTEXTS",
+    "DOCUMENT",
+    "MARGIN",
+    "Context",
+    "Prompt",
+    "distances",
+    "nearest",
+    "place",
+    "shown_distances",
+]
 
-Context = Literal["fixed", "minimal"]
-CONTEXTS: tuple[Context, ...] = get_args(Context)
+Context = Literal["fixed", "minimal", "document"]
+
+CONTEXTS: tuple[Context, ...] = ("fixed", "minimal")
+"""Those of facts that are placed in filler."""
+
+DOCUMENT: Context = "document"
+"""That of the task `natural`, whose evidence is a part of the text."""
 
 MARGIN = 64
 """Tokens of the shortest prompt and answer at a distance, less the distance: for the evidence up to
@@ -88,6 +104,30 @@ def distances(length: int, shortest: int = 32) -> list[int]:
     last = length - MARGIN
     powers = [1 << k for k in range(shortest.bit_length() - 1, last.bit_length())]
     return sorted({*(d for d in powers if d < last), last})
+
+
+def nearest(exact: NDArray[np.integer], length: int) -> NDArray[np.int64]:
+    """The distance of the grid whose logarithm is nearest to that of each; any shape.
+
+    The edges between two distances of the grid are their geometric means; the first one reaches as
+    far down as up, to sqrt(2) times less. Below that the result is 0.
+    """
+    grid = np.array([0, *distances(length)])
+    squared_edges = np.concatenate([[grid[1] ** 2 // 2], grid[1:-1] * grid[2:]])
+    return grid[np.searchsorted(squared_edges, np.asarray(exact, np.int64) ** 2)]
+
+
+def shown_distances(
+    exact: NDArray[np.integer], context: NDArray[Any], length: int
+) -> NDArray[np.int64]:
+    """The distances of the grid that items are counted at in figures.
+
+    Args:
+        exact: distance of each item.
+        context: of each item.
+        length: tokens of the longest prompt with its answer.
+    """
+    return np.where(context == DOCUMENT, nearest(exact, length), exact)
 
 
 def place(

@@ -52,7 +52,8 @@ def _lengths(
     default=100,
     show_default=True,
     metavar="N",
-    help="Facts of each task and length in the probe; windows in buckets.",
+    help="Facts of each task and length in the probe, for natural at each distance; windows in "
+    "buckets.",
 )
 @click.option(
     "--haystack",
@@ -124,7 +125,9 @@ def evaluate(**flags: Any) -> None:
       probe    A fact is hidden in a text, at many distances from the question that asks for it.
                The score is what the fact is worth to the answer, and whether the model prefers
                the right answer to seven others.
-               number, place, code, alias; in a recall world: recall
+               number, place, code, alias: facts that are made up
+               natural: a rare sequence of tokens of a real document, which comes back
+               recall: the only task where the haystack is a recall world
       buckets  The loss on validation windows: by effective context, what a longer context
                takes off it, and by how far back the same two tokens stand.
                bucket, gain-128, gain-512, gain-tau, recurrence

@@ -30,7 +30,7 @@ SUITES: tuple[Suite, ...] = get_args(Suite)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 TASKS: dict[Suite, tuple[str, ...]] = {
-    "probe": ("number", "place", "code", "alias"),
+    "probe": ("number", "place", "code", "alias", "natural"),
     "buckets": ("bucket", "gain-128", "gain-512", "gain-tau", "recurrence"),
 }
 """Suite -> its tasks."""

@@ -9,6 +9,7 @@ text file is one document; a JSON Lines file has one per line, in the field `tex
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from ...schemas.windows import open_shard, segments_of, tokens_of
 from ..windows.mapped import UNREADABLE, damaged
 from ..windows.shard_set import ShardSet
 from .draws import Draws
+from .repeats import Repeats, repeats_of
 from .vocabulary import Vocabulary
 
 __all__ = ["Haystack", "of_file", "of_shards", "stream_of"]
@@ -46,14 +48,21 @@ class Haystack:
     Attributes:
         name: where it is from, for errors.
         ids: the stream, int32.
+        spans: where every document begins and ends in it, int64 [documents, 2].
         bos: the token that begins every document, or none.
         digest: xxh3-128 of the stream and `bos`.
     """
 
     name: str
     ids: Ids
+    spans: NDArray[np.int64]
     bos: tuple[int, ...]
     digest: str
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The sequences of tokens that its documents have exactly twice."""
+        return repeats_of(self.ids, self.spans)
 
     def check_holds(self, count: int) -> None:
         """Checks that there is enough text for the longest items.
@@ -85,9 +94,11 @@ def stream_of(
     gap = np.array(between, np.int32)
     parts = [part for each in documents for part in (np.asarray(each, np.int32), gap)][:-1]
     ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    stops = np.cumsum([len(each) + len(gap) for each in documents], dtype=np.int64) - len(gap)
+    spans = np.stack([stops - [len(each) for each in documents], stops], axis=1)
     found = xxhash.xxh3_128(np.array(bos, "<i4").tobytes() + b"|")
     found.update(ids.astype("<i4").tobytes())
-    return Haystack(name=name, ids=ids, bos=bos, digest=found.hexdigest())
+    return Haystack(name=name, ids=ids, spans=spans, bos=bos, digest=found.hexdigest())
 
 
 def of_shards(shards: ShardSet, vocabulary: Vocabulary) -> Haystack:

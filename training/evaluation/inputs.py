@@ -11,8 +11,10 @@ import pyarrow as pa
 from ...schemas.errors import UsageError
 from ...schemas.sizes import plural
 from ..windows.shard_set import ShardSet, open_set
+from .assemble import distances
 from .config import EvaluateConfig, is_world
 from .haystack import Haystack, of_file, of_shards
+from .natural import NATURAL
 from .probe import VERSION, Item, item_table, probe_items
 from .recall.items import recall_items
 from .recall.world import World
@@ -105,6 +107,8 @@ class Inputs:
 
     def _item_set(self, length: int, say: Callable[[str], None]) -> ItemSet:
         made = ItemSet(length=length, items=tuple(self._items(length)))
+        if NATURAL in self.config.tasks["probe"]:
+            self._check_natural(made, say)
         say(f"probe {length:,}: {plural(len(made.items), 'item')}")
         return made
 
@@ -119,6 +123,25 @@ class Inputs:
             config.tasks["probe"], self.haystack, self.vocabulary.piece,
             length=length, count=count, seed=seed, ablation=ablation,
         )  # fmt: skip
+
+    def _check_natural(self, made: ItemSet, say: Callable[[str], None]) -> None:
+        """Says if the haystack has too few places for the task `natural`."""
+        wanted = self.config.items * len(distances(made.length))
+        found = sum(item.task == NATURAL for item in made.items)
+        if not made.items:
+            raise UsageError(
+                f"no item of the task {NATURAL} can be made: no sequence of tokens comes back in "
+                f"{made.length:,} tokens of a document and stands nowhere else",
+                where=self.haystack.name,
+                expected="documents in which rare names and words come back",
+                fix="give longer --lengths, another --haystack, or other --tasks",
+            )
+        if found < wanted:
+            say(
+                f"caution: {NATURAL} has only {found:,} of {plural(wanted, 'item')} of "
+                f"{made.length:,} tokens: the haystack has no more places where a rare sequence "
+                "of tokens comes back at such distances"
+            )
 
     def identity(self, item_set: ItemSet) -> dict[str, Any]:
         """The fields of a manifest that say which items of the probe they are."""

@@ -14,11 +14,14 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
-from ..models.folder import check_weights
+from ..models.folder import MODEL_TYPES, check_weights
 
 __all__ = ["FolderModel", "Model", "device_of", "is_out_of_memory"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+
+WHOLE = "full_attention"
+"""A layer without a sliding window, in transformers' configurations."""
 
 ALLOCATION = ("can't allocate memory", "not enough memory")
 """What PyTorch says when the memory of the host is spent."""
@@ -60,14 +63,14 @@ class Model(Protocol):
         ...
 
     def go_on(self, memory: Any, ids: Tensor) -> Tensor:
-        """Reads on after the prompts; the memory stays that of the prompts.
+        """Reads on after the prompts in several ways; the memory stays that of the prompts.
 
         Args:
             memory: from `read`.
-            ids: int64 [B, t].
+            ids: int64 [B, R, t], R ways to go on after each prompt.
 
         Returns:
-            The logits after each of these tokens, [B, t, V].
+            The logits after each of these tokens, [B, R, t, V].
         """
         ...
 
@@ -112,6 +115,7 @@ class FolderModel:
                 fix="use the config.json and the weights of one model",
             )
         self._model = cast(Any, model).to(device).eval()
+        self._takes_masks = _takes_masks(self._model.config)
         self.device = device
 
     @property
@@ -137,10 +141,42 @@ class FolderModel:
 
     @torch.no_grad()
     def go_on(self, memory: DynamicCache, ids: Tensor) -> Tensor:
-        """The logits after each of the tokens, [B, t, V]; the cache is cut back to the prompts."""
-        found = self._model(input_ids=ids, past_key_values=memory, use_cache=True)
-        memory.crop(-ids.shape[1])
-        return found.logits
+        """The logits after each of the tokens, [B, R, t, V]; the memory is cut back afterwards."""
+        if self._takes_masks:
+            return self._side_by_side(memory, ids)
+        return torch.cat([self._after(memory, way) for way in ids.split(1, dim=1)], dim=1)
+
+    def _side_by_side(self, memory: DynamicCache, ids: Tensor) -> Tensor:
+        """All ways in one sequence, none of which sees another: the memory is gone through once."""
+        count, ways, tokens = ids.shape
+        read = memory.get_seq_length()
+        positions = (read + torch.arange(tokens, device=ids.device)).repeat(count, ways)
+        return self._after(memory, ids, position_ids=positions, attention_mask=_mask(read, ids))
+
+    def _after(self, memory: DynamicCache, ids: Tensor, **how: Tensor) -> Tensor:
+        found = self._model(
+            input_ids=ids.flatten(1), past_key_values=memory, use_cache=True, **how
+        ).logits
+        memory.crop(-found.shape[1])
+        return found.unflatten(1, ids.shape[1:])
+
+
+def _takes_masks(config: Any) -> bool:
+    """Whether all layers of a model see whatever a mask lets them see.
+
+    That is known of the models that are trained here, if they have no layers with sliding windows.
+    """
+    layers = getattr(config, "layer_types", None) or [WHOLE]
+    return config.model_type in MODEL_TYPES and {*layers} == {WHOLE}
+
+
+def _mask(read: int, ids: Tensor) -> Tensor:
+    """What R ways to go on see, bool [B, 1, R t, read + R t]: what was read, and their own past."""
+    count, ways, tokens = ids.shape
+    past = torch.ones(tokens, tokens, dtype=torch.bool, device=ids.device).tril()
+    own = torch.block_diag(*[past] * ways)
+    prompt = torch.ones(len(own), read, dtype=torch.bool, device=ids.device)
+    return torch.cat([prompt, own], dim=1).expand(count, 1, -1, -1)
 
 
 def device_of(device: str) -> torch.device:

@@ -13,11 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.errors import UsageError
-from .assemble import CONTEXTS, Context, Prompt, distances, place
+from .assemble import CONTEXTS, DOCUMENT, Context, Prompt, distances, place
 from .config import Ablation
 from .draws import Draws
 from .facts import ALTERNATIVES, FAMILIES, Fact, draw_fact
 from .haystack import Haystack
+from .natural import NATURAL, natural_prompts
 from .vocabulary import Encode
 
 __all__ = [
@@ -91,11 +92,11 @@ def probe_items(
     """Yields the items of some tasks: by task, number, context, distance.
 
     Args:
-        tasks: names of families.
+        tasks: names of families, or `natural`.
         haystack: where filler comes from.
         encode: gives the ids of a piece of text.
         length: tokens of the longest prompt with its answer.
-        count: facts per task.
+        count: facts per task; of `natural`, places for each distance, if there are as many.
         seed: of the draws.
         ablation: what the ablated prompt has in the place of the evidence.
 
@@ -103,18 +104,37 @@ def probe_items(
         UsageError: the haystack is too small, or no fact of a task fits.
     """
     for task in tasks:
-        for number in range(count):
-            draws = Draws(seed, task, length, number)
-            filler = haystack.filler(draws, length)
-            fact = _fact(task, filler, haystack.bos, length, ablation, encode, draws)
-            for context in CONTEXTS:
-                for distance in distances(length):
-                    prompt = place(
-                        fact, filler, bos=haystack.bos, length=length, distance=distance,
-                        context=context,
-                    )  # fmt: skip
-                    if prompt is not None:
-                        yield Item(task=task, number=number, context=context, prompt=prompt)
+        if task == NATURAL:
+            prompts = natural_prompts(
+                haystack, length=length, count=count, seed=seed, ablation=ablation
+            )
+            for number, prompt in prompts:
+                yield Item(task=task, number=number, context=DOCUMENT, prompt=prompt)
+        else:
+            for number in range(count):
+                draws = Draws(seed, task, length, number)
+                yield from _placed(task, number, haystack, encode, length, ablation, draws)
+
+
+def _placed(
+    task: str,
+    number: int,
+    haystack: Haystack,
+    encode: Encode,
+    length: int,
+    ablation: Ablation,
+    draws: Draws,
+) -> Iterator[Item]:
+    """Yields the items of one fact: by context, distance."""
+    filler = haystack.filler(draws, length)
+    fact = _fact(task, filler, haystack.bos, length, ablation, encode, draws)
+    for context in CONTEXTS:
+        for distance in distances(length):
+            prompt = place(
+                fact, filler, bos=haystack.bos, length=length, distance=distance, context=context
+            )
+            if prompt is not None:
+                yield Item(task=task, number=number, context=context, prompt=prompt)
 
 
 def _fact(

@@ -2,9 +2,10 @@
 
     log p(answer | prompt) = sum over its tokens of log p(token | prompt, tokens before it)
 
-in nats. All answers to a prompt share its memory: the prompt is read once, and each answer of more
-than one token is one short call after it. (Repeating the memory for every answer would take that
-one call, and as many times the memory.)
+in nats. All answers to a prompt share its memory: the prompt is read once, and the answers follow
+it side by side, in one call in which none sees another. That costs a tenth or two of the prompt;
+one call for each answer costs up to 0.7 of it. (Repeating the memory for every answer, so that they
+are a batch, costs as much as one call for each, and as many times the memory.)
 """
 
 import time
@@ -31,7 +32,8 @@ LARGEST_BATCH = 256
 """Prompts per batch: each has a row of logits over the vocabulary."""
 
 LOGIT_BYTES = 1 << 30
-"""Memory for the logits of all positions of a batch, in fp32; one sequence is always allowed."""
+"""Memory for the logits of all positions of a batch, in fp32; one sequence, or one answer to each
+prompt, is always allowed."""
 
 
 def answer_scores(
@@ -52,16 +54,17 @@ def answer_scores(
     first, memory = model.read(ids)
     scores = _log_probabilities(first).gather(1, wanted[:, :, 0]).double()
     if wanted.shape[2] > 1:
-        later = [_continued(model, memory, wanted[:, r]) for r in range(wanted.shape[1])]
-        scores = scores + torch.stack(later, dim=1)
+        at_once = max(1, LOGIT_BYTES // (4 * model.vocabulary * wanted[:, 0, 1:].numel()))
+        later = [_continued(model, memory, part) for part in wanted.split(at_once, dim=1)]
+        scores = scores + torch.cat(later, dim=1)
     return _checked(scores.cpu().numpy())
 
 
-def _continued(model: Model, memory: Any, answer: Tensor) -> Tensor:
-    """Log-probabilities of one answer to each prompt, after its first token; fp64 [B]."""
-    logits = model.go_on(memory, answer[:, :-1])
-    found = _log_probabilities(logits).gather(2, answer[:, 1:, None])
-    return found.double().sum(dim=(1, 2))
+def _continued(model: Model, memory: Any, answers: Tensor) -> Tensor:
+    """Log-probabilities of R answers to each prompt, after their first tokens; fp64 [B, R]."""
+    logits = model.go_on(memory, answers[:, :, :-1])
+    found = _log_probabilities(logits).gather(3, answers[:, :, 1:, None])
+    return found.double().sum(dim=(2, 3))
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:

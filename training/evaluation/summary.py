@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...schemas.manifest import Manifest
 from ...schemas.weights import bucket_ranges
+from .assemble import shown_distances
 from .job import Evaluation
 from .probe import ABLATED, EVIDENCE
 
@@ -33,13 +35,13 @@ Row = dict[str, Any]
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as JSON values: what it is of, and its means as `rows`.
 
-    The rows of the probe have a task (None for all), context, distance, the number of items, gain,
-    preference and control. Those of the buckets have a table, the range of effective contexts or
-    distances, targets and mean.
+    The rows of the probe have a task (None for all), context, distance on the grid, the number of
+    items, gain, preference and control. Those of the buckets have a table, the range of effective
+    contexts or distances, targets and mean.
     """
     manifest = evaluation.manifest
     if evaluation.items is not None:
-        rows = list(_probe_rows(evaluation.items, evaluation.scores, manifest["tasks"]))
+        rows = list(_probe_rows(evaluation.items, evaluation.scores, manifest))
     else:
         rows = list(_bucket_rows(evaluation.scores, manifest["tasks"], manifest["length"]))
     return {
@@ -50,12 +52,13 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _probe_rows(items: pa.Table, scores: pa.Table, tasks: list[str]) -> Iterator[Row]:
+def _probe_rows(items: pa.Table, scores: pa.Table, manifest: Manifest) -> Iterator[Row]:
     with_evidence, ablated = (_of(scores, condition) for condition in (EVIDENCE, ABLATED))
     gain = _column(with_evidence, "logp_gold") - _column(ablated, "logp_gold")
     preference, control = (_column(table, "correct") for table in (with_evidence, ablated))
-    task, context, distance = (_column(items, n) for n in ("task", "context", "distance"))
-    for name in (None, *tasks):
+    task, context, exact = (_column(items, n) for n in ("task", "context", "distance"))
+    distance = shown_distances(exact, context, manifest["length"])
+    for name in (None, *manifest["tasks"]):
         of_task = np.ones(len(task), bool) if name is None else task == name
         for where in dict.fromkeys(context.tolist()):
             chosen = of_task & (context == where)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from .assemble import DOCUMENT
 from .facts import ALTERNATIVES
 from .summary import RECURRENCE
 
@@ -20,16 +21,25 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
     """Yields the tables of each evaluation, with a line that explains those of its kind."""
     for found in summaries:
         if found["suite"] == "probe":
-            yield _probe_table(found)
+            yield from _probe_tables(found)
         else:
             yield from _bucket_tables(found)
     suites = {found["suite"] for found in summaries}
-    if "probe" in suites:
+    contexts = {row["context"] for found in summaries for row in found["rows"] if "context" in row}
+    if contexts:
         yield Text(
             "gain: what the evidence adds to the log-probability of the answer, in nats\n"
             f"preference: how often the answer beats its {ALTERNATIVES} alternatives; "
-            f"control: the same without the evidence, by chance {1 / (ALTERNATIVES + 1):.3f}\n"
+            f"control: the same without the evidence, by chance {1 / (ALTERNATIVES + 1):.3f}"
+        )
+    if contexts - {DOCUMENT}:
+        yield Text(
             "fixed: all prompts have the full length; minimal: little stands before the evidence"
+        )
+    if DOCUMENT in contexts:
+        yield Text(
+            "document: real text, in which a rare sequence comes back, at about these distances;\n"
+            "what stands around the answer lifts the control above chance"
         )
     if "buckets" in suites:
         yield Text(
@@ -52,9 +62,17 @@ def _label(low: int, high: int, tau: int | None) -> str:
     return text + (" *" if tau is not None and low >= tau else "")
 
 
-def _probe_table(found: Mapping[str, Any]) -> Table:
-    table = _table(found)
+def _probe_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     rows = [row for row in found["rows"] if row["task"] is None]
+    inserted = [row for row in rows if row["context"] != DOCUMENT]
+    natural = [row for row in rows if row["context"] == DOCUMENT]
+    if inserted:
+        yield _probe_table(_table(found), inserted, found["tau"])
+    if natural:
+        yield _probe_table(_table(found, ", natural"), natural, found["tau"])
+
+
+def _probe_table(table: Table, rows: Sequence[Row], tau: int | None) -> Table:
     contexts = list(dict.fromkeys(row["context"] for row in rows))
     table.add_column("distance")
     for context in contexts:
@@ -63,7 +81,7 @@ def _probe_table(found: Mapping[str, Any]) -> Table:
     by_place = {(row["context"], row["distance"]): row for row in rows}
     for distance in sorted({row["distance"] for row in rows}):
         cells = [cell for context in contexts for cell in _cells(by_place.get((context, distance)))]
-        table.add_row(_label(distance, distance, found["tau"]), *cells)
+        table.add_row(_label(distance, distance, tau), *cells)
     return table
 
 

@@ -3,13 +3,14 @@
 import math
 import re
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from recorded_runs import text_of, write, write_probe
+from recorded_runs import Cell, text_of, write, write_probe
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.comparison import intervals
@@ -36,16 +37,36 @@ def gain_of(arm: str, seed: int, fact: int, context: str, distance: int) -> floa
     return 2.0 + fact + 0.5 * seed + own + 0.1 * noise
 
 
-def evaluate(run: str, arm: str, seed: int, name: str = "probe-512-abc", **changes: Any) -> None:
-    """The files of an evaluation, by hand."""
-    cells = [
+def cells_of(arm: str, seed: int) -> list[Cell]:
+    return [
         (task, number, context, distance, gain_of(arm, seed, fact, context, distance))
         for context in ("fixed", "minimal")
         for fact, (task, number) in enumerate(FACTS)
         for distance in DISTANCES
         if (task, distance) != ("alias", 448)
     ]
-    write_probe(run, cells, name, **changes)
+
+
+def natural_cells_of(arm: str, seed: int) -> list[Cell]:
+    """Facts and places: each of those has a distance of its own."""
+    places = [(0, 23), (0, 60), (0, 130), (1, 45), (1, 46), (1, 339), (2, 338), (2, 500)]
+    natural = [
+        ("natural", number, "document", exact, gain_of(arm, seed, number, "document", exact))
+        for number, exact in places
+    ]
+    return cells_of(arm, seed) + natural
+
+
+def evaluate(
+    run: str,
+    arm: str,
+    seed: int,
+    name: str = "probe-512-abc",
+    cells: Callable[[str, int], list[Cell]] = cells_of,
+    **changes: Any,
+) -> None:
+    """The files of an evaluation, by hand."""
+    write_probe(run, cells(arm, seed), name, **changes)
 
 
 def made(tmp_path: Path, seeds: int = 3, **changes: Any) -> list[str]:
@@ -111,6 +132,24 @@ def test_every_figure(tmp_path):
     assert far.facts == len(FACTS)
     assert by_key["fixed", "gain", 448].facts == len(FACTS) - 1
     assert far.arms["exact"].delta > 0 > near.arms["exact"].delta
+
+
+def test_natural_places_are_figures_of_their_own_on_the_grid(tmp_path):
+    """In the other contexts nothing changes; a place is at the nearest distance."""
+    (found,) = compare(made(tmp_path / "all", cells=natural_cells_of), primary=["far"]).probed
+    (plain,) = compare(made(tmp_path / "plain"), primary=["far"]).probed
+    ours = [e for e in found.endpoints if e.context == "document"]
+    assert found.endpoints == plain.endpoints + ours
+    assert [(e.name, e.distance, e.facts) for e in ours] == [
+        ("far", None, 3), ("near", None, 2), ("slope", None, 3),
+        ("gain", 32, 2), ("gain", 64, 2), ("gain", 128, 1), ("gain", 256, 1), ("gain", 448, 2),
+    ]  # fmt: skip
+    gains = [
+        [gain_of("uniform", seed, number, "document", exact) for seed in range(3)]
+        for number, exact in ((1, 339), (2, 500))
+    ]
+    assert ours[-1].baseline == pytest.approx(np.mean(gains))
+    assert not any(e.primary for e in ours)
 
 
 def test_primary_endpoints_are_adjusted_together(tmp_path):

@@ -70,7 +70,7 @@ def test_what_the_manifest_says(results):
     assert (run_of["tau"], run_of["window"]) == (16, 64)
     assert run_of["positions"] == 200
     assert run_of["extrapolated"]
-    assert run_of["tasks"] == ["number", "place", "code", "alias"]
+    assert run_of["tasks"] == ["number", "place", "code", "alias", "natural"]
     assert run_of["precision"] == "fp32"
     assert run_of["device"] == "cpu"
     assert (plain["step"], plain["tau"], plain["window"]) == (None, None, None)

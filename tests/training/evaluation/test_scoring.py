@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import tiny_config
 from tiny import model_folder
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
-from exactcpt.training.evaluation.models import FolderModel, device_of, is_out_of_memory
+from exactcpt.training.evaluation import scoring
+from exactcpt.training.evaluation.models import (
+    FolderModel,
+    _takes_masks,
+    device_of,
+    is_out_of_memory,
+)
 from exactcpt.training.evaluation.scoring import Halving, answer_scores, batches, losses
 
 CPU = torch.device("cpu")
@@ -68,20 +74,55 @@ def test_batched_is_single(model):
         assert together[i] == pytest.approx(alone[0], abs=1e-4)
 
 
-def test_cached_is_uncached(model):
-    """Also when answers come one after the other: the memory stays that of the prompts."""
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_cached_is_uncached(model, at_once, monkeypatch):
+    """However many answers stand side by side: the memory stays that of the prompts."""
     ids, answers = prompts(3, 40)
+    logits = 4 * 4096 * 3 * 2  # bytes, of one answer to each prompt
+    monkeypatch.setattr(scoring, "LOGIT_BYTES", at_once * logits)
+    calls = []
+    plain = model.go_on
+    monkeypatch.setattr(model, "go_on", lambda *given: calls.append(given) or plain(*given))
     assert answer_scores(model, ids, answers) == pytest.approx(
         answer_scores(Uncached(model), ids, answers), abs=1e-4
     )
+    assert len(calls) == -(-8 // at_once)
 
 
 def test_a_memory_that_keeps_an_answer_would_be_seen(model, monkeypatch):
     monkeypatch.setattr("transformers.DynamicCache.crop", lambda *_: None)
+    monkeypatch.setattr(scoring, "LOGIT_BYTES", 1)  # one answer after the other
     ids, answers = prompts(3, 40)
     kept, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
     assert np.abs(kept[:, 0] - fresh[:, 0]).max() < 1e-4
     assert np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2
+
+
+@pytest.mark.parametrize("seen", [lambda own: torch.ones_like(own), lambda own: own.tril()])
+def test_answers_that_saw_each_other_would_be_seen(model, monkeypatch, seen):
+    """Everything, or all that stands before."""
+    monkeypatch.setattr(torch, "block_diag", lambda *own: seen(torch.ones(16, 16, dtype=bool)))
+    ids, answers = prompts(2, 40)
+    found, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
+    difference = np.abs(found - fresh).max()
+    assert (difference > 1e-2) == model._takes_masks
+
+
+def test_which_models_read_answers_side_by_side(folder, model):
+    """Those whose layers see whatever a mask says."""
+    assert model._takes_masks == ("qwen2" not in folder.name)
+    assert not _takes_masks(GPT2Config())
+
+
+def test_a_model_of_another_kind(tmp_path):
+    """It has learned positions, and no masks are given to it."""
+    config = GPT2Config(vocab_size=4096, n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    model = FolderModel(tmp_path, CPU, "fp32")
+    ids, answers = prompts(2, 40)
+    assert answer_scores(model, ids, answers) == pytest.approx(
+        answer_scores(Uncached(model), ids, answers), abs=1e-4
+    )
 
 
 def test_losses_are_those_of_each_sequence_alone(folder, model):
