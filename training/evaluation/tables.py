@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .facts import ALTERNATIVES
+from .ruler.tables import ruler_notes, ruler_tables
 from .summary import RECURRENCE
 
 __all__ = ["evaluation_tables"]
@@ -21,8 +22,10 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
     for found in summaries:
         if found["suite"] == "probe":
             yield _probe_table(found)
-        else:
+        elif found["suite"] == "buckets":
             yield from _bucket_tables(found)
+    ruler = [found for found in summaries if found["suite"] == "ruler"]
+    yield from ruler_tables(ruler)
     suites = {found["suite"] for found in summaries}
     if "probe" in suites:
         yield Text(
@@ -36,7 +39,9 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             "gain: the loss with a short context minus the loss with the whole one, in nats\n"
             "recurrence: how far back the same two tokens stand"
         )
-    if any(found["tau"] is not None for found in summaries):
+    if ruler:
+        yield from ruler_notes(ruler)
+    if any(found["tau"] is not None for found in summaries if found["suite"] != "ruler"):
         yield Text("* in the tail: at least tau")
 
 
