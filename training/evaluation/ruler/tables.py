@@ -57,5 +57,5 @@ def ruler_notes(summaries: Sequence[Found]) -> Iterator[Text]:
     lines = ["columns: tokens of the prompts with their answers"]
     if any(found["extrapolated"] for found in summaries):
         lines.append("+ beyond the model's positions")
-    lines.append("own wording and haystack: not to be compared with published scores of RULER")
+    lines.append("own wording and haystack: published scores of RULER are of other prompts")
     yield Text("\n".join(lines))
