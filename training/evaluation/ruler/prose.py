@@ -15,7 +15,7 @@ from ..draws import Draws
 from ..haystack import Haystack
 from ..vocabulary import Vocabulary
 
-__all__ = ["Prose", "prose_of", "sentences"]
+__all__ = ["NO_PROSE", "Prose", "prose_of", "sentences"]
 
 PARAGRAPH = re.compile(r"\n\s*\n")
 SENTENCE = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["'”’)]))\s+(?=["'“‘(]?[^\W\d_a-z])""")
@@ -63,6 +63,10 @@ class Prose:
         stop = int(np.searchsorted(self.bounds, self.bounds[first] + room, side="right")) - 1
         cuts = self.bounds[first : stop + 1].tolist()
         return [self.ids[a:b] for a, b in pairwise(cuts)]
+
+
+NO_PROSE = Prose(name="", ids=np.empty(0, np.int32), bounds=np.zeros(1, np.int64))
+"""For tasks that hide nothing in prose."""
 
 
 def prose_of(haystack: Haystack, vocabulary: Vocabulary) -> Prose:

@@ -13,7 +13,7 @@ from ..results import content_digest
 from .drafts import Page
 from .items import VERSION, RulerItem, item_table, ruler_items
 from .passages import Passages, read_hotpotqa, read_squad
-from .prose import Prose, prose_of
+from .prose import NO_PROSE, Prose, prose_of
 from .tasks import read_prose
 
 __all__ = ["RulerSet", "ruler_sets"]
@@ -51,8 +51,9 @@ def ruler_sets(inputs: Inputs, say: Callable[[str], None]) -> list[RulerSet]:
     """
     config, tasks = inputs.config, inputs.config.tasks["ruler"]
     passages = _passages({"qa_1": config.squad, "qa_2": config.hotpotqa}, tasks)
-    prose = prose_of(inputs.haystack, inputs.vocabulary)
+    prose = NO_PROSE
     if read_prose(tasks):
+        prose = prose_of(inputs.haystack, inputs.vocabulary)
         prose.check_holds(max(inputs.lengths))
     return [_set(inputs, length, prose, passages, say) for length in inputs.lengths]
 
@@ -88,8 +89,8 @@ def _set(
         share = _fullness([item for item in items if item.task == task], length)
         if share < FULL:
             say(
-                f"caution: the prompts of {task} with their answers have {share:.1%} of "
-                f"{length:,} tokens on average: what they are made of is too coarse for the length"
+                f"caution: the prompts of {task} and their answers fill {share:.1%} of {length:,} "
+                "tokens on average: their parts are too long for it, or too few"
             )
     table = item_table(items, length)
     return RulerSet(

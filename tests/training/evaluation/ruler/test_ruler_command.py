@@ -75,6 +75,14 @@ def test_all_tasks_that_need_no_file(made, tmp_path):
     assert "ruler 1,000: 11 items, 9" in out.err
 
 
+def test_tasks_without_prose_take_any_haystack(made, tmp_path):
+    (tmp_path / "short.txt").write_text("Too short.")
+    command = of_book(made, "--lengths", "1000", "--score", "loglik", "--out", tmp_path / "out")
+    short = ["--haystack", tmp_path / "short.txt"]
+    done(*command, *short, "--tasks", "niah_single_1,niah_multikey_3,vt,cwe,fwe")
+    assert "the sentences of the haystack have" in run(*command, *short).err
+
+
 def test_every_item_has_its_scores(results):
     for length in (1000, 1100):
         folder = folder_of(results, length)
@@ -227,7 +235,7 @@ def test_questions_from_files(made, tmp_path):
     command = of_book(made, "--lengths", "1000", "--score", "loglik")
     out = done(*command, *files, "--out", tmp_path / "both")
     assert "ruler-13" in out.out
-    assert "caution: the prompts of qa_1 with their answers have" in out.err
+    assert "caution: the prompts of qa_1 and their answers fill" in out.err
     assert "ruler-12" in done(*command, *files[:2], "--out", tmp_path / "one").out
 
 
