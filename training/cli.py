@@ -246,8 +246,8 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     "--primary",
     multiple=True,
     metavar="ENDPOINT",
-    help="Endpoint of the probe (far, near or slope) that was named before the runs were trained; "
-    "all others are exploratory. Repeatable.",
+    help="Endpoint that was named before the runs were trained: far, near or slope of the probe, "
+    "or ruler. All others are exploratory. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
 @click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")

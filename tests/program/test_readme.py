@@ -39,7 +39,11 @@ SMALLER_TRAINING = {
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
-SMALLER_EVALUATION = {"--lengths 4096,8192,16384": "256", "--items 100": "1"}
+SMALLER_EVALUATION = {
+    "--lengths 4096,8192,16384": "256",
+    "--lengths 4096,8192": "1024",
+    "--items 100": "1",
+}
 SMALLER_STUDY = {
     'max_tokens = "200M"': '= "20K"',
     "global_batch = 64": "= 2",

@@ -11,26 +11,25 @@ All endpoints are exploratory, except those that the user names as primary.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...schemas.errors import UsageError
 from .evaluated import Gains, ItemsKey, Probed
 from .intervals import (
     bootstrap_items,
     bootstrap_seeds_and_items,
     detectable_difference,
     half_width,
-    holm,
     is_equivalent,
     p_value,
     seeds_needed,
 )
 
 __all__ = [
+    "PRIMARY_CONTEXT",
     "SUMMARIES",
     "Endpoint",
     "Evaluation",
@@ -38,6 +37,8 @@ __all__ = [
     "Finding",
     "ProbedArm",
     "evaluations_of",
+    "findings",
+    "floor_of",
     "means_by_run",
 ]
 
@@ -145,22 +146,10 @@ def evaluations_of(
         baseline: name of the arm that others are compared with.
         floor: name of the arm that differs from it in the scale of the loss alone.
         primary: the endpoints that were named before the runs were trained, of `SUMMARIES`.
-
-    Raises:
-        UsageError: there is no endpoint of a name in `primary`.
     """
     runs = [run for arm in arms.values() for run in arm]
     shared = set.intersection(*(set(run) for run in runs)) if runs else set()
-    found = [_evaluation(arms, baseline, floor, primary, key) for key in sorted(shared)]
-    named = {endpoint.name for each in found for endpoint in each.endpoints if endpoint.primary}
-    for name in primary:
-        if name not in named:
-            raise UsageError(
-                f"there is no endpoint {name!r} to be primary",
-                expected=f"one of {', '.join(SUMMARIES)}, in runs that were all evaluated with the "
-                f"same items of the context {PRIMARY_CONTEXT}",
-            )
-    return _adjusted(found)
+    return [_evaluation(arms, baseline, floor, primary, key) for key in sorted(shared)]
 
 
 Figure = tuple[str, str, int | None]
@@ -218,8 +207,8 @@ def _evaluation(
                         primary=named,
                         facts=values[baseline].shape[1],
                         baseline=float(values[baseline].mean()),
-                        floor=_floor(values, baseline, floor),
-                        arms=_findings(values, baseline, MARGINS.get(figure.name)),
+                        floor=floor_of(values, baseline, floor),
+                        arms=findings(values, baseline, MARGINS.get(figure.name)),
                     )
                 )
     return Evaluation(
@@ -280,13 +269,14 @@ def _slope(gains: Values, octaves: Values) -> Values:
     return np.divide(together, spread, out=np.full(len(gains), np.nan), where=spread > 0)
 
 
-def _floor(values: Mapping[str, Values], baseline: str, floor: str | None) -> float | None:
+def floor_of(values: Mapping[str, Values], baseline: str, floor: str | None) -> float | None:
+    """How far the arm `floor` is from the baseline; None without such an arm."""
     if floor is None or floor not in values:
         return None
     return abs(float((values[floor] - values[baseline]).mean()))
 
 
-def _findings(
+def findings(
     values: Mapping[str, Values], baseline: str, margin: float | None
 ) -> dict[str, Finding]:
     """Every other arm against the baseline; the values of an arm have the shape [seeds, facts]."""
@@ -314,22 +304,3 @@ def _finding(values: Values, differences: Values, margin: float | None) -> Findi
         detectable=detectable,
         seeds_for_half=None if detectable is None else seeds_needed(by_seed, detectable / 2),
     )
-
-
-def _adjusted(found: Sequence[Evaluation]) -> list[Evaluation]:
-    """The evaluations with p adjusted over all primary endpoints and arms."""
-    primary = [e for each in found for e in each.endpoints if e.primary]
-    tested = [finding.p for e in primary for finding in e.arms.values() if finding.p is not None]
-    adjusted = iter(holm(tested))
-
-    def with_adjusted(endpoint: Endpoint) -> Endpoint:
-        arms = {
-            arm: finding if finding.p is None else replace(finding, adjusted=next(adjusted))
-            for arm, finding in endpoint.arms.items()
-        }
-        return replace(endpoint, arms=arms)
-
-    return [
-        replace(each, endpoints=[with_adjusted(e) if e.primary else e for e in each.endpoints])
-        for each in found
-    ]

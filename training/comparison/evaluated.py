@@ -1,9 +1,9 @@
 """What `exactcpt evaluate` found of a run, read from the folder `eval` of the run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
-from ...schemas.manifest import EVALUATION, MANIFEST, parse
+from ...schemas.manifest import EVALUATION, MANIFEST, Manifest, parse
 from ...schemas.regular import read_regular
 from ..evaluation.assemble import shown_distances
 
-__all__ = ["Gains", "ItemsKey", "Probed", "read_probed"]
+__all__ = ["Gains", "ItemsKey", "Probed", "read_probed", "read_suite"]
 
 FOLDER = "eval"
 PROBE = "probe"
@@ -66,22 +66,50 @@ def read_probed(run: Path) -> dict[ItemsKey, Probed]:
     Raises:
         FormatError: a file is damaged.
     """
-    found: dict[ItemsKey, Probed] = {}
+
+    def read(folder: Path, manifest: Manifest) -> Iterator[tuple[ItemsKey, Probed]]:
+        key = (manifest["length"], manifest["ablation"], manifest["items"])
+        yield key, _read(folder, manifest)
+
+    return read_suite(run, PROBE, read)
+
+
+class _OfStep(Protocol):
+    @property
+    def step(self) -> int: ...
+
+
+K = TypeVar("K")
+V = TypeVar("V", bound=_OfStep)
+Read = Callable[[Path, Manifest], Iterator[tuple[K, V]]]
+"""Yields what a folder has, by what it has in common with those of other runs."""
+
+
+def read_suite(run: Path, suite: str, read: Read[K, V]) -> dict[K, V]:
+    """Reads what was found of a run with a suite, at the last step that was evaluated.
+
+    Args:
+        run: its folder.
+        suite: name of the suite; others are left out.
+        read: reads one folder.
+
+    Raises:
+        FormatError: a file is damaged.
+    """
+    found: dict[K, V] = {}
     for folder in sorted((run / FOLDER).glob("*")):
         if (folder / MANIFEST).is_file():
-            for key, probed in _probed(folder):
-                if key not in found or found[key].step < probed.step:
-                    found[key] = probed
+            for key, value in _of_folder(folder, suite, read):
+                if key not in found or found[key].step < value.step:
+                    found[key] = value
     return found
 
 
-def _probed(folder: Path) -> Iterator[tuple[ItemsKey, Probed]]:
-    """Yields what a folder has of the probe; nothing for another suite."""
+def _of_folder(folder: Path, suite: str, read: Read[K, V]) -> Iterator[tuple[K, V]]:
     try:
         manifest = parse(read_regular(folder / MANIFEST), str(folder / MANIFEST), EVALUATION)
-        if manifest["suite"] == PROBE:
-            key = (manifest["length"], manifest["ablation"], manifest["items"])
-            yield key, _read(folder, manifest)
+        if manifest["suite"] == suite:
+            yield from read(folder, manifest)
     except (KeyError, ValueError, pa.ArrowException, FileNotFoundError) as error:
         raise FormatError(
             f"an evaluation cannot be read: {error}",

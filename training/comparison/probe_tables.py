@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from ...schemas.sizes import plural
+from .cells import borderless, interval_cells
 from .endpoints import Endpoint, Evaluation, Finding
 
-__all__ = ["gain_table", "primary_table", "probe_notes"]
+__all__ = ["gain_table", "probe_notes"]
 
 
 def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[str]) -> Table:
     """The gains of the baseline and of some other arms, in prompts of one context."""
     rows = [endpoint for endpoint in found.endpoints if endpoint.context == context]
-    table = _table(_title(found, context), _caption(found, rows), "distance")
+    table = borderless(_title(found, context), _caption(found, rows), "distance")
     headings = [h for arm in others for h in (arm, "over items", "relative")]
     for heading in (baseline, *(["floor"] if _has_floor(rows) else []), *headings):
         table.add_column(heading, justify="right")
@@ -30,20 +30,6 @@ def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[
             *cells,
             end_section=bool(summaries) and row.name == summaries[-1],
         )
-    return table
-
-
-def _table(title: str, caption: str, first: str) -> Table:
-    """A table without vertical lines: figures need the room."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column(first, overflow="fold")
     return table
 
 
@@ -84,51 +70,8 @@ def _label(row: Endpoint, tau: int | None) -> str:
 
 
 def _cells(row: Endpoint, found: Finding) -> tuple[str, str, str]:
-    over_seeds = "" if found.over_seeds is None else f" ± {found.over_seeds:.4f}"
-    low, high = found.over_items
     relative = f"{found.delta / row.baseline:+.0%}" if row.baseline else ""
-    return (
-        f"{_signed(found.delta)}{over_seeds}",
-        f"[{_signed(low)}, {_signed(high)}]",
-        relative,
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
-
-
-def primary_table(found: Sequence[Evaluation]) -> Table | None:
-    """The endpoints that were named before, with their tests; None if there are none."""
-    table = _table(
-        "Primary endpoints of the probe",
-        "p: Student's test over seeds, adjusted by Holm over this table\n"
-        "finds: the true difference that these seeds find with 80% power\n"
-        "for half: seeds that find half of that",
-        "endpoint",
-    )
-    table.add_column("arm", overflow="fold")
-    table.add_column("difference", justify="right", no_wrap=True)
-    for heading in ("p", "unchanged", "finds", "for half"):
-        table.add_column(heading, justify="right")
-    for each in found:
-        for endpoint in each.endpoints:
-            if endpoint.primary:
-                for arm, finding in endpoint.arms.items():
-                    table.add_row(f"{endpoint.name}, {each.length:,}", arm, *_tests(finding))
-    return table if table.rows else None
-
-
-def _tests(found: Finding) -> Iterator[str]:
-    """Yields the cells of a finding."""
-    if found.over_seeds is None or found.detectable is None:
-        yield from (_signed(found.delta), "one seed", "", "", "")
-        return
-    yield f"{_signed(found.delta)} ± {found.over_seeds:.4f}"
-    yield "" if found.adjusted is None else f"{found.adjusted:.3f}"
-    yield {True: "yes", False: "not shown", None: ""}[found.equivalent]
-    yield f"{found.detectable:.4f}"
-    yield "" if found.seeds_for_half is None else f"{found.seeds_for_half:,}"
+    return (*interval_cells(found), relative)
 
 
 def probe_notes(unprobed: Sequence[str]) -> Iterator[Text]:

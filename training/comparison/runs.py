@@ -27,10 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from ...schemas.errors import UsageError
-from .endpoints import Evaluation, ProbedArm, evaluations_of
-from .evaluated import ItemsKey, read_probed
+from .endpoints import Evaluation, evaluations_of
+from .evaluated import read_probed
 from .losses import Losses, losses_of, unlike_sets
+from .primary import adjusted, check_primary
 from .recorded import Arm, RecordedRun, Seeds, read_recorded
+from .ruler_endpoints import RulerEvaluation, ruler_evaluations
+from .ruler_scores import RULER, read_ruler
 from .settings import arm_key, differing, settings_until, unwanted
 from .starts import common_start, start_of
 
@@ -76,6 +79,7 @@ class Comparison:
         losses: one entry per set of windows.
         curves: name of an arm -> pairs of a step and the mean unweighted training loss.
         probed: what `exactcpt evaluate` found with the probe, for items that were put to all runs.
+        ruler: the same of the suite `ruler`.
         unprobed: folders of compared runs that lack some items of others, which are left out.
     """
 
@@ -90,6 +94,7 @@ class Comparison:
     losses: list[Losses]
     curves: dict[str, list[tuple[int, float]]]
     probed: list[Evaluation]
+    ruler: list[RulerEvaluation]
     unprobed: list[str]
 
     @property
@@ -115,7 +120,7 @@ def compare(
         paths: their folders.
         baseline: name of the arm that the others are compared with; None for the first whose
             targets all have weight 1, or for the first of all.
-        primary: endpoints of the probe that were named before the runs were trained.
+        primary: endpoints of the probe that were named before the runs were trained, or "ruler".
         floor: name of the arm that shows how large a difference without a cause is; None for the
             first with the weighting `matched`.
 
@@ -143,6 +148,14 @@ def compare(
         name: [read_probed(Path(run.path)) for run in arm.values()]
         for name, arm in compared.items()
     }
+    rulers = {
+        name: [read_ruler(Path(run.path)) for run in arm.values()] for name, arm in compared.items()
+    }
+    floor = floor or _floor(compared)
+    probed = evaluations_of(probes, baseline, floor=floor, primary=primary)
+    ruler = ruler_evaluations(rulers, baseline, floor=floor, primary=RULER in primary)
+    check_primary(primary, probed, ruler)
+    probed, ruler = adjusted(probed, ruler)
     return Comparison(
         baseline=baseline,
         arms={name: [run.path for run in arm.values()] for name, arm in arms.items()},
@@ -154,8 +167,9 @@ def compare(
         seeds=seeds,
         losses=losses,
         curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
-        probed=evaluations_of(probes, baseline, floor=floor or _floor(compared), primary=primary),
-        unprobed=_unprobed(compared, probes),
+        probed=probed,
+        ruler=ruler,
+        unprobed=_unprobed(compared, probes, rulers),
     )
 
 
@@ -164,14 +178,14 @@ def _floor(arms: dict[str, Arm]) -> str | None:
     return next((n for n, arm in arms.items() if all(r.is_floor for r in arm.values())), None)
 
 
-def _unprobed(arms: dict[str, Arm], probes: Mapping[str, ProbedArm]) -> list[str]:
+def _unprobed(arms: dict[str, Arm], *found: Mapping[str, Sequence[Mapping[Any, Any]]]) -> list[str]:
     """Folders of the runs to which some items of other runs were not put."""
-    by_run = {
-        run.path: set(probed)
-        for name, arm in arms.items()
-        for run, probed in zip(arm.values(), probes[name], strict=True)
-    }
-    every = set[ItemsKey]().union(*by_run.values())
+    by_run: dict[str, set[Any]] = {}
+    for suite in found:
+        for name, arm in arms.items():
+            for run, keys in zip(arm.values(), suite[name], strict=True):
+                by_run.setdefault(run.path, set()).update(keys)
+    every = set[Any]().union(*by_run.values())
     return [path for path, keys in by_run.items() if keys != every]
 
 

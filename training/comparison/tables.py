@@ -9,14 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from .losses import Delta, Losses
-from .probe_tables import gain_table, primary_table, probe_notes
+from .primary import primary_table
+from .probe_tables import gain_table, probe_notes
+from .ruler_tables import ruler_table
 from .runs import Comparison
 
 __all__ = ["comparison_tables"]
 
 
 def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | Text]:
-    """Yields the runs, the settings that differ, whether they are pairs, losses, and the probe.
+    """Yields the runs, the settings that differ, whether they are pairs, losses, probe and `ruler`.
 
     Args:
         found: the comparison.
@@ -43,7 +45,10 @@ def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | T
         for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints):
             table = partial(gain_table, probed, context, found.baseline)
             yield from _fitting(table, list(probed.endpoints[0].arms), console)
-    primary = primary_table(found.probed)
+    for ruler in found.ruler:
+        table = partial(ruler_table, ruler, found.baseline)
+        yield from _fitting(table, list(ruler.endpoints[0].arms), console)
+    primary = primary_table(found.probed, found.ruler)
     if primary is not None:
         yield primary
     yield from probe_notes(found.unprobed)

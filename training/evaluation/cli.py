@@ -9,7 +9,14 @@ from ...schemas.sizes import parse_size
 from ...schemas.terminal import console, echo_json
 from ..config import Device, Precision
 from ..options import check_installed, size, speaker
-from .config import ABLATIONS, EvaluateConfig, chosen_suites, chosen_tasks
+from .config import (
+    ABLATIONS,
+    FILES,
+    EvaluateConfig,
+    chosen_scores,
+    chosen_suites,
+    chosen_tasks,
+)
 
 __all__ = ["evaluate"]
 
@@ -32,19 +39,20 @@ def _lengths(
     default="probe",
     show_default=True,
     metavar="NAME,...",
-    help="What to evaluate: probe, buckets, or both.",
+    help="What to evaluate: any of probe, buckets and ruler.",
 )
 @click.option(
     "--tasks",
     metavar="NAME,...",
-    help="Tasks of the suites, by name or as patterns such as 'gain-*'.  [default: all]",
+    help="Tasks of the suites, by name or as patterns such as 'gain-*'.  [default: all; qa_1 and "
+    "qa_2 only with their files]",
 )
 @click.option(
     "--lengths",
     metavar="SIZE,...",
     callback=_lengths,
-    help="Tokens of the probe's longest prompts with their answers, such as 4096,8192; 4K is 4,000."
-    "  [default: the trained window, twice and four times it]",
+    help="Tokens of the longest prompts with their answers, such as 4096,8192; 4K is 4,000.  "
+    "[default: the trained window, twice and four times it]",
 )
 @click.option(
     "--items",
@@ -52,8 +60,8 @@ def _lengths(
     default=100,
     show_default=True,
     metavar="N",
-    help="Facts of each task and length in the probe, for natural at each distance; windows in "
-    "buckets.",
+    help="Facts of each task and length in the probe, for natural at each distance; prompts in "
+    "ruler; windows in buckets.",
 )
 @click.option(
     "--haystack",
@@ -77,6 +85,19 @@ def _lengths(
     show_default=True,
     help="What stands in the evidence's place without it: another fact, the same fact with another "
     "value, or no fact.",
+)
+@click.option(
+    "--score",
+    metavar="NAME,...",
+    help="How answers of ruler are scored: loglik, choice, generate.  [default: loglik,choice]",
+)
+@click.option(
+    "--squad", metavar="FILE", help="SQuAD 2.0, such as dev-v2.0.json, for the task qa_1 of ruler."
+)
+@click.option(
+    "--hotpotqa",
+    metavar="FILE",
+    help="HotpotQA, such as hotpot_dev_distractor_v1.json, for the task qa_2 of ruler.",
 )
 @click.option(
     "--batch-tokens",
@@ -103,7 +124,9 @@ def _lengths(
     help="Folder for the results, with a folder for each model.  [default: RUN/eval of each run]",
 )
 @click.option(
-    "--items-only", is_flag=True, help="Write the probe's items and prompts to --out, and stop."
+    "--items-only",
+    is_flag=True,
+    help="Write the items of probe and ruler with their prompts to --out, and stop.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -131,17 +154,27 @@ def evaluate(**flags: Any) -> None:
       buckets  The loss on validation windows: by effective context, what a longer context
                takes off it, and by how far back the same two tokens stand.
                bucket, gain-128, gain-512, gain-tau, recurrence
+      ruler    The tasks of RULER: values, variables and words are found, traced and counted in
+               long prompts. The answers are scored, chosen or written.
+               niah_single_1 to 3, niah_multikey_1 to 3, niah_multivalue, niah_multiquery,
+               vt, cwe, fwe, qa_1, qa_2
     """
     suites = chosen_suites(flags["suite"])
     config = EvaluateConfig(
         models=flags["models"],
         suites=suites,
-        tasks=chosen_tasks(flags["tasks"], suites, flags["haystack"]),
+        tasks=chosen_tasks(
+            flags["tasks"],
+            suites,
+            flags["haystack"],
+            lacking=[task for task, name in FILES.items() if not flags[name]],
+        ),
+        score=chosen_scores(flags["score"], suites),
         **{
             name: flags[name]
             for name in (
-                "lengths", "items", "haystack", "tokenizer", "seed", "ablation", "batch_tokens",
-                "precision", "device", "out", "items_only",
+                "lengths", "items", "haystack", "tokenizer", "seed", "ablation", "squad",
+                "hotpotqa", "batch_tokens", "precision", "device", "out", "items_only",
             )
         },
     )  # fmt: skip

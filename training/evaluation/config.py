@@ -1,6 +1,6 @@
 """The settings of an evaluation, checked when they are made."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,31 +12,44 @@ from ..config import Device, Precision
 
 __all__ = [
     "ABLATIONS",
+    "FILES",
     "RECALL",
+    "SCORES",
     "SUITES",
     "TASKS",
     "Ablation",
     "EvaluateConfig",
+    "Score",
     "Suite",
+    "chosen_scores",
     "chosen_suites",
     "chosen_tasks",
     "is_world",
 ]
 
-Suite = Literal["probe", "buckets"]
+Suite = Literal["probe", "buckets", "ruler"]
 Ablation = Literal["replace", "swap", "remove"]
+Score = Literal["loglik", "choice", "generate"]
 
 SUITES: tuple[Suite, ...] = get_args(Suite)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+SCORES: tuple[Score, ...] = get_args(Score)
 
 TASKS: dict[Suite, tuple[str, ...]] = {
     "probe": ("number", "place", "code", "alias", "natural"),
     "buckets": ("bucket", "gain-128", "gain-512", "gain-tau", "recurrence"),
-}
+    "ruler": (
+        "niah_single_1", "niah_single_2", "niah_single_3",
+        "niah_multikey_1", "niah_multikey_2", "niah_multikey_3",
+        "niah_multivalue", "niah_multiquery", "vt", "cwe", "fwe", "qa_1", "qa_2",
+    ),
+}  # fmt: skip
 """Suite -> its tasks."""
 
 RECALL = "recall"
 """The only task of the probe where the haystack is a recall world."""
+FILES = {"qa_1": "squad", "qa_2": "hotpotqa"}
+"""Task -> the setting that names the file which it reads; without one, it is left out."""
 
 SHORTEST, LONGEST = 128, 1 << 24
 
@@ -49,14 +62,17 @@ class EvaluateConfig:
         models: runs, RUN@STEP for a checkpoint that is not the newest, or Hugging Face folders.
         suites: what to evaluate.
         tasks: suite -> its tasks.
-        lengths: tokens of the probe's longest prompts with their answers; None for the trained
-            window, twice and four times it.
+        lengths: tokens of the longest prompts with their answers; None for the trained window,
+            twice and four times it.
         items: of each task and length, or windows of the suite `buckets`.
         haystack: a shard set, a text or JSON Lines file, or the world.json of a recall world; None
             for the shards of the first run.
         tokenizer: for items without a model; None for that of the haystack.
         seed: of the items.
         ablation: what stands in the place of the evidence in an ablated prompt.
+        score: how the answers of the suite `ruler` are scored.
+        squad: file of SQuAD 2.0 for the task `qa_1`; None without it.
+        hotpotqa: file of HotpotQA for the task `qa_2`; None without it.
         batch_tokens: tokens in memory at once; None for what suits the device.
         precision: of weights and computation; None for what suits the device.
         device: where to compute.
@@ -73,6 +89,9 @@ class EvaluateConfig:
     tokenizer: str | None = None
     seed: int = 0
     ablation: Ablation = "replace"
+    score: tuple[Score, ...] = ("loglik", "choice")
+    squad: str | None = None
+    hotpotqa: str | None = None
     batch_tokens: int | None = None
     precision: Precision | None = None
     device: Device = "auto"
@@ -85,6 +104,7 @@ class EvaluateConfig:
         check_range("items", self.items, 1, 1 << 20)
         check_range("seed", self.seed, 0, (1 << 64) - 1)
         check_range("batch_tokens", self.batch_tokens, 1, 1 << 40)
+        self._check_files()
         if self.items_only:
             self._check_items_only()
         elif not self.models:
@@ -97,11 +117,27 @@ class EvaluateConfig:
                 fix="leave out --tokenizer",
             )
 
+    def _check_files(self) -> None:
+        """Checks that the tasks of `FILES` are chosen where their files are given, and not else."""
+        for task, name in FILES.items():
+            given = getattr(self, name) is not None
+            if given and task not in self.tasks.get("ruler", ()):
+                raise UsageError(
+                    f"--{name} is for the task {task} of the suite ruler, which is not evaluated",
+                    fix=f"add ruler to --suite and {task} to --tasks, or leave out --{name}",
+                )
+            if not given and task in self.tasks.get("ruler", ()):
+                raise UsageError(
+                    f"the task {task} reads a file that exactcpt does not bring along",
+                    expected=f"--{name} FILE",
+                    fix=f"give the file, or --tasks without {task}",
+                )
+
     def _check_items_only(self) -> None:
-        if self.suites != ("probe",):
+        if "buckets" in self.suites:
             raise UsageError(
-                "--items-only writes items of the suite probe",
-                expected="--suite probe",
+                "--items-only writes items of the suites probe and ruler; buckets has none",
+                expected="--suite probe, --suite ruler, or both",
             )
         if self.models or self.out is None or self.haystack is None:
             raise UsageError(
@@ -128,15 +164,40 @@ def is_world(haystack: str | None) -> bool:
     return haystack is not None and Path(haystack).suffix == ".json"
 
 
+def chosen_scores(text: str | None, suites: Sequence[Suite]) -> tuple[Score, ...]:
+    """The scores of a list with commas, each once, in the order of `SCORES`.
+
+    Raises:
+        UsageError: there is no such score, or no suite that takes one.
+    """
+    if text is None:
+        return EvaluateConfig.score
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in SCORES:
+            raise UsageError(f"there is no score {name!r}", expected=" or ".join(SCORES))
+    if "ruler" not in suites:
+        raise UsageError(
+            "--score is for the suite ruler",
+            expected="--suite ruler; probe and buckets are scored by log-probabilities",
+        )
+    return tuple(score for score in SCORES if score in names)
+
+
 def chosen_tasks(
-    text: str | None, suites: Sequence[Suite], haystack: str | None
+    text: str | None,
+    suites: Sequence[Suite],
+    haystack: str | None = None,
+    *,
+    lacking: Collection[str] = (),
 ) -> dict[Suite, tuple[str, ...]]:
-    """The tasks of some suites that a list of names or globs chooses; all if there is none.
+    """The tasks of some suites that a list of names or globs chooses.
 
     Args:
-        text: the list.
+        text: the list; None for all tasks.
         suites: what to evaluate.
         haystack: where filler comes from; in a recall world, the probe has another task.
+        lacking: tasks that are not meant by all, because a file that they need is not given.
 
     Raises:
         UsageError: a name matches no task, or a suite has none of them.
@@ -145,7 +206,10 @@ def chosen_tasks(
     if is_world(haystack) and "probe" in known:
         known["probe"] = (RECALL,)
     if text is None:
-        return known
+        return {
+            suite: tuple(task for task in tasks if task not in lacking)
+            for suite, tasks in known.items()
+        }
     patterns = [pattern.strip() for pattern in text.split(",")]
     all_tasks = [task for tasks in known.values() for task in tasks]
     for pattern in patterns:

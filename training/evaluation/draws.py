@@ -34,3 +34,11 @@ class Draws:
     def choice(self, options: Sequence[T]) -> T:
         """One of some options."""
         return options[self.below(len(options))]
+
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """All options in an order that is drawn (Fisher and Yates)."""
+        order = list(options)
+        for last in range(len(order) - 1, 0, -1):
+            drawn = self.below(last + 1)
+            order[last], order[drawn] = order[drawn], order[last]
+        return order

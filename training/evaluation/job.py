@@ -16,6 +16,8 @@ from .config import EvaluateConfig
 from .inputs import open_inputs
 from .models import FolderModel, device_of
 from .results import ResultFolder, versions
+from .ruler.sets import ruler_sets
+from .ruler.suite import RulerSuite
 from .subjects import Subject, check_vocabulary, find_subjects, folder_of, read_config
 from .suites import BucketsSuite, ProbeSuite, SuiteOfLength
 
@@ -74,6 +76,9 @@ def evaluate(config: EvaluateConfig, say: Say) -> list[Evaluation]:
         suites += [ProbeSuite(inputs, item_set) for item_set in inputs.item_sets(say)]
     if "buckets" in config.suites:
         suites.append(BucketsSuite(inputs))
+    if "ruler" in config.suites:
+        decoder = inputs.vocabulary.tokenizer
+        suites += [RulerSuite(each, config.score, decoder) for each in ruler_sets(inputs, say)]
     batch_tokens = config.batch_tokens or BATCH_TOKENS[device.type]
     found: list[Evaluation] = []
     for subject in subjects:

@@ -3,25 +3,31 @@
 So one path serves the models of exactcpt and anybody's, and an export is checked by being used.
 """
 
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
 from ..models.folder import MODEL_TYPES, check_weights
 
-__all__ = ["FolderModel", "Model", "device_of", "is_out_of_memory"]
+__all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
 WHOLE = "full_attention"
 """A layer without a sliding window, in transformers' configurations."""
+PADDING = 0
+"""The token before shorter prompts and behind shorter outputs; nothing sees it."""
 
 ALLOCATION = ("can't allocate memory", "not enough memory")
 """What PyTorch says when the memory of the host is spent."""
@@ -75,6 +81,22 @@ class Model(Protocol):
         ...
 
 
+class Writer(Protocol):
+    """What `generate` asks of a model."""
+
+    def write(self, prompts: Sequence[NDArray[np.int32]], most: int) -> list[list[int]]:
+        """The likeliest next tokens after each prompt, one after the other.
+
+        Args:
+            prompts: of any lengths.
+            most: tokens for each; fewer where the model ends its text.
+
+        Returns:
+            For each prompt its new tokens, without the one that ends a text.
+        """
+        ...
+
+
 class FolderModel:
     """A model from a Hugging Face folder, with transformers' own attention.
 
@@ -117,6 +139,12 @@ class FolderModel:
         self._model = cast(Any, model).to(device).eval()
         self._takes_masks = _takes_masks(self._model.config)
         self.device = device
+        ends = self._model.generation_config.eos_token_id
+        self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        # Greedy, whatever the folder recommends for its users.
+        self._model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=self._ends or None, pad_token_id=PADDING
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -159,6 +187,23 @@ class FolderModel:
         ).logits
         memory.crop(-found.shape[1])
         return found.unflatten(1, ids.shape[1:])
+
+    @torch.no_grad()
+    def write(self, prompts: Sequence[NDArray[np.int32]], most: int) -> list[list[int]]:
+        """The new tokens of each prompt; shorter prompts are padded before their beginning."""
+        longest = max(map(len, prompts))
+        ids = torch.full((len(prompts), longest), PADDING, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, seen, prompt in zip(ids, mask, prompts, strict=True):
+            row[longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+            seen[longest - len(prompt) :] = 1
+        found = self._model.generate(
+            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), max_new_tokens=most
+        )
+        return [self._until_end(row) for row in found[:, longest:].tolist()]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        return list(takewhile(lambda token: token not in self._ends, ids))
 
 
 def _takes_masks(config: Any) -> bool:

@@ -23,7 +23,7 @@ from ...schemas.sizes import plural
 from .models import Model, is_out_of_memory
 from .results import Journal
 
-__all__ = ["Halving", "answer_scores", "batches", "losses", "run_batches"]
+__all__ = ["Halving", "answer_scores", "batches", "losses", "nearly_alike", "run_batches"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,13 +44,13 @@ def answer_scores(
     Args:
         model: reads the prompts.
         prompts: B prompts of one length.
-        answers: for each prompt R answers, all of one length m.
+        answers: for each prompt R answers, of any lengths.
 
     Returns:
         Shape [B, R].
     """
     ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(model.device)
-    wanted = torch.tensor(answers, dtype=torch.int64, device=model.device)
+    wanted = _padded(answers).to(model.device)
     first, memory = model.read(ids)
     scores = _log_probabilities(first).gather(1, wanted[:, :, 0]).double()
     if wanted.shape[2] > 1:
@@ -60,11 +60,25 @@ def answer_scores(
     return _checked(scores.cpu().numpy())
 
 
+NO_TOKEN = -1
+"""Stands behind answers that are shorter than others."""
+
+
+def _padded(answers: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """The answers as int64 [B, R, m], m the length of the longest one."""
+    longest = max(len(answer) for row in answers for answer in row)
+    return torch.tensor(
+        [[[*a, *[NO_TOKEN] * (longest - len(a))] for a in row] for row in answers],
+        dtype=torch.int64,
+    )
+
+
 def _continued(model: Model, memory: Any, answers: Tensor) -> Tensor:
     """Log-probabilities of R answers to each prompt, after their first tokens; fp64 [B, R]."""
-    logits = model.go_on(memory, answers[:, :, :-1])
-    found = _log_probabilities(logits).gather(3, answers[:, :, 1:, None])
-    return found.double().sum(dim=(2, 3))
+    tokens = answers.clamp(min=0)  # what stands behind an answer does not change its scores
+    logits = model.go_on(memory, tokens[:, :, :-1])
+    found = _log_probabilities(logits).gather(3, tokens[:, :, 1:, None]).squeeze(3).double()
+    return found.where(answers[:, :, 1:] != NO_TOKEN, 0).sum(dim=2)
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
@@ -140,6 +154,35 @@ def batches(rows: Iterable[T], shape: Callable[[T], Any], tokens: int) -> Iterat
         size = min(LARGEST_BATCH, max(1, tokens // key[0]))
         for first in range(0, len(alike[key]), size):
             yield alike[key][first : first + size]
+
+
+def nearly_alike(
+    rows: Iterable[T], shape: Callable[[T], tuple[int, Any]], tokens: int
+) -> Iterator[list[T]]:
+    """Yields batches of rows of about one length, longest first, for padding by at most 1%.
+
+    They are a function of the rows and `tokens`, as `batches` are.
+
+    Args:
+        rows: what to divide.
+        shape: number of tokens of a row, and what rows of a batch have in common.
+        tokens: how many a batch may have, padding included; one row is always allowed.
+    """
+    alike: dict[Any, list[tuple[int, T]]] = {}
+    for row in rows:
+        length, kind = shape(row)
+        alike.setdefault(kind, []).append((length, row))
+    for group in alike.values():
+        batch: list[T] = []
+        longest = 0
+        for length, row in sorted(group, key=lambda each: -each[0]):
+            fits = len(batch) < min(LARGEST_BATCH, tokens // max(1, longest))
+            if batch and not (fits and longest - length <= longest // 100):
+                yield batch
+                batch = []
+            longest = longest if batch else length
+            batch.append(row)
+        yield batch
 
 
 class Halving:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from . import buckets, probe
 from .inputs import Inputs, ItemSet
-from .models import Model
+from .models import FolderModel, Model
 from .results import ITEMS, SCORES, Journal
 from .scoring import Halving, answer_scores, batches, losses, run_batches
 
@@ -38,7 +38,7 @@ class SuiteOfLength(Protocol):
         ...
 
     def score(
-        self, model: Model, batch_tokens: int, journal: Journal, done: Callable[[int], None]
+        self, model: FolderModel, batch_tokens: int, journal: Journal, done: Callable[[int], None]
     ) -> None:
         """Scores all rows that the journal does not have; reports the rows of every batch."""
         ...

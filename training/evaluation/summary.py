@@ -1,4 +1,4 @@
-"""The means of an evaluation: by distance for the probe, by bucket for the losses.
+"""The means of an evaluation: by distance for the probe, by bucket for losses, by task for RULER.
 
 With log-probabilities of whole answers, in nats, for an item with the evidence and without it:
 
@@ -19,6 +19,7 @@ from ...schemas.weights import bucket_ranges
 from .assemble import shown_distances
 from .job import Evaluation
 from .probe import ABLATED, EVIDENCE
+from .ruler.summary import ruler_rows
 
 __all__ = ["summary"]
 
@@ -37,11 +38,14 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
     The rows of the probe have a task (None for all), context, distance on the grid, the number of
     items, gain, preference and control. Those of the buckets have a table, the range of effective
-    contexts or distances, targets and mean.
+    contexts or distances, targets and mean. Those of ruler are as in `ruler_rows`.
     """
     manifest = evaluation.manifest
-    if evaluation.items is not None:
-        rows = list(_probe_rows(evaluation.items, evaluation.scores, manifest))
+    items = evaluation.items
+    if items is not None and manifest["suite"] == "ruler":
+        rows = list(ruler_rows(items, evaluation.scores, manifest["tasks"]))
+    elif items is not None:
+        rows = list(_probe_rows(items, evaluation.scores, manifest))
     else:
         rows = list(_bucket_rows(evaluation.scores, manifest["tasks"], manifest["length"]))
     return {

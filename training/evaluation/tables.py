@@ -8,6 +8,7 @@ from rich.text import Text
 
 from .assemble import DOCUMENT
 from .facts import ALTERNATIVES
+from .ruler.tables import ruler_notes, ruler_tables
 from .summary import RECURRENCE
 
 __all__ = ["evaluation_tables"]
@@ -22,8 +23,10 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
     for found in summaries:
         if found["suite"] == "probe":
             yield from _probe_tables(found)
-        else:
+        elif found["suite"] == "buckets":
             yield from _bucket_tables(found)
+    ruler = [found for found in summaries if found["suite"] == "ruler"]
+    yield from ruler_tables(ruler)
     suites = {found["suite"] for found in summaries}
     contexts = {row["context"] for found in summaries for row in found["rows"] if "context" in row}
     if contexts:
@@ -46,7 +49,9 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             "gain: the loss with a short context minus the loss with the whole one, in nats\n"
             "recurrence: how far back the same two tokens stand"
         )
-    if any(found["tau"] is not None for found in summaries):
+    if ruler:
+        yield from ruler_notes(ruler)
+    if any(found["tau"] is not None for found in summaries if found["suite"] != "ruler"):
         yield Text("* in the tail: at least tau")
 
 

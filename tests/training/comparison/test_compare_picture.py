@@ -70,6 +70,7 @@ def found() -> Comparison:
         curves={arm: [(step, 5 - step / 100) for step in range(1, STEPS + 1)] for arm in arms},
         losses=[losses("books"), losses("training windows", 19)],
         probed=[probed()],
+        ruler=[],
         **empty,
     )
 

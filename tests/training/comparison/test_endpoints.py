@@ -268,7 +268,7 @@ def test_what_a_person_sees(tmp_path):
     delta = found.probed[0].endpoints[0].arms["exact"]
     assert f"{delta.delta:+.4f} ± {delta.over_seeds:.4f}" in text
     assert "floor: what the scale of the loss alone does" in text
-    assert "Primary endpoints of the probe" in text
+    assert "Primary endpoints" in text
     assert "exploratory" in text  # the context minimal
     narrow = text_of(found, 80)
     assert "…" not in narrow

@@ -311,7 +311,7 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
     ("arguments", "error"),
     [
         ([], "no model is given"),
-        (["--suite", "ruler", "x"], "there is no suite 'ruler'"),
+        (["--suite", "rule", "x"], "there is no suite 'rule'"),
         (["--tasks", "lambda", "x"], "no task is named 'lambda'"),
         (
             ["--suite", "probe,buckets", "--tasks", "code", "x"],
@@ -322,7 +322,10 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
         (["--items", "0", "x"], "items is 0"),
         (["nowhere"], "there is no such folder"),
         (["--items-only"], "--items-only needs no model, but a haystack and a folder"),
-        (["--items-only", "--suite", "buckets"], "--items-only writes items of the suite probe"),
+        (
+            ["--items-only", "--suite", "buckets"],
+            "--items-only writes items of the suites probe and ruler",
+        ),
         (["--tokenizer", "x", "x"], "--tokenizer is for --items-only"),
         (["MODEL"], "a folder without a run has no place for results"),
         (["MODEL", "--out", "OUT"], "no haystack is given, and no run whose shards could be one"),

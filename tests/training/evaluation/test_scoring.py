@@ -1,5 +1,7 @@
 """Scores are those of plain transformers, however prompts are batched and cached."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,13 @@ from exactcpt.training.evaluation.models import (
     device_of,
     is_out_of_memory,
 )
-from exactcpt.training.evaluation.scoring import Halving, answer_scores, batches, losses
+from exactcpt.training.evaluation.scoring import (
+    Halving,
+    answer_scores,
+    batches,
+    losses,
+    nearly_alike,
+)
 
 CPU = torch.device("cpu")
 KINDS = {
@@ -72,6 +80,19 @@ def test_batched_is_single(model):
     for i in range(5):
         alone = answer_scores(model, ids[i : i + 1], answers[i : i + 1])
         assert together[i] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_answers_of_any_lengths(model):
+    """Padding behind shorter answers changes nothing, whatever stands beside them."""
+    ids, _ = prompts(3, 40)
+    draw = np.random.default_rng(1)
+    lengths = [(1, 5, 2), (3, 1, 1), (4, 2, 1)]
+    answers = [[draw.integers(0, 4096, n).tolist() for n in row] for row in lengths]
+    together = answer_scores(model, ids, answers)
+    for i, row in enumerate(answers):
+        for r, answer in enumerate(row):
+            alone = answer_scores(model, ids[i : i + 1], [[answer]])
+            assert together[i, r] == pytest.approx(alone[0, 0], abs=1e-4)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 8])
@@ -157,6 +178,58 @@ def test_batches_have_all_rows_once_and_one_shape(lengths, tokens):
         assert len(batch) == 1 or len(batch) * batch[0][1] <= tokens
     shapes = [batch[0][1] for batch in made]
     assert shapes == sorted(shapes, reverse=True)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), max_size=40),
+    tokens=st.integers(1, 3000),
+)
+def test_batches_with_padding(lengths, tokens):
+    """All rows once, one kind in a batch, at most 1% of padding, longest first."""
+    rows = list(enumerate(lengths))
+    made = list(nearly_alike(rows, lambda row: (row[1], row[0] % 2), tokens))
+    assert sorted(row for batch in made for row in batch) == rows
+    for batch in made:
+        assert len({number % 2 for number, _ in batch}) == 1
+        longest = max(length for _, length in batch)
+        assert batch[0][1] == longest
+        assert len(batch) == 1 or len(batch) * longest <= tokens
+        assert all(longest - length <= longest / 100 for _, length in batch)
+
+
+def greedy(folder, prompt, most, ends=()):
+    """Plain transformers on the whole text, token by token."""
+    plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = prompt.tolist()
+    for _ in range(most):
+        with torch.no_grad():
+            logits = plain(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        token = int(logits.argmax())
+        if token in ends:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("lengths", [(30,), (40, 40, 40), (60, 59, 58)])
+def test_written_is_greedy(folder, model, lengths):
+    """In batches too, and with shorter prompts beside longer ones."""
+    draw = np.random.default_rng(2)
+    ids = [draw.integers(0, 4096, n).astype(np.int32) for n in lengths]
+    assert model.write(ids, 6) == [greedy(folder, prompt, 6) for prompt in ids]
+
+
+def test_what_is_written_ends_where_the_model_ends_it(tmp_path):
+    folder = model_folder(tmp_path / "model")
+    ids, _ = prompts(2, 30)
+    free = [greedy(folder, prompt, 6) for prompt in ids]
+    ends = [free[0][2], free[1][4]]
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": ends, "do_sample": True, "top_k": 3,
+                                "repetition_penalty": 9.0}))  # fmt: skip
+    found = FolderModel(folder, CPU, "fp32").write(ids, 6)
+    assert found == [greedy(folder, prompt, 6, ends) for prompt in ids]
+    assert [len(each) for each in found] != [6, 6]
 
 
 class Small:

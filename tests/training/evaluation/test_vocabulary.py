@@ -48,6 +48,20 @@ def test_other_tokenizers_have_the_pieces_that_they_have_alone(piece):
     assert vocabulary().piece(piece) == vocabulary().encode(piece)
 
 
+MANY = [" Velmora", "a", "", "\n\n", " the home of", ".\n"]
+
+
+def test_many_pieces_are_those_of_each(tmp_path):
+    """Also where a line's end joins the piece, so that there is no seam."""
+    assert vocabulary().pieces(MANY) == [vocabulary().piece(piece) for piece in MANY]
+    known = spacing(tmp_path)
+    small = [piece.lower() for piece in MANY]
+    assert known.pieces(small) == [known.piece(piece) for piece in small]
+    joining = Tokenizer(models.BPE(vocab={"\n": 0, "a": 1, "\na": 2}, merges=[("\n", "a")]))
+    known = saved(tmp_path, joining)
+    assert known.pieces(["a", "\n"]) == [known.piece("a"), known.piece("\n")] == [(1,), (0,)]
+
+
 def test_special_tokens_in_a_text_are_text():
     assert len(vocabulary().encode("<|endoftext|>")) > 1
 
@@ -84,6 +98,8 @@ def test_a_text_that_the_vocabulary_lacks(tmp_path):
     known = saved(tmp_path, tokenizer)
     with pytest.raises(UsageError, match="the tokenizer cannot encode 'b': ") as raised:
         known.encode("b")
+    with pytest.raises(UsageError, match="the tokenizer cannot encode"):
+        known.pieces(["a", "b"])
     assert raised.value.where == str(tmp_path / "tokenizer.json")
 
 

@@ -1,0 +1,115 @@
+"""The items of `ruler` of every length, from what an evaluation reads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ....schemas.sizes import plural
+from ..inputs import Inputs
+from ..results import content_digest
+from .drafts import Page
+from .items import VERSION, RulerItem, item_table, ruler_items
+from .passages import Passages, read_hotpotqa, read_squad
+from .prose import NO_PROSE, Prose, prose_of
+from .tasks import read_prose
+
+__all__ = ["RulerSet", "ruler_sets"]
+
+FULL = 0.95
+"""Share of the length that the prompts of a task and their answers should have on average."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulerSet:
+    """The items of one length.
+
+    Attributes:
+        items: the items, by number.
+        table: the rows of `items.parquet`.
+        identity: the fields of a manifest that say which items they are.
+    """
+
+    items: tuple[RulerItem, ...]
+    table: pa.Table
+    identity: dict[str, Any]
+
+
+def ruler_sets(inputs: Inputs, say: Callable[[str], None]) -> list[RulerSet]:
+    """Makes the items of every length.
+
+    Args:
+        inputs: what they are made from.
+        say: takes a line for a person.
+
+    Raises:
+        UsageError: the haystack is too small, a length has no room for an item, or a file has too
+            few questions.
+        FormatError: a file of questions is something else.
+    """
+    config, tasks = inputs.config, inputs.config.tasks["ruler"]
+    passages = _passages({"qa_1": config.squad, "qa_2": config.hotpotqa}, tasks)
+    prose = NO_PROSE
+    if read_prose(tasks):
+        prose = prose_of(inputs.haystack, inputs.vocabulary)
+        prose.check_holds(max(inputs.lengths))
+    return [_set(inputs, length, prose, passages, say) for length in inputs.lengths]
+
+
+def _passages(files: Mapping[str, str | None], tasks: tuple[str, ...]) -> dict[str, Passages]:
+    """The documents and questions of the tasks that read some."""
+    readers = {"qa_1": read_squad, "qa_2": read_hotpotqa}
+    return {
+        task: readers[task](Path(file))
+        for task, file in files.items()
+        if task in tasks and file is not None
+    }
+
+
+def _set(
+    inputs: Inputs,
+    length: int,
+    prose: Prose,
+    passages: Mapping[str, Passages],
+    say: Callable[[str], None],
+) -> RulerSet:
+    config, tasks = inputs.config, inputs.config.tasks["ruler"]
+    page = Page(
+        encode=inputs.vocabulary.piece,
+        bos=inputs.haystack.bos,
+        length=length,
+        budget=0,
+        prose=prose,
+    )
+    items = tuple(ruler_items(tasks, page, passages, count=config.items, seed=config.seed))
+    say(f"ruler {length:,}: {plural(len(items), 'item')}, {_fullness(items, length):.1%} full")
+    for task in tasks:
+        share = _fullness([item for item in items if item.task == task], length)
+        if share < FULL:
+            say(
+                f"caution: the prompts of {task} and their answers fill {share:.1%} of {length:,} "
+                "tokens on average: their parts are too long for it, or too few"
+            )
+    table = item_table(items, length)
+    return RulerSet(
+        items=items,
+        table=table,
+        identity={
+            "suite": "ruler",
+            "suite_version": VERSION,
+            "length": length,
+            "tasks": list(tasks),
+            "seed": config.seed,
+            "ablation": None,
+            "haystack": inputs.haystack.digest,
+            "tokenizer": inputs.vocabulary.digest,
+            "items": content_digest(table),
+        },
+    )
+
+
+def _fullness(items: Sequence[RulerItem], length: int) -> float:
+    """Mean share of the length that prompts and their answers have."""
+    return sum(len(item.ids) + item.budget for item in items) / (len(items) * length)

@@ -1,0 +1,61 @@
+"""Scores of `ruler` as tables for a person: tasks by lengths."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..facts import ALTERNATIVES
+from .summary import MEASURES
+
+__all__ = ["ruler_notes", "ruler_tables"]
+
+Found = Mapping[str, Any]
+
+TITLES = {
+    "loglik": "log-probability of the right answer, in nats per token",
+    "choice": f"how often the right answer beats its {ALTERNATIVES} alternatives",
+    "match": "share of the right answers that the output has",
+}
+
+
+def ruler_tables(summaries: Sequence[Found]) -> Iterator[Table]:
+    """Yields a table for each model and each measure that it has."""
+    by_model: dict[str, list[Found]] = {}
+    for found in summaries:
+        by_model.setdefault(found["model"], []).append(found)
+    for model, lengths in by_model.items():
+        for measure in MEASURES:
+            if any(measure in row for found in lengths for row in found["rows"]):
+                yield _table(model, measure, lengths)
+
+
+def _table(model: str, measure: str, lengths: Sequence[Found]) -> Table:
+    table = Table(title=Text(f"{model}: ruler, {TITLES[measure]}"), title_justify="left")
+    table.add_column("task")
+    for found in lengths:
+        beyond = " +" if found["extrapolated"] else ""
+        table.add_column(f"{found['length']:,}{beyond}", justify="right")
+    *tasks, means = zip(*(found["rows"] for found in lengths), strict=True)
+    having = [rows for rows in tasks if rows[0].get(measure) is not None]
+    for rows in having:
+        cells = [_cell(measure, row) for row in rows]
+        table.add_row(rows[0]["task"], *cells, end_section=rows is having[-1])
+    name = means[0]["score"] if len(having) == len(tasks) else None
+    table.add_row(name or "mean", *(_cell(measure, row) for row in means))
+    return table
+
+
+def _cell(measure: str, row: Mapping[str, Any]) -> str:
+    value = row.get(measure)
+    return "" if value is None else f"{value:.3f}"
+
+
+def ruler_notes(summaries: Sequence[Found]) -> Iterator[Text]:
+    """Yields what explains the tables."""
+    lines = ["columns: tokens of the prompts with their answers"]
+    if any(found["extrapolated"] for found in summaries):
+        lines.append("+ beyond the model's positions")
+    lines.append("own wording and haystack: published scores of RULER are of other prompts")
+    yield Text("\n".join(lines))
