@@ -33,13 +33,19 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "evaluate", "export", "init-model")
+TRAINING = ("train", "compare", "evaluate", "export", "init-model", "recall-world")
 SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
-SMALLER_EVALUATION = {"--lengths 4096,8192,16384": "256", "--items 100": "1"}
+SMALLER_EVALUATION = {
+    "--lengths 4096,8192,16384": "256",
+    "--items 100": "1",
+    "--short 4M": "20K",
+    "--mixed 2M": "20K",
+    "--max-tokens 3M": "4K",
+}
 SMALLER = SMALLER_TRAINING | SMALLER_EVALUATION
 """What a reader with a small machine would change in the commands of training."""
 
