@@ -33,13 +33,21 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "evaluate", "export", "study", "init-model")
+TRAINING = (
+    "train", "compare", "evaluate", "export", "study", "init-model", "recall-world",
+)  # fmt: skip
 SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
     "--nproc-per-node 8": "2",
 }
-SMALLER_EVALUATION = {"--lengths 4096,8192,16384": "256", "--items 100": "1"}
+SMALLER_EVALUATION = {
+    "--lengths 4096,8192,16384": "256",
+    "--items 100": "1",
+    "--short 4M": "20K",
+    "--mixed 2M": "20K",
+    "--max-tokens 3M": "4K",
+}
 SMALLER_STUDY = {
     'max_tokens = "200M"': '= "20K"',
     "global_batch = 64": "= 2",

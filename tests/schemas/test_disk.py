@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exactcpt.schemas.disk import (
+    folder_written_whole,
     is_file_name,
     is_temporary,
     sync_file,
@@ -34,6 +35,63 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert target.read_text() == "old"
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    with folder_written_whole(target) as scratch:
+        (scratch / "inner").mkdir()
+        (scratch / "inner" / "file").write_text("all of it")
+        assert not target.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+    assert (target / "inner" / "file").read_text() == "all of it"
+
+
+def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), folder_written_whole(tmp_path / "folder") as scratch:
+        (scratch / "file").write_text("ne")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_kill_left_is_emptied(tmp_path: Path) -> None:
+    (tmp_path / "folder.partial").mkdir()
+    (tmp_path / "folder.partial" / "old").write_text("half")
+    with folder_written_whole(tmp_path / "folder") as scratch:
+        (scratch / "new").write_text("x")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+
+
+def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(OSError), folder_written_whole(tmp_path / "folder") as scratch:
+        (scratch / "file").write_text("new")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "file").write_text("old")
+    assert (tmp_path / "folder" / "file").read_text() == "old"
+
+
+def test_all_of_a_folder_is_synced_before_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("sync folder" if is_folder else "sync file")
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    with folder_written_whole(tmp_path / "folder") as scratch:
+        (scratch / "inner").mkdir()
+        (scratch / "inner" / "file").write_bytes(b"x")
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(Path, "rename", noted_rename)
+    assert sorted(done[:3]) == ["sync file", "sync folder", "sync folder"]
+    assert done[3:] == ["rename", "sync folder"]
 
 
 def test_bytes_are_synced_before_the_name_and_the_name_after(

@@ -60,7 +60,7 @@ def recall_world(folder: str, as_json: bool, quiet: bool, debug: bool, **flags: 
     \b
     exactcpt recall-world world
     exactcpt prepare --source mixed=world/mixed.jsonl --tokenizer world/tokenizer \\
-        --window 512 --packing best_fit --backend tokenizers --out shards
+        --tokenizer-backend tokenizers --window 512 --packing best_fit --out shards
     exactcpt evaluate RUN --haystack world/world.json
 
     \b

@@ -65,14 +65,14 @@ def ideal_loss(world: World, lengths: Lengths) -> Ideal:
     reached = np.zeros((window + 2, 3, world.keys + 1))
     reached[0, 0, 0] = 1
     targets, losses = np.zeros(window + 2), np.zeros(window + 2)
-    longer = 1 - np.cumsum(lengths.probabilities())
+    at_least = np.cumsum(lengths.probabilities()[::-1])[::-1]
     slots = _Slots(world)
     for t in range(window):
         for s in range(3):
             here = reached[t, s]
             if not here.any():
                 continue
-            end = _end(longer, t, s)
+            end = _end(at_least, t, s)
             targets[t] += here.sum()
             losses[t] += here.sum() * _entropy(end)
             goes_on = here * (1 - end)
@@ -90,11 +90,18 @@ def ideal_loss(world: World, lengths: Lengths) -> Ideal:
     )
 
 
-def _end(longer: Floats, t: int, s: int) -> float:
-    """The probability that a document that has reached t tokens ends there."""
-    before = longer[t - s] if t > s else 1.0
-    after = longer[min(t, len(longer) - 1)]
-    return 1 - max(after, 0.0) / before if s else 0.0
+def _end(at_least: Floats, t: int, s: int) -> float:
+    """The probability that a document that has reached t tokens ends there.
+
+    Args:
+        at_least: the probability that n is at least as large as each number.
+        t: tokens so far.
+        s: tokens of the last slot; 0 if there is none.
+    """
+    if s == 0:
+        return 0.0
+    longer = at_least[t + 1] if t + 1 < len(at_least) else 0.0
+    return 1 - longer / at_least[t - s + 1]
 
 
 class _Slots:
