@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -70,16 +70,33 @@ def echo_usage(error: click.ClickException) -> None:
     echo(shown.getvalue(), err=True, nl=False)
 
 
-def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> Any:
+def console(
+    *,
+    stderr: bool = False,
+    quiet: bool = False,
+    soft_wrap: bool = False,
+    file: TextIO | None = None,
+    width: int | None = None,
+) -> Any:
     """A console of rich; strings are printed as they are, without markup or emoji.
 
     Args:
         stderr: whether it prints on stderr.
         quiet: whether it prints nothing.
         soft_wrap: whether long lines are left to the terminal.
+        file: what it prints to, without colours, instead of stdout or stderr.
+        width: characters of a line; None for those of the terminal.
     """
     return _console_class()(
-        stderr=stderr, quiet=quiet, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False
+        stderr=stderr,
+        quiet=quiet,
+        soft_wrap=soft_wrap,
+        file=file,
+        width=width,
+        color_system="auto" if file is None else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
 
 

@@ -349,7 +349,10 @@ class _Loop:
     def _export(self, at: Position) -> None:
         began = time.monotonic()
         source, out = Path(self.run.config.model), self._export_of(at)
-        self.run.world.together(lambda: export_model(self.run.model, source, out))
+        end_token = self.run.inputs.shards.end_token
+        self.run.world.together(
+            lambda: export_model(self.run.model, source, out, end_token=end_token)
+        )
         self.looked += time.monotonic() - began
 
     def _export_of(self, at: Position) -> Path:

@@ -1,7 +1,8 @@
 """Chooses the library that encodes the documents, and keeps the choice in the store.
 
 gigatoken is chosen if it supports the tokenizer and agrees with `tokenizers` on the torture set and
-on the beginning of every source. The choice changes at most once, when the two differ on a document
+on the beginning of every source; where all sources have token ids, there is nothing to choose. The
+choice changes at most once, when the two differ on a document
 later: the job then starts again with `tokenizers`, since a store has documents of one backend only.
 """
 
@@ -51,7 +52,7 @@ def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Bac
         ExactcptError: gigatoken was asked for, and differs or does not support the tokenizer.
     """
     wanted = plan.config.tokenizer_backend
-    if wanted == "tokenizers":
+    if wanted == "tokenizers" or not plan.encodes_text:
         return "tokenizers", None
     texts = [torture_set(plan.tokenizer.special_tokens())]
     texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]

@@ -70,6 +70,11 @@ class TokenizePlan:
         }
         return State(settings=self.settings, inputs=inputs)
 
+    @property
+    def encodes_text(self) -> bool:
+        """Whether any source has text; the others have token ids."""
+        return any(fields.tokens is None for fields in self.fields.values())
+
     def tokenizer_manifest(self, used: Backend, fallback: str | None) -> dict[str, Any]:
         """The manifest's entry for the tokenizer.
 

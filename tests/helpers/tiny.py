@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from handmade import Corpus, Document, edit_manifest, write_shards, write_store
+from handmade import EOS, Corpus, Document, edit_manifest, write_shards, write_store
+from tokenizers import Tokenizer
 
 from exactcpt.training.config import TrainConfig
 from exactcpt.training.run.checkpoint_files import complete_checkpoints
 from exactcpt.training.run.log import read_log
 
 DATA = Path(__file__).parents[1] / "data"
+END = Tokenizer.from_file(str(DATA / "tokenizer.json")).id_to_token(EOS)
+"""What ends documents, by the tokenizer of the sets and the models."""
 LENGTHS = (40, 3, 1, 90, 64, 2, 17, 150, 9, 33, 65, 5, 128, 70, 21, 12)
 VALIDATES = (33, 65)
 STEPS = 6
@@ -40,7 +43,9 @@ def shard_set(folder: Path, *, times: int = 1, **settings: Any) -> Path:
     write_shards(folder, packed, store)
     shutil.copy(DATA / "tokenizer.json", folder / "tokenizer.json")
     digest = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
-    edit_manifest(folder, lambda manifest: manifest["tokenizer"].update(sha256=digest))
+    edit_manifest(
+        folder, lambda manifest: manifest["tokenizer"].update(sha256=digest, eos_token=END)
+    )
     return folder
 
 

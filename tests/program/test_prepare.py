@@ -828,17 +828,37 @@ def test_gigatoken_that_was_asked_for_must_not_differ(tmp_path, gigatoken_errs, 
     assert not (tmp_path / "out.store" / "manifest.json").exists()
 
 
-def test_a_tokenizer_that_gigatoken_does_not_support(tmp_path):
-    def word_level(tokenizer: dict[str, Any]) -> None:
-        words = ["<|endoftext|>", "one", "two", "[UNK]"]
-        tokenizer["model"] = {
-            "type": "WordLevel",
-            "vocab": {w: i for i, w in enumerate(words)},
-            "unk_token": "[UNK]",
-        }
-        tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
-        tokenizer["decoder"] = None
+def word_level(tokenizer: dict[str, Any]) -> None:
+    """Makes a tokenizer one that gigatoken does not support."""
+    words = ["<|endoftext|>", "one", "two", "[UNK]"]
+    tokenizer["model"] = {
+        "type": "WordLevel",
+        "vocab": {w: i for i, w in enumerate(words)},
+        "unk_token": "[UNK]",
+    }
+    tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
+    tokenizer["decoder"] = None
 
+
+@pytest.mark.parametrize("backend", ["auto", "gigatoken"])
+def test_token_ids_ask_for_no_backend(tmp_path, backend):
+    """Nothing is encoded, so nothing is said of who would have encoded it."""
+    folder = harness.changed_tokenizer(tmp_path / "t", word_level)
+    path = harness.write_jsonl(tmp_path / "a.jsonl", [{"ids": [1, 2]}])
+    flags = ["--tokenizer", folder, "--tokenizer-backend", backend]
+    ids = source("ids", path, tokens="ids")
+    outcome = done("tokenize", *ids, *flags, "--out", tmp_path / "store")
+    assert "gigatoken" not in outcome.err
+    manifest = harness.manifest(tmp_path / "store")
+    used = {"requested": backend, "used": "tokenizers", "fallback": None}
+    assert manifest["tokenizer"]["backend"] == used
+    assert not any("encoded" in warning for warning in manifest["warnings"])
+    text = source("text", harness.write_jsonl(tmp_path / "b.jsonl", [{"text": "one"}]))
+    both = harness.run("tokenize", *ids, *text, *flags, "--out", tmp_path / "both")
+    assert (both.code, "does not support" in both.err) == (backend == "gigatoken", True)
+
+
+def test_a_tokenizer_that_gigatoken_does_not_support(tmp_path):
     folder = harness.changed_tokenizer(tmp_path / "t", word_level)
     path = harness.write_jsonl(tmp_path / "a.jsonl", [{"id": "d", "text": "two one three"}])
     flags = [*source("docs", path), "--tokenizer", folder]

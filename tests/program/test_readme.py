@@ -33,7 +33,9 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
-TRAINING = ("train", "compare", "evaluate", "export", "study", "init-model")
+TRAINING = (
+    "train", "compare", "evaluate", "export", "study", "init-model", "recall-world",
+)  # fmt: skip
 SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
     "--global-batch 64": "2",
@@ -43,6 +45,9 @@ SMALLER_EVALUATION = {
     "--lengths 4096,8192,16384": "256",
     "--lengths 4096,8192": "1024",
     "--items 100": "1",
+    "--short 4M": "20K",
+    "--mixed 2M": "20K",
+    "--max-tokens 3M": "4K",
 }
 SMALLER_STUDY = {
     'max_tokens = "200M"': '= "20K"',

@@ -156,9 +156,9 @@ def test_no_checkpoint_but_the_last(made, tmp_path):
 def test_exporting_is_not_training(made, tmp_path, monkeypatch):
     export = module.export_model
 
-    def slowly(*arguments: Any) -> None:
+    def slowly(*arguments: Any, **named: Any) -> None:
         time.sleep(1)
-        export(*arguments)
+        export(*arguments, **named)
 
     monkeypatch.setattr(module, "export_model", slowly)
     train(config(made, tmp_path / "run", steps=3, export_every=1), lambda _: None)

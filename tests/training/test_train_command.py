@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import EVIL, reseal
-from tiny import shards_and_model
+from tiny import END, shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
@@ -243,7 +243,7 @@ def test_sigterm_under_torchrun(made, tmp_path):
 
 
 def test_export(made, tmp_path, capfd):
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     saving = ["--save-every", "1", "--export-every", "1"]
     assert run_command(arguments(made, tmp_path / "run", *FEW, *saving)) == 0
@@ -257,6 +257,8 @@ def test_export(made, tmp_path, capfd):
             tmp_path / "hf", tmp_path / "one", exports / "step-00000001", exports / "step-00000002"
         )
     }  # fmt: skip
+    for path in weights:
+        assert AutoTokenizer.from_pretrained(path).eos_token == END
     newest, one, during_one, during_two = weights.values()
     assert newest.equal(during_two)
     assert one.equal(during_one)

@@ -1,13 +1,14 @@
-"""A comparison as tables for a person. Nothing in them is cut, however narrow the console."""
+"""A comparison as tables for a person. No figure in them is cut, however narrow the console."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ...schemas.fitting import fits, fitted
 from .losses import Delta, Losses
 from .primary import primary_table
 from .probe_tables import gain_table, probe_notes
@@ -22,9 +23,14 @@ def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | T
 
     Args:
         found: the comparison.
-        console: where the tables are printed. If a table of losses or gains with all arms is too
-            wide for it, each arm gets its own table beside the baseline.
+        console: where the tables are printed. One that is too wide for it becomes several, with
+            some arms each; one with a single arm that is too wide, several with some columns each.
     """
+    for part in _parts(found, console):
+        yield from fitted(part, console)
+
+
+def _parts(found: Comparison, console: Console) -> Iterator[Table | Text]:
     yield _arms(found)
     if found.settings:
         yield _settings(found)
@@ -57,25 +63,26 @@ def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | T
 def _fitting(
     table: Callable[[Sequence[str]], Table], arms: Sequence[str], console: Console
 ) -> Iterator[Table]:
-    """Yields one table with all arms, or, if that is too wide for the console, one per arm."""
-    together = table(arms)
-    if _fits(together, console):
-        yield together
-    else:
-        yield from (table([arm]) for arm in arms)
-
-
-def _fits(table: Table, console: Console) -> bool:
-    """Whether a table needs no more columns of text than the console has."""
-    return Measurement.get(console, console.options.update(width=10_000), table).maximum <= (
-        console.width
-    )
+    """Yields tables with as many arms as fit, at least one; they have one title and one caption."""
+    groups: list[list[str]] = [[]]
+    for arm in arms:
+        if groups[-1] and not fits(table([*groups[-1], arm]), console):
+            groups.append([])
+        groups[-1].append(arm)
+    for number, group in enumerate(groups):
+        part = table(group)
+        if number:
+            part.title = None
+        if number < len(groups) - 1:
+            part.caption = None
+        yield part
 
 
 def _arms(found: Comparison) -> Table:
     table = Table(title="Runs", title_justify="left")
     for column in ("arm", "run", "steps in common", "same windows as the baseline"):
-        table.add_column(column, overflow="fold")
+        justify = "right" if column == "steps in common" else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     pairs = {pair.run: pair for pair in found.pairs}
     for arm, paths in found.arms.items():
         for path in paths:
@@ -92,15 +99,41 @@ def _arms(found: Comparison) -> Table:
 
 
 def _settings(found: Comparison) -> Table:
+    """A row for each setting and each value, or list of values, that some arms have."""
     table = Table(title="Settings that differ", title_justify="left")
-    paths = [path for paths in found.arms.values() for path in paths]
-    for heading in ("setting", *paths):
+    for heading in ("setting", "arms", "value"):
         table.add_column(heading, overflow="fold")
     for name, values in found.settings.items():
+        if name == "arm":  # what arms are called is told by their names
+            continue
         style = "yellow" if name in found.unwanted else None
-        shown = ("" if values[path] is None else str(values[path]) for path in paths)
-        table.add_row(name, *shown, style=style)
+        by_value = _by_value(found.arms, values)
+        for number, (value, arms) in enumerate(by_value.items()):
+            table.add_row(
+                "" if number else name,
+                "all" if len(by_value) == 1 else ", ".join(arms),
+                value,
+                style=style,
+                end_section=number == len(by_value) - 1,
+            )
     return table
+
+
+def _by_value(arms: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The values that the runs of an arm have -> the arms that have them."""
+    found: dict[str, list[str]] = {}
+    for arm, paths in arms.items():
+        shown = dict.fromkeys(_shown(values[path]) for path in paths)
+        found.setdefault(", ".join(shown), []).append(arm)
+    return found
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return " ".join(f"{n:g}" if isinstance(n, float) else str(n) for n in value)
+    return str(value)
 
 
 def _verdict(found: Comparison) -> Text:

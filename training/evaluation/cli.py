@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import click
 
+from ...schemas.fitting import fitted
 from ...schemas.sizes import parse_size
 from ...schemas.terminal import console, echo_json
 from ..config import Device, Precision
@@ -202,4 +203,5 @@ def _print(summaries: list[dict[str, Any]]) -> None:
 
     out = console(soft_wrap=True)
     for table in evaluation_tables(summaries):
-        out.print(table)
+        for part in fitted(table, out):
+            out.print(part)

@@ -22,15 +22,16 @@ from ...schemas.disk import make_folder, sync_file, sync_folder
 from ...schemas.errors import UsageError
 from .folder import CONFIG, WEIGHTS
 
-__all__ = ["TOKENIZER", "TOKENIZER_FILES", "check_new", "save_folder"]
+__all__ = ["TOKENIZER", "TOKENIZER_CONFIG", "TOKENIZER_FILES", "check_new", "save_folder"]
 
 HEAD = "lm_head.weight"
 PARTIAL = ".partial"
 
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (
     TOKENIZER,
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer.model",
@@ -54,7 +55,12 @@ def check_new(out: Path) -> None:
 
 
 def save_folder(
-    out: Path, model: PreTrainedModel, weights: Mapping[str, Any], copied: Mapping[str, Path]
+    out: Path,
+    model: PreTrainedModel,
+    weights: Mapping[str, Any],
+    copied: Mapping[str, Path],
+    *,
+    end_token: str | None = None,
 ) -> None:
     """Writes a folder, whole or not at all; it is replaced if it exists.
 
@@ -63,6 +69,8 @@ def save_folder(
         model: its configuration is written.
         weights: all of its tensors, on the host, by the model's own names.
         copied: other files by their names in the folder; those that exist are copied.
+        end_token: what ends documents; written down if no file says how the tokenizer is used.
+            Programs that generate text need to know it.
     """
     partial = out.with_name(out.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -70,6 +78,8 @@ def save_folder(
     partial.mkdir()
     try:
         _fill(partial, model, weights, copied)
+        if end_token is not None and not (partial / TOKENIZER_CONFIG).exists():
+            (partial / TOKENIZER_CONFIG).write_text(_tokenizer_json(end_token))
         for path in partial.iterdir():
             sync_file(path)
         sync_folder(partial)
@@ -116,4 +126,9 @@ def _config_json(config: PreTrainedConfig, architecture: str) -> str:
         settings["rope_scaling"] = rope
     settings["architectures"] = [architecture]
     settings["dtype"] = "float32"
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
+
+
+def _tokenizer_json(end_token: str) -> str:
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end_token}
     return json.dumps(settings, indent=2, sort_keys=True) + "\n"

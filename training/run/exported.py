@@ -48,6 +48,7 @@ def export_run(run: Path, out: Path, step: int | None = None) -> int:
         window=recorded["longest_window"],
         rope_theta=settings["rope_theta"],
         yarn_factor=settings["yarn_factor"],
+        end_token=recorded.get("end_token"),
     )
     return step
 

@@ -1,15 +1,14 @@
 """What came of a study as tables for a person. They are as wide as asked, and no figure is cut."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ...schemas.fitting import fitted
 from ...schemas.sizes import plural
 from ..comparison.endpoints import Endpoint, Evaluation
 from .config import Study
@@ -79,7 +78,7 @@ def _stage_tables(study: Study, stage: StageResults, console: Console) -> Iterat
 
 def _gains(
     study: Study, stage: StageResults, found: Evaluation, context: str, console: Console
-) -> Iterator[Table]:
+) -> Iterator[Table | Text]:
     """The main table: rows are arms, columns distances, the last row is the noise floor."""
     rows = [endpoint for endpoint in found.endpoints if endpoint.context == context]
     arms = [arm for arm in study.arms if arm in rows[0].arms]
@@ -97,7 +96,7 @@ def _gains(
         f"* at least tau = {found.tau} tokens; far: the mean of these; near: of the others\n"
         "slope: nats per doubling of the distance"
     )
-    yield from _blocks(title, caption, ("arm", names), columns, console)
+    yield from _table(title, caption, ("arm", names), columns, console)
 
 
 def _heading(row: Endpoint, tau: int | None) -> str:
@@ -119,7 +118,7 @@ def _cell(delta: float, half: float | None) -> str:
     return shown if half is None else f"{shown} ± {half:.3f}"
 
 
-def _by_base(rows: Sequence[OfBase], console: Console) -> Iterator[Table]:
+def _by_base(rows: Sequence[OfBase], console: Console) -> Iterator[Table | Text]:
     """The summaries on each base: rows are arms and bases."""
     if not rows:
         return
@@ -135,57 +134,32 @@ def _by_base(rows: Sequence[OfBase], console: Console) -> Iterator[Table]:
     ]
     names = [f"{arm}, base {base}" for arm, base in lines]
     title, caption = "By base: difference from the baseline in nats", "± 95% over the seeds"
-    yield from _blocks(title, caption, ("arm", names), columns, console)
+    yield from _table(title, caption, ("arm", names), columns, console)
 
 
-def _blocks(
+def _table(
     title: str, caption: str, first: Column, columns: Sequence[Column], console: Console
-) -> Iterator[Table]:
+) -> Iterator[Table | Text]:
     """Yields a table, or several with the same first column if it is too wide for the console."""
-
-    def table(part: Sequence[Column], *, is_first: bool, is_last: bool) -> Table:
-        made = Table(
-            title=_folded(title, console) if is_first else None,
-            title_justify="left",
-            caption=_folded(caption, console) if is_last else None,
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        for heading, cells in (first, *part):
-            made.add_column(
-                heading, justify="left" if (heading, cells) == first else "right", no_wrap=True
-            )
-        for cells in zip(*(cells for _, cells in (first, *part)), strict=True):
-            made.add_row(*cells)
-        return made
-
-    def fits(part: Sequence[Column]) -> bool:
-        bare = table(part, is_first=False, is_last=False)
-        wide: Any = console.options.update(width=10_000)
-        return Measurement.get(console, wide, bare).maximum <= console.width
-
-    parts = _parts(columns, fits)
-    for number, part in enumerate(parts):
-        yield table(part, is_first=number == 0, is_last=number == len(parts) - 1)
+    table = Table(
+        title=_folded(title, console),
+        title_justify="left",
+        caption=_folded(caption, console),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column(first[0])
+    for heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cells in zip(*(cells for _, cells in (first, *columns)), strict=True):
+        table.add_row(*cells)
+    yield from fitted(table, console)
 
 
 def _folded(text: str, console: Console) -> str:
     width = max(NARROWEST, console.width)
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, width))
-
-
-def _parts(
-    columns: Sequence[Column], fits: Callable[[Sequence[Column]], bool]
-) -> list[list[Column]]:
-    """The columns in as few parts as fit; a part has at least one."""
-    parts: list[list[Column]] = []
-    for column in columns:
-        if parts and fits([*parts[-1], column]):
-            parts[-1].append(column)
-        else:
-            parts.append([column])
-    return parts
 
 
 def _bases(found: Results, console: Console) -> Iterator[Text]:

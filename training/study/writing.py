@@ -4,10 +4,8 @@ import io
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from ...schemas.disk import written_whole
-from ...schemas.printable import printable
+from ...schemas.terminal import console
 from ..comparison.picture import draw_gains
 from .places import GAINS, RESULTS, TABLE
 from .results import Results
@@ -36,10 +34,7 @@ def write_results(found: Results, folder: Path) -> None:
 
 def _text(found: Results) -> str:
     file = io.StringIO()
-    console = Console(
-        file=file, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False
-    )
-    for table in result_tables(found, console):
-        console.print(table, soft_wrap=True)
-    lines = (line.rstrip() for line in printable(file.getvalue()).splitlines())
-    return "\n".join(lines) + "\n"
+    printer = console(file=file, width=WIDTH, soft_wrap=True)
+    for table in result_tables(found, printer):
+        printer.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())

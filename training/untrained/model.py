@@ -11,12 +11,10 @@ from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
 from ..models.folder import check_settings, json_object
 from ..models.model import build
-from ..models.saving import TOKENIZER, TOKENIZER_FILES, check_new, save_folder
+from ..models.saving import TOKENIZER, TOKENIZER_CONFIG, TOKENIZER_FILES, check_new, save_folder
 from ..windows.tokenizer_file import read_tokenizer
 
 __all__ = ["init_model"]
-
-TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def init_model(

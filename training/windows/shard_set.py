@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest
 from ...schemas.regular import check_inside, check_regular, hash_regular, read_regular
 from ...schemas.windows import targets_by_bucket, weights_of_codes
 from .mapped import read_segments
+from .tokenizer_file import read_tokenizer
 
 __all__ = ["ShardSet", "open_set"]
 
@@ -57,6 +59,17 @@ class ShardSet:
     def largest_id(self) -> int:
         """The largest token id that the tokenizer can give."""
         return self.manifest["tokenizer"]["largest_id"]
+
+    @cached_property
+    def end_token(self) -> str | None:
+        """The token that ends every document; None if the vocabulary does not have it.
+
+        Raises:
+            FormatError: the tokenizer cannot be read.
+        """
+        named = self.manifest["tokenizer"]
+        has = read_tokenizer(self.tokenizer).token_to_id(named["eos_token"]) == named["eos_id"]
+        return named["eos_token"] if has else None
 
     def shards(self, split: str) -> list[ShardFile]:
         """The shards of a split, in order."""

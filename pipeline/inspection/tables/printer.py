@@ -7,6 +7,7 @@ from rich.console import Console, ConsoleOptions
 from rich.measure import Measurement
 from rich.table import Table
 
+from ....schemas.fitting import fits, fitted
 from ...terminal import bar
 
 __all__ = ["TAIL_STYLE", "Printer"]
@@ -33,8 +34,9 @@ class Printer:
         self._console.print(text, soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """Prints a table."""
-        self._console.print(table)
+        """Prints a table, in blocks of columns if it is too wide."""
+        for part in fitted(table, self._console):
+            self._console.print(part)
 
     def table_with_bars(self, table: Callable[[int], Table], bars: int) -> None:
         """Prints a table whose bars are as wide as there is room for.
@@ -48,7 +50,7 @@ class Printer:
 
     def fits(self, table: Table) -> bool:
         """Whether a table is no wider than the console."""
-        return self._width_of(table) <= self._console.width
+        return fits(table, self._console)
 
     def _width_of(self, table: Table) -> int:
         wide: ConsoleOptions = self._console.options.update(width=10_000)

@@ -272,7 +272,7 @@ def test_what_a_person_sees(tmp_path):
     assert "exploratory" in text  # the context minimal
     narrow = text_of(found, 80)
     assert "…" not in narrow
-    assert narrow.count("Probe, prompts of 512 tokens") == 4
+    assert narrow.count("Probe, prompts of 512 tokens") == 2  # one title for all of its blocks
     # Figures are neither cut nor broken, whatever else is.
     gains = narrow[narrow.index("Probe,") :]
     assert len(re.findall(r"[+-]\d\.\d{4} ± \d\.\d{4}", gains)) == 2 * 2 * 7 + 4

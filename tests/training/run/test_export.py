@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from handmade import EOS
 from models import packed, tiny_config
 from safetensors import SafetensorError
+from tiny import END
+from tokenizers import Tokenizer
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -110,6 +113,26 @@ def test_the_tokenizer_comes_along(source, tmp_path, data):
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= names
     one, other = (AutoTokenizer.from_pretrained(path) for path in (source, tmp_path / "out"))
     assert one("Call me Ishmael.").input_ids == other("Call me Ishmael.").input_ids
+
+
+def test_a_tokenizer_without_a_configuration_is_told_its_end(source, tmp_path):
+    """lm-evaluation-harness, for one, needs it. What the source says is never replaced."""
+    model, kept = build(source, window=128, backend="exact"), source / "tokenizer_config.json"
+    export_model(model, source, tmp_path / "kept", end_token=END)
+    assert (tmp_path / "kept" / kept.name).read_bytes() == kept.read_bytes()
+    kept.unlink()
+    export_model(model, source, tmp_path / "unknown")
+    assert not (tmp_path / "unknown" / kept.name).exists()
+    export_model(model, source, tmp_path / "out", end_token=END)
+    assert json.loads((tmp_path / "out" / kept.name).read_text()) == {
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END,
+    }  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == (END, EOS)
+    assert len(tokenizer) == 4096
+    assert tokenizer("Call me Ishmael.").input_ids == (
+        Tokenizer.from_file(str(source / "tokenizer.json")).encode("Call me Ishmael.").ids
+    )
 
 
 def test_who_may_read_one_file_may_read_all(source, tmp_path):

@@ -115,7 +115,7 @@ def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
     ours, theirs = (
         [
             json.loads(line)["loss"]
-            for line in (folder / "runs" / "one" / "0.0" / "dose" / "log.jsonl").open()
+            for line in (folder / "runs/one/0.0/dose/log.jsonl").read_text().splitlines()
             if '"kind": "step"' in line
         ]
         for folder in (out, straight)

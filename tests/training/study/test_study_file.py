@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from studies import BASE, small, values, written
 
+from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.study.reading import read_study
 
@@ -166,3 +167,14 @@ def test_the_file_of_the_page_is_a_study(tmp_path):
     study = read_study(str(path))
     assert [*study.arms] == ["uniform", "matched", "exact", "dose-1"]
     assert [primary.claim for primary in study.primaries] == ["greater", "equivalent"]
+
+
+RECIPES = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_a_study(path, tmp_path, capfd):
+    assert run_command(["study", str(path), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    printed = capfd.readouterr().out
+    assert "\nexactcpt train " in printed
+    assert read_study(str(path)).primaries

@@ -107,6 +107,7 @@ def test_a_claim_that_holm_takes_back():
         ([0.5, 0.51, 0.49, 0.5], "contradicted"),
         ([-0.5, -0.51, -0.49, -0.5], "contradicted"),
         ([0.1, -0.1, 0.0, 0.05], "undecided"),
+        ([0.2, 0.0, 0.1, 0.02], "undecided"),
         ([0.0], "no verdict"),
     ],
 )

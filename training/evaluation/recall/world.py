@@ -6,9 +6,9 @@ A document is a sequence of *slots*, each a filler or a pair of a key and a valu
 
     filler      after a filler, one of its four successors, with probabilities 1/2, 1/4, 1/8, 1/8;
                 after a pair and at the start, any filler, all equally likely
-    pair        PAIRS of all slots. With probability NEW its key is one that the document has not
-                had, all equally likely, with any of the V values, all equally likely; else it is
-                a key that the document has had, all equally likely, with the value it has there
+    pair        every second slot, by chance. With probability NEW its key is one that the document
+                has not had, and its value any of the V values; otherwise it is a key that the
+                document has had, with the value it has there. All choices are equally likely
 
 A model that recalls the pair is certain of the value after a key that the document has had; for one
 that does not, all are equally likely. So recall is worth log V nats, at every distance.
@@ -33,7 +33,7 @@ UNKNOWN = "<unk>"
 CHAIN = (1 / 2, 1 / 4, 1 / 8, 1 / 8)
 """Probabilities of the successors of a filler."""
 
-PAIRS = 1 / 4
+PAIRS = 1 / 2
 """Of the slots, those that are pairs."""
 
 NEW = 1 / 4

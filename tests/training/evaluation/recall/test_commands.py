@@ -163,7 +163,7 @@ def test_from_a_world_to_scores(folder, tmp_path):
     assert "│ 8 " in shown
     assert "│ 64 *" in shown
     compared = done("compare", *runs, "--json").json
-    assert compared["evaluations"]
+    assert compared["probed"][0]["length"] == 256
     refused = run("evaluate", *runs, *haystack, "--suite", "probe,buckets")
     assert refused.code == 2
     assert "the suite buckets reads the validation windows of a shard set" in refused.err
