@@ -178,6 +178,12 @@ def test_other_seeds_and_lengths_give_other_items():
     assert len({content_digest(table) for table in tables}) == 3
 
 
+def test_the_places_are_the_same_whatever_the_ablation():
+    """Where none is passed over: what is drawn for one place does not change which is next."""
+    golds = [[i.prompt.fact.gold for i in items(ablation=name)] for name in ("replace", "remove")]
+    assert golds[0] == golds[1]
+
+
 def test_documents_without_rare_sequences_have_no_items():
     assert items(stream_of("made up", [[2, 3, 4] * 200], GAP)) == []
     assert items(stream_of("made up", [], GAP)) == []
