@@ -43,7 +43,7 @@ SMALLER_TRAINING = {
 }
 SMALLER_EVALUATION = {
     "--lengths 4096,8192,16384": "256",
-    "--lengths 4096,8192": "1024",
+    "--lengths 4096,8192": "1024 --tasks niah_single_1,vt,cwe,fwe",
     "--items 100": "1",
     "--short 4M": "20K",
     "--mixed 2M": "20K",
@@ -58,7 +58,7 @@ SMALLER_STUDY = {
     "items = 100": "= 1",
 }
 SMALLER = SMALLER_TRAINING | SMALLER_EVALUATION | SMALLER_STUDY
-"""What a reader with a small machine would change in the commands of training."""
+"""What a reader with a small machine, and little text, would change in the commands of training."""
 
 
 class Block(NamedTuple):

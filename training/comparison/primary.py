@@ -79,6 +79,7 @@ def primary_table(probed: Sequence[Evaluation], ruler: Sequence[RulerEvaluation]
         "for half: seeds that find half of that",
         "endpoint",
     )
+    table.columns[0].min_width = len("extrapolated")
     table.add_column("arm", overflow="fold")
     table.add_column("difference", justify="right", no_wrap=True)
     for heading in ("p", "unchanged", "finds", "for half"):

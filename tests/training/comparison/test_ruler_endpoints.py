@@ -240,5 +240,6 @@ def test_what_a_person_sees(tmp_path):
     narrow = text_of(found, 80)
     assert "…" not in narrow
     shown = narrow[narrow.index("ruler, 2 tasks") :]
+    assert shown.count("extrapolated ") >= 6 + 2
     assert len(re.findall(r"[+-]\d\.\d{4} ± \d\.\d{4}", shown)) == 2 * 5 * 3 + 4
     assert all(len(line) <= 80 for line in shown.splitlines())

@@ -1,5 +1,6 @@
 """The items of `ruler` of every length, from what an evaluation reads."""
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +8,20 @@ from typing import Any
 
 import pyarrow as pa
 
+from ....schemas.errors import UsageError
 from ....schemas.sizes import plural
 from ..inputs import Inputs
 from ..results import content_digest
+from ..vocabulary import Vocabulary
 from .drafts import Page
 from .items import VERSION, RulerItem, item_table, ruler_items
 from .passages import Passages, read_hotpotqa, read_squad
 from .prose import NO_PROSE, Prose, prose_of
 from .tasks import read_prose
 
-__all__ = ["RulerSet", "ruler_sets"]
+__all__ = ["RulerSet", "check_writes", "ruler_sets"]
+
+CHARACTERS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 FULL = 0.95
 """Share of the length that the prompts of a task and their answers should have on average."""
@@ -45,17 +50,35 @@ def ruler_sets(inputs: Inputs, say: Callable[[str], None]) -> list[RulerSet]:
         say: takes a line for a person.
 
     Raises:
-        UsageError: the haystack is too small, a length has no room for an item, or a file has too
-            few questions.
+        UsageError: the tokenizer has too few tokens, the haystack is too small, a length has no
+            room for an item, or a file has too few questions.
         FormatError: a file of questions is something else.
     """
     config, tasks = inputs.config, inputs.config.tasks["ruler"]
+    check_writes(inputs.vocabulary)
     passages = _passages({"qa_1": config.squad, "qa_2": config.hotpotqa}, tasks)
     prose = NO_PROSE
     if read_prose(tasks):
         prose = prose_of(inputs.haystack, inputs.vocabulary)
         prose.check_holds(max(inputs.lengths))
     return [_set(inputs, length, prose, passages, say) for length in inputs.lengths]
+
+
+def check_writes(vocabulary: Vocabulary) -> None:
+    """Checks that a tokenizer tells letters and digits apart: keys and values are made of them.
+
+    Raises:
+        UsageError: it has no tokens for some, or one for several.
+    """
+    for kind in CHARACTERS:
+        pieces = {vocabulary.piece(f" {character}") for character in kind}
+        if len(pieces) < len(kind) or () in pieces:
+            raise UsageError(
+                f"the tokenizer does not tell all of the characters {kind} apart",
+                where=str(vocabulary.path),
+                expected="a vocabulary that can write any word and any number",
+                fix="leave ruler out of --suite",
+            )
 
 
 def _passages(files: Mapping[str, str | None], tasks: tuple[str, ...]) -> dict[str, Passages]:
