@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from ...schemas.errors import FormatError
 from ...schemas.manifest import EVALUATION, MANIFEST, parse
 from ...schemas.regular import read_regular
+from ..evaluation.probe import ABLATED, EVIDENCE
+from ..evaluation.results import ITEMS, SCORES
+from ..evaluation.subjects import EVAL
 
 __all__ = ["Gains", "ItemsKey", "Probed", "read_probed"]
 
-FOLDER = "eval"
 PROBE = "probe"
 COLUMNS = {
-    "items": ("item", "task", "number", "context", "distance"),
-    "scores": ("item", "condition", "logp_gold"),
+    ITEMS: ("item", "task", "number", "context", "distance"),
+    SCORES: ("item", "condition", "logp_gold"),
 }
 
 ItemsKey = tuple[int, str, str]
@@ -65,7 +67,7 @@ def read_probed(run: Path) -> dict[ItemsKey, Probed]:
         FormatError: a file is damaged.
     """
     found: dict[ItemsKey, Probed] = {}
-    for folder in sorted((run / FOLDER).glob("*")):
+    for folder in sorted((run / EVAL).glob("*")):
         if (folder / MANIFEST).is_file():
             for key, probed in _probed(folder):
                 if key not in found or found[key].step < probed.step:
@@ -90,12 +92,11 @@ def _probed(folder: Path) -> Iterator[tuple[ItemsKey, Probed]]:
 
 def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     items, scores = (
-        pq.read_table(folder / f"{name}.parquet", columns=list(columns))
-        for name, columns in COLUMNS.items()
+        pq.read_table(folder / name, columns=list(columns)) for name, columns in COLUMNS.items()
     )
     with_it, without = (
         scores.filter(pc.field("condition") == condition).select(["item", "logp_gold"])
-        for condition in ("evidence", "ablated")
+        for condition in (EVIDENCE, ABLATED)
     )
     table = (
         items.join(with_it, "item", join_type="inner")
