@@ -282,6 +282,7 @@ def test_a_narrow_terminal_goes_without_some_figures(store: Path):
     assert max(map(len, wide.splitlines())) > 80
     assert "too wide" not in wide
     assert max(map(len, narrow.splitlines())) <= 60
+    assert "…" not in printed(store, *flags, width=36)
     assert narrow.endswith(
         "too wide for this terminal, but in --json: windows, padding,\n"
         "split documents, weighted share"

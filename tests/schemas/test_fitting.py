@@ -60,6 +60,18 @@ def test_no_figure_is_cut_and_no_column_lost(columns, rows, width, data, box):
         assert parts == [table]
 
 
+def test_text_gives_way_to_figures():
+    """A table may be as wide as the console only by folding text: figures keep their room."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("text")
+    for heading in ("difference", "over items"):
+        table.add_column(heading, justify="right")
+    table.add_row("some words that can stand below each other", "+0.1234 ± 0.0012", "[-1.5, +1.5]")
+    for width in range(30, 100):
+        text = shown(table, width)[1]
+        assert "+0.1234 ± 0.0012" in text and "[-1.5, +1.5]" in text, width
+
+
 def test_a_block_has_all_rows_and_their_lines():
     table = Table(title="t", caption="c", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("distance")

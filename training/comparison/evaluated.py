@@ -15,14 +15,16 @@ from ...schemas.errors import FormatError
 from ...schemas.manifest import EVALUATION, MANIFEST, Manifest, parse
 from ...schemas.regular import read_regular
 from ..evaluation.assemble import shown_distances
+from ..evaluation.probe import ABLATED, EVIDENCE
+from ..evaluation.results import ITEMS, SCORES
+from ..evaluation.subjects import EVAL
 
 __all__ = ["Gains", "ItemsKey", "Probed", "read_probed", "read_suite"]
 
-FOLDER = "eval"
 PROBE = "probe"
 COLUMNS = {
-    "items": ("item", "task", "number", "context", "distance"),
-    "scores": ("item", "condition", "logp_gold"),
+    ITEMS: ("item", "task", "number", "context", "distance"),
+    SCORES: ("item", "condition", "logp_gold"),
 }
 
 ItemsKey = tuple[int, str, str]
@@ -97,7 +99,7 @@ def read_suite(run: Path, suite: str, read: Read[K, V]) -> dict[K, V]:
         FormatError: a file is damaged.
     """
     found: dict[K, V] = {}
-    for folder in sorted((run / FOLDER).glob("*")):
+    for folder in sorted((run / EVAL).glob("*")):
         if (folder / MANIFEST).is_file():
             for key, value in _of_folder(folder, suite, read):
                 if key not in found or found[key].step < value.step:
@@ -120,12 +122,11 @@ def _of_folder(folder: Path, suite: str, read: Read[K, V]) -> Iterator[tuple[K, 
 
 def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     items, scores = (
-        pq.read_table(folder / f"{name}.parquet", columns=list(columns))
-        for name, columns in COLUMNS.items()
+        pq.read_table(folder / name, columns=list(columns)) for name, columns in COLUMNS.items()
     )
     with_it, without = (
         scores.filter(pc.field("condition") == condition).select(["item", "logp_gold"])
-        for condition in ("evidence", "ablated")
+        for condition in (EVIDENCE, ABLATED)
     )
     table = (
         items.join(with_it, "item", join_type="inner")

@@ -13,7 +13,7 @@ from ..models.folder import json_object
 from ..run.log import RUN, read_run
 from .vocabulary import Vocabulary, read_vocabulary
 
-__all__ = ["Subject", "check_vocabulary", "find_subjects", "folder_of", "read_config"]
+__all__ = ["EVAL", "Subject", "check_vocabulary", "find_subjects", "folder_of", "read_config"]
 
 EVAL = "eval"
 """The folder of a run with its evaluations."""
