@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
-from ..models.folder import check_weights
+from ..models.weight_files import check_weights
 
 __all__ = ["FolderModel", "Model", "device_of", "is_out_of_memory"]
 
