@@ -55,7 +55,7 @@ LACKS = {
 
 def run(folder: Path, *arguments: object) -> Outcome:
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
-    return finish(start(*arguments, cwd=folder, env=os.environ | {"PYTHONPATH": path}), 300)
+    return finish(start(*arguments, cwd=folder, env=os.environ | {"PYTHONPATH": path}))
 
 
 @pytest.fixture(scope="module")
