@@ -1,6 +1,7 @@
-"""What the commands of training have in common. Nothing heavy is imported."""
+"""What the commands of training have in common. Nothing heavy is imported before it is needed."""
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 import click
@@ -13,14 +14,21 @@ __all__ = ["check_installed", "size", "speaker"]
 
 
 def check_installed() -> None:
-    """Checks that the package was installed with what training needs.
+    """Checks that what training needs is installed, by importing it.
 
     Raises:
-        UsageError: it was not.
+        UsageError: it is not, or it is damaged, as torch is without its CUDA libraries.
     """
     for name in ("torch", "transformers"):
         if find_spec(name) is None:
             raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
+        try:
+            import_module(name)
+        except (ImportError, OSError) as error:
+            raise UsageError(
+                f"{name} is installed, but cannot be imported: {error}",
+                fix="make a new environment, and install exactcpt with its extra `train` there",
+            ) from error
 
 
 def size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:

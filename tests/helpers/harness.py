@@ -70,13 +70,13 @@ def start(*arguments: object, **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, text=True, **(pipes | how))
 
 
-def finish(process: "subprocess.Popen[str]", seconds: float = 60) -> Outcome:
+def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> Outcome:
     """Waits for a started program."""
     out, err = process.communicate(timeout=seconds)
     return Outcome(process.returncode, out or "", err or "")
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> bool:
+def until(condition: Callable[[], object], seconds: float = 120) -> bool:
     """Waits for something to become true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

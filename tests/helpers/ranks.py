@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -39,10 +39,15 @@ def processes() -> ForkServerContext:
     return context
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def held_port() -> socket.socket:
+    """A socket that keeps a free port from everyone but a server that reuses addresses.
+
+    PyTorch's store is such a server. A world that is made minutes later still has its port.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 def on_ranks(world: int, calls: list[Call]) -> list[list]:
@@ -51,14 +56,16 @@ def on_ranks(world: int, calls: list[Call]) -> list[list]:
     Functions must be importable: of a module, not of another function.
     """
     named = [(*_place(function), args) for function, args in calls]
-    ports = [free_port() for _ in calls]
-    started = [_started(_rank, (rank, world, named, ports)) for rank in range(world)]
-    try:
-        found = [_outcomes(ours, rank) for rank, (_, ours) in enumerate(started)]
-    finally:
-        for process, _ in started:
-            process.kill()
-            process.join()
+    with ExitStack() as stack:
+        held = [stack.enter_context(held_port()) for _ in calls]
+        ports = [each.getsockname()[1] for each in held]
+        started = [_started(_rank, (rank, world, named, ports)) for rank in range(world)]
+        try:
+            found = [_outcomes(ours, rank) for rank, (_, ours) in enumerate(started)]
+        finally:
+            for process, _ in started:
+                process.kill()
+                process.join()
     return [[found[rank][call] for rank in range(world)] for call in range(len(calls))]
 
 

@@ -367,6 +367,20 @@ def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
     assert "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'" in err
 
 
+@pytest.mark.parametrize("kind", [ImportError, OSError])
+def test_torch_that_cannot_be_imported(kind, tmp_path, capfd, monkeypatch):
+    def import_module(name):
+        raise kind(f"{name} needs libcublas.so.13, which is not there")
+
+    monkeypatch.setattr("exactcpt.training.options.import_module", import_module)
+    assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "exported")]) == 2
+    assert capfd.readouterr().err == (
+        "error: torch is installed, but cannot be imported: torch needs libcublas.so.13, which is "
+        "not there\n"
+        "  fix:      make a new environment, and install exactcpt with its extra `train` there\n"
+    )
+
+
 def test_help_has_every_weighting(capfd):
     assert run_command(["train", "--help"]) == 0
     lines = capfd.readouterr().out.splitlines()

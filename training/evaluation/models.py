@@ -18,7 +18,8 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
-from ..models.folder import MODEL_TYPES, check_weights
+from ..models.folder import MODEL_TYPES
+from ..models.weight_files import check_weights
 
 __all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
 

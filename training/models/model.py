@@ -19,9 +19,10 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from . import attention
-from .folder import check_type, check_weights, read_config
+from .folder import check_type, read_config
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
+from .weight_files import check_weights
 
 __all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
 

@@ -20,7 +20,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ...schemas.disk import make_folder, sync_file, sync_folder
 from ...schemas.errors import UsageError
-from .folder import CONFIG, WEIGHTS
+from .folder import CONFIG
+from .weight_files import WEIGHTS
 
 __all__ = ["TOKENIZER", "TOKENIZER_CONFIG", "TOKENIZER_FILES", "check_new", "save_folder"]
 

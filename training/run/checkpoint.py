@@ -42,6 +42,7 @@ from .checkpoint_files import (
     write_meta,
 )
 from .checkpoint_reader import INDEX, CheckpointReader, last_line, load_tensors
+from .checkpoint_writer import CheckpointWriter
 from .folder import PATIENCE
 
 __all__ = ["CheckpointManager", "load_weights"]
@@ -116,6 +117,7 @@ class CheckpointManager:
             upload = async_save(
                 {"model": weights, "optimizer": state},
                 checkpoint_id=partial,
+                storage_writer=CheckpointWriter(partial),
                 process_group=self._group,
             )
             assert isinstance(upload, Future)

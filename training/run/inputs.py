@@ -9,8 +9,9 @@ from ...schemas.errors import UsageError
 from ...schemas.regular import read_regular
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
-from ..models.folder import check_weights, read_config
+from ..models.folder import read_config
 from ..models.model import TrainModel, build
+from ..models.weight_files import check_weights
 from ..windows.agreement import check_agreement
 from ..windows.batches import ShardDataset
 from ..windows.shard_set import ShardSet, open_set

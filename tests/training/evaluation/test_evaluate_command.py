@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import harness
@@ -254,22 +252,6 @@ def test_items_without_a_model(made, results, tmp_path):
     before = harness.files(tmp_path)
     done(*command)
     assert harness.files(tmp_path) == before
-
-
-def test_items_need_no_torch(made, tmp_path):
-    arguments = [
-        "evaluate", "--items-only", *FEW, "--haystack", str(made / "shards"), "--out",
-        str(tmp_path), "--quiet",
-    ]  # fmt: skip
-    code = (
-        "import sys; from exactcpt.pipeline.cli import run_command;"
-        f"assert run_command({arguments!r}) == 0;"
-        "print(*{'torch', 'transformers'} & sys.modules.keys())"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert outcome.stdout.strip() == ""
 
 
 def test_a_text_file_as_haystack(made, tmp_path):

@@ -12,8 +12,9 @@ from models import tiny_config
 from safetensors.torch import load_file, save_file
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
-from exactcpt.training.models.folder import check_weights, read_config
+from exactcpt.training.models.folder import read_config
 from exactcpt.training.models.model import build
+from exactcpt.training.models.weight_files import check_weights
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 

@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from checkpoints import meta_of, model_and_optimizer, same, take_step
 from ranks import in_a_process
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from exactcpt.schemas.errors import ExactcptError, FormatError
 from exactcpt.training.run import checkpoint
@@ -24,6 +23,7 @@ from exactcpt.training.run.checkpoint_files import (
     newest_checkpoint,
     read_meta,
 )
+from exactcpt.training.run.checkpoint_writer import CheckpointWriter
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def test_a_step_right_after_the_call_is_not_in_it(tmp_path, group, monkeypatch):
     take_step(model, optimizer)
     then = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
-    stepped, write = threading.Event(), FileSystemWriter.write_data
+    stepped, write = threading.Event(), CheckpointWriter.write_data
 
     def late(*arguments):
         assert stepped.wait(60)
         return write(*arguments)
 
-    monkeypatch.setattr(FileSystemWriter, "write_data", late)
+    monkeypatch.setattr(CheckpointWriter, "write_data", late)
     checkpoints = CheckpointManager(tmp_path, keep=1)
     checkpoints.save(1, model, optimizer, {})
     take_step(model, optimizer)
@@ -186,7 +186,7 @@ def test_what_a_person_can_do(tmp_path, group, monkeypatch, number, fix, place):
     checkpoints.save(1, model, optimizer, meta_of(1), wait=True)
     owner, name = {
         "begin": (Path, "mkdir"),
-        "write": (FileSystemWriter, "write_data"),
+        "write": (CheckpointWriter, "write_data"),
         "name": (Path, "rename"),
     }[place]
     monkeypatch.setattr(owner, name, fail)
