@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -27,6 +28,8 @@ from rich.table import Table
 
 WIDTH = 110
 """Columns of the tables: no figure is cut."""
+OFTEN = 100
+"""Faults after which the campaign says how far it is."""
 KILLED: dict[str, tuple[float, tuple[object, ...]]] = {
     "prepare": (0.4, ("--workers", 2)),
     "prepare, processes": (0.1, ("--workers", 2, "--worker-type", "processes")),
@@ -79,8 +82,15 @@ def _faults_of(
     name: str, sample: int | None, library: Path, work: Path, console: Console
 ) -> list[Outcome]:
     server = Server(library, COMMANDS[name].half)
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.faults % OFTEN == 0 or len(outcome.findings) > told[outcome.fault]:
+            _tell(outcome, campaign, told[outcome.fault], console)
+        told[outcome.fault] = len(outcome.findings)
+
+    told: Counter[str] = Counter()
     try:
-        campaign = Campaign(name, COMMANDS[name], server, work)
+        campaign = Campaign(name, COMMANDS[name], server, work, tell=tell)
         found = []
         for fault in FAULTS:
             do = campaign.crash if isinstance(fault, Crash) else campaign.fail
@@ -102,6 +112,15 @@ def _kills_of(name: str, count: int, library: Path, work: Path, console: Console
         return [found]
     finally:
         server.close()
+
+
+def _tell(outcome: Outcome, campaign: Campaign, known: int, console: Console) -> None:
+    """Says how far the faults are, and what they have found since."""
+    name = f"{outcome.command}: {outcome.fault}"
+    for finding in outcome.findings[known:]:
+        where = f"{name}, at {finding.at} ({finding.operation})"
+        console.print(f"{finding.kind}: {where}: {finding.found}", markup=False)
+    console.print(f"{name}: {outcome.faults} faults so far; run again {campaign.runs} times")
 
 
 def _print(outcomes: Sequence[Outcome], kills: Sequence[Kills]) -> None:

@@ -1,19 +1,18 @@
 """Every fault of a command, then the same command again, and what is wrong afterwards.
 
-A crash is not staged: its state is made from the journal of one run, and states that are equal are
-tried once. A failing operation is: the command runs, and its n-th operation fails.
+A crash is not staged: its state is made from the journal of one run. A failing operation is: the
+command runs, and its n-th operation fails. States from which the same command must end alike are
+tried once (reruns.py).
 """
 
 import errno
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from exactcpt.pipeline.job.folder import JOB
 from exactcpt.schemas.disk import is_temporary
@@ -21,8 +20,10 @@ from exactcpt.schemas.disk import is_temporary
 from .commands import Command
 from .disk import POWER, Crash, History, State, materialize, tree
 from .journal import read_journal
+from .reruns import Problem, Reruns, digest
 from .server import TEMPORARY, Ended, Request, Server
 from .shim import Action
+from .watch import Watch
 
 __all__ = ["FAULTS", "Campaign", "Failure", "Finding", "Outcome"]
 
@@ -39,6 +40,9 @@ class Failure(StrEnum):
 
 FAULTS: tuple[Crash | Failure, ...] = (*Crash, *Failure)
 DISTURBANCE = {Failure.FULL: (Action.FULL, errno.ENOSPC), Failure.ERROR: (Action.FAIL, errno.EIO)}
+
+FIRST, AGAIN = 1, 2
+"""Seeds of the names that the disturbed run draws, and the one after it: none comes up twice."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,6 @@ class Outcome:
         return self.faults - len({finding.at for finding in self.findings})
 
 
-Problem = tuple[str, str]
-"""Kind of a finding, and what was found."""
-
-
 class Campaign:
     """A command and its faults.
 
@@ -93,9 +93,18 @@ class Campaign:
         command: what runs.
         server: where it runs.
         work: an empty folder to work in.
+        share: whether states are tried once from which the command must end alike.
+        tell: is told after every fault what came of them so far.
+
+    Attributes:
+        history: of the command without a fault.
+        runs: how often the command was run again.
     """
 
-    def __init__(self, name: str, command: Command, server: Server, work: Path) -> None:
+    def __init__(
+        self, name: str, command: Command, server: Server, work: Path, *, share: bool = True,
+        tell: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.name, self._command, self._server = name, command, server
         work = work.resolve()
         self._work, self._inputs, self._disk = work, work / "inputs", work / "disk"
@@ -109,7 +118,7 @@ class Campaign:
         self.history = self._record()
         self._wanted = tree(self._disk)
         self._finished = self._all_finished()
-        self._verdicts: dict[str, list[Problem]] = {}
+        self._share, self._tell, self._reruns, self.runs = share, tell, Reruns(), 0
 
     @property
     def operations(self) -> int:
@@ -124,12 +133,13 @@ class Campaign:
             state = self.history.state(at, crash)
             if crash in POWER:  # a machine that starts again empties its temporary folder
                 state = {n: c for n, c in state.items() if not n.startswith(f"{TEMPORARY}/")}
-            seen.add(_digest(state))
+            seen.add(digest(state))
             problems = self._look_at(state)
             if at == self.operations:
                 problems = [*problems, *self._lost(state)]
             outcome.faults += 1
             outcome.findings += self._findings(at, problems)
+            self._tell(outcome)
         outcome.states = len(seen)
         return outcome
 
@@ -141,11 +151,12 @@ class Campaign:
                 continue
             self.fresh()
             action, error = DISTURBANCE[failure]
-            ended = self.run(at=at + 1, action=action, error=error)
+            ended = self.run(names=FIRST, at=at + 1, action=action, error=error)
             state = tree(self._disk)
             problems = [*self._told(ended, state), *self._look_at(state)]
             outcome.faults += 1
             outcome.findings += self._findings(at, problems)
+            self._tell(outcome)
         outcome.states = outcome.faults
         return outcome
 
@@ -166,7 +177,7 @@ class Campaign:
         """Runs the command and follows it; the journal has to explain everything that is there."""
         history = History(self._disk)
         journal = self._work / "journal"
-        ended = self.run(journal=str(journal))
+        ended = self.run(names=FIRST, journal=str(journal))
         if ended.code != 0:
             raise RuntimeError(f"{self.name} fails without a fault: {ended}")
         history.record(read_journal(journal))
@@ -194,10 +205,23 @@ class Campaign:
 
     def _look_at(self, state: State) -> list[Problem]:
         """What is wrong with a state, and with what the same command makes of it."""
-        digest = _digest(state)
-        if digest not in self._verdicts:
-            self._verdicts[digest] = [*self.accepted(state), *self.run_again(state)]
-        return self._verdicts[digest]
+        known = self._command.unmeasured(state)
+        problems = self._reruns.find(known) if self._share else None
+        if problems is None:
+            problems, unread = self._run_watched(state)
+            self._reruns.add(known, unread, problems)
+        return [*self.accepted(state), *problems]
+
+    def _run_watched(self, state: State) -> tuple[list[Problem], frozenset[str]]:
+        """Runs the command again; also returns the files that it removed without opening them."""
+        self.runs += 1
+        self.fresh(state)
+        watch = Watch(self._disk, (name for name, content in state.items() if content is not None))
+        try:
+            problems = [*self.run_again(state)]
+        finally:
+            unread = watch.close()
+        return problems, unread
 
     def accepted(self, state: State, *, unknown: bool = False) -> Iterator[Problem]:
         """What a reader takes for finished has to be right.
@@ -217,9 +241,9 @@ class Campaign:
                 yield "wrong", f"{folder} counts as finished, but {found[-1] if found else 'never'}"
 
     def run_again(self, state: State) -> Iterator[Problem]:
+        """What is wrong with what the same command makes of the state that is on the disk."""
         done = self._is_done(state)
-        self.fresh(state)
-        ended = self.run()
+        ended = self.run(names=AGAIN)
         if ended.code != 0 and not (done and self._command.refuses_to_run_again()):
             last = " | ".join(ended.text.strip().splitlines()[-4:])
             yield "wrong", f"the same command ends with {ended.code}: {last}"
@@ -306,11 +330,3 @@ def _differences(found: Any, wanted: Any) -> str:
     other = sorted(name for name in found.keys() & wanted.keys() if found[name] != wanted[name])
     named = (("missing", missing), ("more", more), ("different", other))
     return "; ".join(f"{word}: {', '.join(names[:4])}" for word, names in named if names)
-
-
-def _digest(state: State) -> str:
-    digest = xxhash.xxh3_128()
-    for name, content in sorted(state.items()):
-        digest.update(f"{name}\0{-1 if content is None else len(content)}\0".encode())
-        digest.update(content or b"")
-    return digest.hexdigest()
