@@ -8,8 +8,9 @@ sync the folder                the name is on the disk
 
 import errno
 import os
+import re
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ __all__ = [
     "is_file_name",
     "is_temporary",
     "make_folder",
+    "remove_unfinished",
     "sync_file",
     "sync_folder",
     "written_whole",
@@ -52,6 +54,19 @@ def is_temporary(name: str) -> bool:
     """Whether a file, by its name, is one that `written_whole` had not finished."""
     base = PurePosixPath(name).name
     return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Removes what killed writers of some files of a folder have left; nobody may be writing them.
+
+    Raises:
+        OSError: the folder cannot be read, or a file cannot be removed.
+    """
+    one_of = "|".join(re.escape(name) for name in names)
+    ours = re.compile(rf"\.({one_of})\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}")
+    for path in [*folder.iterdir()]:
+        if ours.fullmatch(path.name):
+            path.unlink()
 
 
 def make_folder(path: Path) -> None:

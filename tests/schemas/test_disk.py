@@ -10,6 +10,7 @@ import pytest
 from exactcpt.schemas.disk import (
     is_file_name,
     is_temporary,
+    remove_unfinished,
     sync_file,
     sync_folder,
     written_whole,
@@ -34,6 +35,22 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert target.read_text() == "old"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [
+        "a.json", ".a.json", ".a.json.tmp", ".aXjson." + "0" * 32 + ".tmp", ".a.json.draft.tmp",
+        ".b.json." + "0" * 32 + ".tmp", ".a.json." + "0" * 32 + ".tmp.zst",
+    ]  # fmt: skip
+    left = [".a.json." + "0" * 32 + ".tmp", ".c." + "0123456789abcdef" * 2 + ".tmp"]
+    for name in (*kept, *left):
+        (tmp_path / name).touch()
+    with written_whole(tmp_path / "c") as scratch:
+        scratch.touch()
+        remove_unfinished(tmp_path, ["a.json", "c"])
+        assert not scratch.exists()
+        scratch.touch()
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "c"}
 
 
 def test_bytes_are_synced_before_the_name_and_the_name_after(

@@ -15,11 +15,9 @@ from ...schemas.disk import written_whole
 from .config import EvaluateConfig
 from .inputs import Inputs, ItemSet, open_inputs
 from .probe import ABLATED, CONDITIONS
-from .results import ITEMS, ResultFolder, versions
+from .results import ITEMS, PROMPTS, ResultFolder, versions
 
 __all__ = ["write_items"]
-
-PROMPTS = "prompts.jsonl"
 
 
 def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path]:

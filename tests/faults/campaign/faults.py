@@ -249,8 +249,9 @@ class Campaign:
             yield "wrong", f"the same command ends with {ended.code}: {last}"
             return
         now = tree(self._disk)
-        if left := sorted(now.keys() - self._wanted.keys()):
-            yield "litter", f"left over: {', '.join(left[:4])}"
+        left = sorted(now.keys() - self._wanted.keys())
+        if litter := [name for name in left if not _is_unowned(name, state, now)]:
+            yield "litter", f"left over: {', '.join(litter[:4])}"
         kept = {name: content for name, content in now.items() if name not in left}
         result, wanted = self._command.result(kept), self._command.result(self._wanted)
         if differences := _differences(result, wanted):
@@ -309,6 +310,15 @@ class Campaign:
         ended = self._run_arguments(arguments)
         if ended.code != 0:
             raise RuntimeError(f"{arguments} fails: {ended.text}")
+
+
+def _is_unowned(name: str, before: State, now: State) -> bool:
+    """Whether it is an empty folder of a killed process among the system's temporary files.
+
+    Nobody can tell whose it is. Beam makes one, and removes it before it runs anything.
+    """
+    empty = now[name] is None and not any(other.startswith(f"{name}/") for other in now)
+    return empty and name in before and name.startswith(f"{TEMPORARY}/")
 
 
 def _below(folder: str, state: State) -> State:
