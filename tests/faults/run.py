@@ -85,7 +85,7 @@ def _faults_of(
 
     def tell(outcome: Outcome) -> None:
         if outcome.faults % OFTEN == 0 or len(outcome.findings) > told[outcome.fault]:
-            _tell(outcome, campaign, told[outcome.fault], console)
+            _tell(outcome, told[outcome.fault], console)
         told[outcome.fault] = len(outcome.findings)
 
     told: Counter[str] = Counter()
@@ -114,23 +114,23 @@ def _kills_of(name: str, count: int, library: Path, work: Path, console: Console
         server.close()
 
 
-def _tell(outcome: Outcome, campaign: Campaign, known: int, console: Console) -> None:
+def _tell(outcome: Outcome, known: int, console: Console) -> None:
     """Says how far the faults are, and what they have found since."""
     name = f"{outcome.command}: {outcome.fault}"
     for finding in outcome.findings[known:]:
         where = f"{name}, at {finding.at} ({finding.operation})"
         console.print(f"{finding.kind}: {where}: {finding.found}", markup=False)
-    console.print(f"{name}: {outcome.faults} faults so far; run again {campaign.runs} times")
+    console.print(f"{name}: {outcome.faults} faults so far, {outcome.reruns} runs again")
 
 
 def _print(outcomes: Sequence[Outcome], kills: Sequence[Kills]) -> None:
     table = Table("command", "fault", title="Faults at every operation, and the same command again")
-    for column in ("operations", "faults", "states", "survived", "wrong", "litter"):
+    for column in ("operations", "faults", "states", "reruns", "survived", "wrong", "litter"):
         table.add_column(column, justify="right")
     for each in outcomes:
         figures = (
-            each.operations, each.faults, each.states, each.survived, each.count("wrong"),
-            each.count("litter"),
+            each.operations, each.faults, each.states, each.reruns, each.survived,
+            each.count("wrong"), each.count("litter"),
         )  # fmt: skip
         table.add_row(each.command, each.fault, *(f"{figure:,}" for figure in figures))
     killed = Table("command", "signals", title="Signals at random moments")

@@ -1,5 +1,6 @@
 """Which files were removed without having been opened."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -69,3 +70,14 @@ def test_linked_files_are_gone_together(root):
 def test_a_file_that_is_missing(root):
     with pytest.raises(FileNotFoundError):
         Watch(root, ["missing"])
+
+
+def test_too_much_happened(root, watch):
+    """What the kernel has not told may have been that a file was opened."""
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    assert most < 1 << 20
+    (root / "a").unlink()
+    for _ in range(most // 2 + 1):
+        for name in ("b", "folder/c"):  # the same event twice in a row is told once
+            os.close(os.open(root / name, os.O_RDONLY))
+    assert watch.close() == frozenset()

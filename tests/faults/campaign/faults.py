@@ -8,7 +8,7 @@ tried once (reruns.py).
 import errno
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +64,7 @@ class Outcome:
         operations: that the command does without a fault.
         faults: how many there were.
         states: how many different states they left.
+        reruns: how often the command was run again, once for all states that must end alike.
         findings: what was wrong: of the kind "litter", files that are left over at the end; of the
             kind "wrong", anything else.
     """
@@ -73,6 +74,7 @@ class Outcome:
     operations: int
     faults: int = 0
     states: int = 0
+    reruns: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
@@ -98,7 +100,6 @@ class Campaign:
 
     Attributes:
         history: of the command without a fault.
-        runs: how often the command was run again.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Campaign:
         self.history = self._record()
         self._wanted = tree(self._disk)
         self._finished = self._all_finished()
-        self._share, self._tell, self._reruns, self.runs = share, tell, Reruns(), 0
+        self._share, self._tell, self._reruns = share, tell, Reruns()
 
     @property
     def operations(self) -> int:
@@ -128,24 +129,19 @@ class Campaign:
     def crash(self, crash: Crash, sample: int | None = None) -> Outcome:
         """Crashes at every operation, or a sample of them, and after the last one."""
         outcome = Outcome(self.name, crash, self.operations)
-        seen = set()
+        seen = set[str]()
         for at in self._moments(crash, sample):
             state = self.history.state(at, crash)
             if crash in POWER:  # a machine that starts again empties its temporary folder
                 state = {n: c for n, c in state.items() if not n.startswith(f"{TEMPORARY}/")}
-            seen.add(digest(state))
-            problems = self._look_at(state)
-            if at == self.operations:
-                problems = [*problems, *self._lost(state)]
-            outcome.faults += 1
-            outcome.findings += self._findings(at, problems)
-            self._tell(outcome)
-        outcome.states = len(seen)
+            lost = self._lost(state) if at == self.operations else ()
+            self._add(outcome, at, state, seen, lost)
         return outcome
 
     def fail(self, failure: Failure, sample: int | None = None) -> Outcome:
         """Lets every operation fail, or a sample of them."""
         outcome = Outcome(self.name, failure, self.operations)
+        seen = set[str]()
         for at in self._moments(failure, sample):
             if at == self.operations:
                 continue
@@ -153,12 +149,20 @@ class Campaign:
             action, error = DISTURBANCE[failure]
             ended = self.run(names=FIRST, at=at + 1, action=action, error=error)
             state = tree(self._disk)
-            problems = [*self._told(ended, state), *self._look_at(state)]
-            outcome.faults += 1
-            outcome.findings += self._findings(at, problems)
-            self._tell(outcome)
-        outcome.states = outcome.faults
+            self._add(outcome, at, state, seen, self._told(ended, state))
         return outcome
+
+    def _add(
+        self, outcome: Outcome, at: int, state: State, seen: set[str], problems: Iterable[Problem]
+    ) -> None:
+        """Adds a fault, with what is wrong already and what is wrong with the state it left."""
+        problems = [*problems, *self._look_at(state, outcome)]
+        operation = "the end" if at == self.operations else self.history.done[at]
+        seen.add(digest(self._command.unmeasured(state)))
+        outcome.faults += 1
+        outcome.states = len(seen)
+        outcome.findings += [Finding(at, operation, kind, found) for kind, found in problems]
+        self._tell(outcome)
 
     def _moments(self, fault: str, sample: int | None) -> Sequence[int]:
         """Numbers of operations before which the fault comes; one more is the end."""
@@ -167,11 +171,6 @@ class Campaign:
             return everything
         drawn = random.Random(f"{self.name} {fault}").sample(everything[:-1], sample - 1)
         return [*sorted(drawn), self.operations]
-
-    def _findings(self, at: int, problems: Sequence[Problem]) -> Iterator[Finding]:
-        operation = "the end" if at == self.operations else self.history.done[at]
-        for kind, found in problems:
-            yield Finding(at, operation, kind, found)
 
     def _record(self) -> History:
         """Runs the command and follows it; the journal has to explain everything that is there."""
@@ -203,18 +202,18 @@ class Campaign:
         """What is on the disk now."""
         return tree(self._disk)
 
-    def _look_at(self, state: State) -> list[Problem]:
+    def _look_at(self, state: State, outcome: Outcome) -> list[Problem]:
         """What is wrong with a state, and with what the same command makes of it."""
         known = self._command.unmeasured(state)
         problems = self._reruns.find(known) if self._share else None
         if problems is None:
+            outcome.reruns += 1
             problems, unread = self._run_watched(state)
             self._reruns.add(known, unread, problems)
         return [*self.accepted(state), *problems]
 
     def _run_watched(self, state: State) -> tuple[list[Problem], frozenset[str]]:
         """Runs the command again; also returns the files that it removed without opening them."""
-        self.runs += 1
         self.fresh(state)
         watch = Watch(self._disk, (name for name, content in state.items() if content is not None))
         try:

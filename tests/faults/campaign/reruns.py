@@ -42,7 +42,7 @@ class Reruns:
 
 
 def _names(state: State) -> str:
-    return digest({name: None if content is None else b"" for name, content in state.items()})
+    return digest(state, frozenset(state))
 
 
 def digest(state: State, but: frozenset[str] = frozenset()) -> str:
