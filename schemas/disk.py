@@ -8,9 +8,10 @@ sync the folder                the name is on the disk
 
 import errno
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,7 @@ __all__ = [
     "is_file_name",
     "is_temporary",
     "make_folder",
+    "remove_unfinished",
     "sync_file",
     "sync_folder",
     "written_whole",
@@ -52,18 +54,25 @@ def written_whole(target: Path) -> Generator[Path]:
 
 
 @contextmanager
-def folder_written_whole(target: Path) -> Generator[Path]:
-    """A folder to fill; it gets its name, which must be free, if the block ends without an error.
+def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Path]:
+    """A folder to fill; it gets its name if the block ends without an error.
 
     One that an interruption has left is emptied and filled again.
+
+    Args:
+        target: the folder with its name, which must be free.
+        replace: whether what has the name is removed first, once the new folder is on the disk.
     """
     partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
+    make_folder(target.parent)
+    partial.mkdir()
     try:
         yield partial
         for path in [*partial.rglob("*"), partial]:
             (sync_folder if path.is_dir() else sync_file)(path)
+        if replace:
+            shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         sync_folder(target.parent)
     except BaseException:
@@ -75,6 +84,19 @@ def is_temporary(name: str) -> bool:
     """Whether a file, by its name, is one that `written_whole` had not finished."""
     base = PurePosixPath(name).name
     return base.startswith(".") and base.endswith(TEMPORARY)
+
+
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Removes what killed writers of some files of a folder have left; nobody may be writing them.
+
+    Raises:
+        OSError: the folder cannot be read, or a file cannot be removed.
+    """
+    one_of = "|".join(re.escape(name) for name in names)
+    ours = re.compile(rf"\.({one_of})\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}")
+    for path in [*folder.iterdir()]:
+        if ours.fullmatch(path.name):
+            path.unlink()
 
 
 def make_folder(path: Path) -> None:

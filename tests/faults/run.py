@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -27,6 +28,8 @@ from rich.table import Table
 
 WIDTH = 110
 """Columns of the tables: no figure is cut."""
+OFTEN = 100
+"""Faults after which the campaign says how far it is."""
 KILLED: dict[str, tuple[float, tuple[object, ...]]] = {
     "prepare": (0.4, ("--workers", 2)),
     "prepare, processes": (0.1, ("--workers", 2, "--worker-type", "processes")),
@@ -79,8 +82,15 @@ def _faults_of(
     name: str, sample: int | None, library: Path, work: Path, console: Console
 ) -> list[Outcome]:
     server = Server(library, COMMANDS[name].half)
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.faults % OFTEN == 0 or len(outcome.findings) > told[outcome.fault]:
+            _tell(outcome, told[outcome.fault], console)
+        told[outcome.fault] = len(outcome.findings)
+
+    told: Counter[str] = Counter()
     try:
-        campaign = Campaign(name, COMMANDS[name], server, work)
+        campaign = Campaign(name, COMMANDS[name], server, work, tell=tell)
         found = []
         for fault in FAULTS:
             do = campaign.crash if isinstance(fault, Crash) else campaign.fail
@@ -104,14 +114,23 @@ def _kills_of(name: str, count: int, library: Path, work: Path, console: Console
         server.close()
 
 
+def _tell(outcome: Outcome, known: int, console: Console) -> None:
+    """Says how far the faults are, and what they have found since."""
+    name = f"{outcome.command}: {outcome.fault}"
+    for finding in outcome.findings[known:]:
+        where = f"{name}, at {finding.at} ({finding.operation})"
+        console.print(f"{finding.kind}: {where}: {finding.found}", markup=False)
+    console.print(f"{name}: {outcome.faults} faults so far, {outcome.reruns} runs again")
+
+
 def _print(outcomes: Sequence[Outcome], kills: Sequence[Kills]) -> None:
     table = Table("command", "fault", title="Faults at every operation, and the same command again")
-    for column in ("operations", "faults", "states", "survived", "wrong", "litter"):
+    for column in ("operations", "faults", "states", "reruns", "survived", "wrong", "litter"):
         table.add_column(column, justify="right")
     for each in outcomes:
         figures = (
-            each.operations, each.faults, each.states, each.survived, each.count("wrong"),
-            each.count("litter"),
+            each.operations, each.faults, each.states, each.reruns, each.survived,
+            each.count("wrong"), each.count("litter"),
         )  # fmt: skip
         table.add_row(each.command, each.fault, *(f"{figure:,}" for figure in figures))
     killed = Table("command", "signals", title="Signals at random moments")

@@ -1,6 +1,7 @@
 """No fault of a command leaves anything wrong; and the campaign finds what is broken on purpose."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from campaign import shim
@@ -28,9 +29,10 @@ def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
     library = shim.build(tmp_path_factory.mktemp("shim"))
     servers: list[Server] = []
 
-    def do(name: str, broken: str = "") -> Campaign:
+    def do(name: str, broken: str = "", **options: Any) -> Campaign:
         servers.append(Server(library, COMMANDS[name].half, broken))
-        return Campaign(name, COMMANDS[name], servers[-1], tmp_path_factory.mktemp("campaign"))
+        work = tmp_path_factory.mktemp("campaign")
+        return Campaign(name, COMMANDS[name], servers[-1], work, **options)
 
     yield do
     for server in servers:
@@ -69,6 +71,17 @@ def test_the_campaign_finds_what_is_broken(begin, broken, fault, wrong):
     outcome = begin("reweigh", broken).crash(fault, 24)
     assert outcome.count("wrong")
     assert any(finding.found.startswith(wrong) for finding in outcome.findings), outcome
+
+
+@pytest.mark.parametrize("broken", ["", "no temporary"])
+def test_states_that_are_not_tried_would_end_as_said(begin, broken):
+    """Every one is tried, to compare: where temporaries are written, and where files are."""
+    shared, each = begin("reweigh", broken), begin("reweigh", broken, share=False)
+    found = [campaign.crash(Crash.TORN) for campaign in (shared, each)]
+    assert [finding.at for finding in found[0].findings] == [f.at for f in found[1].findings]
+    assert bool(found[0].findings) == bool(broken)
+    assert found[1].reruns == found[1].faults
+    assert found[0].reruns < found[1].reruns / 2 or broken
 
 
 def test_a_command_that_is_killed_at_random(begin):

@@ -427,6 +427,19 @@ def test_one_run_at_a_time(made, tmp_path):
     assert go(made, tmp_path / "run", steps=2).finished
 
 
+def test_a_run_that_was_killed_before_it_had_begun_begins(made, tmp_path):
+    """What it had not finished writing is removed, and does not count as another's files."""
+    (tmp_path / ".lock").touch()
+    (tmp_path / f".run.json.{'0' * 32}.tmp").touch()
+    (tmp_path / f".log.jsonl.{'1' * 32}.tmp").touch()
+    assert go(made, tmp_path, steps=1).finished
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / f".model.bin.{'0' * 32}.tmp").touch()
+    with pytest.raises(UsageError, match="the folder has other files in it"):
+        go(made, tmp_path / "other", steps=1)
+
+
 def test_a_refused_run_leaves_nothing(made, tmp_path):
     with pytest.raises(UsageError):
         go(made, tmp_path / "new" / "run", steps=None, max_tokens=64)

@@ -11,6 +11,7 @@ from exactcpt.schemas.disk import (
     folder_written_whole,
     is_file_name,
     is_temporary,
+    remove_unfinished,
     sync_file,
     sync_folder,
     written_whole,
@@ -70,6 +71,15 @@ def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "file").read_text() == "old"
 
 
+def test_a_folder_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    with folder_written_whole(tmp_path / "folder", replace=True) as scratch:
+        (scratch / "new").touch()
+        assert (tmp_path / "folder" / "old").exists()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+
+
 def test_all_of_a_folder_is_synced_before_its_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +102,22 @@ def test_all_of_a_folder_is_synced_before_its_name_and_the_name_after(
         monkeypatch.setattr(Path, "rename", noted_rename)
     assert sorted(done[:3]) == ["sync file", "sync folder", "sync folder"]
     assert done[3:] == ["rename", "sync folder"]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [
+        "a.json", ".a.json", ".a.json.tmp", ".aXjson." + "0" * 32 + ".tmp", ".a.json.draft.tmp",
+        ".b.json." + "0" * 32 + ".tmp", ".a.json." + "0" * 32 + ".tmp.zst",
+    ]  # fmt: skip
+    left = [".a.json." + "0" * 32 + ".tmp", ".c." + "0123456789abcdef" * 2 + ".tmp"]
+    for name in (*kept, *left):
+        (tmp_path / name).touch()
+    with written_whole(tmp_path / "c") as scratch:
+        scratch.touch()
+        remove_unfinished(tmp_path, ["a.json", "c"])
+        assert not scratch.exists()
+        scratch.touch()
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "c"}
 
 
 def test_bytes_are_synced_before_the_name_and_the_name_after(

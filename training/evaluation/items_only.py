@@ -17,12 +17,10 @@ from ...schemas.disk import written_whole
 from .config import EvaluateConfig
 from .inputs import Inputs, ItemSet, open_inputs
 from .probe import ABLATED, CONDITIONS
-from .results import ITEMS, ResultFolder, versions
+from .results import ITEMS, PROMPTS, ResultFolder, versions
 from .ruler.sets import RulerSet, ruler_sets
 
 __all__ = ["write_items"]
-
-PROMPTS = "prompts.jsonl"
 
 
 def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path]:

@@ -2,6 +2,7 @@
 
     manifest.json     what was evaluated, and how; written last
     items.parquet     the items of the probe, the same for all models of one tokenizer
+    prompts.jsonl     the items for another program, where no model is evaluated
     scores.parquet    the scores, item by item or window by window
     scores.jsonl      while it is unfinished: one line for each batch that is scored
 
@@ -22,14 +23,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from ...schemas.disk import make_folder, written_whole
+from ...schemas.disk import make_folder, remove_unfinished, written_whole
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.manifest import EVALUATION, FORMAT_VERSION, MANIFEST, Manifest, dump, parse
 from ...schemas.regular import read_regular
 
-__all__ = ["ITEMS", "SCORES", "Journal", "ResultFolder", "content_digest", "versions"]
+__all__ = ["ITEMS", "PROMPTS", "SCORES", "Journal", "ResultFolder", "content_digest", "versions"]
 
 ITEMS = "items.parquet"
+PROMPTS = "prompts.jsonl"
 SCORES = "scores.parquet"
 JOURNAL = "scores.jsonl"
 LOCK = ".lock"
@@ -77,6 +79,8 @@ class ResultFolder:
     def held(self) -> Iterator[None]:
         """Makes the folder and keeps other processes out of it.
 
+        What a killed process had not finished writing is removed.
+
         Raises:
             ExactcptError: another process is at work in it.
             UsageError: it cannot be made or written to.
@@ -85,6 +89,7 @@ class ResultFolder:
         try:
             make_folder(self.path)
             lock.acquire()
+            remove_unfinished(self.path, (ITEMS, PROMPTS, SCORES, MANIFEST))
         except filelock.Timeout:
             raise ExactcptError(
                 "another process makes the same evaluation",

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ...schemas.disk import make_folder, sync_file, sync_folder
+from ...schemas.disk import folder_written_whole
 from ...schemas.errors import UsageError
 from .folder import CONFIG
 from .weight_files import WEIGHTS
@@ -26,7 +26,6 @@ from .weight_files import WEIGHTS
 __all__ = ["TOKENIZER", "TOKENIZER_CONFIG", "TOKENIZER_FILES", "check_new", "save_folder"]
 
 HEAD = "lm_head.weight"
-PARTIAL = ".partial"
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -73,23 +72,10 @@ def save_folder(
         end_token: what ends documents; written down if no file says how the tokenizer is used.
             Programs that generate text need to know it.
     """
-    partial = out.with_name(out.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(out.parent)
-    partial.mkdir()
-    try:
-        _fill(partial, model, weights, copied)
-        if end_token is not None and not (partial / TOKENIZER_CONFIG).exists():
-            (partial / TOKENIZER_CONFIG).write_text(_tokenizer_json(end_token))
-        for path in partial.iterdir():
-            sync_file(path)
-        sync_folder(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    sync_folder(out.parent)
+    with folder_written_whole(out, replace=True) as scratch:
+        _fill(scratch, model, weights, copied)
+        if end_token is not None and not (scratch / TOKENIZER_CONFIG).exists():
+            (scratch / TOKENIZER_CONFIG).write_text(_tokenizer_json(end_token))
 
 
 def _fill(

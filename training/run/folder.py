@@ -9,9 +9,10 @@ from pathlib import Path
 
 import filelock
 
-from ...schemas.disk import make_folder
+from ...schemas.disk import make_folder, remove_unfinished
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
+from .log import LOG, RUN
 from .world import World
 
 __all__ = ["PATIENCE", "acquire", "held", "is_unused"]
@@ -92,6 +93,9 @@ def is_unused(folder: Path) -> bool:
 def acquire(folder: Path) -> filelock.BaseFileLock:
     """Makes a run's folder and locks it for this process.
 
+    What a killed run had not finished writing is removed: it would make a new run's folder one with
+    other files in it.
+
     Raises:
         ExactcptError: another process holds the folder, or it cannot be made or written to.
     """
@@ -99,6 +103,7 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
     try:
         make_folder(folder)
         lock.acquire()
+        remove_unfinished(folder, (RUN, LOG))
     except filelock.Timeout:
         raise ExactcptError(
             "another run is at work in this folder",

@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "Command"]
 
 DATA = Path(__file__).parents[2] / "data"
 TOKENIZER = str(DATA / "tokenizer.json")
+SPEED = re.compile(rb'"tokens_per_second": [0-9.e+]+')
 Run = Callable[..., None]
 """Runs a command to its end, without a fault; takes its arguments."""
 
@@ -41,6 +42,10 @@ class Command(ABC):
     def result(self, state: State) -> dict[str, Any]:
         """What has to be the same however often the command was disturbed."""
         return dict(state)
+
+    def unmeasured(self, state: State) -> State:
+        """A state without what its run has measured, which no later run goes by."""
+        return state
 
     def refuses_to_run_again(self) -> bool:
         """Whether the command, once finished, ends with a wrong usage."""
@@ -147,6 +152,13 @@ class Train(Command):
     def result(self, state: State) -> dict[str, Any]:
         """Without what depends on time, and on how often a run was begun."""
         return {name: _lasting(name, content) for name, content in state.items()}
+
+    def unmeasured(self, state: State) -> State:
+        """Without how fast the steps were."""
+        return {
+            name: content and SPEED.sub(b"", content) if name.endswith("/log.jsonl") else content
+            for name, content in state.items()
+        }
 
 
 class Export(Train):

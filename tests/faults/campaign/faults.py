@@ -1,19 +1,18 @@
 """Every fault of a command, then the same command again, and what is wrong afterwards.
 
-A crash is not staged: its state is made from the journal of one run, and states that are equal are
-tried once. A failing operation is: the command runs, and its n-th operation fails.
+A crash is not staged: its state is made from the journal of one run. A failing operation is: the
+command runs, and its n-th operation fails. States from which the same command must end alike are
+tried once (reruns.py).
 """
 
 import errno
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from exactcpt.pipeline.job.folder import JOB
 from exactcpt.schemas.disk import is_temporary
@@ -21,8 +20,10 @@ from exactcpt.schemas.disk import is_temporary
 from .commands import Command
 from .disk import POWER, Crash, History, State, materialize, tree
 from .journal import read_journal
+from .reruns import Problem, Reruns, digest
 from .server import TEMPORARY, Ended, Request, Server
 from .shim import Action
+from .watch import Watch
 
 __all__ = ["FAULTS", "Campaign", "Failure", "Finding", "Outcome"]
 
@@ -39,6 +40,9 @@ class Failure(StrEnum):
 
 FAULTS: tuple[Crash | Failure, ...] = (*Crash, *Failure)
 DISTURBANCE = {Failure.FULL: (Action.FULL, errno.ENOSPC), Failure.ERROR: (Action.FAIL, errno.EIO)}
+
+FIRST, AGAIN = 1, 2
+"""Seeds of the names that the disturbed run draws, and the one after it: none comes up twice."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Outcome:
         operations: that the command does without a fault.
         faults: how many there were.
         states: how many different states they left.
+        reruns: how often the command was run again, once for all states that must end alike.
         findings: what was wrong: of the kind "litter", files that are left over at the end; of the
             kind "wrong", anything else.
     """
@@ -69,6 +74,7 @@ class Outcome:
     operations: int
     faults: int = 0
     states: int = 0
+    reruns: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
@@ -81,10 +87,6 @@ class Outcome:
         return self.faults - len({finding.at for finding in self.findings})
 
 
-Problem = tuple[str, str]
-"""Kind of a finding, and what was found."""
-
-
 class Campaign:
     """A command and its faults.
 
@@ -93,9 +95,17 @@ class Campaign:
         command: what runs.
         server: where it runs.
         work: an empty folder to work in.
+        share: whether states are tried once from which the command must end alike.
+        tell: is told after every fault what came of them so far.
+
+    Attributes:
+        history: of the command without a fault.
     """
 
-    def __init__(self, name: str, command: Command, server: Server, work: Path) -> None:
+    def __init__(
+        self, name: str, command: Command, server: Server, work: Path, *, share: bool = True,
+        tell: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.name, self._command, self._server = name, command, server
         work = work.resolve()
         self._work, self._inputs, self._disk = work, work / "inputs", work / "disk"
@@ -109,7 +119,7 @@ class Campaign:
         self.history = self._record()
         self._wanted = tree(self._disk)
         self._finished = self._all_finished()
-        self._verdicts: dict[str, list[Problem]] = {}
+        self._share, self._tell, self._reruns = share, tell, Reruns()
 
     @property
     def operations(self) -> int:
@@ -119,35 +129,40 @@ class Campaign:
     def crash(self, crash: Crash, sample: int | None = None) -> Outcome:
         """Crashes at every operation, or a sample of them, and after the last one."""
         outcome = Outcome(self.name, crash, self.operations)
-        seen = set()
+        seen = set[str]()
         for at in self._moments(crash, sample):
             state = self.history.state(at, crash)
             if crash in POWER:  # a machine that starts again empties its temporary folder
                 state = {n: c for n, c in state.items() if not n.startswith(f"{TEMPORARY}/")}
-            seen.add(_digest(state))
-            problems = self._look_at(state)
-            if at == self.operations:
-                problems = [*problems, *self._lost(state)]
-            outcome.faults += 1
-            outcome.findings += self._findings(at, problems)
-        outcome.states = len(seen)
+            lost = self._lost(state) if at == self.operations else ()
+            self._add(outcome, at, state, seen, lost)
         return outcome
 
     def fail(self, failure: Failure, sample: int | None = None) -> Outcome:
         """Lets every operation fail, or a sample of them."""
         outcome = Outcome(self.name, failure, self.operations)
+        seen = set[str]()
         for at in self._moments(failure, sample):
             if at == self.operations:
                 continue
             self.fresh()
             action, error = DISTURBANCE[failure]
-            ended = self.run(at=at + 1, action=action, error=error)
+            ended = self.run(names=FIRST, at=at + 1, action=action, error=error)
             state = tree(self._disk)
-            problems = [*self._told(ended, state), *self._look_at(state)]
-            outcome.faults += 1
-            outcome.findings += self._findings(at, problems)
-        outcome.states = outcome.faults
+            self._add(outcome, at, state, seen, self._told(ended, state))
         return outcome
+
+    def _add(
+        self, outcome: Outcome, at: int, state: State, seen: set[str], problems: Iterable[Problem]
+    ) -> None:
+        """Adds a fault, with what is wrong already and what is wrong with the state it left."""
+        problems = [*problems, *self._look_at(state, outcome)]
+        operation = "the end" if at == self.operations else self.history.done[at]
+        seen.add(digest(self._command.unmeasured(state)))
+        outcome.faults += 1
+        outcome.states = len(seen)
+        outcome.findings += [Finding(at, operation, kind, found) for kind, found in problems]
+        self._tell(outcome)
 
     def _moments(self, fault: str, sample: int | None) -> Sequence[int]:
         """Numbers of operations before which the fault comes; one more is the end."""
@@ -157,16 +172,11 @@ class Campaign:
         drawn = random.Random(f"{self.name} {fault}").sample(everything[:-1], sample - 1)
         return [*sorted(drawn), self.operations]
 
-    def _findings(self, at: int, problems: Sequence[Problem]) -> Iterator[Finding]:
-        operation = "the end" if at == self.operations else self.history.done[at]
-        for kind, found in problems:
-            yield Finding(at, operation, kind, found)
-
     def _record(self) -> History:
         """Runs the command and follows it; the journal has to explain everything that is there."""
         history = History(self._disk)
         journal = self._work / "journal"
-        ended = self.run(journal=str(journal))
+        ended = self.run(names=FIRST, journal=str(journal))
         if ended.code != 0:
             raise RuntimeError(f"{self.name} fails without a fault: {ended}")
         history.record(read_journal(journal))
@@ -192,12 +202,25 @@ class Campaign:
         """What is on the disk now."""
         return tree(self._disk)
 
-    def _look_at(self, state: State) -> list[Problem]:
+    def _look_at(self, state: State, outcome: Outcome) -> list[Problem]:
         """What is wrong with a state, and with what the same command makes of it."""
-        digest = _digest(state)
-        if digest not in self._verdicts:
-            self._verdicts[digest] = [*self.accepted(state), *self.run_again(state)]
-        return self._verdicts[digest]
+        known = self._command.unmeasured(state)
+        problems = self._reruns.find(known) if self._share else None
+        if problems is None:
+            outcome.reruns += 1
+            problems, unread = self._run_watched(state)
+            self._reruns.add(known, unread, problems)
+        return [*self.accepted(state), *problems]
+
+    def _run_watched(self, state: State) -> tuple[list[Problem], frozenset[str]]:
+        """Runs the command again; also returns the files that it removed without opening them."""
+        self.fresh(state)
+        watch = Watch(self._disk, (name for name, content in state.items() if content is not None))
+        try:
+            problems = [*self.run_again(state)]
+        finally:
+            unread = watch.close()
+        return problems, unread
 
     def accepted(self, state: State, *, unknown: bool = False) -> Iterator[Problem]:
         """What a reader takes for finished has to be right.
@@ -217,16 +240,17 @@ class Campaign:
                 yield "wrong", f"{folder} counts as finished, but {found[-1] if found else 'never'}"
 
     def run_again(self, state: State) -> Iterator[Problem]:
+        """What is wrong with what the same command makes of the state that is on the disk."""
         done = self._is_done(state)
-        self.fresh(state)
-        ended = self.run()
+        ended = self.run(names=AGAIN)
         if ended.code != 0 and not (done and self._command.refuses_to_run_again()):
             last = " | ".join(ended.text.strip().splitlines()[-4:])
             yield "wrong", f"the same command ends with {ended.code}: {last}"
             return
         now = tree(self._disk)
-        if left := sorted(now.keys() - self._wanted.keys()):
-            yield "litter", f"left over: {', '.join(left[:4])}"
+        left = sorted(now.keys() - self._wanted.keys())
+        if litter := [name for name in left if not _is_unowned(name, state, now)]:
+            yield "litter", f"left over: {', '.join(litter[:4])}"
         kept = {name: content for name, content in now.items() if name not in left}
         result, wanted = self._command.result(kept), self._command.result(self._wanted)
         if differences := _differences(result, wanted):
@@ -287,6 +311,15 @@ class Campaign:
             raise RuntimeError(f"{arguments} fails: {ended.text}")
 
 
+def _is_unowned(name: str, before: State, now: State) -> bool:
+    """Whether it is an empty folder of a killed process among the system's temporary files.
+
+    Nobody can tell whose it is. Beam makes one, and removes it before it runs anything.
+    """
+    empty = now[name] is None and not any(other.startswith(f"{name}/") for other in now)
+    return empty and name in before and name.startswith(f"{TEMPORARY}/")
+
+
 def _below(folder: str, state: State) -> State:
     """The files of a folder, without those that readers leave alone."""
     inside = {
@@ -306,11 +339,3 @@ def _differences(found: Any, wanted: Any) -> str:
     other = sorted(name for name in found.keys() & wanted.keys() if found[name] != wanted[name])
     named = (("missing", missing), ("more", more), ("different", other))
     return "; ".join(f"{word}: {', '.join(names[:4])}" for word, names in named if names)
-
-
-def _digest(state: State) -> str:
-    digest = xxhash.xxh3_128()
-    for name, content in sorted(state.items()):
-        digest.update(f"{name}\0{-1 if content is None else len(content)}\0".encode())
-        digest.update(content or b"")
-    return digest.hexdigest()

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from . import breaks, shim
+from . import breaks, remembered, shim
 
 __all__ = ["TEMPORARY", "Ended", "Half", "Request", "Server"]
 
@@ -46,8 +47,9 @@ PIPELINE = (
 )  # fmt: skip
 TRAINING = (
     "exactcpt.pipeline.cli", "exactcpt.training.cli", "exactcpt.training.run.export",
-    "exactcpt.training.train", "torch", "torch.distributed.checkpoint.state_dict_saver",
-    "transformers", "transformers.models.llama.modeling_llama",
+    "exactcpt.training.train", "fsspec", "jsonschema", "pandas", "torch",
+    "torch.distributed.checkpoint.state_dict_saver", "transformers",
+    "transformers.models.llama.modeling_llama",
 )  # fmt: skip
 Half = str
 """What is imported: "pipeline" or "training"."""
@@ -66,6 +68,8 @@ class Request:
         kill: seconds after which the program gets a signal, unless it has ended; None for never.
         signal: the signal.
         worker: whether one of its worker processes gets it instead, if there is one.
+        names: seed of the names that the program draws (UUIDs), so that runs alike make the same
+            files; None for names that are new.
     """
 
     arguments: Sequence[str]
@@ -78,6 +82,7 @@ class Request:
     kill: float | None = None
     signal: int = signal.SIGKILL
     worker: bool = False
+    names: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,8 @@ def _serve() -> None:
     logging.disable(logging.WARNING)  # of what Beam does not find when it is imported
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
         import_module(module)
+    if half == "pipeline":
+        remembered.remember()
     logging.disable(logging.NOTSET)
     gc.freeze()
     for line in sys.stdin:
@@ -155,6 +162,9 @@ def _run(request: Request) -> None:
     os.setsid()
     os.environ["TMPDIR"] = tempfile.tempdir = str(Path(request.disk) / TEMPORARY)
     sys.argv = ["exactcpt", *request.arguments]
+    if request.names is not None:
+        draws = random.Random(request.names)
+        uuid.uuid4 = lambda: uuid.UUID(int=draws.getrandbits(128), version=4)
     from exactcpt.pipeline.cli import main
 
     shim.disturb(

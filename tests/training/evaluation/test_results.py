@@ -5,7 +5,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
-from exactcpt.training.evaluation.results import SCORES, ResultFolder, content_digest
+from exactcpt.training.evaluation.results import (
+    ITEMS,
+    PROMPTS,
+    SCORES,
+    ResultFolder,
+    content_digest,
+)
 
 IDENTITY = {
     "suite": "probe", "suite_version": 1, "length": 256, "tasks": ["code"], "seed": 0,
@@ -56,6 +62,16 @@ def test_two_processes(tmp_path):
             pass
         with ResultFolder(tmp_path, IDENTITY | {"seed": 1}).held():
             pass
+
+
+@pytest.mark.parametrize("name", [SCORES, ITEMS, PROMPTS, "manifest.json"])
+def test_what_a_killed_process_left_is_removed(tmp_path, name):
+    folder = ResultFolder(tmp_path, IDENTITY)
+    with folder.held(), folder.journal():
+        left = folder.path / f".{name}.{'0' * 32}.tmp"
+        left.touch()
+    with folder.held():
+        assert not left.exists()
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
