@@ -140,6 +140,24 @@ def test_a_failure_is_in_the_table(tmp_path, monkeypatch, capfd):
     assert results(out)["failed"] == []
 
 
+def test_a_pair_that_is_left_out_is_in_no_base(tmp_path, monkeypatch):
+    def code_of(command) -> int:
+        return 1 if "runs/one/0.1/near" in command else 0
+
+    path, out = written(tmp_path, **MADE, base=BASE | {"wanted": 2}), tmp_path / "out"
+    assert study(monkeypatch, path, out, "--quiet", code_of=code_of) == 1
+    (stage,) = results(out)["stages"]
+    assert stage["compared"] == ["0.0", "0.2", "1.0", "1.1", "1.2"]
+    (far,) = [row for row in stage["by_base"]["512"] if (row["context"], row["figure"], row["arm"],
+              row["base"]) == ("fixed", "far", "exact", 0)]  # fmt: skip
+    each = [
+        sum(gain({"--seed": s, "--arm": arm, "--init-from": "base/0"}, d) * sign
+            for d in (128, 256) for arm, sign in (("exact", 1), ("uniform", -1))) / 2
+        for s in ("0", "2")
+    ]  # fmt: skip
+    assert far["delta"] == pytest.approx(sum(each) / 2)
+
+
 def test_one_seed_is_no_verdict(tmp_path, monkeypatch, capfd):
     one = MADE | {"study": {"name": "x", "seeds": 1}}
     path, out = written(tmp_path, **one), tmp_path / "out"
