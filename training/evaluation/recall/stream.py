@@ -7,7 +7,7 @@ from .world import CHAIN, NEW, PAIRS, World
 
 __all__ = ["Stream"]
 
-EXACT = 1 << 16
+EXACT = 3 << 16
 """Every probability is a multiple of 1 / EXACT."""
 
 

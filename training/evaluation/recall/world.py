@@ -37,7 +37,7 @@ UNKNOWN = "<unk>"
 CHAIN = (1 / 2, 1 / 4, 1 / 8, 1 / 8)
 """Probabilities of the successors of a filler or key."""
 
-PAIRS = 1 / 4
+PAIRS = 1 / 3
 """Of the slots, those that are pairs."""
 
 NEW = 1 / 4

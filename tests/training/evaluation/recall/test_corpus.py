@@ -172,9 +172,9 @@ def test_corpora_are_the_same_for_ever(tmp_path):
 
 
 GOLDEN = [
-    "3d7ec88659ad343e1967cb631ed4181c",
-    "68255b99c32996e51c20e814a4c012e8",
-    "dac7571de72041335834f7377e7d59d9",
+    "0f5ad8d8f17432c6b7b380101490433b",
+    "bd49f56a2f8097c420c0bd0b0b804639",
+    "09fc26c3ab1f8a931c7c279e56d8763c",
 ]
 
 

@@ -151,7 +151,7 @@ def test_items_are_the_same_for_ever():
 
 
 ITEMS_DIGEST = "480867cc67c8a8ca6762e4bdf331147f"
-PROMPTS_DIGEST = "3d4225c09c807d96"
+PROMPTS_DIGEST = "037399ab42c2f0d6"
 
 
 def test_other_seeds_give_other_items():
