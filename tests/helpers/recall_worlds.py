@@ -55,7 +55,7 @@ def _documents(
             yield more, (1 - PAIRS) * p * q
     for key, value, p in _pairs(world, known):
         after = (*words, f"k{key}", f"v{value}")
-        for more, q in _documents(world, n, after, known | {key: value}, None):
+        for more, q in _documents(world, n, after, known | {key: value}, world.fillers + key):
             yield more, PAIRS * p * q
 
 

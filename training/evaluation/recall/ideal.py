@@ -10,7 +10,7 @@ With n the length that is drawn for a document (see `lengths`), K, V and F the n
 values and fillers, and H the entropy of `CHAIN`, the loss of the best prediction is
 
     the end          h = P(t - s < n <= t) / P(n > t - s):  -log h, and -log(1 - h) if it goes on
-    a filler         -log(1 - PAIRS) + (H if s = 1 else log F)
+    a filler         -log(1 - PAIRS) + (log F if s = 0 else H)
     a known key      -log(PAIRS (1 - NEW) / m)                   (with m = K: -log(PAIRS / m))
     a new key        -log(PAIRS NEW / (K - m))                   (with m = 0: -log(PAIRS / K))
     its value        0 after a known key, log V after a new one
@@ -121,7 +121,7 @@ class _Slots:
 
     def first_token(self, s: int) -> Floats:
         """The expected loss of the first token of a slot after one of s tokens."""
-        return _entropy(PAIRS) + self._pair + (self._successor if s == 1 else self._any_filler)
+        return _entropy(PAIRS) + self._pair + (self._successor if s else self._any_filler)
 
 
 def _entropy(p: float) -> float:

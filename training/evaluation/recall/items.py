@@ -93,8 +93,8 @@ def _fact(
 def _filler(stream: Stream, length: int) -> NDArray[np.int32]:
     """Text in which no pair is cut where the evidence may stand or a prompt may begin.
 
-    A pair follows every place of the evidence: after it, a filler would have to be a successor of
-    the one before.
+    A pair follows every place of the evidence: a filler would have to be a successor of its key
+    there, and of something else where the evidence stands elsewhere.
     """
     filled = length - BESIDES
     places = {filled - distance + PAIR for distance in distances(length, SHORTEST)}

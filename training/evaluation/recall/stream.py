@@ -7,7 +7,7 @@ from .world import CHAIN, NEW, PAIRS, World
 
 __all__ = ["Stream"]
 
-EXACT = 1 << 16
+EXACT = 3 << 16
 """Every probability is a multiple of 1 / EXACT."""
 
 
@@ -32,7 +32,7 @@ class Stream:
         self._new = list(range(world.keys) if keys is None else keys)
         self._values = list(range(world.values) if values is None else values)
         self._known: list[tuple[int, int]] = []
-        self._last: int | None = None
+        self._last: int | None = None  # a row of the successors
 
     def slot(self) -> list[int]:
         """The ids of the next slot."""
@@ -40,7 +40,6 @@ class Stream:
 
     def pair(self) -> list[int]:
         """The ids of a key and its value, as the next slot."""
-        self._last = None
         asks = self._draws.below(EXACT) >= NEW * EXACT
         if self._known and (asks or not self._new):
             key, value = self._draws.choice(self._known)
@@ -48,6 +47,7 @@ class Stream:
             key = self._new.pop(self._draws.below(len(self._new)))
             value = self._draws.choice(self._values)
             self._known.append((key, value))
+        self._last = self._world.fillers + key
         return [self._world.key(key), self._world.value(value)]
 
     def filler(self) -> list[int]:

@@ -4,14 +4,18 @@ A document is a sequence of *slots*, each a filler or a pair of a key and a valu
 
     f3 f9 k7 v2 f1 k4 v11 f5 f0 k7 v2 f8 ...      then the end token
 
-    filler      after a filler, one of its four successors, with probabilities 1/2, 1/4, 1/8, 1/8;
-                after a pair and at the start, any filler, all equally likely
-    pair        every second slot, by chance. With probability NEW its key is one that the document
-                has not had, and its value any of the V values; otherwise it is a key that the
-                document has had, with the value it has there. All choices are equally likely
+    filler      one of the four successors of the filler, or of the key of the pair, before it, with
+                probabilities 1/2, 1/4, 1/8, 1/8; at the start any filler
+    pair        with probability PAIRS. With probability NEW its key is one that the document has
+                not had, and its value any of the V values; otherwise it is a key that the document
+                has had, with the value it has there. All choices are equally likely
 
 A model that recalls the pair is certain of the value after a key that the document has had; for one
 that does not, all are equally likely. So recall is worth log V nats, at every distance.
+
+A pair is recalled in two steps: a value takes up which key stands before it, and that key, when it
+comes again, finds the value. What follows a pair depends on its key, so the first step is of use by
+itself. Without that, small models take several times as long to recall anything.
 
 Token ids: 0 is the end token, then come the fillers, the keys, the values and the unknown token.
 """
@@ -31,9 +35,9 @@ UNKNOWN = "<unk>"
 """Stands for what the language lacks; no document has it."""
 
 CHAIN = (1 / 2, 1 / 4, 1 / 8, 1 / 8)
-"""Probabilities of the successors of a filler."""
+"""Probabilities of the successors of a filler or key."""
 
-PAIRS = 1 / 2
+PAIRS = 1 / 3
 """Of the slots, those that are pairs."""
 
 NEW = 1 / 4
@@ -54,7 +58,8 @@ class World:
 
     Attributes:
         fillers, keys, values: how many tokens of each kind there are.
-        successors: for each filler its four successors, as numbers of fillers, the likeliest first.
+        successors: for each filler, and then for each key, the four fillers that may follow it, by
+            their numbers, the likeliest first.
     """
 
     fillers: int
@@ -88,7 +93,7 @@ class World:
 
 
 def draw_world(*, fillers: int, keys: int, values: int, seed: int) -> World:
-    """Draws the successors of every filler: four others.
+    """Draws the successors of every filler and key; no filler is one of its own.
 
     Raises:
         UsageError: there are too few or too many tokens of a kind.
@@ -98,11 +103,11 @@ def draw_world(*, fillers: int, keys: int, values: int, seed: int) -> World:
     check_range("values", values, FEWEST_VALUES, MOST)
     draws = Draws(seed, "chain")
     successors: list[tuple[int, ...]] = []
-    for filler in range(fillers):
+    for row in range(fillers + keys):
         chosen: list[int] = []
         while len(chosen) < len(CHAIN):
-            other = draws.below(fillers)
-            if other != filler and other not in chosen:
-                chosen.append(other)
+            filler = draws.below(fillers)
+            if filler != row and filler not in chosen:
+                chosen.append(filler)
         successors.append(tuple(chosen))
     return World(fillers=fillers, keys=keys, values=values, successors=tuple(successors))

@@ -96,7 +96,7 @@ def check_tokenizer(world: World, tokenizer: Tokenizer, path: Path) -> None:
 
 
 def _is_whole(world: World) -> bool:
-    """Whether every filler has successors, and these are fillers."""
-    return len(world.successors) == world.fillers and all(
+    """Whether every filler and key has successors, and these are fillers."""
+    return len(world.successors) == world.fillers + world.keys and all(
         filler < world.fillers for row in world.successors for filler in row
     )
