@@ -18,6 +18,7 @@ SAMPLE_BYTES = 64 << 10
 """Bytes of text of a part that both encoders get."""
 SAMPLE_DOCUMENT_BYTES = 4 << 10
 """Longer documents are truncated."""
+WHITE_SPACE = np.frombuffer(b"\t\n\r ", np.uint8)
 SAMPLE_LEAST_BYTES = 1 << 8
 """Shorter documents count as this long, which bounds the number of documents in a sample."""
 
@@ -93,7 +94,13 @@ def sample(texts: Strings, hashes: NDArray[np.uint64], size: int = SAMPLE_BYTES)
 
 
 def _truncate(text: NDArray[np.uint8], size: int) -> bytes:
-    """The longest prefix of at most `size` bytes that ends with a whole character."""
+    """A prefix of at most `size` bytes that ends before white space, or with a whole character.
+
+    A tokenizer of words that can encode the text may not know the beginning of a word.
+    """
     if len(text) <= size:
         return text.tobytes()
+    spaces = np.flatnonzero(np.isin(text[: size + 1], WHITE_SPACE))
+    if len(spaces) and spaces[-1] > 0:
+        return text[: spaces[-1]].tobytes()
     return text[:size].tobytes().decode(errors="ignore").encode()

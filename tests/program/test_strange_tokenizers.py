@@ -105,6 +105,17 @@ def test_a_text_on_which_the_tokenizer_fails_is_named(tmp_path, command):
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize("word", ["door", "under"])
+def test_a_sample_may_end_inside_a_word(tmp_path, word):
+    """Every document can be encoded, but not the beginning of a long one that ends in a word."""
+    long = " ".join([word] * 2000)
+    data = with_model(word_level(), unk_token="there is none")
+    flags = [*corpus(tmp_path, ["the cat", long]), *tokenizer(tmp_path, data)]
+    done("tokenize", *flags, "--out", tmp_path / "store")
+    assert [len(each) for each in tokens_of(tmp_path / "store")] == [3, 2001]
+    assert encoding_of(tmp_path / "store")["lost_characters"] == 0
+
+
 def test_rows_that_were_packed_already(tmp_path):
     made = byte_level("the cat sat")
     eos = made.token_to_id(EOS)
