@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from ...schemas.settings import suggestion
 from .config import Study
 from .durations import Durations, in_words
 from .gate import gain_of
-from .graph import Step
+from .graph import BASE, Step
 from .places import LOCK, LOGS
-from .plan import Plan, RecordOf, make_plan
+from .plan import Plan, RecordOf, lacking_bases, make_plan
 from .records import Record, read_record, write_record
 from .workers import Worker, prepare_workers, reason_of
 
@@ -116,13 +117,22 @@ class _Runner:
         self._say = say
         self._found: dict[str, Record | None] = {}
         self._running: dict[int, _Running] = {}
+        before = make_plan(study, partial(read_record, folder))
+        self._has_bases = not lacking_bases(study, before.candidates)
         prepare_workers(jobs)
 
     def record_of(self, step: Step) -> Record | None:
-        """The record of a step, unless it failed before and is tried again."""
+        """The record of a step, unless it failed before and is tried again.
+
+        A candidate for a base is not tried again once there are enough bases: which ones they are
+        must not change when arms have started from them.
+        """
         if step.name not in self._found:
             found = read_record(self._folder, step)
-            self._found[step.name] = found if found is not None and found.is_done else None
+            is_final = found is not None and (
+                found.is_done or (step.kind == BASE and self._has_bases)
+            )
+            self._found[step.name] = found if is_final else None
         return self._found[step.name]
 
     def is_done(self, step: Step) -> bool:
@@ -194,7 +204,7 @@ class _Runner:
         if reason is None and not (self._folder / step.makes).exists():
             reason = f"it has not made {step.makes}"
         gain = None
-        if reason is None and step.kind == "base":
+        if reason is None and step.kind == BASE:
             gain, reason = self._gain(step)
         record = Record(
             status="done" if reason is None else "failed",

@@ -90,6 +90,35 @@ def test_a_base_goes_through_the_gate(tmp_path, monkeypatch):
     assert any(line.startswith("base:1:2  done in 0 s, gain 1.500 nats") for line in said)
 
 
+def test_bases_that_were_chosen_stay(tmp_path, monkeypatch):
+    """A candidate that crashed would pass now, and would put another base out of the results."""
+
+    def code_of(command: Command) -> int:
+        return 1 if out_of(command) == "runs/base/0" else 0
+
+    study = small(tmp_path, base=BASE)
+    pretended(monkeypatch, code_of)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    again = pretended(monkeypatch)
+    same, record_of = run_steps(study, tmp_path, 1, Said())
+    assert again.ran == []
+    assert [cell.pair.name for cell in same.cells] == [cell.pair.name for cell in plan.cells]
+    assert {cell.pair.base for cell in same.cells} == {1}
+    failed = record_of(same.steps[1])
+    assert failed is not None
+    assert failed.reason == "it went wrong"
+
+
+def test_candidates_are_tried_again_while_bases_are_lacking(tmp_path, monkeypatch):
+    study = small(tmp_path, base=BASE)
+    pretended(monkeypatch, lambda command: 1 if "runs/base" in shown(command) else 0)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    assert not plan.cells
+    pretended(monkeypatch)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    assert {cell.pair.base for cell in plan.cells} == {0}
+
+
 def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
     def code_of(command: Command) -> int:
         return 1 if out_of(command) == "runs/one/0/exact" else 0
