@@ -112,6 +112,8 @@ class _Reader:
         for setting, value in (("baseline", baseline), ("floor", floor)):
             if value is not None and value not in arms:
                 study.refuse(f"{setting} is {value!r}", expected=f"an arm: {', '.join(arms)}")
+        matched = (name for name, arm in arms.items() if arm.settings["weighting"] == "matched")
+        floor = floor or next(matched, None)
         self._check_trainings(base, stages, arms)
         arguments, evaluated, lengths = self._evaluate(stages)
         primaries = tuple(

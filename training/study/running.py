@@ -14,6 +14,7 @@ from ...schemas.disk import make_folder
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.settings import suggestion
+from ...schemas.terminal import echo
 from .config import Study
 from .durations import Durations, in_words
 from .gate import gain_of
@@ -63,7 +64,7 @@ def run_steps(study: Study, folder: Path, jobs: int, say: Say) -> tuple[Plan, Re
         study: the study.
         folder: of the study; the caller holds it.
         jobs: how many commands run at once.
-        say: takes a line for a person.
+        say: takes a line for a person; failures are printed in any case.
 
     Returns:
         The plan when nothing more can be run, and what finds the record of a step.
@@ -107,6 +108,11 @@ class _Running:
     command: int
     worker: Worker
     began: float
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the step has no command after this one."""
+        return self.command + 1 == len(self.step.commands)
 
 
 class _Runner:
@@ -193,7 +199,7 @@ class _Runner:
             assert isinstance(sentinel, int)
             ended = self._running.pop(sentinel)
             code = ended.worker.end()
-            if code == 0 and ended.command + 1 < len(ended.step.commands):
+            if code == 0 and not ended.is_last:
                 self._start(ended.step, ended.command + 1, ended.began)
             else:
                 self._end(ended, code)
@@ -229,7 +235,7 @@ class _Runner:
     def _tell(self, step: Step, record: Record) -> None:
         if record.reason is not None:
             log = self._folder / LOGS / f"{step.place}.log"
-            self._say(f"{step.name}  failed: {record.reason} (see {log})")
+            echo(f"{step.name}  failed: {record.reason} (see {log})", err=True)
             return
         plan = make_plan(self._study, self.record_of, hoped=True)
         durations = Durations.of(plan.steps, self.record_of)
@@ -242,8 +248,13 @@ class _Runner:
         )
 
     def _stop(self) -> None:
-        """Lets all commands end, and waits for them; their steps go on when the study does."""
+        """Lets all commands end, and waits for them; their steps go on when the study does.
+
+        A command that was done before it was told to stop is not run again: some refuse to.
+        """
         for each in self._running.values():
             each.worker.stop()
-        for each in self._running.values():
-            each.worker.end()
+        ended = [(each, each.worker.end()) for each in self._running.values()]
+        for each, code in ended:
+            if code == 0 and each.is_last:
+                self._end(each, code)

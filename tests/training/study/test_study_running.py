@@ -124,14 +124,30 @@ def test_candidates_are_tried_again_while_bases_are_lacking(tmp_path, monkeypatc
     assert {cell.pair.base for cell in plan.cells} == {0}
 
 
-def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
+def test_what_ended_while_the_study_was_stopped_is_done(tmp_path, monkeypatch):
+    """init-model and recall-world refuse to make again what they have made."""
+    study = small(tmp_path)
+    worker = pretended(monkeypatch)
+
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(running, "wait", stopped)
+        run_steps(study, tmp_path, 1, Said())
+    assert [out_of(command) for command in worker.ran] == ["table.json"]
+    again = pretended(monkeypatch)
+    run_steps(study, tmp_path, 1, Said())
+    assert "table.json" not in [out_of(command) for command in again.ran]
+
+
+def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch, capfd):
     def code_of(command: Command) -> int:
         return 1 if out_of(command) == "runs/one/0/exact" else 0
 
     study = small(tmp_path, arm=ARMS, stage=STAGES)
-    said = Said()
     pretended(monkeypatch, code_of)
-    plan, record_of = run_steps(study, tmp_path, 2, said)
+    plan, record_of = run_steps(study, tmp_path, 2, Said())
     records = {step.name: record_of(step) for step in plan.steps}
     failed = records["exact:0:one"]
     assert failed is not None
@@ -140,7 +156,8 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
         "gradnorm:0:one", "exact:0:two", "gradnorm:0:two",
     }  # fmt: skip
     log = tmp_path / "logs" / "one" / "0" / "exact.log"
-    assert f"exact:0:one  failed: it went wrong (see {log})" in said
+    error = capfd.readouterr().err
+    assert f"exact:0:one  failed: it went wrong (see {log})" in error.splitlines()
     worker = pretended(monkeypatch)  # tried again, and now all is well
     run_steps(study, tmp_path, 1, Said())
     assert len(worker.ran) == 4 * 2
