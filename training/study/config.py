@@ -173,7 +173,8 @@ class Study:
     Attributes:
         name: for the reader.
         baseline: the arm that the others are compared with.
-        floor: the arm whose difference from it is the noise floor; None for none.
+        floor: the arm whose difference from it is the noise floor: the first with the weighting
+            `matched`, if the file names none; None if there is no such arm.
         seeds: of the stages.
         differs: what differs from the paper, in sentences.
         prepare: commands, in order.

@@ -17,7 +17,10 @@ from .commands import Command, evaluate_command, train_command
 from .config import Stage, Study
 from .places import RUNS
 
-__all__ = ["Cell", "Pair", "Step", "base_step", "cells_of", "pairs_of", "prepare_steps"]
+__all__ = ["BASE", "Cell", "Pair", "Step", "base_step", "cells_of", "pairs_of", "prepare_steps"]
+
+BASE = "base"
+"""The kind of the steps that train a candidate for a base."""
 
 PLANNED = ("steps", "max_tokens")
 """The settings that say how long a training is."""
@@ -102,7 +105,7 @@ def base_step(study: Study, seed: int, times: int) -> Step:
     return Step(
         name=_base_name(seed, times),
         place=place if times == 1 else f"{place}-{times}",
-        kind="base",
+        kind=BASE,
         commands=(train_command(settings), evaluate_command([run], study.evaluate)),
         needs=tuple(filter(None, [before])),
         makes=run,

@@ -7,7 +7,7 @@ from .config import Base, Study
 from .graph import Cell, Step, base_step, cells_of, prepare_steps
 from .records import Record
 
-__all__ = ["Candidate", "Plan", "RecordOf", "make_plan"]
+__all__ = ["Candidate", "Plan", "RecordOf", "lacking_bases", "make_plan"]
 
 RecordOf = Callable[[Step], Record | None]
 """Finds the record of a step that has ended."""
@@ -68,6 +68,13 @@ def make_plan(study: Study, record_of: RecordOf, *, hoped: bool = False) -> Plan
         steps=(*prepare_steps(study), *trained, *(cell.step for cell in cells)),
         cells=cells,
     )
+
+
+def lacking_bases(study: Study, candidates: Iterable[Candidate] | None) -> int:
+    """How many bases fewer have passed than the study wants."""
+    if study.base is None or candidates is None:
+        return 0
+    return study.base.wanted - sum(each.passed is True for each in candidates)
 
 
 def _bases(candidates: Iterable[Candidate], *, hoped: bool) -> dict[int, int]:

@@ -41,6 +41,11 @@ RESERVED = ("base", "prepare")
 WEIGHTINGS: tuple[str, ...] = get_args(WeightingName)
 OF_ARMS = ("weighting", "weight_table", "grad_norm_from")
 """Settings in which arms differ."""
+FREE = {
+    "study": ("name", "differs"),
+    "evaluate": ("after", "suite", "score", "squad", "hotpotqa", "batch_tokens", "device"),
+}
+"""Settings that change no figure that a gate or a primary endpoint looks at."""
 
 
 def read_study(path: str) -> Study:
@@ -63,6 +68,22 @@ def _with_here(value: Any, here: str) -> Any:
     if isinstance(value, list):
         return [_with_here(each, here) for each in cast("list[Any]", value)]
     return value.replace("{here}", here) if isinstance(value, str) else value
+
+
+def _registered(raw: Values, primaries: tuple[Primary, ...]) -> tuple[Values, Values]:
+    """What may change of a file, and what must not; each endpoint with the stage that it is of."""
+    free: Values = {}
+    registered = dict(raw)
+    for section, names in FREE.items():
+        values: Values = raw.get(section, {})
+        free[section] = {n: value for n, value in values.items() if n in names}
+        registered[section] = {n: value for n, value in values.items() if n not in names}
+    if primaries:
+        registered["primary"] = [
+            values | {"stage": primary.stage}
+            for values, primary in zip(raw["primary"], primaries, strict=True)
+        ]
+    return free, registered
 
 
 class _Reader:
@@ -91,9 +112,15 @@ class _Reader:
         for setting, value in (("baseline", baseline), ("floor", floor)):
             if value is not None and value not in arms:
                 study.refuse(f"{setting} is {value!r}", expected=f"an arm: {', '.join(arms)}")
+        matched = (name for name, arm in arms.items() if arm.settings["weighting"] == "matched")
+        floor = floor or next(matched, None)
         self._check_trainings(base, stages, arms)
         arguments, evaluated, lengths = self._evaluate(stages)
-        free = {"study": {n: raw["study"].pop(n) for n in ("name", "differs") if n in raw["study"]}}
+        primaries = tuple(
+            self._primary(each, arms, evaluated, lengths)
+            for each in self._many("primary", "endpoint")
+        )
+        free, registered = _registered(raw, primaries)
         return Study(
             name=name,
             baseline=baseline,
@@ -106,12 +133,9 @@ class _Reader:
             arms=arms,
             evaluate=arguments,
             evaluated=evaluated,
-            primaries=tuple(
-                self._primary(each, arms, evaluated, lengths)
-                for each in self._many("primary", "endpoint")
-            ),
-            free={**free, "evaluate": raw.pop("evaluate", {})},
-            registered=raw,
+            primaries=primaries,
+            free=free,
+            registered=registered,
         )
 
     def _one(self, section: str, default: Any = None) -> Table:

@@ -86,7 +86,8 @@ def check_registered(study: Study, folder: Path) -> Record | None:
             "the study differs from what was registered before its first step:\n    "
             + "\n    ".join(changed),
             where=str(path),
-            expected="the same arms, seeds, base, stages, commands and primary endpoints",
+            expected="the same arms, seeds, base, stages, commands and primary endpoints, measured "
+            "with the same items",
             fix="restore them in the file, or begin another study with another --out",
         )
     return held

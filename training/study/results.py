@@ -12,7 +12,7 @@ from ..comparison.intervals import half_width
 from ..comparison.runs import Comparison, compare
 from .config import Primary, Study
 from .graph import Cell
-from .plan import Candidate, Plan, RecordOf
+from .plan import Candidate, Plan, RecordOf, lacking_bases
 from .registration import changed_since
 from .verdicts import Verdict, verdicts_of
 
@@ -101,10 +101,7 @@ class Results:
     @property
     def lacking_bases(self) -> int:
         """How many bases fewer there are than wanted."""
-        base = self.study.base
-        if base is None or self.candidates is None:
-            return 0
-        return base.wanted - sum(each.passed is True for each in self.candidates)
+        return lacking_bases(self.study, self.candidates)
 
     @property
     def is_whole(self) -> bool:

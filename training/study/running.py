@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from ...schemas.disk import make_folder
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.settings import suggestion
+from ...schemas.terminal import echo
 from .config import Study
 from .durations import Durations, in_words
 from .gate import gain_of
-from .graph import Step
+from .graph import BASE, Step
 from .places import LOCK, LOGS
-from .plan import Plan, RecordOf, make_plan
+from .plan import Plan, RecordOf, lacking_bases, make_plan
 from .records import Record, read_record, write_record
 from .workers import Worker, prepare_workers, reason_of
 
@@ -62,7 +64,7 @@ def run_steps(study: Study, folder: Path, jobs: int, say: Say) -> tuple[Plan, Re
         study: the study.
         folder: of the study; the caller holds it.
         jobs: how many commands run at once.
-        say: takes a line for a person.
+        say: takes a line for a person; failures are printed in any case.
 
     Returns:
         The plan when nothing more can be run, and what finds the record of a step.
@@ -107,6 +109,11 @@ class _Running:
     worker: Worker
     began: float
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the step has no command after this one."""
+        return self.command + 1 == len(self.step.commands)
+
 
 class _Runner:
     def __init__(self, study: Study, folder: Path, jobs: int, say: Say) -> None:
@@ -116,13 +123,22 @@ class _Runner:
         self._say = say
         self._found: dict[str, Record | None] = {}
         self._running: dict[int, _Running] = {}
+        before = make_plan(study, partial(read_record, folder))
+        self._has_bases = not lacking_bases(study, before.candidates)
         prepare_workers(jobs)
 
     def record_of(self, step: Step) -> Record | None:
-        """The record of a step, unless it failed before and is tried again."""
+        """The record of a step, unless it failed before and is tried again.
+
+        A candidate for a base is not tried again once there are enough bases: which ones they are
+        must not change when arms have started from them.
+        """
         if step.name not in self._found:
             found = read_record(self._folder, step)
-            self._found[step.name] = found if found is not None and found.is_done else None
+            is_final = found is not None and (
+                found.is_done or (step.kind == BASE and self._has_bases)
+            )
+            self._found[step.name] = found if is_final else None
         return self._found[step.name]
 
     def is_done(self, step: Step) -> bool:
@@ -183,7 +199,7 @@ class _Runner:
             assert isinstance(sentinel, int)
             ended = self._running.pop(sentinel)
             code = ended.worker.end()
-            if code == 0 and ended.command + 1 < len(ended.step.commands):
+            if code == 0 and not ended.is_last:
                 self._start(ended.step, ended.command + 1, ended.began)
             else:
                 self._end(ended, code)
@@ -194,7 +210,7 @@ class _Runner:
         if reason is None and not (self._folder / step.makes).exists():
             reason = f"it has not made {step.makes}"
         gain = None
-        if reason is None and step.kind == "base":
+        if reason is None and step.kind == BASE:
             gain, reason = self._gain(step)
         record = Record(
             status="done" if reason is None else "failed",
@@ -219,7 +235,7 @@ class _Runner:
     def _tell(self, step: Step, record: Record) -> None:
         if record.reason is not None:
             log = self._folder / LOGS / f"{step.place}.log"
-            self._say(f"{step.name}  failed: {record.reason} (see {log})")
+            echo(f"{step.name}  failed: {record.reason} (see {log})", err=True)
             return
         plan = make_plan(self._study, self.record_of, hoped=True)
         durations = Durations.of(plan.steps, self.record_of)
@@ -232,8 +248,13 @@ class _Runner:
         )
 
     def _stop(self) -> None:
-        """Lets all commands end, and waits for them; their steps go on when the study does."""
+        """Lets all commands end, and waits for them; their steps go on when the study does.
+
+        A command that was done before it was told to stop is not run again: some refuse to.
+        """
         for each in self._running.values():
             each.worker.stop()
-        for each in self._running.values():
-            each.worker.end()
+        ended = [(each, each.worker.end()) for each in self._running.values()]
+        for each, code in ended:
+            if code == 0 and each.is_last:
+                self._end(each, code)

@@ -8,7 +8,8 @@ Holm over all claims that something is greater:
     equivalent   supported     the 90% interval of d lies within the margin (two one-sided tests)
                  contradicted  the 95% interval of d lies outside of the margin
 
-Everything else is undecided. One pair is no verdict.
+Everything else is undecided; so is a claim that something is greater if there is an arm for the
+noise floor that was not measured. One pair is no verdict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ class Verdict:
         half_width: half of its 95% interval; None with one pair.
         p: two-sided, of Student's test over the pairs; None with one pair.
         adjusted: p by Holm over all claims that something is greater; None for other claims.
-        floor: the noise floor of the endpoint; None without an arm for it.
+        floor: the noise floor of the endpoint; None without an arm for it, or without its figure.
         detectable: true difference that so many pairs find with 80% power; None with one pair.
         outcome: the verdict.
         why: what kept it from being another one; None if nothing did.
@@ -80,6 +81,7 @@ class _Claimed:
     against: str
     differences: Sequence[float]
     floor: float | None
+    lacks_floor: bool
 
     @property
     def p(self) -> float | None:
@@ -123,6 +125,7 @@ def _claimed(
         against,
         _differences(arms, primary.arm, against),
         abs(float(np.mean(noise))) if noise else None,
+        lacks_floor=floor is not None and not noise,
     )
 
 
@@ -169,6 +172,8 @@ def _outcome(claimed: _Claimed, adjusted: float | None) -> tuple[Outcome, str | 
         return _of_equivalence(claimed.differences, mean, margin)
     if adjusted is None or adjusted >= LEVEL:
         return "undecided", f"p is not below {LEVEL}"
+    if claimed.lacks_floor:
+        return "undecided", "the noise floor was not measured"
     if claimed.floor is not None and abs(mean) <= claimed.floor:
         return "undecided", "the difference is within the noise floor"
     return ("supported" if mean > 0 else "contradicted"), None

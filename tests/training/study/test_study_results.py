@@ -166,6 +166,18 @@ def test_one_seed_is_no_verdict(tmp_path, monkeypatch, capfd):
     assert "one pair: no verdict" in capfd.readouterr().out
 
 
+def test_the_floor_of_the_tables_is_that_of_the_verdicts(tmp_path, monkeypatch):
+    """Nobody gets rid of the noise floor by not naming it."""
+    unnamed = MADE | {"study": {"name": "x", "seeds": 3}}
+    path, out = written(tmp_path, **unnamed), tmp_path / "out"
+    assert study(monkeypatch, path, out, "--quiet") == 0
+    found = results(out)
+    assert found["floor"] == "matched"
+    (far,) = [e for e in found["stages"][0]["evaluations"][0]["endpoints"]
+              if (e["name"], e["context"]) == ("far", "fixed")]  # fmt: skip
+    assert found["verdicts"][0]["floor"] == pytest.approx(far["floor"])
+
+
 def test_no_base_passes(tmp_path, monkeypatch):
     path, out = written(tmp_path, **MADE, base=BASE), tmp_path / "out"
     assert study(monkeypatch, path, out, gain_of=lambda *_: -9.0) == 1

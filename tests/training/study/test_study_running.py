@@ -73,7 +73,12 @@ def test_another_evaluation_is_run_again(tmp_path, monkeypatch):
     pretended(monkeypatch)
     run_steps(small(tmp_path), tmp_path, 1, Said())
     worker = pretended(monkeypatch)
-    run_steps(small(tmp_path, evaluate={"lengths": [128], "items": 4}), tmp_path, 1, Said())
+    run_steps(
+        small(tmp_path, evaluate={"lengths": [128], "items": 3, "suite": "probe,buckets"}),
+        tmp_path,
+        1,
+        Said(),
+    )
     assert len(worker.ran) == 2 * 3 * 2  # trainings find themselves finished
 
 
@@ -90,14 +95,68 @@ def test_a_base_goes_through_the_gate(tmp_path, monkeypatch):
     assert any(line.startswith("base:1:2  done in 0 s, gain 1.500 nats") for line in said)
 
 
-def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
+def test_bases_that_were_chosen_stay(tmp_path, monkeypatch):
+    """A candidate that crashed would pass now, and would put another base out of the results."""
+
+    def code_of(command: Command) -> int:
+        return 1 if out_of(command) == "runs/base/0" else 0
+
+    study = small(tmp_path, base=BASE)
+    pretended(monkeypatch, code_of)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    again = pretended(monkeypatch)
+    same, record_of = run_steps(study, tmp_path, 1, Said())
+    assert again.ran == []
+    assert [cell.pair.name for cell in same.cells] == [cell.pair.name for cell in plan.cells]
+    assert {cell.pair.base for cell in same.cells} == {1}
+    failed = record_of(same.steps[1])
+    assert failed is not None
+    assert failed.reason == "it went wrong"
+
+
+def test_candidates_are_tried_again_while_bases_are_lacking(tmp_path, monkeypatch):
+    study = small(tmp_path, base=BASE)
+    pretended(monkeypatch, lambda command: 1 if "runs/base" in shown(command) else 0)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    assert not plan.cells
+    pretended(monkeypatch)
+    plan, _ = run_steps(study, tmp_path, 1, Said())
+    assert {cell.pair.base for cell in plan.cells} == {0}
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_ended_while_the_study_was_stopped_is_done(tmp_path, monkeypatch, before):
+    """init-model and recall-world refuse to make again what they have made.
+
+    A training that ended then still has to be evaluated.
+    """
+    study = small(tmp_path)
+    worker = pretended(monkeypatch)
+    wait, left = running.wait, before
+
+    def stopped(sentinels: list[int]) -> list[int]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return [each for each in wait(sentinels) if isinstance(each, int)]
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(running, "wait", stopped)
+        run_steps(study, tmp_path, 1, Said())
+    assert len(worker.ran) == 1 + before
+    again = pretended(monkeypatch)
+    run_steps(study, tmp_path, 1, Said())
+    assert len(again.ran) == 2 * 3 * 2  # all trainings and evaluations, and nothing to prepare
+
+
+def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch, capfd):
     def code_of(command: Command) -> int:
         return 1 if out_of(command) == "runs/one/0/exact" else 0
 
     study = small(tmp_path, arm=ARMS, stage=STAGES)
-    said = Said()
     pretended(monkeypatch, code_of)
-    plan, record_of = run_steps(study, tmp_path, 2, said)
+    plan, record_of = run_steps(study, tmp_path, 2, Said())
     records = {step.name: record_of(step) for step in plan.steps}
     failed = records["exact:0:one"]
     assert failed is not None
@@ -106,7 +165,8 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
         "gradnorm:0:one", "exact:0:two", "gradnorm:0:two",
     }  # fmt: skip
     log = tmp_path / "logs" / "one" / "0" / "exact.log"
-    assert f"exact:0:one  failed: it went wrong (see {log})" in said
+    error = capfd.readouterr().err
+    assert f"exact:0:one  failed: it went wrong (see {log})" in error.splitlines()
     worker = pretended(monkeypatch)  # tried again, and now all is well
     run_steps(study, tmp_path, 1, Said())
     assert len(worker.ran) == 4 * 2

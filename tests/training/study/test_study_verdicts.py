@@ -68,6 +68,14 @@ def test_below_the_floor_is_undecided():
     assert found.outcome == "supported"
 
 
+def test_a_floor_that_was_not_measured_supports_nothing():
+    """An arm for the floor whose runs have all failed must not make a claim easier."""
+    for exact in ([1.0, 1.1, 0.9, 1.0], [-1.0, -1.1, -0.9, -1.0]):
+        (found,) = verdicts(primary(), floor="matched", uniform=ZERO, exact=exact)
+        assert found.floor is None
+        assert (found.outcome, found.why) == ("undecided", "the noise floor was not measured")
+
+
 def test_holm_is_over_all_claims_that_something_is_greater():
     arms = {
         "uniform": ZERO,
