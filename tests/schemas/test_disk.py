@@ -80,9 +80,7 @@ def test_a_folder_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
 
 
-def test_a_new_folder_outlives_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_folder_outlives_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interruption when the old folder is gone, and the new one has not got its name."""
 
     def interrupt(*_: object) -> None:
