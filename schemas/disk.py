@@ -57,7 +57,8 @@ def written_whole(target: Path) -> Generator[Path]:
 def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Path]:
     """A folder to fill; it gets its name if the block ends without an error.
 
-    One that an interruption has left is emptied and filled again.
+    One that an interruption has left is emptied and filled again. If it is whole and cannot get its
+    name, it stays as NAME.partial.
 
     Args:
         target: the folder with its name, which must be free.
@@ -71,13 +72,14 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Pa
         yield partial
         for path in [*partial.rglob("*"), partial]:
             (sync_folder if path.is_dir() else sync_file)(path)
-        if replace:
-            shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    # From here on, the new folder may be the only one: it is kept, whatever happens.
+    if replace:
+        shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    sync_folder(target.parent)
 
 
 def is_temporary(name: str) -> bool:

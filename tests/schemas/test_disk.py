@@ -80,6 +80,22 @@ def test_a_folder_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
 
 
+def test_a_new_folder_outlives_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption when the old folder is gone, and the new one has not got its name."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        folder_written_whole(tmp_path / "folder", replace=True) as scratch,
+    ):
+        (scratch / "new").touch()
+    assert (tmp_path / "folder.partial" / "new").exists()
+
+
 def test_all_of_a_folder_is_synced_before_its_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ __all__ = ["NATURAL", "natural_prompts"]
 
 NATURAL = "natural"
 
-TRIES = 200
+TRIES = 2000
 """Draws of the sequences of one prompt before its place is passed over."""
 
 Ids = NDArray[np.int32]

@@ -89,7 +89,7 @@ class Vocabulary:
         ]
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 17)
 def _piece(vocabulary: Vocabulary, text: str) -> Ids:
     before, both = vocabulary.encode(LINE_END), vocabulary.encode(LINE_END + text)
     seam = len(before)

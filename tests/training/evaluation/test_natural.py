@@ -196,6 +196,17 @@ def test_a_place_without_alternatives_is_passed_over():
     assert len(items(stream_of("made up", [document, [*range(100, 140)]], GAP))) == 1
 
 
+def test_few_alternatives_are_found():
+    """Of a thousand places, twenty have a sequence of two tokens that stands once."""
+    document = [*range(20, 50), 7, 8, *range(50, 90), 7, 8]
+    others = [*[2, 3] * 600, *range(100, 120)]
+    for seed in range(5):
+        for ablation in ABLATIONS[::2]:
+            haystack = stream_of("made up", [document, others], GAP)
+            (item,) = items(haystack, seed=seed, ablation=ablation)
+            check(item, haystack, 256, ablation)
+
+
 def test_a_replacement_does_not_make_an_alternative_of_its_surroundings():
     """`remove` draws tokens again that would state an answer together with those beside them."""
     for seed in range(30):

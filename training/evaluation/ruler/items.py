@@ -174,8 +174,9 @@ def score_table(
     rows: list[tuple[Any, ...]] = []
     for number, item in enumerate(items):
         gold, best = [*answers.get(number, ()), None, None][:2]
-        tokens, output = len(item.answers[0]), outputs.get(number)
-        correct = None if gold is None or best is None else gold / tokens > best
+        size, output = len(item.answers[0]), outputs.get(number)
+        tokens = None if gold is None else size
+        correct = None if gold is None or best is None else gold / size > best
         found = None if output is None else match(item.task, output, item.gold)
         rows.append((number, gold, tokens, best, correct, output, found))
     columns = zip(*rows, strict=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,11 @@ def read_hotpotqa(path: Path) -> Passages:
 
     Raises:
         UsageError: the file cannot be read.
-        FormatError: it is something else, or has no question.
+        FormatError: it is something else, has no question, or has one without its answer.
     """
     return _read(
         path,
-        _hotpotqa,
+        partial(_hotpotqa, path),
         "HotpotQA",
         '[{"question": "...", "answer": "...", "supporting_facts": [["title", 0]], '
         '"context": [["title", ["sentence"]]]}]',
@@ -104,16 +105,27 @@ def _squad(file: Any, numbers: _Numbers) -> Iterator[Question]:
                     )
 
 
-def _hotpotqa(file: Any, numbers: _Numbers) -> Iterator[Question]:
+def _hotpotqa(path: Path, file: Any, numbers: _Numbers) -> Iterator[Question]:
     for asked in _list(file):
         titles = {_text(title) for title, _ in _list(asked["supporting_facts"])}
         needed: list[int] = []
         evidence: list[int] = []
+        found: set[str] = set()
         for title, sentences in _list(asked["context"]):
-            number = numbers[f"{_text(title)}\n{''.join(map(_text, _list(sentences)))}"]
+            said = _text("".join(_list(sentences)))  # single sentences may be empty
+            number = numbers[f"{_text(title)}\n{said}"]
             needed.append(number)
             if title in titles:
                 evidence.append(number)
+                found.add(title)
+        if found < titles:
+            raise FormatError(
+                f"the question {_text(asked['question'])!r} is not answered by its own paragraphs: "
+                f"{min(titles - found)!r} is not among them",
+                where=str(path),
+                expected="HotpotQA in the distractor setting",
+                fix="give hotpot_dev_distractor_v1.json, not the file of the full wiki",
+            )
         yield Question(
             text=_text(asked["question"]),
             answers=(_text(asked["answer"]),),

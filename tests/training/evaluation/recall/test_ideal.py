@@ -1,6 +1,7 @@
 """The ideal loss in closed form, against sums over all documents of small worlds."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,9 @@ from recall_worlds import all_documents, conditional_entropies, small_world
 from exactcpt.training.evaluation.recall.corpus import documents
 from exactcpt.training.evaluation.recall.ideal import ideal_loss
 from exactcpt.training.evaluation.recall.lengths import Lengths
-from exactcpt.training.evaluation.recall.world import NEW, PAIRS, World
+from exactcpt.training.evaluation.recall.world import NEW, PAIRS, World, draw_world
+
+ROOT = Path(__file__).parents[4]
 
 TINY = World(
     fillers=5,
@@ -79,6 +82,14 @@ def test_a_value_that_is_new_costs_the_logarithm_of_their_number():
     assert 1 < new < 4
     assert new < pairs
     assert new > pairs * NEW / 2
+
+
+def test_the_recipe_says_what_share_is_in_the_tail():
+    recipe = (ROOT / "training" / "recipes" / "tiny-recall.toml").read_text()
+    world = draw_world(fillers=16, keys=24, values=24, seed=0)
+    share = ideal_loss(world, Lengths(tau=128, window=512, long_share=0.03)).share_from(128)
+    assert "--fillers 16 --keys 24 --values 24 --window 512 --tau 128" in recipe
+    assert f"3 % of the documents are longer: {100 * share:.0f} % of the targets" in recipe
 
 
 LENGTHS = Lengths(tau=64, window=128, long_share=0)

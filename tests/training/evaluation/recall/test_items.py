@@ -195,6 +195,12 @@ def test_what_a_recalling_model_gains_is_log_v_at_every_distance(ablation):
     assert (stated[:, 0] > stated[:, 1:].max(axis=1)).all()
 
 
+def test_what_a_recalling_model_gains_is_more_where_it_recalls_another_value():
+    made = items(512, 3, ablation="swap")
+    stated, ablated = (scores(Recalling(WORLD), made, each) for each in (False, True))
+    assert (stated[:, 0] - ablated[:, 0] > 2 * math.log(WORLD.values)).all()
+
+
 def test_what_a_unigram_model_gains_is_nothing():
     made = items()
     stated, ablated = (scores(Unigram(IDS), made, each) for each in (False, True))

@@ -228,6 +228,30 @@ def test_files_that_are_exchanged(tmp_path):
         read_hotpotqa(written(tmp_path, squad()))
 
 
+def test_a_sentence_may_be_empty(tmp_path):
+    value = hotpotqa(1)
+    value[0]["context"][2][1] += ["", " "]
+    found = read_hotpotqa(written(tmp_path, value))
+    assert found.documents[2] == "Title0x2\nPerson0x2 sings. It rains. "
+    value[0]["context"][2][1] = ["", " "]
+    with pytest.raises(FormatError, match="this is not a file of HotpotQA"):
+        read_hotpotqa(written(tmp_path, value))
+
+
+def test_questions_of_the_full_wiki(tmp_path):
+    """Their own paragraphs were found by a search, and need not have the answer."""
+    value = hotpotqa(3)
+    del value[2]["context"][7]
+    path = written(tmp_path, value)
+    with pytest.raises(FormatError) as raised:
+        read_hotpotqa(path)
+    assert str(raised.value) == (
+        "the question 'Who sings in 2?' is not answered by its own paragraphs: 'Title2x7' is not "
+        f"among them\n  where:    {path}\n  expected: HotpotQA in the distractor setting\n"
+        "  fix:      give hotpot_dev_distractor_v1.json, not the file of the full wiki"
+    )
+
+
 def test_files_without_an_answer(tmp_path):
     value = squad(1, 1)
     del value["data"][0]["paragraphs"][0]["qas"][0]

@@ -32,7 +32,7 @@ from exactcpt.training.evaluation.facts import ALTERNATIVES
 from exactcpt.training.evaluation.results import content_digest
 from exactcpt.training.evaluation.ruler import names
 from exactcpt.training.evaluation.ruler.drafts import Draft, Piece, hidden, largest
-from exactcpt.training.evaluation.ruler.items import item_table
+from exactcpt.training.evaluation.ruler.items import item_table, score_table
 from exactcpt.training.evaluation.ruler.needles import PARAGRAPH
 from exactcpt.training.evaluation.ruler.tasks import BUDGETS, MAKERS
 
@@ -272,6 +272,26 @@ def test_the_table_has_a_digest_of_every_prompt():
     assert prompts == [xxhash.xxh3_128_hexdigest(item.ids.astype("<i4").tobytes()) for item in made]
     other = [replace(made[0], ids=made[0].ids[::-1].copy()), made[1]]
     assert item_table(other, 1000)["prompt"].to_pylist()[0] != prompts[0]
+
+
+def test_what_was_not_scored_is_null():
+    made = items("vt", 1000, 2)
+    gold = made[0].gold[0]
+    scored = score_table(made, {0: [-8.0, -0.25], 1: [-8.0]}, {})
+    written = score_table(made, {}, {0: gold, 1: ""})
+    nothing = {"output": None, "match": None}
+    tokens = [len(item.answers[0]) for item in made]
+    best = {"mean_logp_best_other": -0.25, "correct": -8 / tokens[0] > -0.25}
+    none = dict.fromkeys(best)
+    logp = [{"logp_gold": -8.0, "n_answer_tokens": n} for n in tokens]
+    assert scored.to_pylist() == [
+        {"item": 0, **logp[0], **best, **nothing}, {"item": 1, **logp[1], **none, **nothing},
+    ]  # fmt: skip
+    empty = dict.fromkeys(logp[0]) | none
+    assert written.to_pylist() == [
+        {"item": 0, **empty, "output": gold, "match": 0.2},
+        {"item": 1, **empty, "output": "", "match": 0.0},
+    ]
 
 
 # Pieces
