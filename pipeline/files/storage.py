@@ -21,7 +21,7 @@ from typing import Any
 
 import xxhash
 
-from ...schemas.disk import TEMPORARY, is_temporary, written_whole
+from ...schemas.disk import TEMPORARY, is_temporary, sync_folder, written_whole
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ...schemas.regular import check_inside, open_regular, read_regular
@@ -215,6 +215,11 @@ class Folder:
         if self.is_local:
             with suppress(OSError):
                 Path(path).rmdir()
+
+    def keep_removed(self) -> None:
+        """Makes sure that no name removed from the folder itself comes back after a power cut."""
+        if self.is_local:
+            sync_folder(Path(resolve(self.url)[1]))
 
     def has_folders(self, name: str) -> bool:
         """Whether a subfolder has subfolders of its own; object stores have none."""

@@ -299,12 +299,15 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
     """Removes a job's files.
 
     The manifest is removed first, so that the rest never counts as complete. REMOVING is written
-    next and removed last: a job that finds it removes the rest.
+    next and removed last: a job that finds it removes the rest. Each step is on the disk before the
+    next one: what came back after a power cut would count as the next job's own.
     """
     folder.remove(MANIFEST)
+    folder.keep_removed()
     folder.write(REMOVING, b"")
     for name in owned:
         folder.remove_tree(name)
+    folder.keep_removed()
     _clear_job(folder, keep=(LOCK, REMOVING))
     folder.remove(REMOVING)
 

@@ -289,6 +289,26 @@ def test_overwriting_starts_again(folder, state):
     assert State.read(folder, STATE) == state
 
 
+def test_what_is_removed_stays_so_before_the_job_begins(tmp_path, monkeypatch):
+    """Names that were not synced may come back after a power cut, and would count as new parts."""
+    folder = Folder(str(tmp_path / "out"))
+    finished(folder)
+    synced: list[set[str]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path / "out":
+            synced.append({path.name for path in (tmp_path / "out").iterdir()})
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    begin(folder, changed(window=9), OWNED, overwrite=True)
+    unfinished, emptied = synced[:2]
+    assert "parts" in unfinished
+    assert MANIFEST not in unfinished
+    assert emptied == {".job"}
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "train/shard-00000-of-00001.arrow"])
 def test_overwriting_refuses_before_it_removes_anything(folder, name):
     finished(folder, SHARD_SET)
