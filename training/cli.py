@@ -146,7 +146,7 @@ def _settings(function: F) -> F:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def train(**flags: Any) -> None:
-    """Train a model on a shard set, with a weight for every target.
+    """Train a model on a shard set, every target with a weight.
 
     \b
     exactcpt train --shards shards/ --model Qwen2.5-0.5B/ --out run/ --max-tokens 1B

@@ -249,7 +249,8 @@ def test_a_report_cannot_vary_given_weights(given, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_two_with_other_sources_are_compared(given, tmp_path):
+def test_two_with_other_sources_are_compared(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # the paths are long
     flags = [*source("notes", DATA / "jargon.jsonl.gz"), "--window", 64, "--no-bos"]
     done("prepare", *flags, "--tokenizer", TOKENIZER, "--out", tmp_path / "other")
     text = done("inspect", given / "set", tmp_path / "other").out

@@ -45,11 +45,44 @@ WORKS = {
     "compare": ["one", "two", "--svg", "picture.svg"],
     "evaluate": ["--items-only", "--haystack", "shards", "--lengths", "128", "--items", "2",
                  "--tasks", "place", "--out", "items"],
+    "recall-world": ["world", "--short", "4K", "--mixed", "4K"],
+    "study": ["study.toml", "--out", "study", "--dry-run"],
 }  # fmt: skip
+STUDY = """
+[study]
+name = "two arms"
+baseline = "uniform"
+seeds = 1
+
+[train]
+model = "model"
+steps = 1
+
+[[stage]]
+name = "only"
+shards = "shards"
+
+[[arm]]
+name = "uniform"
+
+[[arm]]
+name = "exact"
+
+[evaluate]
+lengths = [128]
+
+[[primary]]
+endpoint = "probe.far"
+arm = "exact"
+against = ["uniform"]
+claim = "greater"
+"""
 LACKS = {
     "train": ["--shards", "shards", "--model", "model", "--out", "run", "--steps", "1"],
     "evaluate": ["one"],
     "export": ["one", "--out", "exported"],
+    "init-model": ["model", "--tokenizer", DATA / "tokenizer.json", "--hidden", "64"],
+    "study": ["study.toml", "--out", "study"],
 }
 
 
@@ -66,6 +99,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "site" / "sitecustomize.py").write_text(SITE)
     for name, weighting in (("one", "uniform"), ("two", "exact")):
         recorded_runs.write(folder / name, weighting)
+    (folder / "study.toml").write_text(STUDY)
     outcome = run(folder, "prepare", *PREPARE)
     assert outcome.code == 0, outcome.err
     return folder

@@ -156,7 +156,7 @@ def test_an_export_follows_its_checkpoint(made, tmp_path, monkeypatch):
     out = tmp_path / "run"
     begun: list[str] = []
 
-    def long(*_):
+    def long(*_, **__):
         begun.extend(path.name for path in complete_checkpoints(out))
         end_this_process()
 
@@ -173,7 +173,7 @@ def test_an_export_follows_its_checkpoint(made, tmp_path, monkeypatch):
 
 def test_an_export_is_not_begun_and_done_later(made, tmp_path, monkeypatch):
     exported: list[str] = []
-    monkeypatch.setattr(module, "export_model", lambda *a: exported.append(a[-1].name))
+    monkeypatch.setattr(module, "export_model", lambda *a, **_: exported.append(a[-1].name))
     out = tmp_path / "run"
     outcome = go(made, out, stop_after(2), export_every=2)
     assert (outcome.finished, outcome.step, exported) == (False, 2, [])

@@ -400,7 +400,7 @@ def test_every_key_is_required_and_no_other_is_allowed(kind):
         (TOKEN_STORE, lambda m: m["tokenizer"].update(sha256="00"), "$.tokenizer.sha256"),
         (TOKEN_STORE, lambda m: m["versions"].pop("exactcpt"), "$.versions"),
         (TOKEN_STORE, lambda m: m["inputs"][0].update(bytes=-1), "$.inputs[0].bytes"),
-        (EVALUATION, lambda m: m.update(suite="ruler"), "$.suite"),
+        (EVALUATION, lambda m: m.update(suite="other"), "$.suite"),
         (EVALUATION, lambda m: m.update(step=1.5), "$.step"),
         (EVALUATION, lambda m: m["versions"].pop("exactcpt"), "$.versions"),
     ],

@@ -55,7 +55,7 @@ def study(
     quiet: bool,
     **_: Any,
 ) -> None:
-    """Run a study: arms, seeds and stages, trained, evaluated and compared.
+    """Train, evaluate and compare many arms, seeds and stages.
 
     FILE.toml says what to make, to train and to compare, and which endpoints the study is about;
     they are registered before the first step. Every step is a command of exactcpt, run in DIR.

@@ -74,7 +74,7 @@ def init_model(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Make an untrained model: a Hugging Face folder with random weights.
+    """Make a Hugging Face folder of an untrained model.
 
     It is a Llama model of the sizes given, or what --config describes. `exactcpt train --model` and
     `exactcpt evaluate` take the folder. One seed gives the same weights every time.

@@ -256,7 +256,7 @@ def test_other_architectures_are_refused(tmp_path):
     with pytest.raises(UsageError, match="a model of type gpt2") as error:
         build(tmp_path, window=64, backend="exact")
     assert error.value.expected == "llama, qwen2, qwen3"
-    assert error.value.where == str(tmp_path)
+    assert error.value.where == str(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize(

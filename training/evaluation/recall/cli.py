@@ -51,7 +51,7 @@ def _settings(function: F) -> F:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def recall_world(folder: str, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
-    """Write a synthetic corpus in which nothing but recall needs a long context.
+    """Write a corpus in which only recall needs a long context.
 
     A document is filler among pairs of a key and a value. When a key comes again, its value is the
     one that it had before in the document: a model that recalls it is certain, and another one has
