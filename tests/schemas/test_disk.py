@@ -18,6 +18,25 @@ from exactcpt.schemas.disk import (
 )
 
 
+def noted(monkeypatch: pytest.MonkeyPatch, rename: str) -> list[str]:
+    """What is synced and renamed from now on; `rename` is the method of a path that renames."""
+    done: list[str] = []
+    fsync, renamed = os.fsync, getattr(Path, rename)
+
+    def noted_fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("sync folder" if is_folder else "sync file")
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return renamed(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, rename, noted_rename)
+    return done
+
+
 def test_a_file_appears_whole(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file"
     with written_whole(target) as scratch:
@@ -99,23 +118,10 @@ def test_a_new_folder_outlives_the_old_one(tmp_path: Path, monkeypatch: pytest.M
 def test_all_of_a_folder_is_synced_before_its_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    fsync, rename = os.fsync, Path.rename
-
-    def noted_fsync(descriptor: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        done.append("sync folder" if is_folder else "sync file")
-        fsync(descriptor)
-
-    def noted_rename(path: Path, target: Path) -> Path:
-        done.append("rename")
-        return rename(path, target)
-
     with folder_written_whole(tmp_path / "folder") as scratch:
         (scratch / "inner").mkdir()
         (scratch / "inner" / "file").write_bytes(b"x")
-        monkeypatch.setattr(os, "fsync", noted_fsync)
-        monkeypatch.setattr(Path, "rename", noted_rename)
+        done = noted(monkeypatch, "rename")
     assert sorted(done[:3]) == ["sync file", "sync folder", "sync folder"]
     assert done[3:] == ["rename", "sync folder"]
 
@@ -139,20 +145,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 def test_bytes_are_synced_before_the_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def noted_fsync(descriptor: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        done.append("sync folder" if is_folder else "sync file")
-        fsync(descriptor)
-
-    def noted_replace(path: Path, target: Path) -> Path:
-        done.append("rename")
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
+    done = noted(monkeypatch, "replace")
     with written_whole(tmp_path / "file") as scratch:
         scratch.write_bytes(b"x")
     assert done == ["sync file", "rename", "sync folder"]

@@ -8,12 +8,11 @@ import harness
 import pyarrow.parquet as pq
 import pytest
 from harness import done, run, write_jsonl
+from killed_evaluations import kills_until_finished
 from tiny import DATA, config, model_folder, shard_set
 
-from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.manifest import EVALUATION, parse
 from exactcpt.training.evaluation.models import FolderModel
-from exactcpt.training.evaluation.results import Journal
 from exactcpt.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -144,10 +143,6 @@ def test_what_is_finished_is_not_computed_again(made, results, monkeypatch):
     assert again.err.count("finished already") == 6
 
 
-class Killed(BaseException):
-    """As if the process were killed."""
-
-
 def test_an_evaluation_killed_at_every_batch_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
     """Before a batch is on the disk and after; what is there is not scored again."""
     command = [
@@ -155,28 +150,7 @@ def test_an_evaluation_killed_at_every_batch_ends_with_the_same_bytes(made, tmp_
         "--suite", "probe,buckets", "--tasks", "code,bucket,recurrence", "--items", "1", "--quiet",
     ]  # fmt: skip
     done(*command, "--out", tmp_path / "whole")
-    plain = Journal.add
-    kept, lost = set(), set()
-
-    def add(self, scores, seconds):
-        batch = frozenset(scores)
-        assert batch not in kept
-        if batch not in lost:
-            lost.add(batch)
-            raise Killed
-        kept.add(batch)
-        plain(self, scores, seconds)
-        raise Killed
-
-    monkeypatch.setattr(Journal, "add", add)
-    kills = 0
-    while True:
-        try:
-            assert run_command([*command, "--out", str(tmp_path / "killed")]) == 0
-            break
-        except Killed:
-            kills += 1
-    assert kills == len(kept) + len(lost) >= 6
+    assert kills_until_finished([*command, "--out", str(tmp_path / "killed")], monkeypatch) >= 6
     whole, killed = (evaluated(tmp_path / name / "model") for name in ("whole", "killed"))
     for name, folder in whole.items():
         assert {*harness.files(folder)} == {*harness.files(killed[name])}

@@ -8,12 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import ruler
 from harness import done, run
+from killed_evaluations import kills_until_finished
 from tiny import DATA, model_folder
 
-from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.manifest import EVALUATION, parse
 from exactcpt.training.evaluation.models import FolderModel
-from exactcpt.training.evaluation.results import Journal
 from exactcpt.training.evaluation.ruler.tasks import MAKERS
 
 pytestmark = pytest.mark.slow
@@ -129,35 +128,11 @@ def test_outputs_are_kept_and_matched(made, tmp_path, monkeypatch):
     assert found["rows"][0]["match"] == 0.8
 
 
-class Killed(BaseException):
-    """As if the process were killed."""
-
-
 def test_an_evaluation_killed_at_every_batch_ends_with_the_same_bytes(
     made, results, tmp_path, monkeypatch
 ):
-    plain, kept, lost = Journal.add, set(), set()
-
-    def add(self, scores, seconds):
-        batch = frozenset(scores)
-        assert batch not in kept
-        if batch not in lost:
-            lost.add(batch)
-            raise Killed
-        kept.add(batch)
-        plain(self, scores, seconds)
-        raise Killed
-
-    monkeypatch.setattr(Journal, "add", add)
     command = [*map(str, of_book(made, *TWO, *ALL, "--lengths", "1000")), "--quiet"]
-    kills = 0
-    while True:
-        try:
-            assert run_command([*command, "--out", str(tmp_path)]) == 0
-            break
-        except Killed:
-            kills += 1
-    assert kills == len(kept) + len(lost) == 8
+    assert kills_until_finished([*command, "--out", str(tmp_path)], monkeypatch) == 8
     whole, killed = folder_of(results, 1000), folder_of(tmp_path, 1000)
     assert {*harness.files(whole)} == {*harness.files(killed)}
     for path in whole.glob("*.parquet"):
