@@ -40,7 +40,7 @@ TABLE_WEIGHTINGS: tuple[WeightingName, ...] = (
 Denominator = Literal["targets", "sum_w"]
 Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]
-Attention = Literal["auto", "varlen", "flex", "exact"]
+Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
 Check = Literal["checksums", "sizes"]
 

@@ -14,6 +14,7 @@ would change which tokens see each other (a mask, a cache, a sliding window, dro
 
     varlen    torch's variable-length flash attention: CUDA, fp16 and bf16
     flex      flex_attention with a block mask: CUDA; on a CPU forward only
+    cpu       torch's flash attention for CPUs, segment by segment
     exact     plain softmax, segment by segment: any device, any type; the reference for the others
 """
 
@@ -39,8 +40,8 @@ QUERY_BLOCK = 512
 
 
 def default_backend(device: str) -> str:
-    """The backend for a type of device: `varlen` for "cuda", `exact` for any other."""
-    return "varlen" if device == "cuda" else "exact"
+    """The backend for a type of device: `varlen` for "cuda", `cpu` for "cpu", else `exact`."""
+    return {"cuda": "varlen", "cpu": "cpu"}.get(device, "exact")
 
 
 def register(backend: str) -> str:
@@ -215,6 +216,116 @@ def _compiled_flex() -> Callable[..., Any]:
     return torch.compile(flex_attention)
 
 
+def _cpu(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scaling: float,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    block_mask: BlockMask | None,
+) -> Tensor:
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (heads.repeat_interleave(repeats, dim=1) for heads in (key, value))
+    flat, _ = flash_attention(_flat(query), _flat(key), _flat(value), cu_seqlens, scaling)
+    return _windows(flat, query)
+
+
+# Custom operators: the loop over segments depends on data, and a compiled graph must not.
+@torch.library.custom_op("exactcpt::flash_attention", mutates_args=())
+def flash_attention(
+    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Attention, segment by segment, on a CPU: query, key and value [T, H, D].
+
+    Returns:
+        The output [T, H, D] and, for the backward pass, the logarithm of each softmax's
+        denominator [T, H].
+    """
+    output, denominators = torch.empty_like(query), _denominators(query)
+    for segment in _segments(cu_seqlens, len(key)):
+        heads = (_heads(tensor[segment]) for tensor in (query, key, value))
+        attended, denominator = _FLASH(*heads, 0.0, True, scale=scaling)
+        output[segment] = attended[0].transpose(0, 1)
+        denominators[segment] = denominator[0].transpose(0, 1)
+    return output, denominators
+
+
+@flash_attention.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(query), _denominators(query)
+
+
+@torch.library.custom_op("exactcpt::flash_attention_backward", mutates_args=())
+def flash_attention_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    denominators: Tensor,
+    cu_seqlens: Tensor,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of query, key and value, in their shapes."""
+    gradients = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    tensors = (gradient, query, key, value, output, denominators)
+    for segment in _segments(cu_seqlens, len(key)):
+        heads = (_heads(tensor[segment]) for tensor in tensors)
+        for whole, part in zip(
+            gradients, _FLASH_BACKWARD(*heads, 0.0, True, scale=scaling), strict=True
+        ):
+            whole[segment] = part[0].transpose(0, 1)
+    return gradients
+
+
+@flash_attention_backward.register_fake
+def _(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    denominators: Tensor,
+    cu_seqlens: Tensor,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _save_for_flash_backward(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
+) -> None:
+    *tensors, cu_seqlens, ctx.scaling = inputs
+    ctx.save_for_backward(*tensors, *output, cu_seqlens)
+
+
+def _flash_backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = flash_attention_backward(gradient, *ctx.saved_tensors, ctx.scaling)
+    return (*gradients, None, None)
+
+
+flash_attention.register_autograd(_flash_backward, setup_context=_save_for_flash_backward)
+
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _denominators(query: Tensor) -> Tensor:
+    """An empty [T, H], in the type in which flash attention adds."""
+    return torch.empty(
+        query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32), device=query.device
+    )
+
+
+def _heads(segment: Tensor) -> Tensor:
+    """[n, H, ...] to [1, H, n, ...]."""
+    return segment.transpose(0, 1)[None]
+
+
 def _exact(
     query: Tensor,
     key: Tensor,
@@ -229,14 +340,14 @@ def _exact(
     return _windows(flat, query)
 
 
-# A custom operator: the loop over segments depends on data, and a compiled graph must not.
 @torch.library.custom_op("exactcpt::segment_attention", mutates_args=())
 def segment_attention(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float
 ) -> Tensor:
     """Softmax attention, segment by segment: query [T, H, D], key and value [T, H_kv, D]."""
     output = torch.empty_like(query)
-    for segment, keys, values in _segments(key, value, cu_seqlens):
+    for segment in _segments(cu_seqlens, len(key)):
+        keys, values = _exact_heads(key, segment), _exact_heads(value, segment)
         for rows, block in _query_blocks(query, segment, keys):
             attention = _softmax(block, keys, rows.start - segment.start, scaling)
             output[rows] = _join(attention @ values[:, None, : attention.shape[-1]])
@@ -264,7 +375,8 @@ def segment_attention_backward(
     """
     query_gradient = torch.empty_like(query)
     key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
-    for segment, keys, values in _segments(key, value, cu_seqlens):
+    for segment in _segments(cu_seqlens, len(key)):
+        keys, values = _exact_heads(key, segment), _exact_heads(value, segment)
         key_sum, value_sum = torch.zeros_like(keys), torch.zeros_like(values)
         for rows, block in _query_blocks(query, segment, keys):
             attention = _softmax(block, keys, rows.start - segment.start, scaling)
@@ -305,20 +417,20 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 segment_attention.register_autograd(_backward, setup_context=_save_for_backward)
 
 
-def _segments(
-    key: Tensor, value: Tensor, cu_seqlens: Tensor
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yields the place of every segment, its keys and values [H_kv, n, D], in fp32 or fp64."""
+def _segments(cu_seqlens: Tensor, tokens: int) -> Iterator[slice]:
+    """Yields the place of every segment that has tokens."""
     edges = cu_seqlens.tolist()
-    if edges[0] != 0 or edges[-1] != len(key) or edges != sorted(edges):
+    if edges[0] != 0 or edges[-1] != tokens or edges != sorted(edges):
         raise ValueError(
-            f"cu_seqlens do not rise from 0 to {len(key)}, the number of tokens of the batch"
+            f"cu_seqlens do not rise from 0 to {tokens}, the number of tokens of the batch"
         )
-    exact = torch.promote_types(key.dtype, torch.float32)
-    for start, stop in pairwise(edges):
-        segment = slice(start, stop)
-        keys, values = (heads[segment].to(exact).transpose(0, 1) for heads in (key, value))
-        yield segment, keys, values
+    return (slice(start, stop) for start, stop in pairwise(edges) if stop > start)
+
+
+def _exact_heads(flat: Tensor, segment: slice) -> Tensor:
+    """A segment's keys or values [H_kv, n, D], in fp32 or fp64."""
+    exact = torch.promote_types(flat.dtype, torch.float32)
+    return flat[segment].to(exact).transpose(0, 1)
 
 
 def _query_blocks(query: Tensor, segment: slice, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -348,7 +460,7 @@ def _softmax(queries: Tensor, keys: Tensor, first: int, scaling: float) -> Tenso
     return scores.masked_fill_(later, float("-inf")).softmax(dim=-1)
 
 
-FUNCTIONS = {"varlen": _varlen, "flex": _flex, "exact": _exact}
+FUNCTIONS = {"varlen": _varlen, "flex": _flex, "cpu": _cpu, "exact": _exact}
 """The attention function of each backend."""
 
 BACKENDS = tuple(FUNCTIONS)

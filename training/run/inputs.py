@@ -125,6 +125,8 @@ def attention_for(config: TrainConfig, device: str) -> str:
         UsageError: the one that is asked for cannot train on this device in this precision.
     """
     can = ["exact"]
+    if device == "cpu":
+        can.append("cpu")
     if device == "cuda" and config.precision != "fp64":
         can.append("flex")
     if device == "cuda" and config.precision == "bf16":
