@@ -13,7 +13,12 @@ from transformers import AutoModelForCausalLM
 
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.models import attention
-from exactcpt.training.models.attention import flex_mask, register, segment_attention
+from exactcpt.training.models.attention import (
+    flash_attention,
+    flex_mask,
+    register,
+    segment_attention,
+)
 from exactcpt.training.models.model import build
 
 WINDOWS = [[20, 1, 29, 14], [1, 62, 1]]
@@ -32,12 +37,12 @@ def by_documents(query, key, value, cu_seqlens, scaling):
     return torch.cat(outputs)
 
 
-def heads(lengths, dtype, seed=0, width=8):
+def heads(lengths, dtype, seed=0, width=8, groups=2):
     draw = torch.Generator().manual_seed(seed)
     total = sum(lengths)
     return tuple(
         torch.randn(total, count, width, generator=draw).to(dtype).requires_grad_()
-        for count in (4, 2, 2)
+        for count in (4, groups, groups)
     )
 
 
@@ -66,6 +71,23 @@ def test_exact_operator_is_softmax_attention_of_each_segment(lengths, block, see
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
+@settings(max_examples=30)
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any),
+    seed=st.integers(0, 9),
+)
+def test_flash_operator_is_softmax_attention_of_each_segment(lengths, seed):
+    tensors = heads(lengths, torch.float64, seed, groups=4)
+    found, denominators = flash_attention(*tensors, edges(lengths), 0.3)
+    expected = segment_attention(*tensors, edges(lengths), 0.3)
+    assert denominators.shape == (sum(lengths), 4)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    gradient = torch.randn_like(found)
+    gradients = (torch.autograd.grad(output, tensors, gradient) for output in (found, expected))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
 def test_a_segment_longer_than_a_block_of_queries():
     """The real size; the property above tries all sizes in small."""
     lengths = [3, attention.QUERY_BLOCK + 9]
@@ -76,6 +98,20 @@ def test_a_segment_longer_than_a_block_of_queries():
     gradients = (torch.autograd.grad(output.sum(), tensors) for output in (found, expected))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_flash_operator_keeps_types_and_adds_in_fp32(dtype):
+    lengths = [400, 7]
+    tensors = heads(lengths, dtype, groups=4)
+    found, denominators = flash_attention(*tensors, edges(lengths), 0.3)
+    gradients = torch.autograd.grad(found.sum(), tensors)
+    assert {t.dtype for t in (found, *gradients)} == {dtype}
+    assert denominators.dtype == torch.float32
+    exact = by_documents(*(t.detach().double() for t in tensors), edges(lengths), 0.3)
+    # bf16 has 8 significant bits, and the weights of a sum are rounded too.
+    allowed = 1e-5 if dtype == torch.float32 else 2**-7 * (exact.abs() + 1)
+    assert ((found.double() - exact).abs() <= allowed).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -108,18 +144,20 @@ def test_under_autocast_a_backend_gets_one_type_and_is_let_alone(monkeypatch, ki
     assert seen == [(torch.bfloat16,) * 3 + (False,)] * 2
 
 
-def test_exact_operator_is_one():
+@pytest.mark.parametrize(("operator", "groups"), [(segment_attention, 2), (flash_attention, 4)])
+def test_operators_are_ones(operator, groups):
     lengths = [5, 3]
-    arguments = (*heads(lengths, torch.float64), edges(lengths), 0.3)
-    torch.library.opcheck(segment_attention, arguments)
+    arguments = (*heads(lengths, torch.float64, groups=groups), edges(lengths), 0.3)
+    torch.library.opcheck(operator, arguments)
 
 
+@pytest.mark.parametrize("operator", [segment_attention, flash_attention])
 @pytest.mark.parametrize("wrong", [[0, 5], [1, 8], [0, 6, 5, 8]])
-def test_boundaries_that_are_not_the_batch_are_refused(wrong):
+def test_boundaries_that_are_not_the_batch_are_refused(operator, wrong):
     with pytest.raises(
         ValueError, match="do not rise from 0 to 8, the number of tokens of the batch"
     ):
-        segment_attention(*heads([8], torch.float32), torch.tensor(wrong).int(), 0.3)
+        operator(*heads([8], torch.float32, groups=4), torch.tensor(wrong).int(), 0.3)
 
 
 def causal_lm(backend, kind="llama", dtype=torch.float32, **changes):
@@ -203,9 +241,10 @@ def test_varlen_repeats_keys_where_torch_cannot(monkeypatch):
         assert ("enable_gqa" in seen) == groups
 
 
+@pytest.mark.parametrize("backend", ["cpu", "exact"])
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
-def test_models_are_exact(kind):
-    batch, model = packed(WINDOWS), causal_lm("exact", kind)
+def test_models_are_exact(kind, backend):
+    batch, model = packed(WINDOWS), causal_lm(backend, kind)
     found, expected = hidden(model, batch), hidden_by_documents(model, batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
@@ -255,11 +294,12 @@ def test_an_unknown_backend_is_refused():
         register("sdpa")
 
 
-def test_one_graph_for_any_number_of_segments():
+@pytest.mark.parametrize("backend", ["cpu", "exact"])
+def test_one_graph_for_any_number_of_segments(backend):
     """In training: boundaries of another length, other longest segments, and nothing is compiled
     again."""
     graphs = CompileCounterWithBackend("aot_eager")
-    compiled, plain = (build(tiny_config(), window=64, backend="exact") for _ in range(2))
+    compiled, plain = (build(tiny_config(), window=64, backend=backend) for _ in range(2))
     for layer in compiled.causal_lm.base_model.layers:
         layer.forward = torch.compile(layer.forward, backend=graphs, fullgraph=True)
     counts: list[int] = []
