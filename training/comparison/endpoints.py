@@ -171,7 +171,7 @@ def means_by_run(
     first = next(iter(arms.values()))[0][key]
     found: dict[Figure, dict[str, list[float]]] = {}
     for context in first.gains:
-        for figure in _figures(first.gains[context].distances, first.tau):
+        for figure in _figures(first.gains[context], first.tau):
             values = {
                 name: figure.of_runs([run[key].gains[context] for run in arm])
                 for name, arm in arms.items()
@@ -195,7 +195,7 @@ def _evaluation(
     endpoints: list[Endpoint] = []
     for context in first.gains:
         gains = {name: [run[key].gains[context] for run in arm] for name, arm in arms.items()}
-        for figure in _figures(gains[baseline][0].distances, first.tau):
+        for figure in _figures(gains[baseline][0], first.tau):
             values = {name: figure.of_runs(runs) for name, runs in gains.items()}
             named = context == PRIMARY_CONTEXT and figure.name in {*primary} & {*SUMMARIES}
             if values[baseline].size:
@@ -240,30 +240,31 @@ class _Figure:
         return values[:, ~np.isnan(values[0])]
 
 
-def _figures(distances: NDArray[np.int64], tau: int | None) -> Iterator[_Figure]:
-    """Yields the figures that gains at these distances have."""
+def _figures(gains: Gains, tau: int | None) -> Iterator[_Figure]:
+    """Yields the figures that gains with these distances have."""
     if tau is not None:
-        for name, chosen in (("far", distances >= tau), ("near", distances < tau)):
+        for name, chosen in (("far", gains.exact >= tau), ("near", gains.exact < tau)):
             if chosen.any():
                 yield _Figure(name, None, partial(_mean, chosen=chosen))
-    if len(distances) > 1:
-        yield _Figure("slope", None, partial(_slope, octaves=np.log2(distances)))
-    for column, distance in enumerate(distances.tolist()):
+    if len(gains.distances) > 1:
+        yield _Figure("slope", None, partial(_slope, octaves=np.log2(gains.exact)))
+    for column, distance in enumerate(gains.distances.tolist()):
         yield _Figure("gain", distance, partial(np.take, indices=column, axis=1))
 
 
 def _mean(gains: Values, chosen: NDArray[np.bool_]) -> Values:
-    """Mean of the chosen distances that a fact has."""
-    has = ~np.isnan(gains[:, chosen])
-    total = np.where(has, gains[:, chosen], 0).sum(axis=1)
+    """Mean of the chosen gains that a fact has; both have the shape [facts, distances]."""
+    has = chosen & ~np.isnan(gains)
+    total = np.where(has, gains, 0).sum(axis=1)
     return np.divide(total, has.sum(axis=1), out=np.full(len(gains), np.nan), where=has.any(axis=1))
 
 
 def _slope(gains: Values, octaves: Values) -> Values:
-    """Least-squares slope of each fact's gains on log2 of the distance."""
+    """Least-squares slope of each fact's gains on log2 of their distances, in the same shape."""
     has = ~np.isnan(gains)
     count = np.maximum(1, has.sum(axis=1, keepdims=True))
-    centered = np.where(has, octaves - (has * octaves).sum(axis=1, keepdims=True) / count, 0)
+    mean = np.where(has, octaves, 0).sum(axis=1, keepdims=True) / count
+    centered = np.where(has, octaves - mean, 0)
     spread = (centered**2).sum(axis=1)
     together = (centered * np.where(has, gains, 0)).sum(axis=1)
     return np.divide(together, spread, out=np.full(len(gains), np.nan), where=spread > 0)

@@ -38,10 +38,13 @@ class Gains:
     Attributes:
         distances: between evidence and answer, in tokens, on the grid, ascending, shape
             [distances].
-        values: one row per fact, shape [facts, distances]; NaN where a fact has no such distance.
+        exact: the distances themselves, one row per fact, shape [facts, distances]; those of
+            natural facts lie beside the grid. NaN where a fact has no such distance.
+        values: the gains, in the same shape; NaN where a fact has no such distance.
     """
 
     distances: NDArray[np.int64]
+    exact: NDArray[np.float64]
     values: NDArray[np.float64]
 
 
@@ -53,25 +56,34 @@ class Probed:
         step: of the checkpoint that was evaluated.
         tau: smallest effective context of the tail; None if unknown.
         extrapolated: whether the prompts are longer than the windows of the training.
+        numbered: one more than the largest number of a fact: no fewer were asked for.
         gains: by context: "fixed" and "minimal" of inserted facts, "document" of natural ones.
     """
 
     step: int
     tau: int | None
     extrapolated: bool
+    numbered: int
     gains: dict[str, Gains]
 
 
-def read_probed(run: Path) -> dict[ItemsKey, Probed]:
+def read_probed(
+    run: Path, wanted: Callable[[Manifest], bool] = lambda _: True
+) -> dict[ItemsKey, Probed]:
     """Reads what the probe found of a run, at the last step that was evaluated with each items.
+
+    Args:
+        run: its folder.
+        wanted: whether an evaluation counts, by its manifest.
 
     Raises:
         FormatError: a file is damaged.
     """
 
     def read(folder: Path, manifest: Manifest) -> Iterator[tuple[ItemsKey, Probed]]:
-        key = (manifest["length"], manifest["ablation"], manifest["items"])
-        yield key, _read(folder, manifest)
+        if wanted(manifest):
+            key = (manifest["length"], manifest["ablation"], manifest["items"])
+            yield key, _read(folder, manifest)
 
     return read_suite(run, PROBE, read)
 
@@ -138,15 +150,15 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     gain = table["logp_gold"].to_numpy() - table["logp_gold_ablated"].to_numpy()
     context = np.array(table["context"].to_pylist())
     fact = [f"{task} {n}" for task, n in zip(*_lists(table, "task", "number"), strict=True)]
-    distance = shown_distances(table["distance"].to_numpy(), context, manifest["length"])
+    exact = table["distance"].to_numpy()
+    shown = shown_distances(exact, context, manifest["length"])
     return Probed(
         step=manifest["step"] or 0,
         tau=manifest["tau"],
         extrapolated=manifest["length"] > (manifest["window"] or manifest["length"]),
+        numbered=max(table["number"].to_pylist(), default=-1) + 1,
         gains={
-            name: _gains(
-                np.array(fact)[context == name], distance[context == name], gain[context == name]
-            )
+            name: _gains(*(each[context == name] for each in (np.array(fact), shown, exact, gain)))
             for name in dict.fromkeys(context.tolist())
         },
     )
@@ -156,9 +168,11 @@ def _lists(table: pa.Table, *names: str) -> list[list[Any]]:
     return [table[name].to_pylist() for name in names]
 
 
-def _gains(fact: NDArray[Any], distance: NDArray[Any], gain: NDArray[np.float64]) -> Gains:
+def _gains(
+    fact: NDArray[Any], shown: NDArray[Any], exact: NDArray[Any], gain: NDArray[np.float64]
+) -> Gains:
     facts, row = np.unique(fact, return_inverse=True)
-    distances, column = np.unique(distance, return_inverse=True)
-    values = np.full((len(facts), len(distances)), np.nan)
-    values[row, column] = gain
-    return Gains(distances=distances.astype(np.int64), values=values)
+    distances, column = np.unique(shown, return_inverse=True)
+    found = np.full((2, len(facts), len(distances)), np.nan)
+    found[:, row, column] = exact, gain
+    return Gains(distances=distances.astype(np.int64), exact=found[0], values=found[1])

@@ -47,7 +47,7 @@ def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
         lines.append("slope: nats per doubling of the distance")
     if found.tau is not None:
         lines.append(f"* at least tau = {found.tau:,} tokens from the answer")
-        lines.append("far: the mean of these; near: the mean of the others")
+        lines.append("far: the mean over such distances; near: the mean over the others")
     if found.seeds == 1:
         lines.append("one seed: no verdict")
     else:

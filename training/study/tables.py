@@ -93,7 +93,7 @@ def _gains(
     verdict = "one pair: no verdict" if found.seeds == 1 else f"± 95% over {found.seeds} pairs"
     caption = (
         f"{study.baseline}: its gain; other arms: difference from it, {verdict}\n"
-        f"* at least tau = {found.tau} tokens; far: the mean of these; near: of the others\n"
+        f"* at least tau = {found.tau} tokens; far: the mean over these; near: the others\n"
         "slope: nats per doubling of the distance"
     )
     yield from _table(title, caption, ("arm", names), columns, console)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from exactcpt.training.comparison.endpoints import Evaluation, evaluations_of
 from exactcpt.training.comparison.evaluated import Gains, Probed
@@ -46,8 +47,7 @@ def probed() -> Evaluation:
     key = (1024, "replace", "i")
     arms = {
         arm: [
-            {key: probe(Gains(distances=distances, values=random.normal(size=(4, 3))))}
-            for _ in range(2)
+            {key: probe(gains_at(distances, random.normal(size=(4, 3))))} for _ in range(2)
         ]
         for arm in (*ARMS, "uniform")
     }
@@ -55,8 +55,13 @@ def probed() -> Evaluation:
     return found
 
 
+def gains_at(distances: NDArray[np.int64], values: NDArray[np.float64]) -> Gains:
+    exact = np.broadcast_to(distances, values.shape).astype(np.float64)
+    return Gains(distances=distances, exact=exact, values=values)
+
+
 def probe(gains: Gains) -> Probed:
-    return Probed(step=STEPS, tau=256, extrapolated=False, gains={"fixed": gains})
+    return Probed(step=STEPS, tau=256, extrapolated=False, numbered=4, gains={"fixed": gains})
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,8 @@ def cells_of(arm: str, seed: int) -> list[Cell]:
 
 def natural_cells_of(arm: str, seed: int) -> list[Cell]:
     """Facts and places: each of those has a distance of its own."""
-    places = [(0, 23), (0, 60), (0, 130), (1, 45), (1, 46), (1, 339), (2, 338), (2, 500)]
+    places = [(0, 23), (0, 60), (0, 130), (1, 45), (1, 46), (1, 100)]
+    places += [(1, 339), (2, 338), (2, 500)]
     natural = [
         ("natural", number, "document", exact, gain_of(arm, seed, number, "document", exact))
         for number, exact in places
@@ -143,13 +144,21 @@ def test_natural_places_are_figures_of_their_own_on_the_grid(tmp_path):
     assert found.endpoints == plain.endpoints + ours
     assert [(e.name, e.distance, e.facts) for e in ours] == [
         ("far", None, 3), ("near", None, 2), ("slope", None, 3),
-        ("gain", 32, 2), ("gain", 64, 2), ("gain", 128, 1), ("gain", 256, 1), ("gain", 448, 2),
+        ("gain", 32, 2), ("gain", 64, 2), ("gain", 128, 2), ("gain", 256, 1), ("gain", 448, 2),
     ]  # fmt: skip
     gains = [
         [gain_of("uniform", seed, number, "document", exact) for seed in range(3)]
         for number, exact in ((1, 339), (2, 500))
     ]
     assert ours[-1].baseline == pytest.approx(np.mean(gains))
+    # 100 is shown at 128, which is tau, and lies below it.
+    near = {0: (23, 60), 1: (45, 46, 100)}
+    means = [
+        np.mean([gain_of("uniform", seed, number, "document", exact) for exact in distances])
+        for seed in range(3)
+        for number, distances in near.items()
+    ]
+    assert ours[1].baseline == pytest.approx(np.mean(means))
     assert not any(e.primary for e in ours)
 
 
