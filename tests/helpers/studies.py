@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 from recorded_runs import stage, write, write_probe
 
+from exactcpt.training.evaluation.config import TASKS
 from exactcpt.training.study.commands import Command
 from exactcpt.training.study.config import Study
 from exactcpt.training.study.graph import Step
@@ -146,6 +147,7 @@ class HandMadeRuns(Pretender):
             arm=flags["--arm"],
             steps=int(flags["--steps"]),
             norms="n" if "--grad-norm-from" in flags else None,
+            digests=flags.get("--global-batch", "d"),
             earlier=start and self._earlier(start),
         )
 
@@ -164,4 +166,4 @@ class HandMadeRuns(Pretender):
             for fact in range(3)
             for distance in (32, 64, 128, 256)
         ]
-        write_probe(str(folder / run), cells, step=int(flags["--steps"]), length=512)
+        write_probe(str(folder / run), cells, tasks=[*TASKS["probe"]], step=int(flags["--steps"]))

@@ -113,6 +113,7 @@ def compare(
     baseline: str | None = None,
     primary: Collection[str] = (),
     floor: str | None = None,
+    wanted: Collection[str] = (),
 ) -> Comparison:
     """Compares two or more runs.
 
@@ -123,6 +124,7 @@ def compare(
         primary: endpoints of the probe that were named before the runs were trained, or "ruler".
         floor: name of the arm that shows how large a difference without a cause is; None for the
             first with the weighting `matched`.
+        wanted: names of settings in which arms differ on purpose, besides the weighting.
 
     Raises:
         UsageError: there are fewer than two runs, two with the same arm and seed, none of the
@@ -160,7 +162,7 @@ def compare(
         baseline=baseline,
         arms={name: [run.path for run in arm.values()] for name, arm in arms.items()},
         settings=different,
-        unwanted=unwanted(different),
+        unwanted=unwanted(different, wanted),
         unlike=unlike,
         unmeasured=_unmeasured(runs, losses, unlike) if seeds else [],
         pairs=_pairs(arms, baseline, own),

@@ -4,7 +4,7 @@ Settings are compared as they were, step by step, up to the last step that all r
 settings of the runs that the weights came from, under the name `init_from.NAME`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +121,9 @@ def differing(settings: dict[str, Settings]) -> dict[str, Settings]:
     }
 
 
-def unwanted(names: Iterable[str]) -> list[str]:
-    """The differing settings in which pairs must be equal."""
-    return [name for name in names if _base(name) not in PER_RUN | INCIDENTAL]
+def unwanted(names: Iterable[str], wanted: Collection[str] = ()) -> list[str]:
+    """The differing settings in which pairs must be equal, if those wanted may differ."""
+    return [name for name in names if _base(name) not in {*PER_RUN, *INCIDENTAL, *wanted}]
 
 
 def _base(name: str) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ...schemas.errors import UsageError
-from ..comparison.evaluated import read_probed
-from .config import Gate
+from .asked import asked_probes
+from .config import Gate, Study
 
 __all__ = ["gain_of"]
 
@@ -14,7 +14,7 @@ CONTEXT = "minimal"
 """Its prompts are no longer than the documents that a base may have been trained on."""
 
 
-def gain_of(run: Path, gate: Gate) -> float:
+def gain_of(study: Study, run: Path, gate: Gate) -> float:
     """The mean gain of a run over all facts and the distances of a gate, in nats.
 
     It is that of the shortest prompts, at the last step that was evaluated.
@@ -23,7 +23,7 @@ def gain_of(run: Path, gate: Gate) -> float:
         UsageError: the probe has no such distance.
         FormatError: an evaluation is damaged.
     """
-    probed = read_probed(run)
+    probed = asked_probes(study, run)
     gains = probed[min(probed)].gains.get(CONTEXT) if probed else None
     if gains is None or gate.up_to < gains.distances[0]:
         raise UsageError(

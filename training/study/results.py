@@ -1,20 +1,25 @@
 """What came of a study: its runs compared by stage, and the verdicts on what was registered."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from ..comparison.endpoints import Figure, means_by_run
-from ..comparison.evaluated import ItemsKey, Probed, read_probed
+from ..comparison.evaluated import ItemsKey, Probed
 from ..comparison.intervals import half_width
+from ..comparison.recorded import read_recorded
 from ..comparison.runs import Comparison, compare
+from .asked import asked_probes
 from .config import Primary, Study
 from .graph import Cell
 from .plan import Candidate, Plan, RecordOf, lacking_bases
 from .registration import changed_since
-from .verdicts import Verdict, verdicts_of
+from .verdicts import Measured, Verdict, verdicts_of
 
 __all__ = ["Failure", "OfBase", "Results", "StageResults", "results_of"]
 
@@ -157,7 +162,7 @@ def results_of(
     """
     done = [cell for cell in plan.cells if (found := record_of(cell.step)) and found.is_done]
     probes = {
-        cell.step.place: read_probed(folder / cell.step.makes)
+        cell.step.place: _of_run(study, folder / cell.step.makes)
         for cell in done
         if cell.stage in study.evaluated
     }
@@ -190,14 +195,28 @@ def _failures(plan: Plan, record_of: RecordOf) -> list[Failure]:
     return found
 
 
-Probes = Mapping[str, Mapping[ItemsKey, Probed]]
-"""Place of a cell -> what the probe found of its run."""
+@dataclass(frozen=True)
+class _OfRun:
+    """What the probe found of a run, and a digest of the windows that it was trained on."""
+
+    probed: Mapping[ItemsKey, Probed]
+    windows: str
 
 
-def _values(
-    primary: Primary, done: Sequence[Cell], probes: Probes
-) -> dict[Figure, dict[str, dict[str, float]]]:
-    """Figure -> arm -> pair -> value, at the stage and length of a primary endpoint."""
+Probes = Mapping[str, _OfRun]
+"""Place of a cell -> what its run is known by."""
+ByFigure = dict[Figure, dict[str, dict[str, Measured]]]
+"""Figure -> arm -> pair -> what was measured."""
+
+
+def _of_run(study: Study, run: Path) -> _OfRun:
+    steps = read_recorded(run).steps
+    seen = json.dumps([[step, steps[step]["digest"]] for step in sorted(steps)])
+    return _OfRun(asked_probes(study, run), xxhash.xxh3_128_hexdigest(seen.encode()))
+
+
+def _values(primary: Primary, done: Sequence[Cell], probes: Probes) -> ByFigure:
+    """The figures at the stage and length of a primary endpoint."""
     cells = [cell for cell in done if cell.stage == primary.stage]
     keys = [key for key in _shared(cells, probes) if primary.length in (None, key[0])]
     return _by_figure(cells, probes, keys[0]) if keys else {}
@@ -205,7 +224,7 @@ def _values(
 
 def _shared(cells: Sequence[Cell], probes: Probes) -> list[ItemsKey]:
     """The items that were put to the runs of all cells; of one length, those with most facts."""
-    each = [probes[cell.step.place] for cell in cells]
+    each = [probes[cell.step.place].probed for cell in cells]
     shared = set.intersection(*map(set, each)) if each else set[ItemsKey]()
 
     def order(key: ItemsKey) -> tuple[int, int, ItemsKey]:
@@ -214,15 +233,15 @@ def _shared(cells: Sequence[Cell], probes: Probes) -> list[ItemsKey]:
     return sorted(shared, key=order)
 
 
-def _by_figure(
-    cells: Sequence[Cell], probes: Probes, key: ItemsKey
-) -> dict[Figure, dict[str, dict[str, float]]]:
-    found: dict[Figure, dict[str, dict[str, float]]] = {}
+def _by_figure(cells: Sequence[Cell], probes: Probes, key: ItemsKey) -> ByFigure:
+    found: ByFigure = {}
     for cell in cells:
-        means = means_by_run({cell.arm: [probes[cell.step.place]]}, key)
-        for figure, values in means.items():
+        run = probes[cell.step.place]
+        for figure, values in means_by_run({cell.arm: [run.probed]}, key).items():
             of_arm = found.setdefault(figure, {}).setdefault(cell.arm, {})
-            of_arm[cell.pair.name] = values[cell.arm][0]
+            of_arm[cell.pair.name] = Measured(
+                value=values[cell.arm][0], windows=run.windows, base=cell.pair.base
+            )
     return found
 
 
@@ -239,7 +258,10 @@ def _stage(
     has_baseline = study.baseline in trained and len(trained) > 1
     comparison = (
         compare(
-            [str(folder / cell.step.makes) for cell in cells], study.baseline, floor=study.floor
+            [str(folder / cell.step.makes) for cell in cells],
+            study.baseline,
+            floor=study.floor,
+            wanted={name for arm in study.arms.values() for name in arm.settings},
         )
         if compared and has_baseline
         else None
@@ -258,9 +280,7 @@ def _stage(
     )
 
 
-def _by_base(
-    baseline: str, cells: Sequence[Cell], found: Mapping[Figure, Mapping[str, Mapping[str, float]]]
-) -> list[OfBase]:
+def _by_base(baseline: str, cells: Sequence[Cell], found: ByFigure) -> list[OfBase]:
     """The differences of the summaries on each base, if there are several."""
     bases: dict[int, list[str]] = {}
     for cell in cells:
@@ -269,7 +289,12 @@ def _by_base(
     if len(bases) < 2:
         return []
     return [
-        _of_base(figure, arm, base, [arms[arm][pair] - arms[baseline][pair] for pair in pairs])
+        _of_base(
+            figure,
+            arm,
+            base,
+            [arms[arm][pair].value - arms[baseline][pair].value for pair in pairs],
+        )
         for figure, arms in found.items()
         if figure[2] is None
         for arm in arms

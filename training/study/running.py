@@ -228,7 +228,7 @@ class _Runner:
         if base is None or base.gate is None:
             return None, None
         try:
-            return gain_of(self._folder / step.makes, base.gate), None
+            return gain_of(self._study, self._folder / step.makes, base.gate), None
         except ExactcptError as error:
             return None, error.found
 

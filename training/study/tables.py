@@ -202,6 +202,11 @@ def _figures(verdict: Verdict, tests: int) -> str:
     if verdict.difference is not None:
         pairs = plural(verdict.pairs, "pair")
         parts.append(f"{_cell(verdict.difference, verdict.half_width)} nats over {pairs}")
+    if verdict.by_base:
+        means = (f"{_cell(mean, None)} on base {base}" for base, mean in verdict.by_base.items())
+        parts.append(", ".join(means))
+    if verdict.unlike and verdict.difference is not None:
+        parts.append(f"{plural(verdict.unlike, 'pair')} left out, whose runs saw other windows")
     if verdict.adjusted is not None:
         parts.append(f"p {verdict.adjusted:.4f} by Holm over {plural(tests, 'claim')}")
     if verdict.floor is not None:

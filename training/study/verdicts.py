@@ -10,6 +10,9 @@ Holm over all claims that something is greater:
 
 Everything else is undecided; so is a claim that something is greater if there is an arm for the
 noise floor that was not measured. One pair is no verdict.
+
+Only runs that saw the same windows, step by step, are a pair: otherwise a difference could come
+from them. Pairs on several bases count alike; the mean on each base is told beside that of all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,14 +31,30 @@ from ..comparison.intervals import (
 )
 from .config import Claim, Context, Primary
 
-__all__ = ["LEVEL", "Outcome", "Verdict", "verdicts_of"]
+__all__ = ["LEVEL", "Measured", "Outcome", "Verdict", "verdicts_of"]
 
 Outcome = Literal["supported", "contradicted", "undecided", "no verdict"]
 LEVEL = 0.05
 SUITE = "probe."
 
-Values = Mapping[Figure, Mapping[str, Mapping[str, float]]]
-"""Figure -> arm -> pair -> value."""
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A figure of one run.
+
+    Attributes:
+        value: in nats.
+        windows: digest of what the run was trained on, step by step.
+        base: seed of its base; None without one.
+    """
+
+    value: float
+    windows: str
+    base: int | None = None
+
+
+Values = Mapping[Figure, Mapping[str, Mapping[str, Measured]]]
+"""Figure -> arm -> pair -> what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +65,9 @@ class Verdict:
         endpoint, arm, against, claim, stage, length, context, margin: as registered, but for one
             arm of `against`.
         pairs: number of pairs in which both arms were evaluated.
+        unlike: number of pairs that do not count, because their runs saw other windows.
         difference: mean over the pairs, in nats; None without a pair.
+        by_base: seed of a base -> mean over its pairs; empty with fewer than two bases.
         half_width: half of its 95% interval; None with one pair.
         p: two-sided, of Student's test over the pairs; None with one pair.
         adjusted: p by Holm over all claims that something is greater; None for other claims.
@@ -65,7 +86,9 @@ class Verdict:
     context: Context
     margin: float | None
     pairs: int
+    unlike: int
     difference: float | None
+    by_base: Mapping[int, float]
     half_width: float | None
     p: float | None
     adjusted: float | None
@@ -80,6 +103,8 @@ class _Claimed:
     primary: Primary
     against: str
     differences: Sequence[float]
+    by_base: Mapping[int, float]
+    unlike: int
     floor: float | None
     lacks_floor: bool
 
@@ -119,22 +144,39 @@ def _claimed(
 ) -> _Claimed:
     figure = (primary.context, primary.endpoint.removeprefix(SUITE), None)
     arms = values.get(figure, {})
-    noise = None if floor is None else _differences(arms, floor, baseline)
+    noise = () if floor is None else [*_differences(arms, floor, baseline).values()]
+    found = _differences(arms, primary.arm, against)
     return _Claimed(
         primary,
         against,
-        _differences(arms, primary.arm, against),
-        abs(float(np.mean(noise))) if noise else None,
+        [*found.values()],
+        by_base=_by_base(found, arms.get(against, {})),
+        unlike=len({*arms.get(primary.arm, {})} & {*arms.get(against, {})}) - len(found),
+        floor=abs(float(np.mean(noise))) if noise else None,
         lacks_floor=floor is not None and not noise,
     )
 
 
 def _differences(
-    arms: Mapping[str, Mapping[str, float]], arm: str, other: str
-) -> tuple[float, ...]:
-    """The differences of two arms in the pairs that both have."""
+    arms: Mapping[str, Mapping[str, Measured]], arm: str, other: str
+) -> dict[str, float]:
+    """The differences of two arms, in the pairs whose runs saw the same windows."""
     ours, theirs = arms.get(arm, {}), arms.get(other, {})
-    return tuple(ours[pair] - theirs[pair] for pair in ours if pair in theirs)
+    return {
+        pair: run.value - theirs[pair].value
+        for pair, run in ours.items()
+        if pair in theirs and run.windows == theirs[pair].windows
+    }
+
+
+def _by_base(differences: Mapping[str, float], runs: Mapping[str, Measured]) -> dict[int, float]:
+    """The mean difference on each base, if there are several."""
+    found: dict[int, list[float]] = {}
+    for pair, difference in differences.items():
+        base = runs[pair].base
+        if base is not None:
+            found.setdefault(base, []).append(difference)
+    return {base: float(np.mean(each)) for base, each in found.items()} if len(found) > 1 else {}
 
 
 def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:
@@ -150,7 +192,9 @@ def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:
         context=primary.context,
         margin=primary.margin,
         pairs=len(found),
+        unlike=claimed.unlike,
         difference=float(np.mean(found)) if found else None,
+        by_base=claimed.by_base,
         half_width=half_width(found),
         p=claimed.p,
         adjusted=adjusted,
@@ -163,7 +207,8 @@ def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:
 
 def _outcome(claimed: _Claimed, adjusted: float | None) -> tuple[Outcome, str | None]:
     if not claimed.differences:
-        return "no verdict", "no pair of runs has this figure"
+        unlike = "the runs of every pair saw other windows"
+        return "no verdict", unlike if claimed.unlike else "no pair of runs has this figure"
     if len(claimed.differences) == 1:
         return "no verdict", "one pair"
     mean = float(np.mean(claimed.differences))

@@ -46,9 +46,7 @@ def probed() -> Evaluation:
     distances = np.array([32, 128, 512])
     key = (1024, "replace", "i")
     arms = {
-        arm: [
-            {key: probe(gains_at(distances, random.normal(size=(4, 3))))} for _ in range(2)
-        ]
+        arm: [{key: probe(gains_at(distances, random.normal(size=(4, 3))))} for _ in range(2)]
         for arm in (*ARMS, "uniform")
     }
     (found,) = evaluations_of(arms, "uniform", floor="matched")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded_runs import write_probe
 from studies import BASE, HandMadeRuns, written
 
 from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.errors import ExactcptError
 from exactcpt.training.comparison import intervals
+from exactcpt.training.evaluation.config import TASKS
 from exactcpt.training.study import cli, running, workers
 
 ARMS = [{"name": "uniform"}, {"name": "matched"}, {"name": "near"}, {"name": "exact"}]
@@ -77,6 +79,52 @@ def test_a_study(tmp_path, monkeypatch, capfd):
     assert text.splitlines()[-1].strip().endswith("power)")
     assert (out / "gains.svg").read_text().startswith("<svg")
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_setting_of_an_arm_is_wanted_but_other_windows_are_no_pair(tmp_path, monkeypatch, capfd):
+    """A control with another learning rate is a pair; an arm with larger batches is not."""
+    arms = [*ARMS[:3], {"name": "lr", "weighting": "uniform", "learning_rate": 2e-5}]
+    made = MADE | {"primary": [FAR | {"arm": "near", "against": ["lr"]}], "arm": arms}
+    assert study(monkeypatch, written(tmp_path, **made), tmp_path / "alike") == 0
+    found = results(tmp_path / "alike")
+    assert found["stages"][0]["paired"]
+    assert found["verdicts"][0]["pairs"] == 3
+    assert "not paired" not in capfd.readouterr().out
+    arms[-1] = {"name": "lr", "weighting": "uniform", "global_batch": 128}
+    assert study(monkeypatch, written(tmp_path, **made), tmp_path / "unlike") == 0
+    found = results(tmp_path / "unlike")
+    assert not found["stages"][0]["paired"]
+    assert [(v["outcome"], v["pairs"], v["unlike"]) for v in found["verdicts"]] == [
+        ("no verdict", 0, 3)
+    ]
+    printed = " ".join(capfd.readouterr().out.split())
+    assert (
+        "near is greater than lr: no verdict (the runs of every pair saw other windows" in printed
+    )
+
+
+def test_evaluations_by_hand_move_no_verdict(tmp_path, monkeypatch):
+    """With more items, of another seed, or of one task, beside those that the study asks for."""
+    path, out = written(tmp_path, **MADE), tmp_path / "out"
+    assert study(monkeypatch, path, out) == 0
+    before = results(out)["verdicts"]
+    for run in sorted(out.glob("runs/one/*/*")):
+        for name, facts, changes in (
+            ("more", 101, {}), ("seed", 3, {"seed": 1}), ("task", 3, {"tasks": ["number"]}),
+        ):  # fmt: skip
+            cells = [
+                ("number", fact, context, distance, float(run.name == "uniform"))
+                for context in ("fixed", "minimal")
+                for fact in range(facts)
+                for distance in (32, 128)
+            ]
+            digest = name.encode().hex().ljust(32, "0")
+            changes = {"tasks": [*TASKS["probe"]], "items": digest, **changes}
+            write_probe(str(run), cells, f"probe-512-{name}", **changes)
+    assert study(monkeypatch, path, out) == 0
+    found = results(out)
+    assert found["verdicts"] == before
+    assert len(found["stages"][0]["evaluations"]) == 4
 
 
 def test_the_figures_of_the_tables_are_whole(tmp_path, monkeypatch, capfd):

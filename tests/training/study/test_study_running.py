@@ -84,7 +84,7 @@ def test_another_evaluation_is_run_again(tmp_path, monkeypatch):
 
 def test_a_base_goes_through_the_gate(tmp_path, monkeypatch):
     gains = {"0": iter([0.5, 0.7]), "1": iter([0.2, 1.5]), "2": iter([])}
-    worker = pretended(monkeypatch, gain_of=lambda run, _: next(gains[run.name]))
+    worker = pretended(monkeypatch, gain_of=lambda _, run, __: next(gains[run.name]))
     said = Said()
     plan, _ = run_steps(small(tmp_path, base=BASE), tmp_path, 1, said)
     steps = [command for command in worker.ran if "runs/base" in shown(command)]

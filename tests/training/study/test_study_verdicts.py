@@ -1,6 +1,7 @@
 """The verdicts on registered endpoints, against the rules worked out by hand."""
 
 import statistics
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from exactcpt.training.comparison.intervals import student_quantile
 from exactcpt.training.study.config import Primary
-from exactcpt.training.study.verdicts import Verdict, verdicts_of
+from exactcpt.training.study.verdicts import Measured, Verdict, verdicts_of
 
 
 def primary(**changes) -> Primary:
@@ -19,9 +20,30 @@ def primary(**changes) -> Primary:
     return Primary(**(chosen | changes))
 
 
-def verdicts(*primaries: Primary, floor: str | None = None, **arms: list[float]) -> list[Verdict]:
-    """The verdicts for arms whose far and near are the same values, pair by pair."""
-    by_pair = {arm: {str(i): v for i, v in enumerate(values)} for arm, values in arms.items()}
+def verdicts(
+    *primaries: Primary,
+    floor: str | None = None,
+    windows: dict[str, str] | None = None,
+    bases: Sequence[int | None] = (None,),
+    **arms: list[float],
+) -> list[Verdict]:
+    """The verdicts for arms whose far and near are the same values, pair by pair.
+
+    Args:
+        primaries: the claims.
+        floor: name of the arm that shows it.
+        windows: arm -> one letter for each pair, for what its run was trained on.
+        bases: of the pairs, over and over.
+        arms: name -> value for each pair.
+    """
+    seen = dict.fromkeys(arms, "a" * 9) | (windows or {})
+    by_pair = {
+        arm: {
+            str(i): Measured(value=value, windows=seen[arm][i], base=bases[i % len(bases)])
+            for i, value in enumerate(values)
+        }
+        for arm, values in arms.items()
+    }
     values = {("fixed", name, None): by_pair for name in ("far", "near")}
     return verdicts_of(primaries, dict.fromkeys(primaries, values), "uniform", floor)
 
@@ -55,6 +77,34 @@ def test_the_figures_of_a_verdict():
     assert found.half_width == pytest.approx(student_quantile(0.975, 3) * error)
     power = student_quantile(0.975, 3) + student_quantile(0.8, 3)
     assert found.detectable == pytest.approx(power * error)
+
+
+def test_only_runs_that_saw_the_same_windows_are_a_pair():
+    arms = {"uniform": ZERO, "exact": [1.0, 1.1, 0.9, 1.0]}
+    (found,) = verdicts(primary(), windows={"exact": "bbbb"}, **arms)
+    assert (found.outcome, found.why, found.pairs, found.unlike) == (
+        "no verdict", "the runs of every pair saw other windows", 0, 4,
+    )  # fmt: skip
+    (found,) = verdicts(primary(), windows={"exact": "aaba"}, **arms)
+    assert (found.outcome, found.pairs, found.unlike) == ("supported", 3, 1)
+    assert found.difference == pytest.approx((1.0 + 1.1 + 1.0) / 3)
+
+
+def test_the_floor_is_of_runs_that_saw_the_same_windows():
+    arms = {"uniform": ZERO, "exact": [1.0, 1.1, 0.9, 1.0], "matched": [3.0, -1.0, 2.0, 1.0]}
+    (found,) = verdicts(primary(), floor="matched", windows={"matched": "baab"}, **arms)
+    assert found.floor == pytest.approx(0.5)
+    (found,) = verdicts(primary(), floor="matched", windows={"matched": "bbbb"}, **arms)
+    assert found.why == "the noise floor was not measured"
+
+
+def test_the_mean_on_each_base():
+    arms = {"uniform": ZERO, "exact": [1.0, 2.0, 3.0, 4.0]}
+    (found,) = verdicts(primary(), bases=(7, 9), **arms)
+    assert found.by_base == pytest.approx({7: 2.0, 9: 3.0})
+    for bases in ((None,), (7,)):
+        (found,) = verdicts(primary(), bases=bases, **arms)
+        assert found.by_base == {}
 
 
 def test_below_the_floor_is_undecided():
@@ -127,13 +177,16 @@ def test_equivalent(exact, outcome):
 
 
 def test_pairs_that_one_arm_lacks_are_left_out():
-    values = {
-        ("fixed", "far", None): {
-            "uniform": {"a": 0.0, "b": 1.0, "c": 2.0},
-            "exact": {"c": 5.0, "d": 9.0, "a": 4.0},
-        }
+    arms = {
+        "uniform": {"a": 0.0, "b": 1.0, "c": 2.0},
+        "exact": {"c": 5.0, "d": 9.0, "a": 4.0},
     }
-    (found,) = verdicts_of([primary()], {primary(): values}, "uniform", None)
+    values = {
+        arm: {pair: Measured(value=value, windows="w") for pair, value in pairs.items()}
+        for arm, pairs in arms.items()
+    }
+    of = {primary(): {("fixed", "far", None): values}}
+    (found,) = verdicts_of([primary()], of, "uniform", None)
     assert found.pairs == 2
     assert found.difference == pytest.approx(3.5)
 
