@@ -7,6 +7,7 @@ sync the folder                the name is on the disk
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ import uuid
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+
+from .errors import UsageError
+from .regular import hash_regular
 
 __all__ = [
     "TEMPORARY",
@@ -54,7 +58,9 @@ def written_whole(target: Path) -> Generator[Path]:
 
 
 @contextmanager
-def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Path]:
+def folder_written_whole(
+    target: Path, *, replace: bool = False, same: bool = False
+) -> Generator[Path]:
     """A folder to fill; it gets its name if the block ends without an error.
 
     One that an interruption has left is emptied and filled again. If it is whole and cannot get its
@@ -63,6 +69,10 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Pa
     Args:
         target: the folder with its name, which must be free.
         replace: whether what has the name is removed first, once the new folder is on the disk.
+        same: whether a folder that has the name already is kept, if its files are the same.
+
+    Raises:
+        UsageError: with `same`, the folder that has the name is another one.
     """
     partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -75,11 +85,32 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Generator[Pa
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    if same and target.exists():
+        are_same = _files(target) == _files(partial)
+        shutil.rmtree(partial, ignore_errors=True)
+        if not are_same:
+            raise UsageError(
+                "the folder to write exists, with other files in it",
+                where=str(target),
+                fix="remove it or name another one",
+            )
+        return
     # From here on, the new folder may be the only one: it is kept, whatever happens.
     if replace:
         shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     sync_folder(target.parent)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Name of each file below a folder -> digest of its bytes."""
+    found: dict[str, bytes] = {}
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            digest = hashlib.sha256()
+            hash_regular(path, digest)
+            found[str(path.relative_to(folder))] = digest.digest()
+    return found
 
 
 def is_temporary(name: str) -> bool:

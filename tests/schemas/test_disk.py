@@ -16,6 +16,7 @@ from exactcpt.schemas.disk import (
     sync_folder,
     written_whole,
 )
+from exactcpt.schemas.errors import UsageError
 
 
 def noted(monkeypatch: pytest.MonkeyPatch, rename: str) -> list[str]:
@@ -97,6 +98,26 @@ def test_a_folder_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:
         (scratch / "new").touch()
         assert (tmp_path / "folder" / "old").exists()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("other", [{"a/file": "new"}, {"a/file": "old", "b": ""}, {}])
+def test_a_folder_with_the_name_is_kept_if_it_is_the_same(tmp_path: Path, other: dict) -> None:
+    def write(folder: Path, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder", {"a/file": "old"})
+    with folder_written_whole(tmp_path / "folder", same=True) as scratch:
+        write(scratch, {"a/file": "old"})
+    with (
+        pytest.raises(UsageError, match="exists, with other files in it"),
+        folder_written_whole(tmp_path / "folder", same=True) as scratch,
+    ):
+        write(scratch, other)
+    assert [*tmp_path.iterdir()] == [tmp_path / "folder"]
+    assert (tmp_path / "folder" / "a" / "file").read_text() == "old"
 
 
 def test_a_new_folder_outlives_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def save_folder(
     copied: Mapping[str, Path],
     *,
     end_token: str | None = None,
+    same: bool = False,
 ) -> None:
     """Writes a folder, whole or not at all; it is replaced if it exists.
 
@@ -71,8 +72,12 @@ def save_folder(
         copied: other files by their names in the folder; those that exist are copied.
         end_token: what ends documents; written down if no file says how the tokenizer is used.
             Programs that generate text need to know it.
+        same: whether a folder that exists is not replaced but kept, if its files are the same.
+
+    Raises:
+        UsageError: with `same`, the folder exists and is another one.
     """
-    with folder_written_whole(out, replace=True) as scratch:
+    with folder_written_whole(out, replace=not same, same=same) as scratch:
         _fill(scratch, model, weights, copied)
         if end_token is not None and not (scratch / TOKENIZER_CONFIG).exists():
             (scratch / TOKENIZER_CONFIG).write_text(_tokenizer_json(end_token))

@@ -103,16 +103,21 @@ def _perform(command: Command, folder: str, log: str) -> None:
     """Runs a command in this process, as if it had been typed in a folder."""
     os.setsid()  # Ctrl-C is for the study, which lets its commands end in good order
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.chdir(folder)
+    _print_to(log)
     lock = filelock.FileLock(f"{log}.lock", timeout=PATIENCE)
-    with lock:
-        os.chdir(folder)
-        _print_to(log)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        echo(f"{ERROR}another process runs this step already: wait for its end", err=True)
+        sys.exit(1)
+    try:
         echo(f"$ {shown(command)}", err=True)
         sys.argv = ["exactcpt", *command]
-        try:
-            _program().load()()
-        finally:
-            Path(f"{log}.lock").unlink(missing_ok=True)
+        _program().load()()
+    finally:
+        Path(f"{log}.lock").unlink(missing_ok=True)
+        lock.release()
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
 from ..models.folder import check_settings, json_object
 from ..models.model import build
-from ..models.saving import TOKENIZER, TOKENIZER_CONFIG, TOKENIZER_FILES, check_new, save_folder
+from ..models.saving import TOKENIZER, TOKENIZER_CONFIG, TOKENIZER_FILES, save_folder
 from ..windows.tokenizer_file import read_tokenizer
 
 __all__ = ["init_model"]
@@ -25,7 +25,7 @@ def init_model(
     The vocabulary and the end token are the tokenizer's, whatever the configuration says.
 
     Args:
-        out: the folder; must not exist.
+        out: the folder; if it exists, it must be the same.
         described: a config.json of a model that can be trained, or what one would say.
         tokenizer: a tokenizer.json, or the folder that has one. The files of a tokenizer that are
             beside it belong to it.
@@ -36,11 +36,11 @@ def init_model(
         The number of `parameters`, and of tokens of the `vocabulary`.
 
     Raises:
-        UsageError: `out` exists, there is no tokenizer, or such a model cannot be trained.
+        UsageError: `out` is something else, there is no tokenizer, or such a model cannot be
+            trained.
         FormatError: the configuration or the tokenizer cannot be read, or makes no model.
         ExactcptError: one of these files is a pointer of Git LFS or git-annex.
     """
-    check_new(out)
     file = tokenizer / TOKENIZER if tokenizer.is_dir() else tokenizer
     beside = {name: file.with_name(name) for name in TOKENIZER_FILES} | {TOKENIZER: file}
     if not file.exists():
@@ -59,7 +59,7 @@ def init_model(
     }
     where = described if isinstance(described, Path) else None
     model = _drawn(_settings(described) | tokens, where, seed)
-    save_folder(out, model, model.state_dict(), beside)
+    save_folder(out, model, model.state_dict(), beside, same=True)
     return {"parameters": model.num_parameters(), "vocabulary": tokens["vocab_size"]}
 
 

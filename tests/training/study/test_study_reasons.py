@@ -1,7 +1,13 @@
 """Why a command failed, from what it printed."""
 
-import pytest
+from functools import partial
+from pathlib import Path
 
+import filelock
+import pytest
+from forked import forked
+
+from exactcpt.training.study import workers
 from exactcpt.training.study.workers import LONGEST, reason_of
 
 
@@ -22,3 +28,16 @@ def test_the_reason(tmp_path, code, printed, reason):
     before = b"error: of an earlier try\n"
     log.write_bytes(before + printed.encode(errors="surrogateescape"))
     assert reason_of(code, log, len(before)) == reason
+
+
+def test_a_step_that_another_process_runs(tmp_path, monkeypatch):
+    log = tmp_path / "step.log"
+    log.touch()
+    monkeypatch.setattr(workers, "PATIENCE", 0)
+    monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
+    work = partial(workers._perform, ("inspect", "none"), str(tmp_path), str(log))
+    with filelock.FileLock(f"{log}.lock"):
+        assert forked({"work": work}, memory=1 << 34) == {"work": "RAISED SystemExit: 1"}
+        assert Path(f"{log}.lock").exists()
+    expected = "another process runs this step already: wait for its end"
+    assert reason_of(1, log, 0) == expected

@@ -183,6 +183,16 @@ def test_a_pipe_makes_nobody_wait(tmp_path):
     assert "this is a named pipe" in made(tmp_path / "model", "--config", tmp_path / "pipe").err
 
 
+def test_a_second_time_is_no_mistake(tmp_path):
+    """A program that was killed before it noted the end runs the same command again."""
+    assert made(tmp_path / "model", *SMALL).code == 0
+    before = (tmp_path / "model" / "model.safetensors").stat()
+    assert made(tmp_path / "model", *SMALL).code == 0
+    assert (tmp_path / "model" / "model.safetensors").stat() == before
+    assert [*tmp_path.iterdir()] == [tmp_path / "model"]
+    assert "with other files" in made(tmp_path / "model", *SMALL, "--seed", 1).err
+
+
 def test_what_exists_is_not_touched(tmp_path):
     (tmp_path / "model").mkdir()
     outcome = made(tmp_path / "model", *SMALL)

@@ -16,7 +16,6 @@ import xxhash
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from ....schemas.disk import folder_written_whole
-from ....schemas.errors import UsageError
 from ....schemas.sizes import plural
 from ..draws import Draws
 from .config import WorldConfig
@@ -71,12 +70,12 @@ def write_world(out: Path, config: WorldConfig, say: Callable[[str], None]) -> l
     """Writes a world and its corpora.
 
     Args:
-        out: the folder; must not exist.
+        out: the folder; if it exists, it must be the same.
         config: the settings.
         say: takes a line for a person.
 
     Raises:
-        UsageError: `out` exists, or there is no such world.
+        UsageError: `out` is something else, or there is no such world.
     """
     lengths = {
         name: Lengths(tau=config.tau, window=config.window, long_share=share)
@@ -85,11 +84,7 @@ def write_world(out: Path, config: WorldConfig, say: Callable[[str], None]) -> l
     world = draw_world(
         fillers=config.fillers, keys=config.keys, values=config.values, seed=config.seed
     )
-    if out.exists():
-        raise UsageError(
-            "the folder to write exists", where=str(out), fix="remove it or name another one"
-        )
-    with folder_written_whole(out) as folder:
+    with folder_written_whole(out, same=True) as folder:
         _write_tokenizer(folder / TOKENIZER, world)
         corpora = [
             _write_corpus(folder, world, lengths[name], name, tokens, config.seed, say)

@@ -49,11 +49,14 @@ def test_json_and_quiet(tmp_path, folder):
     assert quiet.out == quiet.err == ""
 
 
-def test_a_second_time_is_refused(folder):
-    outcome = run("recall-world", folder, *SMALL)
+def test_a_second_time_is_no_mistake_but_another_world_is(folder):
+    before = (folder / "world.json").stat()
+    assert done("recall-world", folder, *SMALL, "--quiet").out == ""
+    assert (folder / "world.json").stat() == before
+    outcome = run("recall-world", folder, *SMALL, "--seed", 1, "--quiet")
     assert outcome.code == 2
     assert outcome.err == (
-        f"error: the folder to write exists\n  where:    {folder}\n"
+        f"error: the folder to write exists, with other files in it\n  where:    {folder}\n"
         "  fix:      remove it or name another one\n"
     )
 
