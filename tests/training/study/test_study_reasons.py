@@ -1,5 +1,6 @@
 """Why a command failed, from what it printed."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_a_step_that_another_process_runs(tmp_path, monkeypatch):
     log.touch()
     monkeypatch.setattr(workers, "PATIENCE", 0)
     monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)  # not that of pytest
     work = partial(workers._perform, ("inspect", "none"), str(tmp_path), str(log))
     with filelock.FileLock(f"{log}.lock"):
         assert forked({"work": work}, memory=1 << 34) == {"work": "RAISED SystemExit: 1"}
