@@ -149,17 +149,19 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
         raise ValueError(f"{len(items) - len(table):,} items have no scores")
     gain = table["logp_gold"].to_numpy() - table["logp_gold_ablated"].to_numpy()
     context = np.array(table["context"].to_pylist())
-    fact = [f"{task} {n}" for task, n in zip(*_lists(table, "task", "number"), strict=True)]
+    task_and_number = zip(*_lists(table, "task", "number"), strict=True)
+    fact = np.array([f"{task} {number}" for task, number in task_and_number])
     exact = table["distance"].to_numpy()
     shown = shown_distances(exact, context, manifest["length"])
     return Probed(
         step=manifest["step"] or 0,
         tau=manifest["tau"],
         extrapolated=manifest["length"] > (manifest["window"] or manifest["length"]),
-        numbered=max(table["number"].to_pylist(), default=-1) + 1,
+        numbered=int(table["number"].to_numpy().max(initial=-1)) + 1,
         gains={
-            name: _gains(*(each[context == name] for each in (np.array(fact), shown, exact, gain)))
+            name: _gains(fact[own], shown[own], exact[own], gain[own])
             for name in dict.fromkeys(context.tolist())
+            for own in [context == name]
         },
     )
 
