@@ -28,8 +28,12 @@ and lambda is chosen so that the budget still holds, which takes alpha <= W - 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from .buckets import lower_edges
+import numpy as np
+from numpy.typing import NDArray
+
+from .buckets import context_codes, lower_edges
 from .parameters import Exact
 
 __all__ = ["BucketWeight", "WeightTable", "given_table", "weight_table"]
@@ -81,6 +85,19 @@ class WeightTable:
     def weights(self) -> list[float]:
         """w_b of every bucket."""
         return [row.weight for row in self.rows]
+
+    @property
+    def window(self) -> int:
+        """The window length L in tokens."""
+        return self.rows[-1].high + 1
+
+    @cached_property
+    def by_context(self) -> NDArray[np.float32]:
+        """The weight of a target with each effective context, [L]: 0 for context 0."""
+        of_codes = np.array([0.0, *self.weights], np.float32)
+        found = of_codes[context_codes(self.window)]
+        found.setflags(write=False)
+        return found
 
 
 def weight_table(counts: Sequence[int], window: int, exact: Exact) -> WeightTable:

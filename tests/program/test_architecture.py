@@ -33,6 +33,7 @@ ROOMS = (
     (
         "pipeline.tokens",
         "pipeline.show",
+        "pipeline.api",
         "training.train",
         "training.evaluation",
         "training.untrained",
@@ -40,8 +41,10 @@ ROOMS = (
     ("pipeline.pack", "training.comparison"),
     ("pipeline.inspection", "training.cli", "training.study"),
     ("pipeline.commands",),
-    ("pipeline.cli",),
+    ("pipeline.cli", "pipeline.exactcpt"),
 )
+# The package itself: what `import exactcpt` imports.
+ROOT = "pipeline/exactcpt"
 HALVES = {"pipeline", "training"}
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 CORE_LIBRARIES = {"numpy"}
@@ -60,7 +63,9 @@ GRAPHS = {"pipeline.beam", "pipeline.pack.graph", "pipeline.tokens.graph"}
 SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),
-    "torch": Where(at_top={"training"}, in_functions={"training"}),
+    "torch": Where(
+        at_top={"training", "pipeline.api.tensors"}, in_functions={"training", "pipeline.api"}
+    ),
     "transformers": Where(at_top={"training"}, in_functions={"training"}),
     "vl_convert": Where(at_top=set(), in_functions={"pipeline.inspection", "training"}),
 }
@@ -197,7 +202,9 @@ def test_installs_have_every_folder():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
     folders = {path.rpartition("/")[0] for path in sources()}
     installed = project["tool"]["setuptools"]["packages"]
-    assert installed == sorted("exactcpt." + folder.replace("/", ".") for folder in folders)
+    inside = {"exactcpt." + folder.replace("/", ".") for folder in folders - {ROOT}}
+    assert installed == sorted(inside | {"exactcpt"})
+    assert project["tool"]["setuptools"]["package-dir"]["exactcpt"] == ROOT
 
 
 def shadows(path: str) -> list[str]:
@@ -408,6 +415,28 @@ def loaded_by(module: str) -> set[str]:
 
 def test_the_command_line_starts_without_slow_libraries():
     assert loaded_by("exactcpt.pipeline.cli") & NOT_FOR_THE_CLI == set()
+
+
+def test_the_package_is_imported_without_any_library():
+    assert loaded_by("exactcpt") & NOT_FOR_THE_CLI == set()
+
+
+def test_arrays_need_numpy_alone():
+    """Everything that takes arrays, with PyTorch left out until there is a tensor."""
+    found = loaded_by("exactcpt; exactcpt.weights(table=exactcpt.weight_table("
+                      "exactcpt.histogram([[9]], window=9), window=9, tau=3), seq_lengths=[9])")  # fmt: skip
+    assert found & NOT_FOR_THE_CLI == {"numpy"}
+
+
+def test_every_public_name_is_there():
+    import exactcpt
+
+    assert {*exactcpt.__all__} == {*exactcpt.HOMES, "__version__"}
+    assert {*exactcpt.__all__} <= {*dir(exactcpt)}
+    for name in exactcpt.__all__:
+        assert getattr(exactcpt, name)
+    with pytest.raises(AttributeError, match="has no attribute 'histograms'"):
+        exactcpt.histograms  # noqa: B018
 
 
 def test_a_slow_library_would_be_seen():

@@ -1,0 +1,53 @@
+"""Loss weights by effective context, for packed training windows: the Python API.
+
+    h = exactcpt.histogram(lengths_of_windows, window=L)        targets by effective context
+    t = exactcpt.weight_table(h, window=L, tau=L // 4)          one weight per bucket
+    w = exactcpt.weights(table=t, seq_lengths=lengths)          one weight per token
+
+What a name needs is imported when it is used: numpy for these, and PyTorch only for tensors.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exactcpt.pipeline.api.contexts import effective_context, weights
+    from exactcpt.pipeline.api.counting import histogram, weight_table
+    from exactcpt.pipeline.core.exact import BucketWeight, WeightTable
+
+__all__ = [
+    "BucketWeight",
+    "WeightTable",
+    "__version__",
+    "effective_context",
+    "histogram",
+    "weight_table",
+    "weights",
+]
+
+HOMES = {
+    "BucketWeight": "pipeline.core.exact",
+    "WeightTable": "pipeline.core.exact",
+    "effective_context": "pipeline.api.contexts",
+    "histogram": "pipeline.api.counting",
+    "weight_table": "pipeline.api.counting",
+    "weights": "pipeline.api.contexts",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: Any = version("exactcpt")
+    elif name in HOMES:
+        found = getattr(import_module(f"exactcpt.{HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'exactcpt' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
