@@ -15,6 +15,8 @@ What both halves need to read files from strangers, and to print what is in them
 
 regular.py      only ordinary files, inside their folder    json_text.py    strict JSON
 consistency.py  whether a manifest agrees with itself       windows.py      checked windows
+shard_set.py    a finished set on a local disk              mapped.py       its shards, mapped
+shard_windows.py  its windows, by their numbers
 ipc.py          Arrow's descriptions, before its data       printable.py    text without controls
 terminal.py     all that is printed                         rust.py          errors of libraries
 """

@@ -349,7 +349,7 @@ class _Loop:
     def _export(self, at: Position) -> None:
         began = time.monotonic()
         source, out = Path(self.run.config.model), self._export_of(at)
-        end_token = self.run.inputs.shards.end_token
+        end_token = self.run.inputs.end_token
         self.run.world.together(
             lambda: export_model(self.run.model, source, out, end_token=end_token)
         )

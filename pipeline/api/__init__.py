@@ -3,4 +3,5 @@
 contexts.py   effective contexts and weights of the tokens of windows
 tensors.py    the same for tensors of PyTorch, without leaving the device or the graph
 counting.py   the histogram of a corpus, and the weights that follow from it
+shards.py     the windows of a shard set
 """

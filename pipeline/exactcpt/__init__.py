@@ -3,6 +3,7 @@
     h = exactcpt.histogram(lengths_of_windows, window=L)        targets by effective context
     t = exactcpt.weight_table(h, window=L, tau=L // 4)          one weight per bucket
     w = exactcpt.weights(table=t, seq_lengths=lengths)          one weight per token
+    windows = exactcpt.open_shards("shards")                    the windows of a shard set
 
 What a name needs is imported when it is used: numpy for these, and PyTorch only for tensors.
 """
@@ -13,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from exactcpt.pipeline.api.contexts import effective_context, weights
     from exactcpt.pipeline.api.counting import histogram, weight_table
+    from exactcpt.pipeline.api.shards import Window, Windows, open_shards
     from exactcpt.pipeline.core.exact import BucketWeight, WeightTable
+
+    __version__: str
 
 __all__ = [
     "BucketWeight",
     "WeightTable",
+    "Window",
+    "Windows",
     "__version__",
     "effective_context",
     "histogram",
+    "open_shards",
     "weight_table",
     "weights",
 ]
@@ -28,8 +35,11 @@ __all__ = [
 HOMES = {
     "BucketWeight": "pipeline.core.exact",
     "WeightTable": "pipeline.core.exact",
+    "Window": "pipeline.api.shards",
+    "Windows": "pipeline.api.shards",
     "effective_context": "pipeline.api.contexts",
     "histogram": "pipeline.api.counting",
+    "open_shards": "pipeline.api.shards",
     "weight_table": "pipeline.api.counting",
     "weights": "pipeline.api.contexts",
 }

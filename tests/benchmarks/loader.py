@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from common import machine
 
+from exactcpt.schemas.shard_set import ShardSet, open_set
 from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder
-from exactcpt.training.windows.shard_set import ShardSet, open_set
 from exactcpt.training.windows.weighting import make_weighting
 
 DATA = Path(__file__).resolve().parents[1] / "data"

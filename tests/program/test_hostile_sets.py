@@ -32,8 +32,8 @@ from exactcpt.pipeline.shard_set.windows import read_segments, read_windows
 from exactcpt.pipeline.verify import verify
 from exactcpt.schemas import shard
 from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.shard_set import open_set
 from exactcpt.training.windows.batches import ShardDataset
-from exactcpt.training.windows.shard_set import open_set
 
 pytestmark = pytest.mark.slow
 

@@ -27,6 +27,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
+from exactcpt.schemas.shard_set import open_set
 from exactcpt.schemas.weights import dump_table
 from exactcpt.training import train as module
 from exactcpt.training.models import attention
@@ -39,7 +40,6 @@ from exactcpt.training.run.log import read_log, read_run
 from exactcpt.training.train import train
 from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.order import windows_at
-from exactcpt.training.windows.shard_set import open_set
 from exactcpt.training.windows.weighting import make_weighting
 
 pytestmark = pytest.mark.slow

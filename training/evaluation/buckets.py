@@ -32,10 +32,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from ...schemas import shard
+from ...schemas.shard_set import ShardSet
 from ...schemas.weights import bucket_ranges
 from ..windows.batches import ShardDataset
 from ..windows.order import permuted
-from ..windows.shard_set import ShardSet
 
 __all__ = [
     "SCORES",

@@ -21,11 +21,11 @@ from tokenizers import Tokenizer
 from ...schemas import shard
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.json_text import parse_json
+from ...schemas.mapped import UNREADABLE, damaged
 from ...schemas.regular import read_regular
+from ...schemas.shard_set import ShardSet
 from ...schemas.sizes import plural
 from ...schemas.windows import open_shard, segments_of, tokens_of
-from ..windows.mapped import UNREADABLE, damaged
-from ..windows.shard_set import ShardSet
 from .draws import Draws
 from .repeats import Repeats, repeats_of
 from .vocabulary import Vocabulary

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from ...schemas.errors import UsageError
+from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.sizes import plural
-from ..windows.shard_set import ShardSet, open_set
 from .assemble import distances
 from .config import EvaluateConfig, is_world
 from .haystack import Haystack, of_file, of_shards

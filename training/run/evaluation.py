@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ...schemas import shard
+from ...schemas.shard_set import ShardSet, open_set
 from ..config import TrainConfig
 from ..windows.batches import Batch, ShardDataset
 from ..windows.order import permuted
-from ..windows.shard_set import ShardSet, open_set
 from .metrics import CE, TARGETS, bucket_losses
 from .world import World
 

@@ -1,20 +1,21 @@
 """The inputs of a run: shards, eval sets, weights of targets, the model; all checked here."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
 from ...schemas.regular import read_regular
+from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.weights import parse_table
 from ..config import TrainConfig
 from ..models.folder import read_config
 from ..models.model import TrainModel, build
 from ..models.weight_files import check_weights
-from ..windows.agreement import check_agreement
+from ..windows.agreement import check_agreement, end_token_of
 from ..windows.batches import ShardDataset
-from ..windows.shard_set import ShardSet, open_set
 from ..windows.weighting import make_weighting
 from .evaluation import EvalSet, open_eval_sets
 from .world import World
@@ -42,6 +43,11 @@ class Inputs:
     def tail(self) -> list[bool]:
         """Whether each bucket is in the tail."""
         return [row["in_tail"] for row in self.shards.buckets]
+
+    @cached_property
+    def end_token(self) -> str | None:
+        """The token that ends every document; None if the vocabulary does not have it."""
+        return end_token_of(self.shards)
 
     @property
     def longest_window(self) -> int:

@@ -233,7 +233,7 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
         "device": str(world.device.type),
         "window": inputs.shards.window,
         "longest_window": inputs.longest_window,
-        "end_token": inputs.shards.end_token,
+        "end_token": inputs.end_token,
         "buckets": [
             {name: row[name] for name in ("low", "high", "in_tail", "weight")}
             for row in inputs.shards.buckets

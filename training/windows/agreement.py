@@ -9,12 +9,12 @@ from tokenizers import Tokenizer
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
 from ...schemas.regular import hash_regular, read_regular
+from ...schemas.shard_set import ShardSet
 from ...schemas.sizes import plural
 from ..models.folder import read_config
-from .shard_set import ShardSet
 from .tokenizer_file import encoded_probe, read_tokenizer
 
-__all__ = ["check_agreement", "model_fingerprint"]
+__all__ = ["check_agreement", "end_token_of", "model_fingerprint"]
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 
@@ -36,6 +36,17 @@ def check_agreement(shards: ShardSet, model: Path) -> None:
     theirs = model / "tokenizer.json"
     ours = shards.tokenizer
     _check_tokenizers(read_tokenizer(ours), read_tokenizer(theirs), f"{ours}, {theirs}")
+
+
+def end_token_of(shards: ShardSet) -> str | None:
+    """The token that ends every document; None if the vocabulary does not have it.
+
+    Raises:
+        FormatError: the tokenizer cannot be read.
+    """
+    named = shards.manifest["tokenizer"]
+    has = read_tokenizer(shards.tokenizer).token_to_id(named["eos_token"]) == named["eos_id"]
+    return named["eos_token"] if has else None
 
 
 def _check_ids(shards: ShardSet, model: Path) -> None:

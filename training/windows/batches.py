@@ -8,7 +8,6 @@ which is predicted from position j - 1. The computation of the loss has to shift
 first token of a window is the first of a segment, so position 0 is never a target.
 """
 
-import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,11 +20,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ...schemas import shard
-from ...schemas.errors import UsageError
-from ...schemas.windows import check_tokens
+from ...schemas.mapped import WindowColumns
+from ...schemas.shard_set import ShardSet, open_set
+from ...schemas.shard_windows import ShardWindows
 from ..models.loss import IGNORE
-from .mapped import MappedShard, WindowColumns, damaged
-from .shard_set import ShardSet, open_set
 from .weighting import ByBucket, Weighting
 
 __all__ = ["Batch", "ShardDataset", "collate"]
@@ -113,18 +111,10 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         self.split = split
         self.window = self.shards.window
         self._weighting = weighting or ByBucket(self.shards.dictionary(split))
-        self._entries = self.shards.shards(split)
-        windows = [entry.get("windows", 0) for entry in self._entries]
-        self._first = [0, *np.cumsum(windows, dtype=np.int64).tolist()]
-        if not len(self):
-            raise UsageError(f"the shard set has no {split} windows", where=str(self.shards.root))
-        self._mapped: dict[int, MappedShard] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_mapped": {}}
+        self._windows = ShardWindows(self.shards, split)
 
     def __len__(self) -> int:
-        return self._first[-1]
+        return len(self._windows)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One window.
@@ -144,8 +134,7 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
 
     def where(self, index: int) -> str:
         """The shard of a window and its place there, for errors."""
-        number = self._shard_of(index)
-        return f"{self._entries[number]['path']}, window {index - self._first[number]:,}"
+        return self._windows.where(index)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The windows of some numbers, as a micro-batch."""
@@ -159,14 +148,13 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         digests: list[int] = []
         tokens = targets = visible = 0
         for row, index in enumerate(indices):
-            window = self._read(index)
+            window = self._windows[index]
             unsupervised = np.flatnonzero(window.codes == shard.UNSUPERVISED)
             input_ids[row] = window.ids
             labels[row] = window.ids
             labels[row, unsupervised] = IGNORE
             self._weighting.fill(weights[row], window.codes, window.lengths, index)
             _fill_positions(position_ids[row], places, window.lengths)
-            self._check(window, index)
             lengths.append(window.lengths)
             digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
             own_tokens, own_visible = _count_tokens(window)
@@ -187,43 +175,6 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             sum_w=float(weights.sum(dtype=np.float64)),
             visible=visible,
         )
-
-    def _check(self, window: WindowColumns, index: int) -> None:
-        """Checks the ids and codes of a window that is read.
-
-        Raises:
-            FormatError: one is wrong.
-        """
-        largest = self.shards.largest_id
-        try:
-            check_tokens(window.ids, window.codes, window.lengths, window.padded, largest)
-        except ValueError as error:
-            where = self.shards.root / self.where(index)
-            raise damaged(where, ValueError(f"the window {error}")) from None
-
-    def _shard_of(self, index: int) -> int:
-        if not 0 <= index < len(self):
-            raise IndexError(f"window {index} of {len(self)}")
-        return bisect.bisect_right(self._first, index) - 1
-
-    def _read(self, index: int) -> WindowColumns:
-        number = self._shard_of(index)
-        mapped = self._mapped.get(number)
-        if mapped is None:
-            mapped = self._mapped[number] = self._map(number)
-        return mapped.window(index - self._first[number])
-
-    def _map(self, number: int) -> MappedShard:
-        name = self._entries[number]["path"]
-        try:
-            return MappedShard(
-                self.shards.root / name,
-                self._first[number + 1] - self._first[number],
-                self.shards.dictionary(self.split),
-                self.window,
-            )
-        finally:  # if the set was replaced, that is the reason for any other error
-            self.shards.check_same(name)
 
 
 def _fill_positions(

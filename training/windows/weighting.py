@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.errors import UsageError
+from ...schemas.shard_set import ShardSet
 from ...schemas.sizes import plural
 from ..config import WeightingName
-from .shard_set import ShardSet
 
 __all__ = [
     "WEIGHTINGS",

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tiny import shard_set
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.shard_set import open_set
 from exactcpt.training.evaluation import buckets
 from exactcpt.training.evaluation.config import TASKS
-from exactcpt.training.windows.shard_set import open_set
 
 TASK_NAMES = TASKS["buckets"]
 SEGMENTS = st.lists(

@@ -11,9 +11,9 @@ from tiny import corpus, shard_set
 from tokenizers.processors import TemplateProcessing
 
 from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.shard_set import open_set
 from exactcpt.training.evaluation.draws import Draws
 from exactcpt.training.evaluation.haystack import of_file, of_shards, stream_of
-from exactcpt.training.windows.shard_set import open_set
 
 GAP = (5, 6)
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 from corpora import LFS
-from tiny import DATA, shard_set
+from handmade import EOS, edit_manifest
+from tiny import DATA, END, shard_set
 from tokenizers import Tokenizer
 
 from exactcpt.schemas import regular
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
-from exactcpt.training.windows.agreement import check_agreement, model_fingerprint
-from exactcpt.training.windows.shard_set import ShardSet, open_set
+from exactcpt.schemas.shard_set import ShardSet, open_set
+from exactcpt.training.windows.agreement import check_agreement, end_token_of, model_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,12 @@ def test_no_fingerprint_of_a_pipe(tmp_path):
 def test_no_fingerprint_of_no_model(tmp_path):
     with pytest.raises(FormatError, match=r"the model's config\.json cannot be read"):
         model_fingerprint(tmp_path)
+
+
+def test_the_end_token_is_one_of_the_tokenizer(tmp_path):
+    """A name that the vocabulary lacks, or has for another id, would be a new token to others."""
+    folder = shard_set(tmp_path / "shards")
+    assert end_token_of(open_set(folder)) == END
+    for wrong in ({"eos_token": "<none>"}, {"eos_id": EOS + 1}):
+        edit_manifest(folder, lambda manifest, wrong=wrong: manifest["tokenizer"].update(wrong))
+        assert end_token_of(open_set(folder)) is None

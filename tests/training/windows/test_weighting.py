@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.shard_set import ShardSet, open_set
 from exactcpt.training.config import TABLE_WEIGHTINGS
-from exactcpt.training.windows.shard_set import ShardSet, open_set
 from exactcpt.training.windows.weighting import UNDECIDED, WEIGHTINGS, Shuffled, make_weighting
 
 SETTINGS = {"alpha": 0.4, "gamma": 0.9}

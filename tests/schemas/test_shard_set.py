@@ -2,11 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
-from handmade import EOS, edit_manifest
-from tiny import END, shard_set
+from handmade import edit_manifest
+from tiny import shard_set
 
 from exactcpt.schemas.errors import FormatError, IncompleteError, UsageError
-from exactcpt.training.windows.shard_set import open_set
+from exactcpt.schemas.shard_set import open_set
 
 
 @pytest.fixture
@@ -25,14 +25,6 @@ def test_an_unaltered_set(folder):
     assert opened.dictionary("train")[0] == 0
     assert opened.dictionary("train").max() > 1
     assert opened.dictionary("validation").tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
-
-
-def test_the_end_token_is_one_of_the_tokenizer(folder):
-    """A name that the vocabulary lacks, or has for another id, would be a new token to others."""
-    assert open_set(folder).end_token == END
-    for wrong in ({"eos_token": "<none>"}, {"eos_id": EOS + 1}):
-        edit_manifest(folder, lambda manifest, wrong=wrong: manifest["tokenizer"].update(wrong))
-        assert open_set(folder).end_token is None
 
 
 def test_an_unfinished_set(folder):

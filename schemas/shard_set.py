@@ -1,22 +1,20 @@
-"""A shard set opened for training: finished, unaltered, in a format that this version reads."""
+"""A shard set opened on a local disk: finished, unaltered, in a format that this version reads."""
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ...schemas import shard
-from ...schemas.consistency import check_consistency
-from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
-from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
-from ...schemas.regular import check_inside, check_regular, hash_regular, read_regular
-from ...schemas.windows import targets_by_bucket, weights_of_codes
+from . import shard
+from .consistency import check_consistency
+from .errors import ExactcptError, FormatError, IncompleteError, UsageError
+from .manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
 from .mapped import read_segments
-from .tokenizer_file import read_tokenizer
+from .regular import check_inside, check_regular, hash_regular, read_regular
+from .windows import targets_by_bucket, weights_of_codes
 
 __all__ = ["ShardSet", "open_set"]
 
@@ -59,17 +57,6 @@ class ShardSet:
     def largest_id(self) -> int:
         """The largest token id that the tokenizer can give."""
         return self.manifest["tokenizer"]["largest_id"]
-
-    @cached_property
-    def end_token(self) -> str | None:
-        """The token that ends every document; None if the vocabulary does not have it.
-
-        Raises:
-            FormatError: the tokenizer cannot be read.
-        """
-        named = self.manifest["tokenizer"]
-        has = read_tokenizer(self.tokenizer).token_to_id(named["eos_token"]) == named["eos_id"]
-        return named["eos_token"] if has else None
 
     def shards(self, split: str) -> list[ShardFile]:
         """The shards of a split, in order."""

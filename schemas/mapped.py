@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas import shard
-from ...schemas.consistency import SEE_VERIFY
-from ...schemas.errors import FormatError
-from ...schemas.windows import WindowSegments, open_shard, segments_of, tokens_of
+from . import shard
+from .consistency import SEE_VERIFY
+from .errors import FormatError
+from .windows import WindowSegments, open_shard, segments_of, tokens_of
 
 __all__ = ["UNREADABLE", "MappedShard", "WindowColumns", "damaged", "read_segments"]
 
@@ -23,12 +23,18 @@ UNREADABLE = (pa.ArrowException, ValueError, OSError)
 
 
 class WindowColumns(NamedTuple):
-    """The columns of a window, as views of the mapped file."""
+    """The columns of a window, as views of the mapped file; a run of padding is a segment."""
 
     ids: NDArray[np.int32]
     codes: NDArray[np.uint8]
     lengths: NDArray[np.int32]
-    padded: bool  # whether the last segment is padding
+    document: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+    @property
+    def padded(self) -> bool:
+        """Whether the last segment is padding."""
+        return bool(self.document[-1] == shard.PADDING)
 
 
 class MappedShard:
@@ -69,7 +75,8 @@ class _Columns:
             ids=self._ids[row],
             codes=self._codes[row],
             lengths=segments.length[first:end],
-            padded=bool(segments.document[end - 1] == shard.PADDING),
+            document=segments.document[first:end],
+            offset=segments.offset[first:end],
         )
 
 
@@ -89,7 +96,7 @@ def damaged(where: object, error: Exception) -> Exception:
     """The error of a shard that was read and is wrong; an error of the disk stays what it is."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
-    return FormatError(f"the shard cannot be trained from: {error}", where=str(where), fix=FIX)
+    return FormatError(f"the shard cannot be read: {error}", where=str(where), fix=FIX)
 
 
 FIX = f"{SEE_VERIFY}, then write the shards again"
