@@ -73,6 +73,7 @@ bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/core.py
 	$(BIN)/python tests/benchmarks/whatif.py
 	$(BIN)/python tests/benchmarks/loader.py
+	$(BIN)/python tests/benchmarks/api.py
 	$(BIN)/python tests/benchmarks/loss.py
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/evaluation.py
