@@ -197,7 +197,8 @@ def chosen_tasks(
         text: the list; None for all tasks.
         suites: what to evaluate.
         haystack: where filler comes from; in a recall world, the probe has another task.
-        lacking: tasks that are not meant by all, because a file that they need is not given.
+        lacking: tasks whose file is not given. Neither all nor a glob means them, unless it means
+            no other task.
 
     Raises:
         UsageError: a name matches no task, or a suite has none of them.
@@ -219,9 +220,9 @@ def chosen_tasks(
                 expected=", ".join(all_tasks),
                 fix=_other_haystack(pattern),
             )
+    meant = {task for pattern in patterns for task in _meant(pattern, all_tasks, lacking)}
     chosen: dict[Suite, tuple[str, ...]] = {
-        suite: tuple(t for t in tasks if any(fnmatchcase(t, p) for p in patterns))
-        for suite, tasks in known.items()
+        suite: tuple(task for task in tasks if task in meant) for suite, tasks in known.items()
     }
     for suite, tasks in chosen.items():
         if not tasks:
@@ -231,6 +232,12 @@ def chosen_tasks(
                 fix=f"name one, or leave {suite} out of --suite",
             )
     return chosen
+
+
+def _meant(pattern: str, tasks: Collection[str], lacking: Collection[str]) -> list[str]:
+    """The tasks that a name or a glob means: those that have what they need, if there is one."""
+    named = [task for task in tasks if fnmatchcase(task, pattern)]
+    return [task for task in named if task not in lacking] or named
 
 
 def _other_haystack(task: str) -> str | None:

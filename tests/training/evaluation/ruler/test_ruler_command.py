@@ -220,7 +220,8 @@ def test_questions_from_files(made, tmp_path):
         (["--score", "words"], "there is no score 'words'"),
         (["--suite", "probe", "--score", "generate"], "--score is for the suite ruler"),
         (["--tasks", "qa_1"], "the task qa_1 reads a file that exactcpt does not bring along"),
-        (["--tasks", "qa_*", "--squad", "BOOK"], "the task qa_2 reads a file that exactcpt does"),
+        (["--tasks", "qa_*"], "the task qa_1 reads a file that exactcpt does not bring along"),
+        (["--tasks", "qa_1,qa_2", "--squad", "BOOK"], "the task qa_2 reads a file that exactcpt"),
         (["--tasks", "vt", "--squad", "BOOK"], "--squad is for the task qa_1 of the suite ruler"),
         (
             ["--suite", "probe", "--hotpotqa", "BOOK"],
