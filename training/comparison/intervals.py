@@ -6,11 +6,14 @@ A difference has two sources of chance, and each has its own interval:
     over items   percentiles of 10,000 means over items drawn again, with these seeds: how exactly
                  it was measured
 
-Both at once is the two-way bootstrap, which draws seeds and items again. Means that are drawn again
-spread less than means of new draws, the more so the fewer there are. So the percentiles are further
-out than 2.5 and 97.5: for n draws at Phi(-+ sqrt(n / (n-1)) t(n-1, 0.975)), the expanded percentiles
-of Hesterberg (The American Statistician 69, 2015). "Unchanged" is a claim of its own, made by two one-sided tests: a mean is equivalent to 0 if
-its 90% interval lies within a margin.
+Both at once is the two-way bootstrap, which draws seeds and items again. "Unchanged" is a claim of
+its own, made by two one-sided tests: a mean is equivalent to 0 if its 90% interval lies within a
+margin.
+
+Means that are drawn again spread less than means of new draws, the more so the fewer there are. So
+the percentiles are further out than 2.5 and 97.5, for n draws at the probabilities
+Phi(-+ sqrt(n / (n-1)) t(n-1, 0.975)): the expanded percentiles of Hesterberg (The American
+Statistician 69, 2015).
 
 Student's distribution is exact, by the finite sums for whole degrees of freedom (Abramowitz and
 Stegun, 26.7.3 and 26.7.4).
@@ -169,7 +172,7 @@ def bootstrap_items(differences: Values, *, seed: int = 0) -> tuple[float, float
 
 
 def bootstrap_seeds_and_items(differences: Values, *, seed: int = 0) -> tuple[float, float]:
-    """The 95% interval of the mean over seeds and items, both drawn again; see `bootstrap_items`."""
+    """The 95% interval of the mean over seeds and items, drawn again; see `bootstrap_items`."""
     seeds, items = differences.shape
     drawn = zip(_draws(seed, "seeds", seeds), _draws(seed, "items", items), strict=True)
     means = [
