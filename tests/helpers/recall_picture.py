@@ -1,0 +1,168 @@
+"""What the study tiny-recall found, as a picture: what each weighting does to recall, by distance.
+
+python tests/helpers/recall_picture.py STUDY      writes to tests/data: recall.json, recall.svg
+
+STUDY is the folder of the study. recall.json has the few of its figures that are drawn.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from exactcpt.pipeline.inspection.report.charts import PAPER
+
+DATA = Path(__file__).parents[1] / "data"
+FIGURES = DATA / "recall.json"
+PICTURE = DATA / "recall.svg"
+
+CONTEXT = "fixed"
+PANELS = {
+    "alpha = 0.15, as in the paper": {"exact": "exact", "document": "document", "near": "near"},
+    "alpha = 1": {"exact": "dose-1", "document": "document-1", "near": "near-1"},
+}
+"""Title of a panel -> what the extra weight is called there -> arm."""
+WORDS = {
+    "exact": "on the targets of the tail (exact)",
+    "document": "all over the same documents (document)",
+    "near": "on the other targets of the same documents (near)",
+}
+COLORS = ["#0072b2", "#d55e00", "#00875f"]
+WIDTH, HEIGHT = 340, 240
+
+
+def figures(study: Path) -> dict[str, Any]:
+    """The figures that are drawn, from the results of a study."""
+    results = json.loads((study / "results.json").read_text("utf-8"))
+    (stage,) = results["stages"]
+    (evaluation,) = stage["evaluations"]
+    rows = [
+        row
+        for row in evaluation["endpoints"]
+        if row["context"] == CONTEXT and row["name"] in ("far", "near", "gain")
+    ]
+    return {
+        "study": results["name"],
+        "pairs": len(stage["compared"]),
+        "tau": evaluation["tau"],
+        "rows": [
+            {
+                "figure": row["name"] if row["distance"] is None else row["distance"],
+                "uniform": round(row["baseline"], 4),
+                "floor": round(row["floor"], 4),
+                "arms": {
+                    arm: [round(found["delta"], 4), round(found["over_seeds"], 4)]
+                    for arm, found in row["arms"].items()
+                },
+            }
+            for row in rows
+        ],
+    }
+
+
+def draw(found: dict[str, Any]) -> str:
+    """The picture as SVG."""
+    rows = [row for row in found["rows"] if isinstance(row["figure"], int)]
+    ends = [
+        delta + side * half
+        for row in rows
+        for arms in PANELS.values()
+        for delta, half in (row["arms"][arm] for arm in arms.values())
+        for side in (-1, 1)
+    ]
+    spec = {
+        "background": PAPER["paper"],
+        "padding": 8,
+        "spacing": 24,
+        "hconcat": [
+            panel(title, arms, rows, found["tau"], [min(ends), max(ends)])
+            for title, arms in PANELS.items()
+        ],
+        "config": {
+            "font": "Arial, Liberation Sans, sans-serif",
+            "view": {"stroke": None},
+            "axis": {
+                "labelColor": PAPER["soft"],
+                "titleColor": PAPER["ink"],
+                "titleFontWeight": "normal",
+                "gridColor": PAPER["grid"],
+                "labelFontSize": 12,
+                "titleFontSize": 13,
+            },
+            "legend": {
+                "orient": "top", "direction": "vertical", "labelFontSize": 12, "labelLimit": 400,
+                "title": None,
+            },
+            "title": {"anchor": "start", "fontSize": 13, "fontWeight": "bold"},
+        },
+    }  # fmt: skip
+    return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+
+
+def panel(
+    title: str, arms: dict[str, str], rows: list[dict[str, Any]], tau: int, domain: list[float]
+) -> dict[str, Any]:
+    """Differences by distance, with bands over the pairs, the noise floor, and tau."""
+    values = [
+        {
+            "distance": row["figure"],
+            "extra": WORDS[name],
+            "delta": row["arms"][arm][0],
+            "low": row["arms"][arm][0] - row["arms"][arm][1],
+            "high": row["arms"][arm][0] + row["arms"][arm][1],
+        }
+        for row in rows
+        for name, arm in arms.items()
+    ]
+    floor = [
+        {"distance": row["figure"], "low": -row["floor"], "high": row["floor"]} for row in rows
+    ]
+    x = {
+        "field": "distance",
+        "type": "quantitative",
+        "scale": {"type": "log", "base": 2},
+        "title": "distance from the evidence to the answer, in tokens",
+        "axis": {"values": [row["figure"] for row in rows], "format": ",d"},
+    }
+    y = {
+        "type": "quantitative",
+        "title": "gain, minus that of uniform, in nats",
+        "scale": {"domain": domain},
+    }
+    color = {
+        "field": "extra",
+        "type": "nominal",
+        "scale": {"domain": list(WORDS.values()), "range": COLORS},
+    }
+    band = {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}}
+    return {
+        "title": title,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "data": {"values": values},
+        "layer": [
+            {
+                "data": {"values": floor},
+                "mark": {"type": "area", "color": "#c8ced6"},
+                "encoding": band,
+            },
+            {
+                "data": {"values": [{"distance": tau}]},
+                "mark": {"type": "rule", "strokeDash": [4, 3], "color": PAPER["soft"]},
+                "encoding": {"x": x},
+            },
+            {"mark": {"type": "area", "opacity": 0.18}, "encoding": {**band, "color": color}},
+            {
+                "mark": {"type": "line", "point": True},
+                "encoding": {"x": x, "y": {"field": "delta", **y}, "color": color},
+            },
+        ],
+    }
+
+
+if __name__ == "__main__":
+    found = figures(Path(sys.argv[1]))
+    FIGURES.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    PICTURE.write_text(draw(found), "utf-8")
