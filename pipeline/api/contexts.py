@@ -9,9 +9,11 @@ say it:
 
 A position in a segment is an effective context: how many tokens of its own document a target sees.
 The first token of a segment sees none, so it is no target, and its weight is 0. So is that of
-padding, which is what follows the last segment.
+padding, which is what follows the last segment. Padding that is a segment of its own, or has rising
+positions, as between the windows of a batch, cannot be told from text: `mask` says where text is.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_lengths", "effective_context", "weights"]
 
+LONGEST = 1 << 40
+"""Tokens of a sequence: more are a mistake."""
+
 
 def effective_context(
     *,
@@ -37,15 +42,15 @@ def effective_context(
 ) -> Any:
     """The effective context of every token: how many tokens of its own document it can see.
 
-    One of the first three arguments is given. Tensors of PyTorch are taken as they are, and give
-    tensors on the same device; they are not checked, since a check would wait for the device.
+    One of the first three arguments is given. Tensors of PyTorch give tensors on the same device;
+    their values are not checked, since a check would wait for the device.
 
     Args:
         seq_lengths: lengths of the segments of one sequence of tokens, integers [segments].
         cu_seqlens: where they begin, from 0, and where the last one ends, integers [segments + 1].
         position_ids: the position of each token in its segment, integers [..., L].
-        tokens: length of the sequence, if it is longer than its segments: the rest is padding. For
-            tensors it is needed, except with `position_ids`.
+        tokens: length of the sequence; None for that of its segments together. What is left after
+            them is padding. Tensors need it; `position_ids` have a length of their own.
 
     Returns:
         int64, [tokens] or the shape of `position_ids`; 0 for the first token of a segment and for
@@ -54,20 +59,16 @@ def effective_context(
     Raises:
         ValueError: the argument does not describe segments, or is longer than `tokens`.
     """
-    given = _given(seq_lengths=seq_lengths, cu_seqlens=cu_seqlens, position_ids=position_ids)
-    name, values = given
+    name, values = _given(tokens, seq_lengths, cu_seqlens, position_ids)
     if _is_tensor(values):
         from . import tensors
 
         return tensors.effective_context(name, values, tokens)
     if name == "position_ids":
-        return checked_positions(np.asarray(values)).astype(np.int64)
-    lengths = _lengths(name, np.asarray(values))
-    check_lengths(lengths, tokens)
-    found = np.zeros(_tokens(lengths, tokens), np.int64)
-    longest = np.arange(lengths.max(initial=0))
-    _fill(found, lengths, longest)
-    return found
+        return _checked_positions(values)
+    lengths = _lengths(name, np.asarray(values), tokens)
+    total = int(lengths.sum(dtype=np.int64)) if tokens is None else tokens
+    return _filled(lengths, total, np.arange(lengths.max(initial=0), dtype=np.int64))
 
 
 def weights(
@@ -77,12 +78,13 @@ def weights(
     cu_seqlens: "Array | Sequence[int] | None" = None,
     position_ids: "Array | Sequence[int] | None" = None,
     tokens: int | None = None,
+    mask: "Array | Sequence[bool] | None" = None,
 ) -> Any:
     """The loss weight of every token as a target.
 
     `weights[j]` belongs to token j as the target that position j - 1 predicts. One of
     `seq_lengths`, `cu_seqlens` and `position_ids` is given. With tensors of PyTorch it compiles
-    without a graph break; they are not checked, since a check would wait for the device.
+    without a graph break; their values are not checked, since a check would wait for the device.
 
     Args:
         table: the weights of the corpus, from `weight_table`.
@@ -90,7 +92,9 @@ def weights(
         cu_seqlens: where they begin, from 0, and where the last one ends, integers [segments + 1].
         position_ids: the position of each token in its segment, integers [..., L].
         tokens: length of the result; None for the window of the table. Several windows that lie
-            end to end have more. It has no meaning with `position_ids`.
+            end to end have more. Tensors need it; `position_ids` have a length of their own.
+        mask: where there is text, in the shape of the result: the weight is 0 elsewhere. It is
+            needed where padding is a segment or has rising positions; `labels != -100` will do.
 
     Returns:
         float32, [tokens] or the shape of `position_ids`; 0 for the first token of a segment and for
@@ -100,57 +104,71 @@ def weights(
         ValueError: the argument does not describe segments, a segment is longer than the window of
             the table, or all together are longer than `tokens`.
     """
-    name, values = _given(seq_lengths=seq_lengths, cu_seqlens=cu_seqlens, position_ids=position_ids)
+    name, values = _given(tokens, seq_lengths, cu_seqlens, position_ids)
     if _is_tensor(values):
         from . import tensors
 
-        return tensors.weights(table, name, values, tokens)
-    by_context = table.by_context
-    if name == "position_ids":
-        positions = checked_positions(np.asarray(values))
-        if positions.max(initial=0) >= len(by_context):
-            raise ValueError(
-                f"position_ids has {positions.max():,}; expected: less than the window of the "
-                f"table, {len(by_context):,} tokens"
-            )
-        return by_context[positions]
-    lengths = _lengths(name, np.asarray(values))
-    tokens = len(by_context) if tokens is None else tokens
-    check_lengths(lengths, tokens)
-    if lengths.max(initial=0) > len(by_context):
+        found: Any = tensors.weights(table, name, values, tokens)
+    elif name == "position_ids":
+        found = _of_positions(table, values)
+    else:
+        found = _of_lengths(table, name, values, table.window if tokens is None else tokens)
+    return found if mask is None else found * _checked_mask(mask, found)
+
+
+def _of_positions(table: WeightTable, values: Any) -> NDArray[np.float32]:
+    positions = _checked_positions(values)
+    if positions.max(initial=0) >= table.window:
+        raise ValueError(
+            f"position_ids has {positions.max():,}; expected: less than the window of the "
+            f"table, {table.window:,} tokens"
+        )
+    return table.by_context[positions]
+
+
+def _of_lengths(table: WeightTable, name: str, values: Any, tokens: int) -> NDArray[np.float32]:
+    lengths = _lengths(name, np.asarray(values), tokens)
+    if lengths.max(initial=0) > table.window:
         raise ValueError(
             f"a segment has {lengths.max():,} tokens; expected: at most the window of the table, "
-            f"{len(by_context):,}"
+            f"{table.window:,}"
         )
-    found = np.zeros(tokens, np.float32)
-    _fill(found, lengths, by_context)
-    return found
+    return _filled(lengths, tokens, table.by_context)
 
 
-def _given(**arguments: Any) -> tuple[str, Any]:
-    """The name and the value of the only argument that is given."""
-    given = [(name, value) for name, value in arguments.items() if value is not None]
+def _given(
+    tokens: int | None, seq_lengths: Any, cu_seqlens: Any, position_ids: Any
+) -> tuple[str, Any]:
+    """The name and the value of the only argument that describes segments."""
+    ways = {"seq_lengths": seq_lengths, "cu_seqlens": cu_seqlens, "position_ids": position_ids}
+    given = [(name, values) for name, values in ways.items() if values is not None]
     if len(given) != 1:
         names = ", ".join(name for name, _ in given) or "none"
-        raise ValueError(f"{names} given; expected: one of {', '.join(arguments)}")
+        raise ValueError(f"{names} given; expected: one of {', '.join(ways)}")
+    if tokens is not None and (tokens < 0 or position_ids is not None):
+        raise ValueError(f"tokens is {tokens}; expected: a length, with seq_lengths or cu_seqlens")
     return given[0]
 
 
 def _is_tensor(values: Any) -> bool:
-    return type(values).__module__.partition(".")[0] == "torch"
+    torch: Any = sys.modules.get("torch")  # who has a tensor has imported it
+    return torch is not None and isinstance(values, torch.Tensor)
 
 
-def _lengths(name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """The lengths of the segments, whichever way they are given."""
-    if name == "seq_lengths":
-        return values
-    if values.ndim != 1 or values.dtype.kind not in "iu" or not len(values) or values[0] != 0:
-        raise ValueError(
-            f"cu_seqlens is {_shown(values)}; expected: integers that rise from 0, one more than "
-            "there are segments"
-        )
-    lengths = np.diff(values.astype(np.int64))
-    return lengths[lengths != 0]  # attention kernels take empty segments, and so do their users
+def _lengths(name: str, values: NDArray[Any], tokens: int | None) -> NDArray[Any]:
+    """The lengths of the segments of a sequence, checked, whichever way they are given."""
+    if name == "cu_seqlens":
+        if values.ndim != 1 or values.dtype.kind not in "iu" or not len(values) or values[0] != 0:
+            raise ValueError(
+                f"cu_seqlens is {_shown(values)}; expected: integers that rise from 0, one more "
+                "than there are segments"
+            )
+        values = np.diff(values.astype(np.int64))
+        if values.min(initial=0) < 0:
+            raise ValueError("cu_seqlens falls; expected: integers that rise from 0")
+        values = values[values != 0]  # attention kernels take empty segments, so their users do
+    check_lengths(values, tokens)
+    return values
 
 
 def check_lengths(lengths: NDArray[Any], tokens: int | None) -> None:
@@ -163,19 +181,24 @@ def check_lengths(lengths: NDArray[Any], tokens: int | None) -> None:
         raise ValueError(f"seq_lengths is {_shown(lengths)}; expected: one integer per segment")
     if lengths.min(initial=1) < 1:
         raise ValueError(f"a segment has {lengths.min():,} tokens; expected: at least 1")
+    most = LONGEST if tokens is None else tokens
+    if lengths.max(initial=0) > most:  # then a sum could overflow
+        raise ValueError(f"a segment has {lengths.max():,} tokens; expected: at most {most:,}")
     total = int(lengths.sum(dtype=np.int64))
-    if tokens is not None and total > tokens:
-        raise ValueError(f"the segments have {total:,} tokens; expected: at most {tokens:,}")
+    if total > most:
+        raise ValueError(f"the segments have {total:,} tokens; expected: at most {most:,}")
 
 
-def checked_positions(positions: NDArray[Any]) -> NDArray[Any]:
-    """Positions that are 0 at the start of a row and 0 or one more than the one before elsewhere.
+def _checked_positions(values: Any) -> NDArray[np.int64]:
+    """Positions that are 0 at the start of a row, and elsewhere 0 or one more than the one before.
 
     Raises:
         ValueError: they are not.
     """
-    if positions.ndim < 1 or positions.dtype.kind not in "iu":
-        raise ValueError(f"position_ids is {_shown(positions)}; expected: integers [..., L]")
+    given = np.asarray(values)
+    if given.ndim < 1 or (given.dtype.kind not in "iu" and given.size):
+        raise ValueError(f"position_ids is {_shown(given)}; expected: integers [..., L]")
+    positions = given.astype(np.int64)
     wrong = positions != 0
     wrong[..., 1:] &= positions[..., 1:] != positions[..., :-1] + 1
     if wrong.any():
@@ -188,16 +211,24 @@ def checked_positions(positions: NDArray[Any]) -> NDArray[Any]:
     return positions
 
 
-def _tokens(lengths: NDArray[Any], tokens: int | None) -> int:
-    return int(lengths.sum(dtype=np.int64)) if tokens is None else tokens
+def _checked_mask(mask: Any, found: Any) -> Any:
+    values = mask if _is_tensor(mask) else np.asarray(mask)
+    if tuple(values.shape) != tuple(found.shape):
+        raise ValueError(
+            f"mask is of shape {tuple(values.shape)}; expected: that of the weights, "
+            f"{tuple(found.shape)}"
+        )
+    return values
 
 
-def _fill(found: NDArray[Any], lengths: NDArray[Any], of_segment: NDArray[Any]) -> None:
-    """Writes the first n values of the longest segment at the place of each segment of n tokens."""
+def _filled(lengths: NDArray[Any], tokens: int, of_segment: NDArray[Any]) -> NDArray[Any]:
+    """What the longest segment has, at the place of each segment; 0 for what is left of tokens."""
+    found = np.zeros(tokens, of_segment.dtype)
     start = 0
     for length in lengths.tolist():
         found[start : start + length] = of_segment[:length]
         start += length
+    return found
 
 
 def _shown(values: NDArray[Any]) -> str:

@@ -1,5 +1,6 @@
 """The histogram of a corpus, and the weights that follow from it."""
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -66,13 +67,14 @@ def weight_table(
         max_weight: ceiling for a weight, at least 1 + alpha; None for no ceiling.
 
     Returns:
-        The table: `weights`, one per bucket, and `rows` that say how they came about.
+        The table: `weights`, one per bucket, and `rows` that say how they came about. Without a
+        target in the tail, `tail_is_empty`, and all weights are 1.
 
     Raises:
         ValueError: the histogram has not the buckets of this window, or a parameter is out of its
             range.
     """
-    counts = [int(count) for count in histogram]
+    counts = [_whole(count) for count in histogram]
     if len(counts) != bucket_count(window):
         raise ValueError(
             f"the histogram has {len(counts)} buckets; expected: {bucket_count(window)}, for a "
@@ -82,6 +84,13 @@ def weight_table(
         raise ValueError(f"the histogram has {min(counts):,} targets in a bucket; expected: counts")
     parameters = Exact(tau=tau, alpha=alpha, gamma=gamma, epsilon=epsilon, max_weight=max_weight)
     return exact.weight_table(counts, window, parameters)
+
+
+def _whole(count: Any) -> int:
+    try:
+        return operator.index(count)
+    except TypeError:
+        raise ValueError(f"the histogram has {count!r}; expected: counts, not shares") from None
 
 
 def _batched(seq_lengths: Iterable[ArrayLike]) -> Iterator[list[NDArray[Any]]]:

@@ -8,9 +8,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ...schemas.errors import UsageError
 from ...schemas.manifest import Bucket
 from ...schemas.mapped import WindowColumns
-from ...schemas.shard import TRAIN
+from ...schemas.shard import SPLITS, TRAIN
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
 
@@ -59,6 +60,7 @@ class Windows(Sequence[Window]):
         self.window = shards.window
         self.buckets: Sequence[Bucket] = shards.buckets
         self.code_weights = shards.dictionary(split)
+        self.code_weights.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -97,8 +99,11 @@ def open_shards(folder: str | Path, split: str = TRAIN) -> Windows:
         split: "train" or "validation", where all weights are 1.
 
     Raises:
-        UsageError: it is no folder on a local disk, or the split has no windows.
+        UsageError: it is no folder on a local disk, there is no such split, or it has no windows.
+            This and the other errors are `exactcpt.ExactcptError`s.
         IncompleteError: the set is unfinished, or a file is missing.
         FormatError: it is damaged, or of a newer version; also when a window is read.
     """
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}", expected=" or ".join(SPLITS))
     return Windows(open_set(folder), split)

@@ -1,6 +1,6 @@
 """Contexts and weights of tensors of PyTorch: on their device, and in one graph when compiled.
 
-Nothing here depends on values of the tensors, so nothing waits for the device.
+No shape here depends on the values of a tensor, and no value is looked at.
 """
 
 import torch
@@ -16,11 +16,13 @@ def effective_context(name: str, values: Tensor, tokens: int | None) -> Tensor:
     if values.is_floating_point() or values.dtype == torch.bool:
         raise ValueError(f"{name} is a tensor of {values.dtype}; expected: integers")
     if name == "position_ids":
-        return values.long()
+        return values.to(torch.int64, copy=True)
     if values.ndim != 1:
         raise ValueError(f"{name} is of shape {tuple(values.shape)}; expected: one dimension")
     if tokens is None:
-        raise ValueError(f"tokens is missing; expected: the length of the sequence, with {name}")
+        raise ValueError(
+            f"tokens is missing; expected: with a tensor of {name}, the length of the sequence"
+        )
     ends = values.long().cumsum(0) if name == "seq_lengths" else values[1:].long()
     places = torch.arange(tokens, device=values.device)
     begun = torch.bucketize(places, ends, right=True)  # how many segments have ended
@@ -30,8 +32,9 @@ def effective_context(name: str, values: Tensor, tokens: int | None) -> Tensor:
 
 def weights(table: WeightTable, name: str, values: Tensor, tokens: int | None) -> Tensor:
     """As in `contexts`, for the argument of a name."""
-    contexts = effective_context(name, values, table.window if tokens is None else tokens)
+    contexts = effective_context(name, values, tokens)
     # The code of a context: 0 for context 0, else one more than its bucket.
     lows = torch.tensor([1, *(row.low for row in table.rows[1:])], device=values.device)
     codes = torch.bucketize(contexts, lows, right=True)
-    return torch.tensor([0.0, *table.weights], device=values.device)[codes]
+    of_codes = torch.tensor([0.0, *table.weights], dtype=torch.float32, device=values.device)
+    return of_codes[codes]

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from exactcpt.pipeline.api.counting import histogram, weight_table
     from exactcpt.pipeline.api.shards import Window, Windows, open_shards
     from exactcpt.pipeline.core.exact import BucketWeight, WeightTable
+    from exactcpt.schemas.errors import ExactcptError
 
     __version__: str
 
 __all__ = [
     "BucketWeight",
+    "ExactcptError",
     "WeightTable",
     "Window",
     "Windows",
@@ -34,6 +36,7 @@ __all__ = [
 
 HOMES = {
     "BucketWeight": "pipeline.core.exact",
+    "ExactcptError": "schemas.errors",
     "WeightTable": "pipeline.core.exact",
     "Window": "pipeline.api.shards",
     "Windows": "pipeline.api.shards",
@@ -60,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -37,6 +37,9 @@ def made_table(**changes: Any) -> exactcpt.WeightTable:
     return exactcpt.weight_table(counts, window=WINDOW, tau=16, **{"alpha": 0.5, **changes})
 
 
+TABLE = {"table": made_table()}
+
+
 def slow_weights(table: exactcpt.WeightTable, lengths: list[int], tokens: int) -> list[np.float32]:
     return [
         np.float32(table.rows[bucket_of(context)].weight if context else 0)
@@ -92,9 +95,6 @@ def test_lists_are_taken_and_the_window_is_that_of_the_table():
     table = made_table()
     found = exactcpt.weights(table=table, seq_lengths=[30, 20])
     assert found.tolist() == slow_weights(table, [30, 20], WINDOW)
-    assert exactcpt.weights(table=table, seq_lengths=torch.tensor([30, 20])).tolist() == [
-        *map(float, found)
-    ]
     found[0] = 7  # the caller's own
     assert exactcpt.weights(table=table, seq_lengths=[30, 20])[0] == 0
 
@@ -162,11 +162,15 @@ def test_weights_stay_on_the_device():
         ({"seq_lengths": [65], "tokens": 99}, "a segment has 65 tokens; expected: at most the win"),
         ({"cu_seqlens": [1, 5]}, "cu_seqlens is an array of int64 of shape (2,); expected: int"),
         ({"cu_seqlens": []}, "expected: integers that rise from 0"),
-        ({"cu_seqlens": [0, 5, 3]}, "a segment has -2 tokens"),
+        ({"cu_seqlens": [0, 5, 3]}, "cu_seqlens falls; expected: integers that rise from 0"),
         ({"position_ids": [0, 1, 3]}, "position_ids[2] is 3; expected: 0, where a segment begins"),
         ({"position_ids": [[0, 1], [1, 2]]}, "position_ids[1, 0] is 1; expected: 0"),
         ({"position_ids": [0, -1]}, "position_ids[1] is -1"),
         ({"position_ids": 3}, "position_ids is an array of int64 of shape (); expected: integers"),
+        ({"position_ids": [0], "tokens": 1}, "tokens is 1; expected: a length, with seq_lengths"),
+        ({"seq_lengths": [1], "tokens": -1}, "tokens is -1; expected: a length"),
+        ({"seq_lengths": [2**63 - 1, 2**63 - 1, 5]}, "a segment has 9,223,372,036,854,775,807 tok"),
+        ({"seq_lengths": [1], "mask": [True]}, "mask is of shape (1,); expected: that of the weights, (64,)"),
         ({"position_ids": [0.0, 1.0]}, "an array of float64"),
         ({"position_ids": [*range(65)]}, "position_ids has 64; expected: less than the window"),
         ({"seq_lengths": torch.tensor([1.5])}, "seq_lengths is a tensor of torch.float32"),
@@ -179,6 +183,54 @@ def test_what_describes_no_segments_is_refused(arguments, message):
     assert message in str(caught.value)
 
 
-def test_tensors_need_to_be_told_their_length():
-    with pytest.raises(ValueError, match="tokens is missing; expected: the length"):
-        exactcpt.effective_context(seq_lengths=torch.tensor([3]))
+@pytest.mark.parametrize("name", ["seq_lengths", "cu_seqlens"])
+def test_tensors_need_to_be_told_their_length(name):
+    """A batch of two windows must not get the weights of its first."""
+    segments = {name: torch.tensor([0, 64, 128])}
+    for function, more in ((exactcpt.effective_context, {}), (exactcpt.weights, TABLE)):
+        with pytest.raises(ValueError, match="tokens is missing; expected: with a tensor of"):
+            function(**segments, **more)
+
+
+def test_what_is_not_text_is_masked():
+    """Padding between the windows of a batch is a segment to attention."""
+    table, text = made_table(), np.array([True] * 40 + [False] * 24 + [True] * 64)
+    for kind in (np.array, torch.tensor):
+        found = exactcpt.weights(
+            table=table, cu_seqlens=kind([0, 40, 64, 128]), tokens=128, mask=kind(text)
+        )
+        alone = [exactcpt.weights(table=table, seq_lengths=lengths) for lengths in ([40], [64])]
+        assert found.tolist() == np.concatenate(alone).tolist()
+
+
+def test_weights_are_float32_whatever_the_default_is():
+    expected = exactcpt.weights(table=made_table(), position_ids=torch.arange(64))
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = exactcpt.weights(table=made_table(), position_ids=torch.arange(64))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_narrow_integers_do_not_wrap():
+    """Positions beyond 127 in int8, as a careless cast makes them."""
+    wrapped = np.arange(200).astype(np.int8)
+    with pytest.raises(ValueError, match=r"position_ids\[128\] is -128; expected: 0"):
+        exactcpt.effective_context(position_ids=wrapped)
+    assert exactcpt.effective_context(position_ids=np.arange(200, dtype=np.uint8)).max() == 199
+
+
+def test_a_kind_of_tensor_is_a_tensor():
+    class Own(torch.Tensor):
+        pass
+
+    found = exactcpt.effective_context(position_ids=torch.arange(5).as_subclass(Own))
+    assert isinstance(found, torch.Tensor)
+
+
+def test_contexts_are_the_callers_own():
+    for positions in (np.arange(5), torch.arange(5)):
+        exactcpt.effective_context(position_ids=positions)[0] = 7
+        assert positions[0] == 0

@@ -63,6 +63,7 @@ def test_lengths_that_are_no_window_are_refused(corpus, message):
     ("counts", "changes", "message"),
     [
         ([1, 2], {}, "the histogram has 2 buckets; expected: 4, for a window of 40 tokens"),
+        ([0.5, 0.2, 0.2, 0.1], {}, "the histogram has 0.5; expected: counts, not shares"),
         ([1, 2, -3, 4], {}, "the histogram has -3 targets in a bucket; expected: counts"),
         ([1, 2, 3, 4], {"alpha": -1}, "alpha is -1; expected: 0 to 1,000"),
         ([1, 2, 3, 4], {"tau": -1}, "tau is -1; expected: at least 0"),

@@ -63,8 +63,9 @@ def test_the_weights_of_a_set_can_be_made_from_its_lengths(folder):
 
 def test_views_cannot_be_written_to(folder):
     window = exactcpt.open_shards(folder)[0]
-    for values in (window.ids, window.codes, window.seq_lengths):
-        assert not values.flags.writeable
+    for name in ("ids", "codes", "seq_lengths", "documents", "offsets"):
+        assert not getattr(window, name).flags.writeable, name
+    assert not exactcpt.open_shards(folder).code_weights.flags.writeable
 
 
 def test_a_copy_in_another_process_maps_again(folder):
@@ -90,7 +91,13 @@ def test_what_is_no_set_is_refused(tmp_path):
         exactcpt.open_shards("s3://bucket/shards")
 
 
-def test_a_whole_set_is_read_without_a_copy(folder):
-    first = exactcpt.open_shards(folder)[0]
-    assert first.ids.base is not None
-    assert isinstance(first.weights, np.ndarray)
+def test_what_is_no_split_is_refused(folder):
+    with pytest.raises(exactcpt.ExactcptError, match="there is no split 'test'") as caught:
+        exactcpt.open_shards(folder, "test")
+    assert caught.value.expected == "train or validation"
+
+
+def test_windows_are_views_of_one_mapping(folder):
+    windows = exactcpt.open_shards(folder)
+    assert np.shares_memory(windows[0].ids, windows[0].ids)
+    assert np.shares_memory(windows[0].codes, windows[0].codes)
