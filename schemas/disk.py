@@ -74,6 +74,8 @@ def folder_written_whole(
     Raises:
         UsageError: with `same`, the folder that has the name is another one.
     """
+    if same and target.exists() and not (target.is_dir() and any(target.iterdir())):
+        raise _exists(target)
     partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(target.parent)
@@ -82,18 +84,15 @@ def folder_written_whole(
         yield partial
         for path in [*partial.rglob("*"), partial]:
             (sync_folder if path.is_dir() else sync_file)(path)
+        is_there = same and target.exists()
+        other = _first_other(target, partial) if is_there else None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if same and target.exists():
-        are_same = _files(target) == _files(partial)
+    if is_there:
         shutil.rmtree(partial, ignore_errors=True)
-        if not are_same:
-            raise UsageError(
-                "the folder to write exists, with other files in it",
-                where=str(target),
-                fix="remove it or name another one",
-            )
+        if other is not None:
+            raise _exists(target, f", and its {other} is not what would be written")
         return
     # From here on, the new folder may be the only one: it is kept, whatever happens.
     if replace:
@@ -102,11 +101,23 @@ def folder_written_whole(
     sync_folder(target.parent)
 
 
+def _exists(target: Path, how: str = "") -> UsageError:
+    return UsageError(
+        f"the folder to write exists{how}", where=str(target), fix="remove it or name another one"
+    )
+
+
+def _first_other(one: Path, two: Path) -> str | None:
+    """The first name of a file that two folders do not both have, or not with the same bytes."""
+    files, others = _files(one), _files(two)
+    return next((n for n in sorted({*files, *others}) if files.get(n) != others.get(n)), None)
+
+
 def _files(folder: Path) -> dict[str, bytes]:
     """Name of each file below a folder -> digest of its bytes."""
     found: dict[str, bytes] = {}
     for path in folder.rglob("*"):
-        if not path.is_dir():
+        if path.is_file():
             digest = hashlib.sha256()
             hash_regular(path, digest)
             found[str(path.relative_to(folder))] = digest.digest()

@@ -170,7 +170,7 @@ def test_weights_stay_on_the_device():
         ({"position_ids": [0], "tokens": 1}, "tokens is 1; expected: a length, with seq_lengths"),
         ({"seq_lengths": [1], "tokens": -1}, "tokens is -1; expected: a length"),
         ({"seq_lengths": [2**63 - 1, 2**63 - 1, 5]}, "a segment has 9,223,372,036,854,775,807 tok"),
-        ({"seq_lengths": [1], "mask": [True]}, "mask is of shape (1,); expected: that of the weights, (64,)"),
+        ({"seq_lengths": [1], "mask": [True]}, "mask is of shape (1,); expected: that of"),
         ({"position_ids": [0.0, 1.0]}, "an array of float64"),
         ({"position_ids": [*range(65)]}, "position_ids has 64; expected: less than the window"),
         ({"seq_lengths": torch.tensor([1.5])}, "seq_lengths is a tensor of torch.float32"),

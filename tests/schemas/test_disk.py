@@ -112,12 +112,24 @@ def test_a_folder_with_the_name_is_kept_if_it_is_the_same(tmp_path: Path, other:
     with folder_written_whole(tmp_path / "folder", same=True) as scratch:
         write(scratch, {"a/file": "old"})
     with (
-        pytest.raises(UsageError, match="exists, with other files in it"),
+        pytest.raises(UsageError, match=r"exists, and its (a/file|b) is not what would be"),
         folder_written_whole(tmp_path / "folder", same=True) as scratch,
     ):
         write(scratch, other)
     assert [*tmp_path.iterdir()] == [tmp_path / "folder"]
     assert (tmp_path / "folder" / "a" / "file").read_text() == "old"
+
+
+def test_what_can_not_be_the_same_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("empty", "file"):
+        with (
+            pytest.raises(UsageError, match="the folder to write exists\\n"),
+            folder_written_whole(tmp_path / name, same=True),
+        ):
+            pytest.fail("it began")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
 
 
 def test_a_new_folder_outlives_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """A comparison as Vega-Lite charts, each with its title."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...schemas.sizes import plural
@@ -68,8 +68,8 @@ def gain_charts(found: Comparison, arms: Iterable[str]) -> list[Chart]:
     color = _color(arms)
     return [
         (
-            f"Probe, prompts of {probed.length:,} tokens, context {context}: gain minus the "
-            f"gain of {found.baseline}",
+            f"Probe, prompts of {_prompts(probed, found.probed)} tokens, context {context}: "
+            f"gain minus the gain of {found.baseline}",
             _gains(probed, context, color),
         )
         for probed in found.probed
@@ -198,11 +198,29 @@ def _endpoints(found: Comparison) -> Iterator[tuple[str, str, Endpoint | RulerEn
         for row in probed.endpoints:
             if row.distance is None:
                 unit = "nats per doubling" if row.name == "slope" else "nats"
-                yield unit, f"{row.name}, {row.context} {probed.length:,}", row
-    for ruler in found.ruler:
+                yield unit, f"{row.name}, {row.context} {_prompts(probed, found.probed)}", row
+    several = len({ruler.tasks for ruler in found.ruler}) > 1
+    for number, ruler in enumerate(found.ruler):
         for each in ruler.endpoints:
             if each.name != LENGTH:
-                yield UNITS[ruler.measure], f"ruler, {each.name}", each
+                which = f" of {plural(ruler.tasks, 'task')}" if several else ""
+                again = _again(ruler, found.ruler[:number])
+                yield UNITS[ruler.measure], f"ruler{which}, {each.name}{again}", each
+
+
+def _prompts(probed: Evaluation, every: Sequence[Evaluation]) -> str:
+    """The prompts of an evaluation with the probe, so that none of several is taken for another."""
+    alike = [each for each in every if each.length == probed.length]
+    ablation = f", {probed.ablation}" if len({each.ablation for each in alike}) > 1 else ""
+    before = [each for each in alike if each.ablation == probed.ablation]
+    number = next(n for n, each in enumerate(before, 1) if each is probed)
+    return f"{probed.length:,}{ablation}" + (f" ({number})" if number > 1 else "")
+
+
+def _again(ruler: RulerEvaluation, before: Sequence[RulerEvaluation]) -> str:
+    """A number for the second and later evaluations of as many tasks by one measure."""
+    alike = [e for e in before if (e.measure, e.tasks) == (ruler.measure, ruler.tasks)]
+    return f" ({len(alike) + 1})" if alike else ""
 
 
 def _forest(values: list[Spec], unit: str, color: Spec) -> Spec:

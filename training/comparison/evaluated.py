@@ -53,6 +53,7 @@ class Probed:
     """What the probe found of a run.
 
     Attributes:
+        folder: name of the evaluation's folder.
         step: of the checkpoint that was evaluated.
         tau: smallest effective context of the tail; None if unknown.
         extrapolated: whether the prompts are longer than the windows of the training.
@@ -60,6 +61,7 @@ class Probed:
         gains: by context: "fixed" and "minimal" of inserted facts, "document" of natural ones.
     """
 
+    folder: str
     step: int
     tau: int | None
     extrapolated: bool
@@ -68,20 +70,20 @@ class Probed:
 
 
 def read_probed(
-    run: Path, wanted: Callable[[Manifest], bool] = lambda _: True
+    run: Path, wanted: Callable[[Path, Manifest], bool] = lambda *_: True
 ) -> dict[ItemsKey, Probed]:
     """Reads what the probe found of a run, at the last step that was evaluated with each items.
 
     Args:
         run: its folder.
-        wanted: whether an evaluation counts, by its manifest.
+        wanted: whether an evaluation counts, by its folder and manifest.
 
     Raises:
         FormatError: a file is damaged.
     """
 
     def read(folder: Path, manifest: Manifest) -> Iterator[tuple[ItemsKey, Probed]]:
-        if wanted(manifest):
+        if wanted(folder, manifest):
             key = (manifest["length"], manifest["ablation"], manifest["items"])
             yield key, _read(folder, manifest)
 
@@ -154,6 +156,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> Probed:
     exact = table["distance"].to_numpy()
     shown = shown_distances(exact, context, manifest["length"])
     return Probed(
+        folder=folder.name,
         step=manifest["step"] or 0,
         tau=manifest["tau"],
         extrapolated=manifest["length"] > (manifest["window"] or manifest["length"]),

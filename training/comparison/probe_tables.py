@@ -6,10 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ...schemas.sizes import plural
+from ..evaluation.assemble import DOCUMENT
 from .cells import borderless, interval_cells
 from .endpoints import Endpoint, Evaluation, Finding
 
-__all__ = ["gain_table", "probe_notes"]
+__all__ = ["distance_label", "gain_table", "probe_notes", "tail_lines"]
 
 
 def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[str]) -> Table:
@@ -24,7 +25,7 @@ def gain_table(found: Evaluation, context: str, baseline: str, others: Sequence[
         floor = [f"{row.floor:.4f}"] if row.floor is not None else []
         cells = [cell for arm in others for cell in _cells(row, row.arms[arm])]
         table.add_row(
-            _label(row, found.tau),
+            distance_label(row, found.tau),
             f"{row.baseline:+.4f}",
             *floor,
             *cells,
@@ -45,9 +46,7 @@ def _caption(found: Evaluation, rows: Sequence[Endpoint]) -> str:
     lines = ["first arm: its gain; others: their difference, above 0 where evidence is worth more"]
     if any(row.name == "slope" for row in rows):
         lines.append("slope: nats per doubling of the distance")
-    if found.tau is not None:
-        lines.append(f"* at least tau = {found.tau:,} tokens from the answer")
-        lines.append("far: the mean over such distances; near: the mean over the others")
+    lines += tail_lines(found.tau, rows[0].context)
     if found.seeds == 1:
         lines.append("one seed: no verdict")
     else:
@@ -63,10 +62,30 @@ def _has_floor(rows: Sequence[Endpoint]) -> bool:
     return any(row.floor is not None for row in rows)
 
 
-def _label(row: Endpoint, tau: int | None) -> str:
+def distance_label(row: Endpoint, tau: int | None) -> str:
+    """The name of a summary, or a distance, with a star if it is at least tau.
+
+    Natural places are shown at the nearest distance of the grid, on either side of tau: no star.
+    """
     if row.distance is None:
         return row.name
-    return f"{row.distance:,}" + (" *" if tau is not None and row.distance >= tau else "")
+    is_far = tau is not None and row.distance >= tau and row.context != DOCUMENT
+    return f"{row.distance:,}" + (" *" if is_far else "")
+
+
+def tail_lines(tau: int | None, context: str) -> list[str]:
+    """What far and near are, for a caption."""
+    if tau is None:
+        return []
+    if context == DOCUMENT:
+        return [
+            "each place is shown at the nearest distance of the grid",
+            f"far: the mean over places at least tau = {tau:,} tokens away; near: over the others",
+        ]
+    return [
+        f"* at least tau = {tau:,} tokens from the answer",
+        "far: the mean over such distances; near: the mean over the others",
+    ]
 
 
 def _cells(row: Endpoint, found: Finding) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from ..config import SETTINGS
 from ..evaluation.cli import evaluate
 
 __all__ = [
+    "EVALUATE",
     "Command",
     "evaluate_arguments",
     "evaluate_command",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 Command = tuple[str, ...]
+
+EVALUATE = "evaluate"
 
 NOT_SETTINGS = {"out", "items_only", "tokenizer", "json", "quiet", "debug"}
 """Flags of `evaluate` that a study has no use for."""
@@ -49,7 +52,7 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def evaluate_command(runs: Sequence[str], arguments: Sequence[str]) -> Command:
     """The command that evaluates some runs."""
-    return ("evaluate", *runs, *arguments)
+    return (EVALUATE, *runs, *arguments)
 
 
 def evaluate_flags() -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .commands import Command, evaluate_command, train_command
+from .commands import EVALUATE, Command, evaluate_command, train_command
 from .config import Stage, Study
 from .places import RUNS
 
@@ -47,6 +47,11 @@ class Step:
     needs: tuple[str, ...]
     makes: str
     training: Mapping[str, Any] | None = None
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether what it makes is a run that it also evaluates."""
+        return any(command[0] == EVALUATE for command in self.commands)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,12 +36,15 @@ class Record:
         reason: the last error of a step that failed.
         seconds: that it took.
         gain: of a base: what its gate looks at, in nats; None for other steps.
+        evaluations: names of the folders of the evaluations that it made, of those that gates and
+            verdicts look at; None if that was not recorded.
     """
 
     status: str
     reason: str | None = None
     seconds: float = 0.0
     gain: float | None = None
+    evaluations: tuple[str, ...] | None = None
 
     @property
     def is_done(self) -> bool:
@@ -71,7 +74,11 @@ def read_record(folder: Path, step: Step) -> Record | None:
         found = parse_json(read_regular(path))
         if [*map(tuple, found["commands"])] != [*step.commands]:
             return None
-        record = Record(**{name: _field(found, name) for name in FIELDS})
+        evaluations = found.get("evaluations")
+        record = Record(
+            **{name: _field(found, name) for name in FIELDS},
+            evaluations=None if evaluations is None else tuple(map(str, evaluations)),
+        )
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:

@@ -14,10 +14,11 @@ from ..comparison.evaluated import ItemsKey, Probed
 from ..comparison.intervals import half_width
 from ..comparison.recorded import read_recorded
 from ..comparison.runs import Comparison, compare
-from .asked import asked_probes
+from .asked import asked_probes, facts_of
 from .config import Primary, Study
 from .graph import Cell
 from .plan import Candidate, Plan, RecordOf, lacking_bases
+from .records import Record
 from .registration import changed_since
 from .verdicts import Measured, Verdict, verdicts_of
 
@@ -162,7 +163,7 @@ def results_of(
     """
     done = [cell for cell in plan.cells if (found := record_of(cell.step)) and found.is_done]
     probes = {
-        cell.step.place: _of_run(study, folder / cell.step.makes)
+        cell.step.place: _of_run(study, folder / cell.step.makes, record_of(cell.step))
         for cell in done
         if cell.stage in study.evaluated
     }
@@ -209,10 +210,11 @@ ByFigure = dict[Figure, dict[str, dict[str, Measured]]]
 """Figure -> arm -> pair -> what was measured."""
 
 
-def _of_run(study: Study, run: Path) -> _OfRun:
+def _of_run(study: Study, run: Path, record: Record | None) -> _OfRun:
     steps = read_recorded(run).steps
     seen = json.dumps([[step, steps[step]["digest"]] for step in sorted(steps)])
-    return _OfRun(asked_probes(study, run), xxhash.xxh3_128_hexdigest(seen.encode()))
+    probed = asked_probes(study, run, record and record.evaluations)
+    return _OfRun(probed, xxhash.xxh3_128_hexdigest(seen.encode()))
 
 
 def _values(primary: Primary, done: Sequence[Cell], probes: Probes) -> ByFigure:
@@ -228,7 +230,7 @@ def _shared(cells: Sequence[Cell], probes: Probes) -> list[ItemsKey]:
     shared = set.intersection(*map(set, each)) if each else set[ItemsKey]()
 
     def order(key: ItemsKey) -> tuple[int, int, ItemsKey]:
-        return key[0], -max(len(gains.values) for gains in each[0][key].gains.values()), key
+        return key[0], -facts_of(each[0][key]), key
 
     return sorted(shared, key=order)
 

@@ -1,7 +1,7 @@
 """Runs the steps of a study, several at a time, until nothing is left that can be run."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.settings import suggestion
 from ...schemas.terminal import echo
+from .asked import asked_evaluations
 from .config import Study
 from .durations import Durations, in_words
 from .gate import gain_of
@@ -22,7 +23,7 @@ from .graph import BASE, Step
 from .places import LOCK, LOGS
 from .plan import Plan, RecordOf, lacking_bases, make_plan
 from .records import Record, read_record, write_record
-from .workers import Worker, prepare_workers, reason_of
+from .workers import BUSY, Worker, prepare_workers, reason_of
 
 __all__ = ["PATIENCE", "held", "run_one", "run_steps"]
 
@@ -206,31 +207,42 @@ class _Runner:
 
     def _end(self, ended: _Running, code: int) -> None:
         step, seconds = ended.step, round(time.monotonic() - ended.began, 3)
+        if code == BUSY:
+            self._wait_for_other(step)
+            return
         reason = None if code == 0 else reason_of(code, ended.worker.log, ended.worker.began)
         if reason is None and not (self._folder / step.makes).exists():
             reason = f"it has not made {step.makes}"
-        gain = None
-        if reason is None and step.kind == BASE:
-            gain, reason = self._gain(step)
+        gain = evaluations = None
+        if reason is None and step.is_evaluated:
+            try:
+                evaluations = asked_evaluations(self._study, self._folder / step.makes)
+                gain = self._gain(step, evaluations)
+            except ExactcptError as error:
+                reason = error.found
         record = Record(
             status="done" if reason is None else "failed",
             reason=reason,
             seconds=seconds,
             gain=gain,
+            evaluations=evaluations,
         )
         write_record(self._folder, step, record)
         self._found[step.name] = record
         self._tell(step, record)
 
-    def _gain(self, step: Step) -> tuple[float | None, str | None]:
-        """What the gate looks at, or why it cannot be had."""
+    def _wait_for_other(self, step: Step) -> None:
+        """Another process runs the step: its record is looked for again."""
+        self._found.pop(step.name, None)
+        log = self._folder / LOGS / f"{step.place}.log"
+        echo(f"{step.name}  is run by another process, see {log}", err=True)
+
+    def _gain(self, step: Step, evaluations: Collection[str]) -> float | None:
+        """What the gate looks at; None for a step that goes through none."""
         base = self._study.base
-        if base is None or base.gate is None:
-            return None, None
-        try:
-            return gain_of(self._study, self._folder / step.makes, base.gate), None
-        except ExactcptError as error:
-            return None, error.found
+        if step.kind != BASE or base is None or base.gate is None:
+            return None
+        return gain_of(self._study, self._folder / step.makes, base.gate, evaluations)
 
     def _tell(self, step: Step, record: Record) -> None:
         if record.reason is not None:

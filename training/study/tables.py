@@ -11,6 +11,7 @@ from rich.text import Text
 from ...schemas.fitting import fitted
 from ...schemas.sizes import plural
 from ..comparison.endpoints import Endpoint, Evaluation
+from ..comparison.probe_tables import distance_label, tail_lines
 from .config import Study
 from .results import OfBase, Results, StageResults
 from .verdicts import Verdict
@@ -84,25 +85,20 @@ def _gains(
     arms = [arm for arm in study.arms if arm in rows[0].arms]
     has_floor = any(row.floor is not None for row in rows)
     names = [study.baseline, *arms, *(["noise floor"] if has_floor else [])]
-    columns = [(_heading(row, found.tau), _column(row, arms, has_floor)) for row in rows]
+    columns = [(distance_label(row, found.tau), _column(row, arms, has_floor)) for row in rows]
     beyond = ", longer than the windows of the training" if found.extrapolated else ""
     title = (
         f"Gain of the evidence in nats, by its distance: prompts of {found.length:,} tokens"
         f"{beyond}, context {context}"
     )
     verdict = "one pair: no verdict" if found.seeds == 1 else f"± 95% over {found.seeds} pairs"
-    caption = (
-        f"{study.baseline}: its gain; other arms: difference from it, {verdict}\n"
-        f"* at least tau = {found.tau} tokens; far: the mean over these; near: the others\n"
-        "slope: nats per doubling of the distance"
-    )
+    lines = [
+        f"{study.baseline}: its gain; other arms: difference from it, {verdict}",
+        *tail_lines(found.tau, context),
+        "slope: nats per doubling of the distance",
+    ]
+    caption = "\n".join(lines)
     yield from _table(title, caption, ("arm", names), columns, console)
-
-
-def _heading(row: Endpoint, tau: int | None) -> str:
-    if row.distance is None:
-        return row.name
-    return f"{row.distance:,}" + (" *" if tau is not None and row.distance >= tau else "")
 
 
 def _column(row: Endpoint, arms: Sequence[str], has_floor: bool) -> list[str]:

@@ -20,7 +20,7 @@ from ...schemas.disk import make_folder
 from ...schemas.terminal import echo
 from .commands import Command, shown
 
-__all__ = ["Worker", "environment_of", "prepare_workers", "reason_of"]
+__all__ = ["BUSY", "Worker", "environment_of", "prepare_workers", "reason_of"]
 
 IMPORTED = (
     "torch",
@@ -31,6 +31,8 @@ IMPORTED = (
 )
 PATIENCE = 60.0
 """Seconds that a command waits for the end of the same one, which a killed study has left."""
+BUSY = 75
+"""Exit code of a command that was still being run by another process then (EX_TEMPFAIL)."""
 THREADS = "OMP_NUM_THREADS"
 ERROR = "error: "
 LONGEST = 300
@@ -103,15 +105,14 @@ def _perform(command: Command, folder: str, log: str) -> None:
     """Runs a command in this process, as if it had been typed in a folder."""
     os.setsid()  # Ctrl-C is for the study, which lets its commands end in good order
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.chdir(folder)
-    _print_to(log)
     lock = filelock.FileLock(f"{log}.lock", timeout=PATIENCE)
     try:
         lock.acquire()
     except filelock.Timeout:
-        echo(f"{ERROR}another process runs this step already: wait for its end", err=True)
-        sys.exit(1)
+        sys.exit(BUSY)
     try:
+        os.chdir(folder)
+        _print_to(log)
         echo(f"$ {shown(command)}", err=True)
         sys.argv = ["exactcpt", *command]
         _program().load()()

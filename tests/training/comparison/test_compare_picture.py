@@ -82,7 +82,9 @@ def ruler() -> RulerEvaluation:
 
 
 def probe(gains: Gains) -> Probed:
-    return Probed(step=STEPS, tau=256, extrapolated=False, numbered=4, gains={"fixed": gains})
+    return Probed(
+        folder="f", step=STEPS, tau=256, extrapolated=False, numbered=4, gains={"fixed": gains}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,19 @@ def test_under_autocast_a_backend_gets_one_type_and_is_let_alone(monkeypatch, ki
     assert seen == [(torch.bfloat16,) * 3 + (False,)] * 2
 
 
+@pytest.mark.parametrize("lengths", [[3, 10], [40, 17]])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_no_number_is_passed_on(lengths, which):
+    """A diverged model must not look like one that gives zeros."""
+    with torch.no_grad():
+        tensors = heads(lengths, torch.float32, groups=4, width=64)
+        tensors[which][sum(lengths) - 2] = float("nan")
+        found, _ = flash_attention(*tensors, edges(lengths), 0.3)
+        exact = segment_attention(*tensors, edges(lengths), 0.3)
+    assert found.isnan().any()
+    assert torch.equal(found.isnan(), exact.isnan())
+
+
 @pytest.mark.parametrize(("operator", "groups"), [(segment_attention, 2), (flash_attention, 4)])
 def test_operators_are_ones(operator, groups):
     lengths = [5, 3]

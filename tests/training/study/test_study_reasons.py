@@ -1,6 +1,5 @@
 """Why a command failed, from what it printed."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from forked import forked
 
 from exactcpt.training.study import workers
-from exactcpt.training.study.workers import LONGEST, reason_of
+from exactcpt.training.study.workers import BUSY, LONGEST, reason_of
 
 
 @pytest.mark.parametrize(
@@ -32,14 +31,13 @@ def test_the_reason(tmp_path, code, printed, reason):
 
 
 def test_a_step_that_another_process_runs(tmp_path, monkeypatch):
+    """It writes nothing into the other's log."""
     log = tmp_path / "step.log"
-    log.touch()
+    log.write_text("of the other\n")
     monkeypatch.setattr(workers, "PATIENCE", 0)
     monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
-    monkeypatch.setattr(sys, "stderr", sys.__stderr__)  # not that of pytest
     work = partial(workers._perform, ("inspect", "none"), str(tmp_path), str(log))
     with filelock.FileLock(f"{log}.lock"):
-        assert forked({"work": work}, memory=1 << 34) == {"work": "RAISED SystemExit: 1"}
+        assert forked({"work": work}, memory=1 << 34) == {"work": f"RAISED SystemExit: {BUSY}"}
         assert Path(f"{log}.lock").exists()
-    expected = "another process runs this step already: wait for its end"
-    assert reason_of(1, log, 0) == expected
+    assert log.read_text() == "of the other\n"

@@ -14,8 +14,9 @@ from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.study import running
 from exactcpt.training.study.commands import Command, shown
 from exactcpt.training.study.plan import make_plan
-from exactcpt.training.study.records import read_record
+from exactcpt.training.study.records import Record, read_record, write_record
 from exactcpt.training.study.running import held, run_one, run_steps
+from exactcpt.training.study.workers import BUSY
 
 ARMS = [
     {"name": "gradnorm", "weighting": "uniform", "grad_norm_from": "exact"},
@@ -84,7 +85,7 @@ def test_another_evaluation_is_run_again(tmp_path, monkeypatch):
 
 def test_a_base_goes_through_the_gate(tmp_path, monkeypatch):
     gains = {"0": iter([0.5, 0.7]), "1": iter([0.2, 1.5]), "2": iter([])}
-    worker = pretended(monkeypatch, gain_of=lambda _, run, __: next(gains[run.name]))
+    worker = pretended(monkeypatch, gain_of=lambda _, run, *__: next(gains[run.name]))
     said = Said()
     plan, _ = run_steps(small(tmp_path, base=BASE), tmp_path, 1, said)
     steps = [command for command in worker.ran if "runs/base" in shown(command)]
@@ -246,6 +247,26 @@ def test_one_step(tmp_path, monkeypatch):
 def test_a_step_that_fails_by_itself(tmp_path, monkeypatch):
     pretended(monkeypatch, lambda _: 1)
     assert not run_one(small(tmp_path), tmp_path, "prepare:table.json", Said())
+
+
+def test_a_step_that_another_process_runs_is_waited_for(tmp_path, monkeypatch):
+    """Its record is that of the other; then it is not run again."""
+    study = small(tmp_path)
+    busy = iter([True])
+
+    def code_of(command: Command) -> int:
+        if command[0] != "train" or not next(busy, False):
+            return 0
+        step = next(s for s in make_plan(study, lambda _: None).steps if command in s.commands)
+        (tmp_path / step.makes).mkdir(parents=True)
+        write_record(tmp_path, step, Record(status="done", seconds=3))
+        return BUSY
+
+    worker = pretended(monkeypatch, code_of)
+    plan, record_of = run_steps(study, tmp_path, 1, Said())
+    assert all(record is not None and record.is_done for record in map(record_of, plan.steps))
+    ran = [out_of(command) for command in worker.ran if command[0] == "train"]
+    assert len(ran) == len({*ran}) == 3 * 2
 
 
 def test_two_studies_exclude_each_other(tmp_path):

@@ -56,7 +56,8 @@ def test_a_second_time_is_no_mistake_but_another_world_is(folder):
     outcome = run("recall-world", folder, *SMALL, "--seed", 1, "--quiet")
     assert outcome.code == 2
     assert outcome.err == (
-        f"error: the folder to write exists, with other files in it\n  where:    {folder}\n"
+        "error: the folder to write exists, and its mixed.jsonl is not what would be written\n"
+        f"  where:    {folder}\n"
         "  fix:      remove it or name another one\n"
     )
 
