@@ -20,7 +20,7 @@ PICTURE = DATA / "recall.svg"
 
 CONTEXT = "fixed"
 PANELS = {
-    "alpha = 0.15, as in the paper": {"exact": "exact", "document": "document", "near": "near"},
+    "alpha = 0.15, the default": {"exact": "exact", "document": "document", "near": "near"},
     "alpha = 1": {"exact": "dose-1", "document": "document-1", "near": "near-1"},
 }
 """Title of a panel -> what the extra weight is called there -> arm."""
@@ -50,10 +50,10 @@ def figures(study: Path) -> dict[str, Any]:
         "rows": [
             {
                 "figure": row["name"] if row["distance"] is None else row["distance"],
-                "uniform": round(row["baseline"], 4),
-                "floor": round(row["floor"], 4),
+                "uniform": round(row["baseline"], 6),
+                "floor": round(row["floor"], 6),
                 "arms": {
-                    arm: [round(found["delta"], 4), round(found["over_seeds"], 4)]
+                    arm: [round(found["delta"], 6), round(found["over_seeds"], 6)]
                     for arm, found in row["arms"].items()
                 },
             }
@@ -93,7 +93,8 @@ def draw(found: dict[str, Any]) -> str:
             },
             "legend": {
                 "orient": "top", "direction": "vertical", "labelFontSize": 12, "labelLimit": 400,
-                "title": None,
+                "symbolOpacity": 1, "symbolType": "stroke", "symbolStrokeWidth": 3,
+                "titleFontSize": 13, "titleFontWeight": "normal",
             },
             "title": {"anchor": "start", "fontSize": 13, "fontWeight": "bold"},
         },
@@ -134,6 +135,7 @@ def panel(
     color = {
         "field": "extra",
         "type": "nominal",
+        "title": "where the extra weight is",
         "scale": {"domain": list(WORDS.values()), "range": COLORS},
     }
     band = {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}}
@@ -153,13 +155,21 @@ def panel(
                 "mark": {"type": "rule", "strokeDash": [4, 3], "color": PAPER["soft"]},
                 "encoding": {"x": x},
             },
+            {
+                "data": {"values": [{"distance": tau}]},
+                "mark": {
+                    "type": "text", "align": "right", "dx": -5, "y": 12, "fontSize": 12,
+                    "color": PAPER["soft"], "text": f"tau = {tau}",
+                },
+                "encoding": {"x": x},
+            },
             {"mark": {"type": "area", "opacity": 0.18}, "encoding": {**band, "color": color}},
             {
                 "mark": {"type": "line", "point": True},
                 "encoding": {"x": x, "y": {"field": "delta", **y}, "color": color},
             },
         ],
-    }
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
