@@ -295,13 +295,25 @@ def _by_base(baseline: str, cells: Sequence[Cell], found: ByFigure) -> list[OfBa
             figure,
             arm,
             base,
-            [arms[arm][pair].value - arms[baseline][pair].value for pair in pairs],
+            differences,
         )
         for figure, arms in found.items()
         if figure[2] is None
         for arm in arms
         if arm != baseline
         for base, pairs in bases.items()
+        if (differences := _differences(arms[arm], arms[baseline], pairs))
+    ]
+
+
+def _differences(
+    ours: Mapping[str, Measured], theirs: Mapping[str, Measured], pairs: Sequence[str]
+) -> list[float]:
+    """Those of some pairs, if both runs were trained on the same windows."""
+    return [
+        ours[pair].value - theirs[pair].value
+        for pair in pairs
+        if ours[pair].windows == theirs[pair].windows
     ]
 
 

@@ -202,7 +202,7 @@ def _figures(verdict: Verdict, tests: int) -> str:
         means = (f"{_cell(mean, None)} on base {base}" for base, mean in verdict.by_base.items())
         parts.append(", ".join(means))
     if verdict.unlike and verdict.difference is not None:
-        parts.append(f"{plural(verdict.unlike, 'pair')} left out, whose runs saw other windows")
+        parts.append(f"{plural(verdict.unlike, 'pair')} left out, trained on different windows")
     if verdict.adjusted is not None:
         parts.append(f"p {verdict.adjusted:.4f} by Holm over {plural(tests, 'claim')}")
     if verdict.floor is not None:

@@ -65,7 +65,8 @@ class Verdict:
         endpoint, arm, against, claim, stage, length, context, margin: as registered, but for one
             arm of `against`.
         pairs: number of pairs in which both arms were evaluated.
-        unlike: number of pairs that do not count, because their runs saw other windows.
+        unlike: number of pairs that do not count, because their two runs were trained on different
+            windows.
         difference: mean over the pairs, in nats; None without a pair.
         by_base: seed of a base -> mean over its pairs; empty with fewer than two bases.
         half_width: half of its 95% interval; None with one pair.
@@ -207,7 +208,7 @@ def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:
 
 def _outcome(claimed: _Claimed, adjusted: float | None) -> tuple[Outcome, str | None]:
     if not claimed.differences:
-        unlike = "the runs of every pair saw other windows"
+        unlike = "the two runs of each pair were trained on different windows"
         return "no verdict", unlike if claimed.unlike else "no pair of runs has this figure"
     if len(claimed.differences) == 1:
         return "no verdict", "one pair"

@@ -98,9 +98,7 @@ def test_a_setting_of_an_arm_is_wanted_but_other_windows_are_no_pair(tmp_path, m
         ("no verdict", 0, 3)
     ]
     printed = " ".join(capfd.readouterr().out.split())
-    assert (
-        "near is greater than lr: no verdict (the runs of every pair saw other windows" in printed
-    )
+    assert "near is greater than lr: no verdict (the two runs of each pair were trained" in printed
 
 
 def test_evaluations_by_hand_move_no_verdict(tmp_path, monkeypatch):

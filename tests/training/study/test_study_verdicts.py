@@ -83,7 +83,7 @@ def test_only_runs_that_saw_the_same_windows_are_a_pair():
     arms = {"uniform": ZERO, "exact": [1.0, 1.1, 0.9, 1.0]}
     (found,) = verdicts(primary(), windows={"exact": "bbbb"}, **arms)
     assert (found.outcome, found.why, found.pairs, found.unlike) == (
-        "no verdict", "the runs of every pair saw other windows", 0, 4,
+        "no verdict", "the two runs of each pair were trained on different windows", 0, 4,
     )  # fmt: skip
     (found,) = verdicts(primary(), windows={"exact": "aaba"}, **arms)
     assert (found.outcome, found.pairs, found.unlike) == ("supported", 3, 1)
