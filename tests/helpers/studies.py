@@ -1,12 +1,14 @@
 """Files of studies, and workers that only pretend to run their commands."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import tomli_w
+from harness import SCRIPT
 from recorded_runs import stage, write, write_probe
 
 from exactcpt.training.evaluation.config import TASKS
@@ -32,6 +34,22 @@ def values(**changes: Any) -> dict[str, Any]:
         ],
     }
     return {name: value for name, value in (whole | changes).items() if value is not None}
+
+
+def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    """Starts the program on the file of a folder, on a CPU."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [str(SCRIPT), "study", str(folder / "study.toml"), "--out", str(out), *more],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What it printed to stdout and stderr, when all has gone well."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out, err
 
 
 BASE: dict[str, Any] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import SCRIPT
-from studies import written
+from studies import finish, start, written
 from tiny import model_folder, shard_set
 
 pytestmark = pytest.mark.slow
@@ -54,20 +54,6 @@ def made(tmp_path_factory) -> Path:
     model_folder(folder / "model")
     written(folder, **SMALL)
     return folder
-
-
-def start(made: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [str(SCRIPT), "study", str(made / "study.toml"), "--out", str(out), *more],
-        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    return out, err
 
 
 @pytest.fixture(scope="module")
