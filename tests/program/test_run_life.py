@@ -272,7 +272,7 @@ def test_settings_that_change_on_the_way(made, tmp_path):
     )
     starts = records(out, "start")
     assert [(r["step"], r["settings"]["learning_rate"]) for r in starts] == [(0, 1e-2), (2, 2e-2)]
-    assert starts[1]["settings"]["attention"] == "exact"
+    assert starts[1]["settings"]["attention"] == "cpu"
     assert starts[1]["settings"]["device"] == "cpu"
     go(made, tmp_path / "same", weighting="uniform", steps=STEPS)
     found = compare([str(out), str(tmp_path / "same")])

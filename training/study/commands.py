@@ -3,6 +3,7 @@
 A command is a tuple of words: the name of a command of exactcpt and its arguments.
 """
 
+import copy
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,7 +79,8 @@ def parsed(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         click.ClickException: it would refuse them.
     """
-    return evaluate.make_context("evaluate", [*arguments]).params
+    # A command remembers the names of its help option from its first context: a copy takes these.
+    return copy.copy(evaluate).make_context(EVALUATE, [*arguments]).params
 
 
 def shown(command: Command) -> str:

@@ -4,10 +4,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from harness import done
 from studies import BASE, small, values, written
 
 from exactcpt.pipeline.cli import run_command
 from exactcpt.schemas.errors import UsageError
+from exactcpt.training.evaluation.cli import evaluate
 from exactcpt.training.study.reading import read_study
 
 
@@ -178,3 +180,10 @@ def test_a_recipe_is_a_study(path, tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "\nexactcpt train " in printed
     assert read_study(str(path)).primaries
+
+
+def test_reading_a_study_changes_no_command(tmp_path, monkeypatch):
+    """A command remembers how it was parsed first, and a study parses one without its program."""
+    monkeypatch.setattr(evaluate, "_help_option", None, raising=False)
+    small(tmp_path)
+    assert "-h, --help" in done("evaluate", "--help").out
