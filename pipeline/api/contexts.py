@@ -223,11 +223,12 @@ def _checked_mask(mask: Any, found: Any) -> Any:
 
 def _filled(lengths: NDArray[Any], tokens: int, of_segment: NDArray[Any]) -> NDArray[Any]:
     """What the longest segment has, at the place of each segment; 0 for what is left of tokens."""
-    found = np.zeros(tokens, of_segment.dtype)
+    found = np.empty(tokens, of_segment.dtype)
     start = 0
     for length in lengths.tolist():
         found[start : start + length] = of_segment[:length]
         start += length
+    found[start:] = 0
     return found
 
 
