@@ -267,12 +267,18 @@ def discard(folder: Folder, owned: tuple[str, ...]) -> None:
     with locked(folder):
         if not _is_ours(folder):
             return
+        folder.remove_temporaries()
         _remove_written(folder, owned)
 
 
 def is_half_removed(folder: Folder) -> bool:
-    """Whether a job began to remove what another had written, and was killed before the end."""
-    return folder.exists(REMOVING)
+    """Whether a job began to remove what another had written, and was killed before the end.
+
+    At the very end, nothing but the lock is left, or empty folders.
+    """
+    if folder.exists(REMOVING):
+        return True
+    return folder.is_local and Path(resolve(folder.url)[1]).is_dir() and {*folder.names()} <= {LOCK}
 
 
 def _is_ours(folder: Folder) -> bool:

@@ -148,6 +148,26 @@ def test_the_last_of_a_discarded_store_is_removed(flags, tmp_path):
     assert not store.exists()
 
 
+@pytest.mark.parametrize("left", [[], [".job"], [".job", ".job/lock"]])
+def test_a_lock_and_empty_folders_of_a_discarded_store_are_removed(flags, tmp_path, left):
+    """The job was killed after it removed that mark."""
+    out, store = tmp_path / "out", tmp_path / "out.store"
+    done("prepare", *flags, *WINDOW, "--out", out, "--discard-store")
+    store.mkdir()
+    for name in left:
+        (store / name).touch() if name.endswith("lock") else (store / name).mkdir()
+    done("prepare", *flags, *WINDOW, "--out", out, "--discard-store")
+    assert not store.exists()
+
+
+def test_a_mark_that_was_never_finished_does_not_keep_a_discarded_store(flags, tmp_path):
+    out, store = tmp_path / "out", tmp_path / "out.store"
+    done("prepare", *flags, *WINDOW, "--out", out)
+    (store / ".job" / f".removing.{'0' * 32}.tmp").touch()
+    done("prepare", *flags, *WINDOW, "--out", out, "--discard-store")
+    assert not store.exists()
+
+
 # What had been left out
 
 
