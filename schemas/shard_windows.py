@@ -30,7 +30,7 @@ class ShardWindows:
 
     def __init__(self, shards: ShardSet, split: str) -> None:
         self.shards = shards
-        self.split = split
+        self._split = split
         self._entries = shards.shards(split)
         windows = [entry.get("windows", 0) for entry in self._entries]
         self._first = [0, *np.cumsum(windows, dtype=np.int64).tolist()]
@@ -83,7 +83,7 @@ class ShardWindows:
             return MappedShard(
                 self.shards.root / name,
                 self._first[number + 1] - self._first[number],
-                self.shards.dictionary(self.split),
+                self.shards.dictionary(self._split),
                 self.shards.window,
             )
         finally:  # if the set was replaced, that is the reason for any other error

@@ -1,6 +1,6 @@
 """The windows of a shard set, one by one, with their weights and where they come from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -74,9 +74,6 @@ class Windows(Sequence[Window]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._window(self._windows[index + len(self) if index < 0 else index])
-
-    def __iter__(self) -> Iterator[Window]:
-        return (self[i] for i in range(len(self)))
 
     def _window(self, columns: WindowColumns) -> Window:
         segments = len(columns.lengths) - columns.padded

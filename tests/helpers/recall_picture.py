@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
+from window_picture import CONFIG
 
 from exactcpt.pipeline.inspection.report.charts import PAPER
 
@@ -80,17 +81,7 @@ def draw(found: dict[str, Any]) -> str:
             panel(title, arms, rows, found["tau"], [min(ends), max(ends)])
             for title, arms in PANELS.items()
         ],
-        "config": {
-            "font": "Arial, Liberation Sans, sans-serif",
-            "view": {"stroke": None},
-            "axis": {
-                "labelColor": PAPER["soft"],
-                "titleColor": PAPER["ink"],
-                "titleFontWeight": "normal",
-                "gridColor": PAPER["grid"],
-                "labelFontSize": 12,
-                "titleFontSize": 13,
-            },
+        "config": CONFIG | {
             "legend": {
                 "orient": "top", "direction": "vertical", "labelFontSize": 12, "labelLimit": 400,
                 "symbolOpacity": 1, "symbolType": "stroke", "symbolStrokeWidth": 3,

@@ -14,6 +14,19 @@ from exactcpt.pipeline.shard_set.recognize import open_shard_set
 from exactcpt.pipeline.shard_set.windows import Segment, read_windows
 
 PICTURE = Path(__file__).parents[1] / "data" / "window.svg"
+CONFIG: dict[str, Any] = {
+    "font": "Arial, Liberation Sans, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": PAPER["soft"],
+        "titleColor": PAPER["ink"],
+        "titleFontWeight": "normal",
+        "gridColor": PAPER["grid"],
+        "labelFontSize": 12,
+        "titleFontSize": 13,
+    },
+}
+"""What the pictures of the README have in common."""
 NUMBER = 75
 """A window in which one document is long, one of middling length, and four are short."""
 WIDTH = 780
@@ -36,19 +49,7 @@ def draw(shards: Folder) -> str:
             contexts(segments, names, settings["tau"], settings["window"]),
             weights(segments, settings["window"]),
         ],
-        "config": {
-            "font": "Arial, Liberation Sans, sans-serif",
-            "view": {"stroke": None},
-            "axis": {
-                "labelColor": PAPER["soft"],
-                "titleColor": PAPER["ink"],
-                "titleFontWeight": "normal",
-                "gridColor": PAPER["grid"],
-                "labelFontSize": 12,
-                "titleFontSize": 13,
-            },
-            "axisLeft": {"minExtent": 44},
-        },
+        "config": CONFIG | {"axisLeft": {"minExtent": 44}},
     }
     return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
 

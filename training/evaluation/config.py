@@ -12,6 +12,7 @@ from ..config import Device, Precision
 
 __all__ = [
     "ABLATIONS",
+    "FACTORS",
     "FILES",
     "RECALL",
     "SCORES",
@@ -52,6 +53,8 @@ FILES = {"qa_1": "squad", "qa_2": "hotpotqa"}
 """Task -> the setting that names the file which it reads; without one, it is left out."""
 
 SHORTEST, LONGEST = 128, 1 << 24
+FACTORS = (1, 2, 4)
+"""The lengths that are evaluated by default, in trained windows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ...schemas.errors import UsageError
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.sizes import plural
 from .assemble import distances
-from .config import EvaluateConfig, is_world
+from .config import FACTORS, EvaluateConfig, is_world
 from .haystack import Haystack, of_file, of_shards
 from .natural import NATURAL
 from .probe import VERSION, Item, item_table, probe_items
@@ -27,9 +27,6 @@ __all__ = ["Inputs", "ItemSet", "open_inputs"]
 
 ENOUGH = 10
 """Texts of the longest items that a haystack should have beside each other."""
-
-FACTORS = (1, 2, 4)
-"""The lengths that are evaluated by default, in trained windows."""
 
 
 @dataclass(frozen=True, kw_only=True)

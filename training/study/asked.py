@@ -9,15 +9,13 @@ from pathlib import Path
 
 from ...schemas.manifest import Manifest
 from ..comparison.evaluated import ItemsKey, Probed, read_probed
-from ..evaluation.config import chosen_suites, chosen_tasks
+from ..evaluation.config import FACTORS, chosen_suites, chosen_tasks
 from .commands import parsed
 from .config import Study
 
 __all__ = ["asked_evaluations", "asked_probes", "facts_of"]
 
 PROBE = "probe"
-TRAINED, EXTRAPOLATED = 1, (2, 4)
-"""The lengths that are evaluated by default, in windows of the training."""
 
 
 def asked_probes(
@@ -43,7 +41,7 @@ def asked_probes(
 
     def is_asked(_: Path, manifest: Manifest) -> bool:
         window = manifest["window"]
-        wanted = lengths or (window and [window * n for n in (TRAINED, *EXTRAPOLATED)])
+        wanted = lengths or (window and [window * factor for factor in FACTORS])
         return (
             manifest["seed"] == asked["seed"]
             and manifest["ablation"] == asked["ablation"]

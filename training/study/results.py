@@ -20,7 +20,7 @@ from .graph import Cell
 from .plan import Candidate, Plan, RecordOf, lacking_bases
 from .records import Record
 from .registration import changed_since
-from .verdicts import Measured, Verdict, verdicts_of
+from .verdicts import Measured, Verdict, by_base, differences_of, verdicts_of
 
 __all__ = ["Failure", "OfBase", "Results", "StageResults", "results_of"]
 
@@ -274,7 +274,7 @@ def _stage(
         compared=[pair.name for pair in pairs if pair.name in compared],
         comparison=comparison,
         by_base={
-            key[0]: _by_base(study.baseline, cells, _by_figure(cells, probes, key))
+            key[0]: _by_base(study.baseline, _by_figure(cells, probes, key))
             for key in reversed(_shared(cells, probes))
         }
         if comparison is not None
@@ -282,38 +282,17 @@ def _stage(
     )
 
 
-def _by_base(baseline: str, cells: Sequence[Cell], found: ByFigure) -> list[OfBase]:
+def _by_base(baseline: str, found: ByFigure) -> list[OfBase]:
     """The differences of the summaries on each base, if there are several."""
-    bases: dict[int, list[str]] = {}
-    for cell in cells:
-        if cell.pair.base is not None and cell.arm == baseline:
-            bases.setdefault(cell.pair.base, []).append(cell.pair.name)
-    if len(bases) < 2:
-        return []
     return [
-        _of_base(
-            figure,
-            arm,
-            base,
-            differences,
-        )
+        _of_base(figure, arm, base, differences)
         for figure, arms in found.items()
         if figure[2] is None
         for arm in arms
         if arm != baseline
-        for base, pairs in bases.items()
-        if (differences := _differences(arms[arm], arms[baseline], pairs))
-    ]
-
-
-def _differences(
-    ours: Mapping[str, Measured], theirs: Mapping[str, Measured], pairs: Sequence[str]
-) -> list[float]:
-    """Those of some pairs, if both runs were trained on the same windows."""
-    return [
-        ours[pair].value - theirs[pair].value
-        for pair in pairs
-        if ours[pair].windows == theirs[pair].windows
+        for base, differences in by_base(
+            differences_of(arms, arm, baseline), arms[baseline]
+        ).items()
     ]
 
 

@@ -31,7 +31,7 @@ from ..comparison.intervals import (
 )
 from .config import Claim, Context, Primary
 
-__all__ = ["LEVEL", "Measured", "Outcome", "Verdict", "verdicts_of"]
+__all__ = ["LEVEL", "Measured", "Outcome", "Verdict", "by_base", "differences_of", "verdicts_of"]
 
 Outcome = Literal["supported", "contradicted", "undecided", "no verdict"]
 LEVEL = 0.05
@@ -145,23 +145,26 @@ def _claimed(
 ) -> _Claimed:
     figure = (primary.context, primary.endpoint.removeprefix(SUITE), None)
     arms = values.get(figure, {})
-    noise = () if floor is None else [*_differences(arms, floor, baseline).values()]
-    found = _differences(arms, primary.arm, against)
+    noise = () if floor is None else [*differences_of(arms, floor, baseline).values()]
+    found = differences_of(arms, primary.arm, against)
     return _Claimed(
         primary,
         against,
         [*found.values()],
-        by_base=_by_base(found, arms.get(against, {})),
+        by_base={
+            base: float(np.mean(each))
+            for base, each in by_base(found, arms.get(against, {})).items()
+        },
         unlike=len({*arms.get(primary.arm, {})} & {*arms.get(against, {})}) - len(found),
         floor=abs(float(np.mean(noise))) if noise else None,
         lacks_floor=floor is not None and not noise,
     )
 
 
-def _differences(
+def differences_of(
     arms: Mapping[str, Mapping[str, Measured]], arm: str, other: str
 ) -> dict[str, float]:
-    """The differences of two arms, in the pairs whose runs saw the same windows."""
+    """Pair -> difference of two arms, where their runs were trained on the same windows."""
     ours, theirs = arms.get(arm, {}), arms.get(other, {})
     return {
         pair: run.value - theirs[pair].value
@@ -170,14 +173,21 @@ def _differences(
     }
 
 
-def _by_base(differences: Mapping[str, float], runs: Mapping[str, Measured]) -> dict[int, float]:
-    """The mean difference on each base, if there are several."""
+def by_base(
+    differences: Mapping[str, float], runs: Mapping[str, Measured]
+) -> dict[int, list[float]]:
+    """Seed of a base -> the differences of its pairs; empty with fewer than two bases.
+
+    Args:
+        differences: by pair.
+        runs: what was measured in each of these pairs, which says the base.
+    """
     found: dict[int, list[float]] = {}
     for pair, difference in differences.items():
         base = runs[pair].base
         if base is not None:
             found.setdefault(base, []).append(difference)
-    return {base: float(np.mean(each)) for base, each in found.items()} if len(found) > 1 else {}
+    return found if len(found) > 1 else {}
 
 
 def _verdict(claimed: _Claimed, adjusted: float | None) -> Verdict:

@@ -31,8 +31,8 @@ IMPORTED = (
 )
 PATIENCE = 60.0
 """Seconds that a command waits for the end of the same one, which a killed study has left."""
-BUSY = 75
-"""Exit code of a command that was still being run by another process then (EX_TEMPFAIL)."""
+BUSY = 69
+"""Exit code if another process still ran the command then (EX_UNAVAILABLE). No command has it."""
 THREADS = "OMP_NUM_THREADS"
 ERROR = "error: "
 LONGEST = 300

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from studies import BASE, Pretender, small
 
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
+from exactcpt.training.cli import STOPPED
 from exactcpt.training.study import running
 from exactcpt.training.study.commands import Command, shown
 from exactcpt.training.study.plan import make_plan
@@ -267,6 +268,14 @@ def test_a_step_that_another_process_runs_is_waited_for(tmp_path, monkeypatch):
     assert all(record is not None and record.is_done for record in map(record_of, plan.steps))
     ran = [out_of(command) for command in worker.ran if command[0] == "train"]
     assert len(ran) == len({*ran}) == 3 * 2
+
+
+def test_a_training_that_was_stopped_from_outside_is_no_step_of_another(tmp_path, monkeypatch):
+    pretended(monkeypatch, lambda command: STOPPED if command[0] == "train" else 0)
+    plan, record_of = run_steps(small(tmp_path), tmp_path, 1, Said())
+    records = [record_of(step) for step in plan.steps if step.training]
+    assert [record and record.status for record in records] == ["failed"] * len(records)
+    assert records
 
 
 def test_two_studies_exclude_each_other(tmp_path):
