@@ -21,6 +21,7 @@ from ..schemas.terminal import (
     tame_warnings,
 )
 from .commands.options import (
+    BOUNDARIES_OF_ROWS,
     DEBUG,
     JOB_OPTIONS,
     MIXING_OPTIONS,
@@ -28,10 +29,13 @@ from .commands.options import (
     OUT_SHARDS,
     OVERWRITE,
     PACK_OPTIONS,
+    PACKED_OPTIONS,
     QUIET,
+    RUN_OPTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
     FractionType,
+    SizeType,
     change,
     options,
     setting,
@@ -141,6 +145,39 @@ def pack(**flags: Any) -> None:
     run_pack(flags)
 
 
+@cli.command(short_help="Give windows that are packed already their loss weights.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="SOURCE... [-- BEAM_OPTIONS]")
+@PACKED_OPTIONS
+@click.option(
+    "--window",
+    type=SizeType(),
+    help="Window length in tokens; shorter rows are padded.  [default: that of the rows, which "
+    "must then be equal]",
+)
+@options(*map(setting, (*PARAMETERS, "shard_bytes")))
+@OUT_SHARDS
+@RUN_OPTIONS
+@SUMMARY_AS_JSON
+@QUIET
+@DEBUG
+@with_terms
+def weigh(**flags: Any) -> None:
+    """Give windows that are packed already their loss weights, and write them as a shard set.
+
+    SOURCE is a file, folder, glob or URL of Parquet or Arrow files, a data set saved by
+    `datasets`, or one of the hub: [NAME=]PATTERN[,OPTION=X]..., with the options tokens=FIELD
+    (default: input_ids), format=hub and split=NAME. Each row is one window of token ids. Nothing
+    is tokenized, packed or shuffled again.
+
+    \b
+    exactcpt weigh 'packed/*.parquet' --tokenizer tokenizer.json --out shards
+    exactcpt weigh old=packed.arrow --boundaries end_token --tokenizer qwen2_5 --out shards
+    """
+    from .commands.weigh import run_weigh
+
+    run_weigh(flags)
+
+
 @cli.command(short_help="Check a shard set against what its manifest claims.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
@@ -208,6 +245,12 @@ def reweigh(**flags: Any) -> None:
     type=FractionType(),
     help="Fraction of the sources to tokenize for the estimate: 2% or 0.02.  [default: 2%]",
 )
+@click.option(
+    "--packed",
+    is_flag=True,
+    help="PATHs are windows that are packed already, as `weigh` takes them.",
+)
+@BOUNDARIES_OF_ROWS
 @click.option("--by-source", is_flag=True, help="Also show the histogram of every source.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option(
@@ -223,7 +266,7 @@ def inspect(**flags: Any) -> None:
 
     PATH is a token store, for which any window, packing and weights can be tried, or a shard set,
     for which any weights can. Two paths are compared. Raw corpora (--source, --tokenizer) are
-    estimated from a sample.
+    estimated from a sample. Windows of another packer (--packed, --tokenizer) are counted.
 
     Where several values can be given, separated by commas, every combination is shown. A setting
     that is not given has the default of `pack` for a token store and corpora, and the set's own
@@ -233,6 +276,7 @@ def inspect(**flags: Any) -> None:
     exactcpt inspect shards.store --window 4096,8192,16384 --packing concat,best_fit
     exactcpt inspect shards --alpha 0.05,0.15,0.5 --by-source
     exactcpt inspect --source web='web/*.parquet' --tokenizer tokenizer.json --sample 1%
+    exactcpt inspect --packed 'packed/*.parquet' --tokenizer tokenizer.json
     """
     from .commands.inspect_ import run_inspect
 

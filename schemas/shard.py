@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 __all__ = [
+    "GIVEN",
     "PADDING",
     "SPLITS",
     "TRAIN",
@@ -18,6 +19,10 @@ __all__ = [
 TRAIN = "train"
 VALIDATION = "validation"
 SPLITS = (TRAIN, VALIDATION)
+
+GIVEN = "given"
+"""The packing of windows that somebody else has packed. Each segment is a document of its own, since
+what belongs together in other windows is not known."""
 
 UNSUPERVISED = 0
 """Dictionary code of a position that is not a target; code b + 1 stands for bucket b."""

@@ -12,6 +12,7 @@ from ...schemas.manifest import TOKEN_STORE
 from ...schemas.settings import flag_of
 from ...schemas.terminal import console, echo, echo_json
 from ..config import TokenizeConfig, parse_mixing, parse_source
+from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 from ..inspection import report
 from ..inspection.as_csv import to_csv
@@ -27,11 +28,13 @@ from .inspect_questions import (
     TOKENIZING,
     packings_asked_for,
     refuse_for_corpora,
+    refuse_for_packed,
     refuse_for_paths,
     refuse_for_shards,
     weights_asked_for,
 )
 from .invocation import folder_at
+from .weigh import packed_plan
 
 __all__ = ["run_inspect"]
 
@@ -66,6 +69,9 @@ def _places(flags: Mapping[str, Any]) -> dict[str, tuple[Folder, str]]:
 
 
 def _inspect(flags: Mapping[str, Any]) -> Sequence[Subject]:
+    if flags["packed"]:
+        refuse_for_packed(flags)
+        return [_inspect_packed(flags)]
     if flags["sources"]:
         refuse_for_corpora(flags)
         return [_inspect_corpora(flags)]
@@ -109,6 +115,20 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
         packings,
         _prepare_command(flags["sources"], given),
     )
+
+
+def _inspect_packed(flags: Mapping[str, Any]) -> Subject:
+    """Counts windows that somebody else has packed."""
+    from ..inspection.packed import inspect_packed
+
+    window = flags["window"][0] if flags["window"] else None
+    values = {**flags, "window": window, "validation": (), **dict.fromkeys(PARAMETERS)}
+    plan = packed_plan(values, flags["paths"])
+    named = ("tokenizer", "eos_token", "boundaries", "max_record_bytes")
+    given = {name: flags[name] for name in named if flags[name] not in (None, "auto")}
+    words = [word for name, value in given.items() for word in (flag_of(name), str(value))]
+    words += ["--window", str(window)] if window else []
+    return inspect_packed(plan, flags["paths"], words, weights_asked_for(flags, plan.settings))
 
 
 def _prepare_command(sources: Sequence[str], given: Mapping[str, Any]) -> list[str]:

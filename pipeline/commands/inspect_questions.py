@@ -21,6 +21,7 @@ __all__ = [
     "TOKENIZING",
     "packings_asked_for",
     "refuse_for_corpora",
+    "refuse_for_packed",
     "refuse_for_paths",
     "refuse_for_shards",
     "weights_asked_for",
@@ -124,6 +125,27 @@ def refuse_for_shards(flags: Flags, store: Folder | None) -> None:
             expected="a token store, or only " + ", ".join(map(flag_of, PARAMETERS)),
             fix=f"inspect their token store: {where}",
         )
+
+
+def refuse_for_packed(flags: Flags) -> None:
+    """Refuses questions that packed windows cannot answer: about other windows, or other text.
+
+    Raises:
+        UsageError: such a question is asked.
+    """
+    names = ("sources", "packing", *ONE_VALUE, "epochs", "share", *TOKENIZING, "sample")
+    read = ("tokenizer", "eos_token", "max_record_bytes")
+    given = _given(flags, tuple(name for name in names if name not in read))
+    if given == "--sources":
+        given = "--source"
+    if given:
+        raise UsageError(
+            f"{given} does not fit --packed, whose windows are as they are",
+            expected="only "
+            + ", ".join(map(flag_of, ("window", *PARAMETERS, *read, "boundaries"))),
+        )
+    if flags["window"] and len(flags["window"]) > 1:
+        raise UsageError("packed windows have one length", expected="one value for --window")
 
 
 def refuse_for_corpora(flags: Flags) -> None:

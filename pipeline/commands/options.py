@@ -13,20 +13,25 @@ import click
 from ...schemas.settings import flag_of
 from ...schemas.sizes import parse_size
 from ..config import KINDS, MAX_WORKERS, SETTINGS
+from ..core.choices import BOUNDARIES
 from ..core.parameters import PARAMETERS
 
 __all__ = [
+    "BOUNDARIES_OF_ROWS",
     "DEBUG",
     "JOB_OPTIONS",
     "MIXING_OPTIONS",
     "ONE_VALUE",
     "OUT_SHARDS",
     "OVERWRITE",
+    "PACKED_OPTIONS",
     "PACK_OPTIONS",
     "QUIET",
+    "RUN_OPTIONS",
     "SUMMARY_AS_JSON",
     "TOKENIZE_OPTIONS",
     "FractionType",
+    "SizeType",
     "change",
     "options",
     "setting",
@@ -228,6 +233,27 @@ PACK_OPTIONS = options(
     *map(setting, ("validation_fraction", "token_budget", "group_tokens", "shard_bytes")),
     *map(setting, ("dedup", "seed")),
 )
+BOUNDARIES_OF_ROWS = click.option(
+    "--boundaries",
+    type=click.Choice(("auto", *BOUNDARIES)),
+    default="auto",
+    help="How rows say where the documents in a window begin and end: a column of that name, "
+    "or the end token after every document. auto takes the first such column that is there.",
+    show_default=True,
+)
+PACKED_OPTIONS = options(
+    setting("tokenizer"),
+    setting("eos_token"),
+    BOUNDARIES_OF_ROWS,
+    click.option(
+        "--validation",
+        multiple=True,
+        metavar="SOURCE",
+        help="Packed windows for validation, whose weights are all 1. Repeatable.",
+    ),
+    setting("max_record_bytes"),
+)
+"""How rows that are packed windows are read."""
 MIXING_OPTIONS = options(
     click.option(
         "--epochs",
@@ -251,7 +277,7 @@ SUMMARY_AS_JSON = click.option(
 )
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
-JOB_OPTIONS = options(
+RUN_OPTIONS = options(
     click.option(
         "--workers",
         type=click.IntRange(1, MAX_WORKERS),
@@ -269,6 +295,10 @@ JOB_OPTIONS = options(
         help="embedded, or any Beam runner; its own options go after --.  [default: embedded]",
     ),
     OVERWRITE,
+)
+"""Where a Beam graph runs."""
+JOB_OPTIONS = options(
+    RUN_OPTIONS,
     click.option(
         "--config", metavar="FILE", help="TOML file with the same settings; flags override it."
     ),

@@ -6,10 +6,12 @@ This module needs no library, so the command line has it at once.
 from typing import Literal, get_args
 
 __all__ = [
+    "BOUNDARIES",
     "FORMATS",
     "PACKINGS",
     "Backend",
     "BackendChoice",
+    "Boundaries",
     "Format",
     "PackingName",
     "WorkerType",
@@ -22,3 +24,6 @@ BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
 WorkerType = Literal["threads", "processes"]
 Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+Boundaries = Literal["seq_lengths", "cu_seqlens", "position_ids", "end_token"]
+"""How windows that somebody else has packed say where their segments are, see `boundaries`."""
+BOUNDARIES: tuple[Boundaries, ...] = get_args(Boundaries)

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from ...schemas.settings import flag_of
@@ -10,7 +11,7 @@ from ..core.parameters import PARAMETERS
 from ..pack.settings import Settings
 from .subject import ALWAYS_NAMED
 
-__all__ = ["pack_command", "pack_flags", "reweigh_command"]
+__all__ = ["pack_command", "pack_flags", "reweigh_command", "weigh_command"]
 
 
 def pack_command(store: str, settings: Settings) -> str:
@@ -36,8 +37,23 @@ def reweigh_command(shards: str, settings: Settings) -> str:
     weights = {name: settings[name] for name in PARAMETERS}
     if weights["max_weight"] is None:
         weights["max_weight"] = math.inf  # a parameter that is not given keeps the set's value
-    flags = [word for name, value in weights.items() for word in (flag_of(name), _plain(value))]
-    return shlex.join(["exactcpt", "reweigh", shards, *flags, "--out", "OUT"])
+    return shlex.join(["exactcpt", "reweigh", shards, *_flags(weights), "--out", "OUT"])
+
+
+def weigh_command(sources: Sequence[str], flags: Sequence[str], settings: Settings) -> str:
+    """The command line that weighs packed windows so; OUT stands for the new folder.
+
+    Args:
+        sources: of the windows.
+        flags: what else the command needs to read them.
+        settings: with the parameters of the weights.
+    """
+    weights = {name: settings[name] for name in PARAMETERS if settings[name] is not None}
+    return shlex.join(["exactcpt", "weigh", *sources, *flags, *_flags(weights), "--out", "OUT"])
+
+
+def _flags(values: Settings) -> list[str]:
+    return [word for name, value in values.items() for word in (flag_of(name), _plain(value))]
 
 
 def _plain(value: Any) -> str:

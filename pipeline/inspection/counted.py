@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
 from ...schemas.manifest import Manifest
-from ...schemas.shard import PADDING, TRAIN
+from ...schemas.shard import GIVEN, PADDING, TRAIN
 from ...schemas.sizes import plural
 from ..config import PackConfig
 from ..core.choices import PackingName
@@ -33,7 +33,7 @@ from .command_lines import pack_command, reweigh_command
 from .occurrences import index_reader, longest_document, training_groups
 from .subject import Row, Subject
 
-__all__ = ["inspect_shards", "inspect_store"]
+__all__ = ["inspect_shards", "inspect_store", "row_of"]
 
 Packed = tuple[int, PackingName]
 """A window in tokens, and a packing."""
@@ -68,7 +68,7 @@ def inspect_store(
         manifest=manifest,
         longest_document=longest,
         rows=tuple(
-            _row(one, exposures[one["window"], one["packing"]], pack_command(path, one))
+            row_of(one, exposures[one["window"], one["packing"]], pack_command(path, one))
             for one in settings
         ),
     )
@@ -127,7 +127,7 @@ def inspect_shards(
         kind="shard set",
         manifest=manifest,
         longest_document=longest,
-        rows=tuple(_row(one, exposure, _command(path, own, one, store)) for one in settings),
+        rows=tuple(row_of(one, exposure, _command(path, own, one, store)) for one in settings),
     )
 
 
@@ -135,7 +135,7 @@ def _command(shards: str, own: Settings, settings: Settings, store: str | None) 
     """The command that makes a shard set with these settings, given those of its own."""
     if "table" in settings:
         return shlex.join(["exactcpt", "reweigh", shards, "--table", "FILE", "--out", "OUT"])
-    if settings == own:
+    if settings == own and settings["packing"] != GIVEN:
         return pack_command(store or "STORE", settings)
     return reweigh_command(shards, settings)
 
@@ -201,7 +201,8 @@ def _longest_row(shards: Folder, manifest: Manifest) -> int:
     return longest
 
 
-def _row(settings: Settings, exposure: Exposure, command: str) -> Row:
+def row_of(settings: Settings, exposure: Exposure, command: str) -> Row:
+    """The row of an exposure that was counted, with the weights of some settings."""
     return Row(
         settings=settings,
         exposure=exposure,

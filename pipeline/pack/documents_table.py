@@ -11,23 +11,31 @@ from numpy.typing import NDArray
 from ...schemas.manifest import ShardFile
 from ...schemas.shard import SPLITS, documents_schema
 from ..files.storage import Folder
-from .documents import Documents, PartRef
+from .documents import Documents
 
 __all__ = ["documents_table", "write_documents"]
 
 
 def documents_table(
-    part: PartRef, ids: Any, hashes: NDArray[np.void], chosen: Documents
+    source: str,
+    part: str,
+    ids: Any,
+    hashes: NDArray[np.void],
+    chosen: Documents,
+    *,
+    first_row: int = 0,
 ) -> pa.Table:
-    """The rows of one part.
+    """The rows of documents of one part.
 
     Args:
-        part: the part.
+        source: the source of the part.
+        part: its name.
         ids: the documents' ids, a column of strings.
         hashes: their content hashes, shape [documents].
         chosen: what selection decided of them.
+        first_row: number of the first of them in the part.
     """
-    n = part.documents
+    n = len(chosen.index)
     reasons = np.where(chosen.repeated, 0, 1).astype(np.int32)
 
     def constant(value: str) -> pa.Array:
@@ -36,9 +44,9 @@ def documents_table(
     columns: Mapping[str, Any] = {
         "doc_index": pa.array(chosen.index),
         "id": ids,
-        "source": constant(part.source),
-        "part": constant(part.part),
-        "row": pa.array(np.arange(n, dtype=np.int32)),
+        "source": constant(source),
+        "part": constant(part),
+        "row": pa.array(np.arange(first_row, first_row + n, dtype=np.int32)),
         "n_tokens": pa.array(chosen.lengths),
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(16), n, [None, pa.py_buffer(hashes.tobytes())]

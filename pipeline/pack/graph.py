@@ -40,7 +40,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
         plans
         | "Histograms" >> beam.Map(units.train_histogram, window)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
-        | "Weigh" >> beam.ParDo(Work(units.write_weights, task.out), task)
+        | "Weigh" >> beam.ParDo(Work(units.write_weights, task.out), window, task.exact, task.out)
     )
     _ = (
         plans

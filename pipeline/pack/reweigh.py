@@ -84,9 +84,7 @@ def reweigh(
     new = reweighed(old, change)
     _check_files(old, shards)
     check_counts(shards, old)
-    state = State(
-        settings=new["settings"], inputs={"token store": old["store"]["manifest_xxh3_128"]}
-    )
+    state = State(settings=new["settings"], inputs=_inputs(old))
     with locked(out):
         if begin(out, state, OWNED, overwrite=overwrite):
             return Finished.found_in(out, SHARD_SET)
@@ -98,6 +96,13 @@ def reweigh(
         out.write(MANIFEST, dump(manifest))
         forget_progress(out)
     return Finished(manifest=manifest, before=False)
+
+
+def _inputs(manifest: Manifest) -> dict[str, str | None]:
+    """What the windows of a shard set were made of: the token store, or the files of windows."""
+    if manifest["store"] is not None:
+        return {"token store": manifest["store"]["manifest_xxh3_128"]}
+    return {f"{each['source']}: {each['path']}": each["xxh3_128"] for each in manifest["inputs"]}
 
 
 def _files(manifest: Manifest) -> list[ShardFile]:

@@ -17,7 +17,7 @@ from ..files.storage import Folder
 from ..tokens.store import PartTokens, open_tokens, refuse_damaged
 from .documents import PartRef
 
-__all__ = ["ShardTask", "windows_per_shard", "write_shard"]
+__all__ = ["ShardTask", "batch_of_windows", "windows_per_shard", "write_shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,33 @@ def write_shard(
     return {**written, "windows": len(rows)}
 
 
+def batch_of_windows(
+    tokens: NDArray[np.int32],
+    codes: NDArray[np.uint8],
+    segments: Sequence[pa.Array],
+    dictionary: pa.Array,
+    window: int,
+) -> pa.RecordBatch:
+    """A record batch of a shard.
+
+    Args:
+        tokens, codes: of all its windows, end to end.
+        segments: the columns `seq_lengths`, `doc_index` and `doc_offset`.
+        dictionary: the weight of each code.
+        window: window length in tokens.
+    """
+    types = shard.shard_schema(window)
+    weights = pa.DictionaryArray.from_arrays(pa.array(codes, pa.uint8()), dictionary)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.FixedSizeListArray.from_arrays(pa.array(tokens), type=types.field("input_ids").type),
+            pa.FixedSizeListArray.from_arrays(weights, type=types.field("loss_weight").type),
+            *segments,
+        ],
+        schema=types,
+    )
+
+
 def _batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
     for start in range(0, len(rows), size):
         yield rows.slice(start, size).combine_chunks()
@@ -111,18 +138,7 @@ class _Gather:
         tokens = np.full(len(rows) * self._window, self._pad_id, np.int32)
         codes = np.zeros(len(tokens), np.uint8)
         self._copy(tokens, codes, *(np.asarray(column.flatten()) for column in segments))
-        types = shard.shard_schema(self._window)
-        weights = pa.DictionaryArray.from_arrays(pa.array(codes, pa.uint8()), dictionary)
-        return pa.RecordBatch.from_arrays(
-            [
-                pa.FixedSizeListArray.from_arrays(
-                    pa.array(tokens), type=types.field("input_ids").type
-                ),
-                pa.FixedSizeListArray.from_arrays(weights, type=types.field("loss_weight").type),
-                *segments,
-            ],
-            schema=types,
-        )
+        return batch_of_windows(tokens, codes, segments, dictionary, self._window)
 
     def _copy(
         self,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...schemas.shard import SPLITS, TRAIN, shard_name
 from ..core.buckets import bucket_count
 from ..core.exact import WeightTable, weight_table
+from ..core.parameters import Exact
 from ..core.runs import runs
 from ..core.selection import Quota
 from ..files.arrow import map_table, write_batches
@@ -116,11 +117,18 @@ def train_histogram(summary: Mapping[str, Any], window: int) -> NDArray[np.int64
     )
 
 
-def write_weights(histogram: NDArray[np.int64], task: PackTask) -> WeightTable:
-    """The weight table of the corpus; it is written for the manifest."""
-    table = weight_table(histogram.tolist(), task.settings.window, task.exact)
+def write_weights(histogram: NDArray[np.int64], window: int, exact: Exact, out: str) -> WeightTable:
+    """The weight table of the corpus; it is written for the manifest.
+
+    Args:
+        histogram: supervised training targets per bucket, shape [buckets].
+        window: window length in tokens.
+        exact: the parameters of the weights.
+        out: the shard set.
+    """
+    table = weight_table(histogram.tolist(), window, exact)
     rows = [asdict(row) for row in table.rows]
-    Folder(task.out).write(
+    Folder(out).write(
         f"{JOB}/weights.json", json.dumps({"budget": table.budget, "table": rows}).encode()
     )
     return table
@@ -213,7 +221,9 @@ def fill_documents(
         for part in documents.parts:
             chosen = selected(part, task, repeated, quotas[part.source])
             hashes = part_index(part, store).hashes
-            yield documents_table(part, read_ids(store, part.part), hashes, chosen)
+            yield documents_table(
+                part.source, part.part, read_ids(store, part.part), hashes, chosen
+            )
 
     written = write_documents(out, documents.name, tables())
     write_json(out, summary_name, written)

@@ -18,6 +18,9 @@ from .records import (
 
 __all__ = ["batch_of_columns"]
 
+MOST = (1 << 31) - 1
+"""Values are kept as int32."""
+
 
 def batch_of_columns(
     rows: pa.RecordBatch | pa.Table, file: str, fields: Fields, first_row: int
@@ -37,16 +40,19 @@ def batch_of_columns(
     """
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
+    boundaries = _boundaries(rows, file, fields)
     reasons = _reasons(content, ids, fields)
     _refuse_long(content, file, fields, first_row)
     numbers = ids_by_number(file, first_row, rows.num_rows)
     if reasons:
         accepted = pa.array([reason is None for reason in reasons])
         ids, numbers, content = (column.filter(accepted) for column in (ids, numbers, content))
+        boundaries = boundaries and boundaries.filter(accepted)
     return Batch(
         ids=pc.coalesce(ids, numbers),
         without_id=ids.null_count,
         content=Strings.of_arrow(content),
+        boundaries=None if boundaries is None else Strings.of_arrow(boundaries),
         rejected=[
             Rejected(file, "row", first_row + i, reason)
             for i, reason in enumerate(reasons)
@@ -69,13 +75,48 @@ def _content(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.A
     if fields.tokens is None and _is_text(column.type):
         return column.cast(pa.large_string()) if column.type != pa.string() else column
     if fields.tokens is not None and _is_list_of_integers(column.type):
-        return column.cast(pa.large_list(pa.int64()), safe=False)
+        return _as_lists(column)
     raise ExactcptError(
         f"column {name!r} holds {column.type}",
         where=file,
         expected="strings" if fields.tokens is None else "lists of integers",
         fix="name another column with ,text=FIELD (or ,tokens=FIELD) in the source",
     )
+
+
+def _as_lists(column: Any) -> Any:
+    """A column of lists of integers as lists of int32 or int64."""
+    narrow = column.type.value_type == pa.int32()
+    return column.cast(pa.large_list(pa.int32() if narrow else pa.int64()), safe=False)
+
+
+def _boundaries(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> Any:
+    """The column with the boundaries inside packed rows, as lists; None if none is named."""
+    name = fields.boundaries
+    if name is None:
+        return None
+    if name not in rows.schema.names:
+        raise ExactcptError(
+            f"no column {name!r}",
+            where=file,
+            expected=f"one of its columns: {', '.join(rows.schema.names)}",
+            fix="give the boundaries in one column of that name, in all files",
+        )
+    column = _only(rows, name, file)
+    if not _is_list_of_integers(column.type):
+        raise ExactcptError(
+            f"column {name!r} holds {column.type}", where=file, expected="lists of integers"
+        )
+    lists = _as_lists(column)
+    values = lists.flatten()
+    if lists.null_count or values.null_count:
+        raise ExactcptError(f"column {name!r} has nulls", where=file, expected="lists of integers")
+    largest = pc.max(values).as_py()
+    if largest is not None and largest > MOST:
+        raise ExactcptError(
+            f"column {name!r} has {largest:,}", where=file, expected=f"at most {MOST:,}"
+        )
+    return lists
 
 
 def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array:

@@ -23,6 +23,7 @@ from .splits import Member
 __all__ = [
     "BLOCK_BYTES",
     "BadFileError",
+    "column_names",
     "join_small",
     "read_member",
     "record_batches",
@@ -199,11 +200,13 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         rows = sum(metadata.row_group(i).num_rows for i in groups)
         size = sum(metadata.row_group(i).total_byte_size for i in groups)
         names = set(parquet.schema_arrow.names)
-        wanted = [name for name in (fields.id, fields.content) if name in names]
+        wanted = [n for n in (fields.id, fields.content, fields.boundaries) if n in names]
         batches = parquet.iter_batches(
             batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
             row_groups=list(groups),
-            columns=wanted if fields.content in names else None,
+            columns=wanted
+            if {fields.content, fields.boundaries or fields.content} <= names
+            else None,
             use_threads=False,
         )
         yield from _column_batches(batches, member.file, fields, first_row)
@@ -281,6 +284,29 @@ def _read_hub(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
     # Rows are counted from 1 in each shard, and ids must differ between shards.
     shard = replace(member.file, path=f"{member.file.path}#{member.start}")
     yield from _column_batches(tables, shard, fields, 1)
+
+
+def column_names(file: InputFile) -> list[str]:
+    """The columns of a file; none if its format has none.
+
+    Raises:
+        BadFileError: the file is not of its format.
+    """
+    try:
+        if file.format == "hub":
+            return next((table.schema.names for table in hub.read_shard(file.url, 0)), [])
+        if file.format not in ("parquet", "arrow"):
+            return []
+        with open_input(file.url) as stream:
+            if file.format == "parquet":
+                return pq.ParquetFile(stream).schema_arrow.names
+            try:
+                return pa.ipc.open_file(stream).schema.names
+            except pa.ArrowInvalid:
+                stream.seek(0)
+                return pa.ipc.open_stream(stream).schema.names
+    except pa.ArrowException as error:
+        raise _bad_file(file, error) from None
 
 
 READERS = {

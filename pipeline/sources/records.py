@@ -31,6 +31,8 @@ class Fields:
         tokens: the field with the document as a list of token ids, instead of `text`.
         largest_id: the largest token id in the vocabulary.
         max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
+        boundaries: the column with the boundaries inside the rows of `tokens`, where these are
+            packed windows.
     """
 
     text: str = "text"
@@ -38,6 +40,7 @@ class Fields:
     tokens: str | None = None
     largest_id: int = (1 << 31) - 1
     max_bytes: int = (1 << 31) - 1
+    boundaries: str | None = None
 
     @property
     def names_id(self) -> bool:
@@ -155,12 +158,14 @@ class Batch:
         content: texts or token ids, one value per document.
         rejected: the records that are not documents.
         without_id: how many documents have no id of their own, but the number of their record.
+        boundaries: of packed windows, one list of integers per row, as they are.
     """
 
     ids: pa.Array
     content: Strings
     rejected: list[Rejected] = field(default_factory=list)
     without_id: int = 0
+    boundaries: Strings | None = None
 
     @classmethod
     def join(cls, several: Sequence["Batch"]) -> "Batch":

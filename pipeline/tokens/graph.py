@@ -33,7 +33,7 @@ def tokenize_graph(
         p
         | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
         | "Spread files" >> Spread()
-        | "Scan files" >> beam.ParDo(Work(scan_files, task.store, many=True), task)
+        | "Scan files" >> beam.ParDo(Work(scan_files, task.store, many=True), task.store)
     )
     _ = (
         p

@@ -18,7 +18,15 @@ from .fidelity import fidelity_warnings, total
 from .plan import TokenizePlan
 from .store import damaged
 
-__all__ = ["OWNED", "bad_files", "refuse_contradiction", "refuse_left_out", "write_manifest"]
+__all__ = [
+    "OWNED",
+    "bad_files",
+    "equal_inputs",
+    "inputs_of",
+    "refuse_contradiction",
+    "refuse_left_out",
+    "write_manifest",
+]
 
 OWNED = (TOKENIZER, "parts", "rejected")
 """What a job writes into its folder besides the manifest."""
@@ -47,7 +55,7 @@ def write_manifest(
     """
     summaries = _summaries(store)
     _refuse_too_many_rejected(plan, summaries, store)
-    inputs = _inputs(plan, store)
+    inputs = inputs_of(plan, store)
     by_source = {name: [s for s in summaries if s["source"] == name] for name in plan.files}
     manifest: Manifest = {
         "format": TOKEN_STORE,
@@ -63,7 +71,7 @@ def write_manifest(
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
             *_without_id(plan, summaries),
-            *_equal_inputs(inputs),
+            *equal_inputs(inputs),
             *(w for name, mine in by_source.items() for w in _of_tokens(plan, name, mine)),
         ],
     }
@@ -126,7 +134,13 @@ def _refuse_too_many_rejected(
     )
 
 
-def _inputs(plan: TokenizePlan, store: Folder) -> list[Input]:
+def inputs_of(plan: TokenizePlan, store: Folder) -> list[Input]:
+    """The input files of a job with their checksums, as the manifest has them.
+
+    Args:
+        plan: names the files.
+        store: the folder that the job writes, where their checksums were noted.
+    """
     facts: dict[str, Any] = {}
     for name in store.names(f"{JOB}/files"):
         facts |= read_json(store, name)
@@ -202,7 +216,7 @@ def _without_id(plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]]) -> l
     return warnings
 
 
-def _equal_inputs(inputs: Sequence[Input]) -> list[str]:
+def equal_inputs(inputs: Sequence[Input]) -> list[str]:
     """A warning about files of equal content, most likely one corpus given twice."""
     first: dict[str, str] = {}
     pairs: list[str] = []

@@ -52,14 +52,18 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
     return [ScanTask(i, tuple(run)) for i, run in enumerate(tasks)]
 
 
-def scan_files(scans: ScanTask, task: TokenizeTask) -> list[tuple[str, dict[int, int]]]:
+def scan_files(scans: ScanTask, out: str) -> list[tuple[str, dict[int, int]]]:
     """Reads files once and writes down their digests.
+
+    Args:
+        scans: the files.
+        out: the folder that the job writes.
 
     Returns:
         By URL, the newlines before each range of the files that are read in ranges, and nothing
         for all other files: every worker gets what is returned here.
     """
-    store = Folder(task.store)
+    store = Folder(out)
     name = f"{JOB}/files/{scans.ordinal:06d}.json"
     if store.exists(name):
         known = read_json(store, name, (file.url for file, _ in scans.files))

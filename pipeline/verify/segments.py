@@ -25,6 +25,7 @@ class Segments:
         self._documents, self._problems = documents, problems
         self._eos: int = manifest["tokenizer"]["eos_id"]
         self._best_fit = manifest["settings"]["packing"] == "best_fit"
+        self._may_be_cut = manifest["settings"]["packing"] == shard.GIVEN
         self._whole = np.zeros(len(documents), np.int32)
         self._pieces: list[tuple[Array, ...]] = [(np.empty(0, np.int64),) * 3]
 
@@ -48,7 +49,7 @@ class Segments:
         last_token = w.tokens.reshape(-1)[end - 1]
         rule(
             "tokens",
-            is_end & (last_token != self._eos),
+            is_end & (last_token != self._eos) & (not self._may_be_cut),
             lambda i: f"the document ends with id {last_token[i]}",
             f"EOS, id {self._eos}",
         )

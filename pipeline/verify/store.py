@@ -47,7 +47,7 @@ def open_store(
         FormatError: the manifest is not JSON, of another format, or not as its schema says.
     """
     manifest, found = folder.manifest(TOKEN_STORE)
-    expected = shards["store"]["manifest_xxh3_128"]
+    expected = shards["store"] and shards["store"]["manifest_xxh3_128"]
     if found != expected:
         where = f"{folder.root}/{MANIFEST}: xxh3-128"
         problems.add("store", where, f"{found}: another store", expected)

@@ -86,7 +86,7 @@ def splits_of(
 def tokenize_all(splits: Iterable[Split], task: TokenizeTask) -> None:
     """Everything the graph of tokenization does, one unit after the other."""
     splits = list(splits)
-    newlines = dict(pair for scan in scan_tasks(splits) for pair in scan_files(scan, task))
+    newlines = dict(pair for scan in scan_tasks(splits) for pair in scan_files(scan, task.store))
     for split in splits:
         tokenize_split(split, task, newlines)
 

@@ -71,7 +71,9 @@ def pack_all(task: PackTask) -> list[dict]:
     """Everything the graph of packing does, one unit after the other."""
     quotas = plain_quotas(task)
     plans = [plan(one, task, {}, quotas) for one in group(task, quotas)]
-    table = write_weights(sum(train_histogram(one, WINDOW) for one in plans), task)
+    table = write_weights(
+        sum(train_histogram(one, WINDOW) for one in plans), WINDOW, task.exact, task.out
+    )
     for _, shard in number_shards(plans, task, None):
         fill_shard(shard, task, table)
     for documents in documents_tasks(task.parts):
@@ -191,7 +193,7 @@ def test_a_document_is_dropped_once_however_many_copies_its_part_has(task):
 
 
 def test_weights_are_written_for_the_manifest(task, tmp_path):
-    table = write_weights(np.array([100, 10], np.int64), task)
+    table = write_weights(np.array([100, 10], np.int64), WINDOW, task.exact, task.out)
     written = json.loads((tmp_path / "out/.job/weights.json").read_text())
     assert written["budget"] == table.budget
     assert [row["weight"] for row in written["table"]] == list(table.weights)

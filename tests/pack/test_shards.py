@@ -201,7 +201,7 @@ def test_the_documents_table(tmp_path, store):
             )
             index = read_index(store / f"parts/{part.part}.index.arrow")
             ids = read_ids(Folder(str(store)), part.part)
-            yield documents_table(part, ids, index.hashes, decided)
+            yield documents_table(part.source, part.part, ids, index.hashes, decided)
 
     written = write_documents(Folder(str(tmp_path)), "documents/part-00000.parquet", tables())
     path = tmp_path / written["path"]

@@ -39,6 +39,7 @@ ROOMS = (
         "training.untrained",
     ),
     ("pipeline.pack", "training.comparison"),
+    ("pipeline.weigh",),
     ("pipeline.inspection", "training.cli", "training.study"),
     ("pipeline.commands",),
     ("pipeline.cli", "pipeline.exactcpt"),

@@ -55,7 +55,7 @@ def test_nothing_to_scan():
 def test_a_scan_counts_newlines_and_digests(corpus, tmp_path):
     task = task_of(tmp_path / "store")
     (scan,) = scan_tasks(splits_of({"a": corpus}, 500))
-    found = dict(scan_files(scan, task))
+    found = dict(scan_files(scan, task.store))
     kept = json.loads((tmp_path / "store/.job/files/000000.json").read_text())
     assert found.keys() == kept.keys()
     for url, newlines in found.items():
@@ -68,17 +68,17 @@ def test_a_scan_counts_newlines_and_digests(corpus, tmp_path):
 def test_a_scan_is_kept(corpus, tmp_path):
     task = task_of(tmp_path / "store")
     (scan,) = scan_tasks(splits_of({"a": corpus}, 500))
-    first = scan_files(scan, task)
+    first = scan_files(scan, task.store)
     for path in corpus.iterdir():
         path.unlink()
-    assert scan_files(scan, task) == first
+    assert scan_files(scan, task.store) == first
 
 
 def test_nothing_is_told_of_files_that_are_read_whole(corpus, tmp_path):
     """There may be millions of them, and what is told goes to every worker."""
     task = task_of(tmp_path / "store")
     (scan,) = scan_tasks(splits_of({"a": corpus}))
-    assert scan_files(scan, task) == scan_files(scan, task) == []
+    assert scan_files(scan, task.store) == scan_files(scan, task.store) == []
     kept = json.loads((tmp_path / "store/.job/files/000000.json").read_text())
     assert len(kept) == 3
 

@@ -1,0 +1,98 @@
+"""The command `weigh`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import PurePath
+from typing import Any
+
+from ...schemas.errors import UsageError
+from ..config import SourceConfig, TokenizeConfig, parse_source
+from ..core.parameters import PARAMETERS
+from ..job.places import refuse_inside_sources
+from ..weigh.job import weigh
+from ..weigh.plan import WeighPlan, plan_weigh
+from .invocation import Invocation, import_beam_meanwhile
+from .summary import shard_tables
+
+__all__ = ["packed_plan", "run_weigh"]
+
+TOKENS = "input_ids"
+"""The column of token ids, unless the source names another."""
+SPLIT_BYTES = 256 << 20
+"""Of input per work unit: about one shard."""
+WEIGHTING = (*PARAMETERS, "shard_bytes")
+
+
+def run_weigh(flags: Mapping[str, Any]) -> None:
+    """Writes packed windows as a shard set."""
+    words: Sequence[str] = flags["words"]
+    sources = list(takewhile(lambda word: not word.startswith("-"), words))
+    call = Invocation({**flags, "beam_args": tuple(words[len(sources) :])})
+    settings, out = call.run_settings(), call.folder("out")
+    import_beam_meanwhile()
+    plan = packed_plan(flags, sources)
+    config = plan.tokens.config
+    settings.refuse_unreachable([*(source.pattern for source in config.sources), out.url])
+    refuse_inside_sources(config.sources, [out])
+    finished = weigh(plan, out, settings, call.console, overwrite=flags["overwrite"])
+    call.report(finished, out, shard_tables(finished.manifest))
+
+
+def packed_plan(flags: Mapping[str, Any], texts: Sequence[str]) -> WeighPlan:
+    """The plan for packed windows.
+
+    Args:
+        flags: of the command.
+        texts: the sources, [NAME=]PATTERN[,OPTION=X]...
+
+    Raises:
+        UsageError: there is no source or no tokenizer, or a value is out of its range.
+    """
+    if not texts:
+        raise UsageError(
+            "there are no windows to weigh", expected="SOURCE, such as 'packed/*.parquet'"
+        )
+    if not flags["tokenizer"]:
+        raise UsageError(
+            "--tokenizer is missing", expected="--tokenizer PATH of the tokenizer.json of the ids"
+        )
+    validation = [_source(text) for text in flags["validation"]]
+    given = {name: flags[name] for name in WEIGHTING if flags.get(name) is not None}
+    fixed = {
+        name: flags[name] for name in ("eos_token", "max_record_bytes") if flags[name] is not None
+    }
+    size = {"split_bytes": given["shard_bytes"]} if "shard_bytes" in given else {}
+    config = TokenizeConfig(
+        sources=(*map(_source, texts), *validation),
+        tokenizer=flags["tokenizer"],
+        **{"split_bytes": SPLIT_BYTES, **size, **fixed},
+    )
+    return plan_weigh(
+        config,
+        boundaries=flags["boundaries"],
+        window=flags["window"],
+        weighting=given,
+        validation=[source.name for source in validation],
+    )
+
+
+def _source(text: str) -> SourceConfig:
+    """A source from the command line; its name is that of the file or folder if it has none."""
+    name, equals, _ = text.partition("=")
+    named = equals and not set(name) & set("/.*,:")
+    source = parse_source(text if named else f"{_name_of(text)}={text}")
+    if source.is_mixed:
+        raise UsageError(
+            f"source {source.name!r} says how often it is seen",
+            expected="every packed window once",
+            fix="leave out epochs and share",
+        )
+    return source if source.tokens is not None else replace(source, tokens=TOKENS)
+
+
+def _name_of(text: str) -> str:
+    """A name for a source that has none: the last part of its pattern without wildcards."""
+    parts = PurePath(text.partition(",")[0]).parts
+    plain = [part.partition(".")[0] for part in parts if not set(part) & set("*?[/")]
+    return next((part for part in reversed(plain) if part), "windows")

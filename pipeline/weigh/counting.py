@@ -1,0 +1,101 @@
+"""The first reading: what the windows of a split contain, without writing any."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.buckets import bucket_count, histogram
+from ..core.whatif import windows_by_largest_context
+from ..sources.records import Strings
+from .rows import PackedRows
+from .task import WeighTask
+
+__all__ = ["Count", "count_rows"]
+
+
+@dataclass(kw_only=True)
+class Count:
+    """Windows in figures.
+
+    Attributes:
+        histogram: supervised targets per bucket, int64 [buckets].
+        windows_by_largest: windows per bucket of their largest effective context, int64 [buckets];
+            windows without a supervised target are not counted.
+        windows, tokens, segments: how many there are, padding left out.
+        longest: tokens of the longest segment.
+        inner_ends: end tokens that are not the last token of their segment.
+        segments_with_inner_ends: segments that have some.
+        unknown_tokens: tokens that stand for what the vocabulary lacks.
+    """
+
+    histogram: NDArray[np.int64]
+    windows_by_largest: NDArray[np.int64]
+    windows: int = 0
+    tokens: int = 0
+    segments: int = 0
+    longest: int = 0
+    inner_ends: int = 0
+    segments_with_inner_ends: int = 0
+    unknown_tokens: int = 0
+
+    @classmethod
+    def empty(cls, window: int) -> "Count":
+        """The count of no windows."""
+        zeros = np.zeros(bucket_count(window), np.int64)
+        return cls(histogram=zeros, windows_by_largest=zeros.copy())
+
+    def add(self, other: "Count") -> None:
+        """Adds the windows of another count."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, max(mine, value) if name == "longest" else mine + value)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as JSON values."""
+        return {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in vars(self).items()}
+
+    @classmethod
+    def of_json(cls, found: dict[str, Any]) -> "Count":
+        """What `to_json` gave."""
+        return cls(**{n: np.array(v) if isinstance(v, list) else v for n, v in found.items()})
+
+
+def count_rows(rows: Iterable[PackedRows], task: WeighTask) -> Count:
+    """Counts rows."""
+    total = Count.empty(task.window)
+    for some in rows:
+        total.add(_count(some, task))
+    return total
+
+
+def _count(rows: PackedRows, task: WeighTask) -> Count:
+    lengths, counts = rows.cut.lengths, rows.cut.counts
+    first = np.cumsum(counts) - counts
+    longest = np.maximum.reduceat(lengths, first)
+    by_longest = np.bincount(longest, minlength=2)
+    texts = rows.texts()
+    inner, with_inner = _inner_ends(texts, task.end_id)
+    return Count(
+        histogram=histogram(lengths, task.window),
+        windows_by_largest=windows_by_largest_context(by_longest, task.window),
+        windows=len(rows),
+        tokens=int(lengths.sum()),
+        segments=len(lengths),
+        longest=int(longest.max()),
+        inner_ends=inner,
+        segments_with_inner_ends=with_inner,
+        unknown_tokens=(
+            0 if task.unk_id is None else int(np.count_nonzero(texts.data == task.unk_id))
+        ),
+    )
+
+
+def _inner_ends(texts: Strings, end_id: int) -> tuple[int, int]:
+    """End tokens inside segments, and the segments that have some."""
+    places = np.flatnonzero(texts.data == end_id)
+    segment = np.searchsorted(texts.offsets, places, "right") - 1
+    inner = places + 1 != texts.offsets[segment + 1]
+    return int(inner.sum()), len(np.unique(segment[inner]))

@@ -1,0 +1,152 @@
+"""The plan of a job that weighs packed windows: what its rows are, found before any work."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ...schemas.errors import UsageError
+from ...schemas.shard import GIVEN
+from ...schemas.sizes import plural
+from ..config import PackConfig, TokenizeConfig
+from ..core.choices import BOUNDARIES, Boundaries
+from ..job.folder import State
+from ..pack.settings import shard_set_settings
+from ..sources.listing import InputFile
+from ..sources.reading import column_names, read_member
+from ..sources.splits import Split, make_splits
+from ..tokens.plan import TokenizePlan, plan_tokenize
+
+__all__ = ["WeighPlan", "plan_weigh"]
+
+OURS = {"loss_weight", "doc_index"}
+"""Columns of this program's own shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeighPlan:
+    """What a job will do.
+
+    Attributes:
+        tokens: the tokenizer, the input files, and the fields of a row.
+        packing: the window, the parameters of the weights, and the size of shards.
+        boundaries: how the rows of each source say where their segments are.
+        pads: whether rows may be shorter than the window.
+        validation: the sources whose windows are for validation.
+    """
+
+    tokens: TokenizePlan
+    packing: PackConfig
+    boundaries: Mapping[str, Boundaries]
+    pads: bool
+    validation: frozenset[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting that changes content, as the manifest has them."""
+        of_rows = {
+            name: {
+                **read,
+                "boundaries": self.boundaries[name],
+                "validates": name in self.validation,
+            }
+            for name, read in self.tokens.settings["sources"].items()
+        }
+        of_sources = {**self.tokens.settings, "sources": of_rows, "pads": self.pads}
+        settings = shard_set_settings(self.packing, list(self.tokens.files), of_sources)
+        return {**settings, "packing": GIVEN}
+
+    @property
+    def state(self) -> State:
+        """What determines the shard set."""
+        return State(settings=self.settings, inputs=self.tokens.state.inputs)
+
+    @property
+    def splits(self) -> list[Split]:
+        """The inputs as work units, each of about a shard's size."""
+        files = [file for files in self.tokens.files.values() for file in files]
+        return make_splits(files, self.tokens.config.split_bytes)
+
+
+def plan_weigh(
+    config: TokenizeConfig,
+    *,
+    boundaries: Literal["auto"] | Boundaries,
+    window: int | None,
+    weighting: Mapping[str, Any],
+    validation: Sequence[str],
+) -> WeighPlan:
+    """Looks at the inputs.
+
+    Args:
+        config: sources of token ids, and the tokenizer that these are of.
+        boundaries: how rows say where their segments are; "auto" to go by their columns.
+        window: its length in tokens, or None for that of the rows.
+        weighting: what else `PackConfig` takes: tau, the parameters of the formula, shard_bytes.
+        validation: the sources whose windows are for validation.
+
+    Raises:
+        UsageError: the rows say nowhere where their segments are, they are shards of this program,
+            or there are none.
+        ExactcptError: as `plan_tokenize`, and if the first rows cannot be read.
+    """
+    plan = plan_tokenize(config)
+    kinds = {name: _kind_of(name, files[0], boundaries) for name, files in plan.files.items()}
+    fields = {
+        name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
+        for name, read in plan.fields.items()
+    }
+    plan = replace(plan, fields=fields)
+    length = _first_length(plan) if window is None else window
+    packing = PackConfig(window=length, validation_fraction=0.0, **weighting)
+    return WeighPlan(
+        tokens=plan,
+        packing=packing,
+        boundaries=kinds,
+        pads=window is not None,
+        validation=frozenset(validation),
+    )
+
+
+def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) -> Boundaries:
+    columns = column_names(file)
+    if {*columns} >= OURS:
+        raise UsageError(
+            f"source {source!r} has shards of exactcpt, which have weights",
+            where=file.url,
+            fix="give them other weights with `exactcpt reweigh`",
+        )
+    if asked != "auto":
+        return asked
+    for kind in BOUNDARIES:
+        if kind in columns:
+            return kind
+    raise UsageError(
+        f"source {source!r} does not say where the documents in its windows begin and end",
+        where=file.url,
+        expected="a column seq_lengths (the lengths of a window's segments), cu_seqlens (their "
+        "sums, from 0) or position_ids (counted from 0 in every segment)"
+        + (f"; it has {', '.join(columns)}" if columns else ""),
+        fix="add one of them, or say --boundaries end_token if every document ends with the end "
+        "token; without boundaries, documents see each other and no weight is right",
+    )
+
+
+def _first_length(plan: TokenizePlan) -> int:
+    """The tokens of the first row."""
+    for name, files in plan.files.items():
+        for split in make_splits(files, plan.config.split_bytes):
+            for batch in read_member(split.members[0], plan.fields[name]):
+                if len(batch.content):
+                    return _checked(int(batch.content.lengths[0]), files[0])
+    raise UsageError("there are no windows", expected="files with at least one row of tokens")
+
+
+def _checked(length: int, file: InputFile) -> int:
+    if length < 2:
+        raise UsageError(
+            f"the first row has {plural(length, 'token')}",
+            where=file.url,
+            expected="a window of at least 2",
+            fix="name the column of token ids with ,tokens=FIELD in the source",
+        )
+    return length

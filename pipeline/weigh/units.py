@@ -1,0 +1,235 @@
+"""The work units of weighing: counts of splits, the numbering of shards, and the shards.
+
+Each reads files and writes files, and writes nothing that is already there. So a unit may run
+twice, and a job that was killed can be continued.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ...schemas import shard
+from ...schemas.errors import ExactcptError
+from ...schemas.shard import SPLITS, TRAIN
+from ..core.buckets import context_codes
+from ..core.exact import WeightTable
+from ..files.arrow import write_batches
+from ..files.json_files import read_json, write_json
+from ..files.storage import Folder
+from ..job.folder import JOB
+from ..pack.documents import Documents
+from ..pack.documents_table import documents_table, write_documents
+from ..pack.plan import plan_schema
+from ..pack.shards import batch_of_windows, windows_per_shard
+from ..sources.splits import Split
+from ..tokens.hashes import content_hashes
+from .counting import count_rows
+from .rows import PackedRows, regrouped, rows_of
+from .task import WeighTask
+
+__all__ = [
+    "COUNTS",
+    "NUMBERED",
+    "SplitShards",
+    "count_split",
+    "histogram_of",
+    "number_shards",
+    "write_split",
+]
+
+COUNTS = f"{JOB}/counts"
+NUMBERED = f"{JOB}/shards.json"
+Newlines = Mapping[str, Mapping[int, int]]
+
+
+def count_split(split: Split, task: WeighTask, newlines: Newlines) -> tuple[Split, dict[str, Any]]:
+    """Counts the windows of a split, and writes the count for the manifest.
+
+    Returns:
+        The split, and its count as JSON.
+
+    Raises:
+        ExactcptError: a row or a file cannot be used.
+    """
+    out, name = Folder(task.out), f"{COUNTS}/{split.ordinal:06d}.json"
+    if out.exists(name):
+        return split, read_json(out, name, ("source", "count"))["count"]
+    found = count_rows(rows_of(split, task, newlines), task).to_json()
+    write_json(out, name, {"source": split.source, "count": found})
+    return split, found
+
+
+def histogram_of(counted: tuple[Split, Mapping[str, Any]], task: WeighTask) -> NDArray[np.int64]:
+    """The training targets of a split per bucket, int64 [buckets]."""
+    split, count = counted
+    found = np.array(count["histogram"], np.int64)
+    return found * (task.split_of(split.source) == TRAIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitShards:
+    """What is written of a split of the inputs.
+
+    Attributes:
+        read: the split.
+        shards: names of its shards, and how many windows each has.
+        documents: the name of its file of the documents table.
+        first_document: the number of its first segment.
+    """
+
+    read: Split
+    shards: tuple[tuple[str, int], ...]
+    documents: str
+    first_document: int
+
+
+def number_shards(
+    counted: Sequence[tuple[Split, Mapping[str, Any]]], task: WeighTask, lanes: int | None
+) -> list[tuple[int, SplitShards]]:
+    """Every split with its shards and documents, numbered in the order of the inputs, and its lane.
+
+    The number of shards is written for the progress bar.
+    """
+    size = windows_per_shard(task.shard_bytes, task.window)
+    filled = [
+        (split, count["windows"], count["segments"])
+        for split, count in sorted(counted, key=lambda each: each[0].ordinal)
+        if count["windows"]
+    ]
+    total = {
+        name: sum(-(-n // size) for split, n, _ in filled if task.split_of(split.source) == name)
+        for name in SPLITS
+    }
+    numbered: list[SplitShards] = []
+    next_shard = dict.fromkeys(SPLITS, 0)
+    first = 0
+    for i, (split, windows, segments) in enumerate(filled):
+        name = task.split_of(split.source)
+        parts = [min(size, windows - start) for start in range(0, windows, size)]
+        at = next_shard[name]
+        numbers = range(at, at + len(parts))
+        names = [shard.shard_name(name, number, total[name]) for number in numbers]
+        numbered.append(
+            SplitShards(
+                read=split,
+                shards=tuple(zip(names, parts, strict=True)),
+                documents=f"documents/part-{i:05d}.parquet",
+                first_document=first,
+            )
+        )
+        next_shard[name] += len(parts)
+        first += segments
+    Folder(task.out).write(NUMBERED, json.dumps({"shards": sum(total.values())}).encode())
+    return [(i if lanes is None else i % lanes, each) for i, each in enumerate(numbered)]
+
+
+def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: WeightTable) -> None:
+    """Writes the shards of a split, and its segments as rows of the documents table.
+
+    Raises:
+        ExactcptError: the rows are not those that were counted.
+    """
+    out = Folder(task.out)
+    summaries = [f"{JOB}/{name}.json" for name, _ in (*mine.shards, (mine.documents, 0))]
+    if all(out.exists(name) for name in summaries):
+        return
+    name = task.split_of(mine.read.source)
+    weights = table.weights if name == TRAIN else [1.0] * len(table.rows)
+    writer = _Writer(mine, task, shard.weight_dictionary(weights))
+    per_batch = shard.rows_per_batch(task.window)
+    batches = [_sizes(windows, per_batch) for _, windows in mine.shards]
+    rows = regrouped(rows_of(mine.read, task, newlines), [n for some in batches for n in some])
+    for (path, windows), sizes in zip(mine.shards, batches, strict=True):
+        filled = (writer.batch(next(rows)) for _ in sizes)
+        written = write_batches(out, path, shard.shard_schema(task.window), filled)
+        write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
+    if next(rows, None) is not None:
+        raise _changed(mine.read)
+    write_json(
+        out, f"{JOB}/{mine.documents}.json", write_documents(out, mine.documents, writer.tables())
+    )
+
+
+def _sizes(windows: int, per_batch: int) -> list[int]:
+    """How many windows each record batch of a shard has."""
+    return [min(per_batch, windows - start) for start in range(0, windows, per_batch)]
+
+
+def _changed(split: Split) -> ExactcptError:
+    return ExactcptError(
+        "an input has other windows than when they were counted",
+        where=split.members[0].file.url,
+        fix="run the job again once the files no longer change",
+    )
+
+
+class _Writer:
+    """Makes record batches of rows, and keeps what the documents table says of their segments."""
+
+    def __init__(self, mine: SplitShards, task: WeighTask, dictionary: pa.Array) -> None:
+        self._mine, self._task, self._dictionary = mine, task, dictionary
+        self._codes = context_codes(task.window)
+        self._next = mine.first_document
+        self._segments: list[tuple[pa.Array, NDArray[np.int64], NDArray[np.void]]] = []
+
+    def batch(self, rows: PackedRows) -> pa.RecordBatch:
+        """The record batch of some rows."""
+        texts = rows.texts()
+        self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
+        window, n = self._task.window, len(rows)
+        tokens = np.full(n * window, self._task.pad_id, np.int32)
+        codes = np.zeros(n * window, np.uint8)
+        row = np.repeat(np.arange(n), rows.cut.counts)
+        begins = texts.offsets[:-1]
+        own = row * window + begins - (np.cumsum(rows.cut.texts) - rows.cut.texts)[row]
+        for to, length in zip(own.tolist(), rows.cut.lengths.tolist(), strict=True):
+            codes[to : to + length] = self._codes[:length]
+        if int(rows.cut.texts.sum()) == len(tokens):
+            tokens = texts.data.astype(np.int32, copy=False)
+        else:
+            ends = np.cumsum(rows.cut.texts).tolist()
+            for i, (end, text) in enumerate(zip(ends, rows.cut.texts.tolist(), strict=True)):
+                tokens[i * window : i * window + text] = texts.data[end - text : end]
+        return batch_of_windows(tokens, codes, self._columns(rows), self._dictionary, window)
+
+    def _columns(self, rows: PackedRows) -> list[pa.Array]:
+        """The columns `seq_lengths`, `doc_index` and `doc_offset`, with a run of padding."""
+        free = self._task.window - rows.cut.texts
+        after = np.cumsum(rows.cut.counts)
+        padded = free > 0
+        count = len(rows.cut.lengths)
+        index = np.arange(self._next, self._next + count, dtype=np.int64)
+        self._next += count
+        places = after[padded]
+        values = (
+            np.insert(rows.cut.lengths, places, free[padded]).astype(np.int32),
+            np.insert(index, places, shard.PADDING),
+            np.zeros(count + len(places), np.int64),
+        )
+        first = np.concatenate(([0], after + np.cumsum(padded))).astype(np.int32)
+        return [
+            pa.ListArray.from_arrays(pa.array(first), pa.array(column), type=field.type)
+            for field, column in zip(plan_schema(self._task.window), values, strict=True)
+        ]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows of the documents table: every segment is a document of its own."""
+        read, row = self._mine.read, 0
+        validates = self._task.split_of(read.source) != TRAIN
+        for names, lengths, hashes in self._segments:
+            n = len(lengths)
+            chosen = Documents(
+                index=np.arange(n) + self._mine.first_document + row,
+                lengths=lengths.astype(np.int32),
+                validates=np.full(n, validates, np.bool_),
+                copies=np.ones(n, np.int32),
+                repeated=np.zeros(n, np.bool_),
+            )
+            part = f"{read.ordinal:06d}"
+            yield documents_table(read.source, part, names, hashes, chosen, first_row=row)
+            row += n
