@@ -21,8 +21,8 @@ VALIDATION = "validation"
 SPLITS = (TRAIN, VALIDATION)
 
 GIVEN = "given"
-"""The packing of windows that somebody else has packed. Each segment is a document of its own, since
-what belongs together in other windows is not known."""
+"""The packing of windows that somebody else has packed. Each segment is a document of its own:
+which of them belong together is not known."""
 
 UNSUPERVISED = 0
 """Dictionary code of a position that is not a target; code b + 1 stands for bucket b."""

@@ -4,8 +4,10 @@
     t = exactcpt.weight_table(h, window=L, tau=L // 4)          one weight per bucket
     w = exactcpt.weights(table=t, seq_lengths=lengths)          one weight per token
     windows = exactcpt.open_shards("shards")                    the windows of a shard set
+    exactcpt.write_shards("shards", pairs, tokenizer=...)       a shard set of your windows
 
-What a name needs is imported when it is used: numpy for these, and PyTorch only for tensors.
+What a name needs is imported when it is used: NumPy for the first three, PyTorch only for tensors,
+and Beam for `write_shards` alone.
 """
 
 from importlib import import_module
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from exactcpt.pipeline.api.counting import histogram, weight_table
     from exactcpt.pipeline.api.shards import Window, Windows, open_shards
     from exactcpt.pipeline.core.exact import BucketWeight, WeightTable
+    from exactcpt.pipeline.weigh.memory import write_shards
     from exactcpt.schemas.errors import ExactcptError
 
     __version__: str
@@ -32,6 +35,7 @@ __all__ = [
     "open_shards",
     "weight_table",
     "weights",
+    "write_shards",
 ]
 
 HOMES = {
@@ -45,6 +49,7 @@ HOMES = {
     "open_shards": "pipeline.api.shards",
     "weight_table": "pipeline.api.counting",
     "weights": "pipeline.api.contexts",
+    "write_shards": "pipeline.weigh.memory",
 }
 """The module of each name."""
 

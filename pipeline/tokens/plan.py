@@ -6,9 +6,10 @@ from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
 from ..config import SourceConfig, TokenizeConfig
-from ..core.choices import Backend
+from ..core.choices import BOUNDARIES, Backend
 from ..job.folder import State
 from ..sources.listing import InputFile, Source, find_files, identity
+from ..sources.reading import BadFileError, column_names
 from ..sources.records import Fields
 from .tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
 
@@ -171,8 +172,22 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
             *(warning for warning in (about_eos, about_bos) if warning),
             *tokenizer.warnings(),
             *(each for listing in listings.values() for each in listing.warnings),
+            *(each for s in config.sources if s.tokens for each in _packed(s.name, files[s.name])),
         ),
     )
+
+
+def _packed(source: str, files: Sequence[InputFile]) -> list[str]:
+    """A warning if the rows of token ids seem to be packed windows."""
+    try:
+        columns = {*column_names(files[0])} & {*BOUNDARIES}
+    except BadFileError:  # whoever reads it says so
+        return []
+    return [
+        f"source {source!r} has a column {name!r}, as packed windows do; each row is read as one "
+        "document: if rows hold several, `exactcpt weigh` takes them as they are"
+        for name in sorted(columns)[:1]
+    ]
 
 
 def _refuse_unused_fields(

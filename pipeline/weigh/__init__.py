@@ -11,4 +11,5 @@ plan        tokenizer, files, window length, and where the boundaries are
 rows        packed rows, cut into segments          counting    the first reading
 job         the job `weigh`; `graph` is its Beam graph, `task` what all work units share
 units       the work units                          manifest    the manifest
+memory      the job for windows that a program has in memory
 """

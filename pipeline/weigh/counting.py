@@ -60,7 +60,8 @@ class Count:
     @classmethod
     def of_json(cls, found: dict[str, Any]) -> "Count":
         """What `to_json` gave."""
-        return cls(**{n: np.array(v) if isinstance(v, list) else v for n, v in found.items()})
+        histograms = ("histogram", "windows_by_largest")
+        return cls(**{**found, **{name: np.array(found[name], np.int64) for name in histograms}})
 
 
 def count_rows(rows: Iterable[PackedRows], task: WeighTask) -> Count:

@@ -90,7 +90,9 @@ def plan_weigh(
         ExactcptError: as `plan_tokenize`, and if the first rows cannot be read.
     """
     plan = plan_tokenize(config)
-    kinds = {name: _kind_of(name, files[0], boundaries) for name, files in plan.files.items()}
+    kinds: dict[str, Boundaries] = {
+        name: _kind_of(name, files[0], boundaries) for name, files in plan.files.items()
+    }
     fields = {
         name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
         for name, read in plan.fields.items()

@@ -101,12 +101,12 @@ def number_shards(
         for split, count in sorted(counted, key=lambda each: each[0].ordinal)
         if count["windows"]
     ]
-    total = {
+    total: dict[str, int] = {
         name: sum(-(-n // size) for split, n, _ in filled if task.split_of(split.source) == name)
         for name in SPLITS
     }
     numbered: list[SplitShards] = []
-    next_shard = dict.fromkeys(SPLITS, 0)
+    next_shard: dict[str, int] = dict.fromkeys(SPLITS, 0)
     first = 0
     for i, (split, windows, segments) in enumerate(filled):
         name = task.split_of(split.source)
@@ -213,7 +213,7 @@ class _Writer:
         )
         first = np.concatenate(([0], after + np.cumsum(padded))).astype(np.int32)
         return [
-            pa.ListArray.from_arrays(pa.array(first), pa.array(column), type=field.type)
+            pa.ListArray.from_arrays(pa.array(first, pa.int32()), pa.array(column), type=field.type)
             for field, column in zip(plan_schema(self._task.window), values, strict=True)
         ]
 

@@ -60,7 +60,12 @@ class Where(NamedTuple):
     in_functions: set[str]
 
 
-GRAPHS = {"pipeline.beam", "pipeline.pack.graph", "pipeline.tokens.graph"}
+GRAPHS = {
+    "pipeline.beam",
+    "pipeline.pack.graph",
+    "pipeline.tokens.graph",
+    "pipeline.weigh.graph",
+}
 SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),

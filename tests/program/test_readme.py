@@ -236,6 +236,7 @@ WHOLE = {
     "pack": "manifest.json",
     "tokenize": "manifest.json",
     "reweigh": "manifest.json",
+    "weigh": "manifest.json",
     "train": "run.json",
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",

@@ -260,3 +260,16 @@ def test_packed_windows_have_no_other_packing(tmp_path):
     for more in (["--packing", "concat"], ["--seed", 1], ["--source", "a=b"], ["--window", "4,8"]):
         refused = run("inspect", *flags, *more)
         assert refused.code == 2, refused.err
+
+
+def test_packed_rows_as_documents_are_warned_of(tmp_path):
+    for name, rows in (
+        ("packed", {"input_ids": IDS, "seq_lengths": LENGTHS}),
+        ("plain", {"input_ids": IDS}),
+    ):
+        file = parquet(tmp_path / f"{name}.parquet", rows)
+        flags = ["--source", f"mine={file},tokens=input_ids", "--window", 8]
+        done("prepare", *flags, *READ, "--out", tmp_path / name)
+        warnings = json.loads((tmp_path / name / "manifest.json").read_text())["warnings"]
+        expected = name == "packed"
+        assert any("exactcpt weigh" in warning for warning in warnings) == expected, warnings
