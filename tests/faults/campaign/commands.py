@@ -126,6 +126,27 @@ class Reweigh(_Pipeline):
         return ["reweigh", inputs / "shards", "--alpha", "0.4", "--out", disk / "out"]
 
 
+class Weigh(_Pipeline):
+    """`weigh`, from windows that somebody else has packed to shards."""
+
+    def make_inputs(self, inputs: Path, run: Run) -> None:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        draws = np.random.default_rng(0)
+        ids = draws.integers(5, 200, (40, 128)).tolist()
+        lengths = [[48, 80] if i % 2 else [128] for i in range(len(ids))]
+        rows = pa.table({"input_ids": ids, "seq_lengths": lengths})
+        pq.write_table(rows, inputs / "a.parquet", row_group_size=16)
+        pq.write_table(rows[:5], inputs / "held-out.parquet")
+
+    def arguments(self, inputs: Path, disk: Path) -> list[object]:
+        flags = ["--tokenizer", TOKENIZER, "--shard-bytes", "20k", "--workers", 1]
+        held_out = ["--validation", inputs / "held-out.parquet"]
+        return ["weigh", inputs / "a.parquet", *held_out, *flags, "--out", disk / "out"]
+
+
 class Train(Command):
     """`train` with checkpoints, of which one is kept, evaluations and exports."""
 
@@ -212,6 +233,7 @@ COMMANDS: dict[str, Command] = {
     "prepare --discard-store": Discard(),
     "pack": Pack(),
     "reweigh": Reweigh(),
+    "weigh": Weigh(),
     "train": Train(),
     "export": Export(),
 }
