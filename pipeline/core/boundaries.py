@@ -96,8 +96,10 @@ def cut_rows(ids: Rows, kind: Boundaries, values: Rows | None, *, end_id: int, p
     if len(empty):
         found = "padding alone" if ids.lengths[empty[0]] else "no tokens"
         raise CutError(int(empty[0]), f"the row has {found}", "rows with text")
-    if kind == "end_token" or values is None:
+    if kind == "end_token":
         return _clipped(_stops_at(np.flatnonzero(ids.values == end_id) + 1, ids), ids, texts)
+    if values is None:
+        raise TypeError(f"{kind} of no values")
     stops = STOPS[kind](values, ids, words)
     starts = ids.ends[:-1]
     last = stops[np.searchsorted(stops, starts + words)] - starts

@@ -117,11 +117,20 @@ def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) 
             where=file.url,
             fix="give them other weights with `exactcpt reweigh`",
         )
-    if asked != "auto":
+    if asked == "end_token":
         return asked
-    for kind in BOUNDARIES:
+    for kind in BOUNDARIES if asked == "auto" else (asked,):
         if kind in columns:
             return kind
+    if asked != "auto":
+        raise UsageError(
+            f"source {source!r} has no column {asked!r}",
+            where=file.url,
+            expected=f"one of its columns: {', '.join(columns)}"
+            if columns
+            else "a file with columns, Parquet or Arrow",
+            fix="name the boundaries that the rows have with --boundaries",
+        )
     raise UsageError(
         f"source {source!r} does not say where the documents in its windows begin and end",
         where=file.url,

@@ -615,12 +615,12 @@ def test_a_source_without_documents_has_the_copies_asked_for(tmp_path):
 
 
 def test_groups_are_no_larger_however_often_a_source_is_seen(tmp_path):
-    _, out = mixed(tmp_path, "--group-tokens", "3k", "--split-bytes", "5k", epochs=12)
+    _, out = mixed(tmp_path, "--group-tokens", "3k", "--split-bytes", "5k", epochs=5)
     stored: Counter[str] = Counter()
     for row in harness.documents(out):
         stored[row["part"]] += row["n_tokens"]
     shards = harness.manifest(out)["shards"]["train"]
-    assert len(shards) > 60  # one per group
+    assert len(shards) > 25  # one per group
     largest = max(3000, *stored.values())
     assert all(shard["windows"] * 128 < largest + 128 for shard in shards)
 

@@ -227,6 +227,17 @@ def test_a_truncated_file(tmp_path):
     assert refused.code == 1 and "cannot be read" in refused.err
 
 
+def test_lines_have_end_tokens_alone(packed, tmp_path):
+    lines = [json.dumps({"input_ids": ids}) for ids in rows_of(packed)["input_ids"]]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(lines))
+    refused = run("weigh", file, *READ, "--boundaries", "seq_lengths", "--out", tmp_path / "out")
+    assert refused.code == 2 and "has no column 'seq_lengths'" in refused.err
+    flags = ["--boundaries", "end_token", "--shard-bytes", "20k"]
+    done("weigh", file, *READ, *flags, "--out", tmp_path / "out")
+    assert_weighed(tmp_path / "out", packed)
+
+
 def test_our_own_shards_are_for_reweigh(packed, tmp_path):
     refused = run("weigh", packed / "train", *READ, "--out", tmp_path / "out")
     assert refused.code == 2 and "exactcpt reweigh" in refused.err
