@@ -119,8 +119,12 @@ def _read_settings(source: SourceConfig) -> dict[str, str]:
     return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
 
-def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
+def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePlan:
     """Reads the tokenizer and lists the inputs.
+
+    Args:
+        config: what to read.
+        packed: whether rows of tokens are known to be packed windows, not documents.
 
     Raises:
         ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
@@ -172,12 +176,17 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
             *(warning for warning in (about_eos, about_bos) if warning),
             *tokenizer.warnings(),
             *(each for listing in listings.values() for each in listing.warnings),
-            *(each for s in config.sources if s.tokens for each in _packed(s.name, files[s.name])),
+            *(
+                each
+                for s in config.sources
+                if s.tokens and not packed
+                for each in _about_columns(s.name, files[s.name])
+            ),
         ),
     )
 
 
-def _packed(source: str, files: Sequence[InputFile]) -> list[str]:
+def _about_columns(source: str, files: Sequence[InputFile]) -> list[str]:
     """A warning if the rows of token ids seem to be packed windows."""
     try:
         columns = {*column_names(files[0])} & {*BOUNDARIES}

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...schemas.errors import UsageError
 from ...schemas.shard import GIVEN
 from ...schemas.sizes import plural
@@ -89,7 +92,7 @@ def plan_weigh(
             or there are none.
         ExactcptError: as `plan_tokenize`, and if the first rows cannot be read.
     """
-    plan = plan_tokenize(config)
+    plan = plan_tokenize(config, packed=True)
     kinds: dict[str, Boundaries] = {
         name: _kind_of(name, files[0], boundaries) for name, files in plan.files.items()
     }
@@ -148,11 +151,20 @@ def _first_length(plan: TokenizePlan) -> int:
         for split in make_splits(files, plan.config.split_bytes):
             for batch in read_member(split.members[0], plan.fields[name]):
                 if len(batch.content):
-                    return _checked(int(batch.content.lengths[0]), files[0])
+                    return _checked(batch.content.lengths, files[0])
     raise UsageError("there are no windows", expected="files with at least one row of tokens")
 
 
-def _checked(length: int, file: InputFile) -> int:
+def _checked(lengths: NDArray[np.int64], file: InputFile) -> int:
+    """The tokens of the first of some rows. If they differ, no folder has been begun yet."""
+    length, longest = int(lengths[0]), int(lengths.max())
+    if lengths.min() != longest:
+        raise UsageError(
+            f"the rows have {lengths.min():,} to {longest:,} tokens",
+            where=file.url,
+            expected="rows of one length, or a window that shorter rows are padded to",
+            fix=f"give the window that they were packed for, such as --window {longest}",
+        )
     if length < 2:
         raise UsageError(
             f"the first row has {plural(length, 'token')}",

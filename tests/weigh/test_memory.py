@@ -54,7 +54,7 @@ def test_batches_are_divided(tmp_path, monkeypatch):
         ([(np.arange(1.0, 9), [8])], "window 1: token ids of type float64"),
         ([(np.arange(1, 9), [8]), (np.ones((2, 4), int), [8])], "window 2: token ids of"),
         ([(np.arange(1, 9), [8]), (np.arange(1, 9), [9])], "windows.arrow:2"),
-        ([(np.arange(1, 9), [8]), (np.arange(1, 8), [7])], "a row has 7 tokens"),
+        ([(np.arange(1, 9), [8]), (np.arange(1, 8), [7])], "the rows have 7 to 8 tokens"),
         ([(np.arange(1, 9) << 40, [8])], "do not fit into int32"),
     ],
 )

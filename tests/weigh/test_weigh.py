@@ -77,6 +77,7 @@ def assert_weighed(out: Path, original: Path) -> None:
         assert columns(found, name) == columns(expected, name)
     one, other = (json.loads((folder / "manifest.json").read_text()) for folder in (out, original))
     assert one["weights"] == other["weights"]
+    assert one["warnings"] == []
     assert one["splits"]["train"] == other["splits"]["train"] | {"cut_documents": 0}
 
 
@@ -167,7 +168,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "lengths that differ": (
         {"input_ids": [IDS[0], IDS[1][:7]], "seq_lengths": [[3, 5], [4, 3]]},
         [],
-        "a row has 7 tokens",
+        "the rows have 7 to 8 tokens",
     ),
     "longer than the window": (
         {"input_ids": IDS, "seq_lengths": LENGTHS}, ["--window=7"], "a row has 8 tokens",
@@ -218,6 +219,16 @@ def test_bad_rows(name, tmp_path):
     if not name.startswith("longer"):
         asked = run("inspect", "--packed", file, "--tokenizer", TOKENIZER, *flags)
         assert asked.code != 0 and message in asked.err
+
+
+def test_a_row_of_another_length_far_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", 100)
+    rows = {"input_ids": [*IDS * 20, IDS[0][:7]], "seq_lengths": [*LENGTHS * 20, [3, 4]]}
+    file = parquet(tmp_path / "a.parquet", rows)
+    refused = run("weigh", file, *READ, "--out", tmp_path / "out")
+    assert refused.code == 1 and "a row has 7 tokens" in refused.err
+    assert "row a.parquet:41" in refused.err
+    done("weigh", file, *READ, "--window", 8, "--out", tmp_path / "out", "--overwrite")
 
 
 def test_a_truncated_file(tmp_path):
