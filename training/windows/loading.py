@@ -9,7 +9,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...schemas.errors import ExactcptError
-from .batches import Batch, ShardDataset
+from .batches import ShardDataset
+from .micro_batch import Batch
 from .order import windows_at
 
 __all__ = ["MicroBatchOrder", "MicroBatches", "load_batches"]
