@@ -128,7 +128,7 @@ def _of_positions(table: WeightTable, values: Any) -> NDArray[np.float32]:
 
 def _of_lengths(table: WeightTable, name: str, values: Any, tokens: int) -> NDArray[np.float32]:
     lengths = _lengths(name, np.asarray(values), tokens)
-    if lengths.max(initial=0) > table.window:
+    if tokens > table.window and lengths.max(initial=0) > table.window:
         raise ValueError(
             f"a segment has {lengths.max():,} tokens; expected: at most the window of the table, "
             f"{table.window:,}"
@@ -224,11 +224,14 @@ def _checked_mask(mask: Any, found: Any) -> Any:
 def _filled(lengths: NDArray[Any], tokens: int, of_segment: NDArray[Any]) -> NDArray[Any]:
     """What the longest segment has, at the place of each segment; 0 for what is left of tokens."""
     found = np.empty(tokens, of_segment.dtype)
+    # Bytes, since to slice and assign arrays takes longer, which counts where segments are short.
+    source, target = memoryview(of_segment.view(np.uint8)), memoryview(found.view(np.uint8))
     start = 0
     for length in lengths.tolist():
-        found[start : start + length] = of_segment[:length]
-        start += length
-    found[start:] = 0
+        end = start + length * of_segment.itemsize
+        target[start:end] = source[: end - start]
+        start = end
+    target[start:] = bytes(len(target) - start)
     return found
 
 

@@ -64,25 +64,29 @@ class Expander:
         """The inputs of a model for a batch on the device."""
         ids, codes, cu_seqlens = batch.input_ids, batch.codes, batch.cu_seqlens
         lengths = cu_seqlens.diff()
-        begins = _spread(cu_seqlens[:-1], lengths, ids)
-        places = torch.arange(ids.numel(), dtype=torch.int32, device=ids.device).view_as(ids)
+        begins = _spread(cu_seqlens[:-1], lengths, ids.numel())
+        places = torch.arange(ids.numel(), dtype=torch.int32, device=ids.device)
         return ModelInputs(
             input_ids=ids,
-            position_ids=places - begins,
+            position_ids=places.sub_(begins).view_as(ids),
             cu_seqlens=cu_seqlens,
-            labels=ids.long().masked_fill(codes == shard.UNSUPERVISED, IGNORE),
-            loss_weights=self._weights(codes.int(), lengths),
+            labels=ids.long().masked_fill_(codes == shard.UNSUPERVISED, IGNORE),
+            loss_weights=self._weights(codes.flatten().int(), lengths).view_as(ids),
         )
 
     def _weights(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        weights = self._by_code[codes]
+        """The weights of all tokens of a batch, laid end to end."""
+        weights = self._by_code.index_select(0, codes)
         if self._of_segments is None:
             return weights
         has, by_length = self._of_segments
-        return weights + has[codes] * _spread(by_length[lengths], lengths, codes)
+        own = by_length.index_select(0, lengths)
+        return weights + has.index_select(0, codes) * _spread(own, lengths, len(codes))
 
 
-def _spread(of_segments: Tensor, lengths: Tensor, like: Tensor) -> Tensor:
-    """A value of each segment, at all of its tokens; in the shape of `like`, [B, L]."""
-    size = like.numel()  # said, since the device would be asked otherwise
-    return torch.repeat_interleave(of_segments, lengths, output_size=size).view_as(like)
+def _spread(of_segments: Tensor, lengths: Tensor, tokens: int) -> Tensor:
+    """A value of each segment, at all of its tokens.
+
+    The number of tokens is known here. Without it, the device would be asked, and waited for.
+    """
+    return torch.repeat_interleave(of_segments, lengths, output_size=tokens)
