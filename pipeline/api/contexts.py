@@ -225,7 +225,7 @@ def _filled(lengths: NDArray[Any], tokens: int, of_segment: NDArray[Any]) -> NDA
     """What the longest segment has, at the place of each segment; 0 for what is left of tokens."""
     found = np.empty(tokens, of_segment.dtype)
     # Bytes, since to slice and assign arrays takes longer, which counts where segments are short.
-    source, target = memoryview(of_segment.view(np.uint8)), memoryview(found.view(np.uint8))
+    source, target = of_segment.view(np.uint8).data, found.view(np.uint8).data
     start = 0
     for length in lengths.tolist():
         end = start + length * of_segment.itemsize
