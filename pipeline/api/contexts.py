@@ -179,14 +179,15 @@ def check_lengths(lengths: NDArray[Any], tokens: int | None) -> None:
     """
     if lengths.ndim != 1 or (lengths.dtype.kind not in "iu" and lengths.size):
         raise ValueError(f"seq_lengths is {_shown(lengths)}; expected: one integer per segment")
-    if lengths.min(initial=1) < 1:
-        raise ValueError(f"a segment has {lengths.min():,} tokens; expected: at least 1")
+    values = lengths.tolist()  # integers of Python: their sum cannot overflow
+    if min(values, default=1) < 1:
+        raise ValueError(f"a segment has {min(values):,} tokens; expected: at least 1")
     most = LONGEST if tokens is None else tokens
-    if lengths.max(initial=0) > most:  # then a sum could overflow
-        raise ValueError(f"a segment has {lengths.max():,} tokens; expected: at most {most:,}")
-    total = int(lengths.sum(dtype=np.int64))
+    total = sum(values)
     if total > most:
-        raise ValueError(f"the segments have {total:,} tokens; expected: at most {most:,}")
+        longest = max(values)
+        found = f"a segment has {longest:,}" if longest > most else f"the segments have {total:,}"
+        raise ValueError(f"{found} tokens; expected: at most {most:,}")
 
 
 def _checked_positions(values: Any) -> NDArray[np.int64]:

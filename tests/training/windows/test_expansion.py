@@ -202,6 +202,16 @@ MANY: list[list[Window]] = [[([L // n] * n, n == 2)] for n in (1, 2, 4, 8, 16, 3
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
+def test_no_value_is_looked_at(shards, name):
+    """A device without values says so: to look at one on a GPU is to wait for it."""
+    weighting, nowhere = weighting_of(shards, name), torch.device("meta")
+    batch = batch_of(weighting, [([20, 44], True), ([64], False)])
+    found = Expander(weighting, nowhere)(batch.to(nowhere))
+    for ours, theirs in zip(Expander(weighting, CPU)(batch), found, strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
 def test_one_graph_does_for_any_number_of_segments(shards, name):
     weighting, counter = weighting_of(shards, name), CompileCounter()
     expander = Expander(weighting, CPU)
