@@ -19,6 +19,7 @@ from exactcpt.training.windows.batches import ShardDataset, collate
 from exactcpt.training.windows.expansion import Expander, ModelInputs
 from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, load_batches
 from exactcpt.training.windows.order import windows_at
+from exactcpt.training.windows.weighting import make_weighting
 
 SHARD = "train/shard-00000-of-00002.arrow"
 
@@ -100,6 +101,17 @@ def test_a_micro_batch(dataset):
     assert batch.windows == (3, 0)
     assert batch.targets == int((inputs.labels != IGNORE).sum())
     assert batch.sum_w == inputs.loss_weights.double().sum().item()
+
+
+def test_drawn_weights_are_of_a_window_wherever_it_is(dataset):
+    weighting = make_weighting("shuffled", dataset.shards, seed=3)
+    drawn = ShardDataset(dataset.shards, weighting=weighting)
+    batch = drawn.batch([3, 0])
+    for row, number in enumerate((3, 0)):
+        assert torch.equal(batch.codes[row], drawn.batch([number]).codes[0])
+        own = weighting.codes(dataset.batch([number]).codes[0].numpy(), number)
+        assert batch.codes[row].tolist() == own.tolist()
+    assert not torch.equal(batch.codes, dataset.batch([3, 0]).codes)
 
 
 def test_five_bytes_of_a_token_are_sent(dataset):
