@@ -32,7 +32,7 @@ __all__ = [
     "WindowSegments",
     "check_batch",
     "check_tokens",
-    "codes_of_segments",
+    "expected_codes",
     "open_shard",
     "segments_of",
     "targets_by_bucket",
@@ -175,11 +175,9 @@ def check_tokens(
     if ids.view(np.uint32).max() > largest_id:  # an id below 0 is a large one
         at = int(np.argmax(ids.view(np.uint32) > largest_id))
         raise ValueError(f"has the id {ids[at]} at position {at:,}, not one of 0 to {largest_id:,}")
-    expected = codes_of_segments(lengths, length)
-    if is_padded:
-        expected[length - lengths[-1] :] = UNSUPERVISED
-    if not np.array_equal(codes, expected):
-        at = int(np.argmax(codes != expected))
+    expected = expected_codes(lengths, is_padded, length)
+    if codes.tobytes() != expected:
+        at = int(np.argmax(codes != np.frombuffer(expected, np.uint8)))
         raise ValueError(
             f"has the code {codes[at]} at position {at:,}, but that of its effective context is "
             f"{expected[at]}"
@@ -217,28 +215,29 @@ def check_batch(
             raise ValueError(f"window {first + row:,} {error}") from None
 
 
-def codes_of_segments(lengths: NDArray[np.int32], window: int) -> NDArray[np.uint8]:
-    """The codes of the tokens of segments laid end to end, shape [sum of lengths].
+def expected_codes(lengths: NDArray[np.int32], is_padded: bool, window: int) -> bytes:
+    """The codes of the tokens of segments laid end to end, one byte each.
 
-    A code stands for a range of contexts. To repeat it as often as a segment has such contexts is
-    faster than to look the code of every context up.
+    A segment of n tokens has the codes of the contexts 0 .. n - 1. To join slices of bytes is
+    several times as fast as any way to repeat or look up codes in NumPy.
 
     Args:
-        lengths: of the segments, none of them padding.
-        window: window length in tokens, at least that of the longest segment.
+        lengths: of the segments, in tokens.
+        is_padded: whether the last of them is padding.
+        window: window length in tokens, at least the length of the longest segment.
     """
-    edges = _edges(window)
-    used = int(np.searchsorted(edges, int(lengths.max())))
-    reached = np.minimum(lengths[:, None], edges[: used + 1])
-    times = reached[:, 1:] - reached[:, :-1]
-    codes = np.arange(used, dtype=np.uint8)[None].repeat(len(lengths), axis=0)
-    return codes.ravel().repeat(times.ravel())
+    by_context = _codes_by_context(window)
+    parts = [by_context[:length] for length in lengths.tolist()]
+    if is_padded:
+        parts[-1] = bytes([UNSUPERVISED]) * len(parts[-1])
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=8)
-def _edges(window: int) -> NDArray[np.int64]:
-    """Code c stands for the contexts edges[c]..edges[c+1]-1; UNSUPERVISED for context 0."""
-    return np.array([0, 1, *(low for low, _ in bucket_ranges(window)[1:]), window])
+def _codes_by_context(window: int) -> bytes:
+    ranges = bucket_ranges(window)
+    codes = b"".join(bytes([b + 1]) * (high - low + 1) for b, (low, high) in enumerate(ranges))
+    return bytes([UNSUPERVISED]) + codes[1:]
 
 
 def targets_by_bucket(segments: NDArray[np.int64], window: int) -> list[int]:

@@ -36,8 +36,9 @@ from .run.opening import Run, open_run
 from .run.start import Position
 from .run.termination import termination
 from .run.world import joined
-from .windows.batches import Batch
+from .windows.expansion import Expander
 from .windows.loading import MicroBatchOrder, load_batches
+from .windows.micro_batch import Batch
 
 __all__ = ["Outcome", "is_due", "train"]
 
@@ -84,6 +85,7 @@ class _Loop:
     Attributes:
         run: the open run.
         is_terminated: tells whether SIGTERM has come to this rank.
+        expand: makes the model's inputs from batches on the device.
         pending: steps whose figures are still on the device.
         saved: position of the newest checkpoint; None before the first one.
         looked: time of the last look, moved forward by the time spent on anything but training.
@@ -92,6 +94,7 @@ class _Loop:
     def __init__(self, run: Run, is_terminated: Callable[[], bool]) -> None:
         self.run = run
         self.is_terminated = is_terminated
+        self.expand = Expander(run.inputs.windows.weighting, run.world.device)
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
         self.looked = time.monotonic()
@@ -245,15 +248,8 @@ class _Loop:
         for host in micro_batches:
             if sums and self._is_over():
                 return None
-            batch = host.to(device)
-            loss, by_bucket, by_window = self.run.model(
-                batch.input_ids,
-                batch.position_ids,
-                batch.cu_seqlens,
-                batch.labels,
-                batch.loss_weights,
-                divisor,
-            )
+            inputs = self.expand(host.to(device))
+            loss, by_bucket, by_window = self.run.model(*inputs, divisor)
             loss.backward()
             sums.append(by_bucket)
             per_window.append(by_window)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from tiny import model_folder
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from exactcpt.training.windows.batches import Batch, ShardDataset
+from exactcpt.training.windows.batches import ShardDataset
+from exactcpt.training.windows.expansion import Expander, ModelInputs
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +75,7 @@ def fresh_model(folder: Path) -> Any:
 
 
 @torch.no_grad()
-def alone(model: Any, batch: Batch) -> float:
+def alone(model: Any, batch: ModelInputs) -> float:
     """The weighted loss over the batch's targets, every segment by itself and without a mask."""
     flat = {n: getattr(batch, n).flatten() for n in ("input_ids", "labels", "loss_weights")}
     lengths = batch.cu_seqlens.diff().tolist()
@@ -83,7 +85,11 @@ def alone(model: Any, batch: Batch) -> float:
             logits = model(input_ids=ids[None].long()).logits[0, :-1]
             ce = cross_entropy(logits, labels[1:], reduction="none")
             total += (ce * weights[1:]).double().sum()
-    return total.item() / batch.targets
+    return total.item() / int((batch.labels != -100).sum())
+
+
+def inputs_of(windows: ShardDataset, numbers: Sequence[int]) -> ModelInputs:
+    return Expander(windows.weighting, torch.device("cpu"))(windows.batch(numbers))
 
 
 def test_no_program_is_left_out():
@@ -111,14 +117,15 @@ def test_pytorch_with_exactcpt(read, folder):
     found = read("PyTorch, with exactcpt")
     windows = found["windows"]
     number = {tuple(windows[i]["input_ids"].tolist()): i for i in range(len(windows))}
-    batch = windows.batch([number[tuple(ids)] for ids in found["batch"]["input_ids"].tolist()])
+    numbers = [number[tuple(ids)] for ids in found["batch"]["input_ids"].tolist()]
+    batch = inputs_of(windows, numbers)
     assert found["loss"].item() == pytest.approx(alone(fresh_model(folder), batch), rel=1e-5)
 
 
 def test_pytorch_alone(read, folder):
     found = read("PyTorch alone")
     dataset = ShardDataset(folder / "shards")
-    batch = dataset.batch([0, 1])
+    batch = inputs_of(dataset, [0, 1])
     assert torch.equal(found["ids"], batch.input_ids.long())
     assert torch.equal(found["is_target"], batch.labels != -100)
     assert torch.equal(found["weights"], batch.loss_weights)
@@ -143,11 +150,11 @@ def test_trainer(read, folder, capsys):
     model.load_state_dict(trainer.model.state_dict())
     windows, at_once = trainer.eval_dataset, trainer.args.eval_batch_size
     batches = [
-        windows.batch(range(first, min(first + at_once, len(windows))))
+        inputs_of(windows, range(first, min(first + at_once, len(windows))))
         for first in range(0, len(windows), at_once)
     ]
     losses = [alone(model, batch) for batch in batches]
-    expected = np.average(losses, weights=[len(batch.windows) for batch in batches])
+    expected = np.average(losses, weights=[len(batch.input_ids) for batch in batches])
     said = float(capsys.readouterr().out.split()[-1])
     assert said == pytest.approx(expected, rel=1e-5)
 

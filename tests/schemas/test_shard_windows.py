@@ -17,7 +17,7 @@ from exactcpt.schemas.ipc import is_compressed
 from exactcpt.schemas.windows import (
     SEGMENT_COLUMNS,
     check_batch,
-    codes_of_segments,
+    expected_codes,
     open_shard,
     segments_of,
     targets_by_bucket,
@@ -108,9 +108,10 @@ def test_other_weights(tmp_path):
 def test_codes(window):
     of_one = [0, *(1 + handmade.bucket(context) for context in range(1, window))]
     for lengths in ([window], [1], [1, 1], [window, 1, 2, window // 2, window]):
-        found = codes_of_segments(np.array(lengths, np.int32), window)
-        assert found.tolist() == [code for length in lengths for code in of_one[:length]]
-        assert found.dtype == np.uint8
+        codes = [code for length in lengths for code in of_one[:length]]
+        assert expected_codes(np.array(lengths, np.int32), False, window) == bytes(codes)
+        codes[len(codes) - lengths[-1] :] = [0] * lengths[-1]
+        assert expected_codes(np.array(lengths, np.int32), True, window) == bytes(codes)
 
 
 @given(st.lists(st.integers(1, WINDOW)))

@@ -39,6 +39,7 @@ from exactcpt.training.run.inputs import attention_for
 from exactcpt.training.run.log import read_log, read_run
 from exactcpt.training.train import train
 from exactcpt.training.windows.batches import ShardDataset
+from exactcpt.training.windows.expansion import Expander
 from exactcpt.training.windows.order import windows_at
 from exactcpt.training.windows.weighting import make_weighting
 
@@ -268,12 +269,11 @@ def test_other_positions(made, exact, tmp_path, changed, theta, scaling):
     assert (written.get("rope_scaling") or {}).get("rope_type") == scaling
     model = build(made / "model", window=64, backend="exact", **changed)
     windows = ShardDataset(made / "shards")
+    expand = Expander(windows.weighting, torch.device("cpu"))
     total = 0.0
     with torch.no_grad():
         for number in windows_at(np.arange(4), len(windows), 0):
-            one = windows.batch([int(number)])
-            batch = (one.input_ids, one.position_ids, one.cu_seqlens, one.labels, one.loss_weights)
-            total += model(*batch, torch.tensor(1.0))[0].item()
+            total += model(*expand(windows.batch([int(number)])), torch.tensor(1.0))[0].item()
     assert found[0]["loss"] == pytest.approx(total / found[0]["denominator"], rel=1e-5)
 
 

@@ -95,10 +95,10 @@ class Windows:
 def _segments(dataset: ShardDataset, number: int) -> Iterator[tuple[Ids, bool]]:
     """Yields the segments of a window, and whether each has targets."""
     batch = dataset.batch([number])
-    ids, labels = batch.input_ids[0].numpy(), batch.labels[0].numpy()
+    ids, codes = batch.input_ids[0].numpy(), batch.codes[0].numpy()
     edges = batch.cu_seqlens.tolist()
     for start, stop in pairwise(edges):
-        yield ids[start:stop], bool((labels[start:stop] >= 0).any())
+        yield ids[start:stop], bool(codes[start:stop].any())
 
 
 def open_windows(shards: ShardSet, count: int, seed: int) -> Windows:

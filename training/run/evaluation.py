@@ -12,7 +12,9 @@ from torch import nn
 from ...schemas import shard
 from ...schemas.shard_set import ShardSet, open_set
 from ..config import TrainConfig
-from ..windows.batches import Batch, ShardDataset
+from ..windows.batches import ShardDataset
+from ..windows.expansion import Expander
+from ..windows.micro_batch import Batch
 from ..windows.order import permuted
 from .metrics import CE, TARGETS, bucket_losses
 from .world import World
@@ -124,18 +126,11 @@ def _sums(
 ) -> Any | None:
     """This rank's sums by bucket, fp64 [4, buckets]; None if it was given up."""
     one = torch.ones((), dtype=torch.float64, device=world.device)
+    expand = Expander(eval_set.windows.weighting, world.device)
     total: Any = 0
     for host in eval_set.batches(world.rank, world.size):
         if is_over():
             return None
-        batch = host.to(world.device)
-        _, sums, _ = model(
-            batch.input_ids,
-            batch.position_ids,
-            batch.cu_seqlens,
-            batch.labels,
-            batch.loss_weights,
-            one,
-        )
+        _, sums, _ = model(*expand(host.to(world.device)), one)
         total = total + sums
     return total

@@ -9,7 +9,6 @@ first token of a window is the first of a segment, so position 0 is never a targ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,67 +19,15 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ...schemas import shard
-from ...schemas.mapped import WindowColumns
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
-from ..models.loss import IGNORE
-from .weighting import ByBucket, Weighting
+from .expansion import Expander
+from .micro_batch import Batch
+from .weighting import Weighting
 
-__all__ = ["Batch", "ShardDataset", "collate"]
+__all__ = ["ShardDataset", "collate"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """A micro-batch of B windows of L tokens.
-
-    Attributes:
-        input_ids: int32 [B, L].
-        labels: int64 [B, L]; `IGNORE` where there is no target.
-        loss_weights: float32 [B, L]; 0 where there is no target.
-        position_ids: int32 [B, L], from 0 in every segment, runs of padding included.
-        cu_seqlens: int32 [segments + 1]: where each segment begins in the flattened B * L
-            positions, and B * L.
-        windows: number of each window in its split of the shard set, [B].
-        digests: xxh3-64 of each window's number and input_ids, [B].
-        tokens: number of tokens, without padding.
-        targets: number of supervised targets.
-        sum_w: sum of their weights, in float64.
-        visible: how many tokens each token attends to, itself included, summed over all tokens.
-    """
-
-    input_ids: torch.Tensor
-    labels: torch.Tensor
-    loss_weights: torch.Tensor
-    position_ids: torch.Tensor
-    cu_seqlens: torch.Tensor
-    windows: tuple[int, ...]
-    digests: tuple[int, ...]
-    tokens: int
-    targets: int
-    sum_w: float
-    visible: int
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on another device."""
-        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; called by a DataLoader."""
-        return self._with_tensors(torch.Tensor.pin_memory)
-
-    def ignored(self) -> "Batch":
-        """The same windows without targets: they are computed like others, but count nothing."""
-        return replace(
-            self,
-            labels=torch.full_like(self.labels, IGNORE),
-            loss_weights=torch.zeros_like(self.loss_weights),
-            targets=0,
-            sum_w=0.0,
-        )
-
-    def _with_tensors(self, change: Any) -> "Batch":
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is torch.Tensor}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+Lengths = NDArray[np.int32]
 
 
 class ShardDataset(Dataset[dict[str, torch.Tensor]]):
@@ -93,6 +40,10 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         shards: the shard set, or its folder.
         split: "train" or "validation".
         weighting: gives the weights of the targets; None for the weights in the shards.
+
+    Attributes:
+        shards, split, weighting: as above.
+        window: window length L in tokens.
 
     Raises:
         UsageError: the split has no windows.
@@ -110,7 +61,9 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         self.shards = shards if isinstance(shards, ShardSet) else open_set(shards)
         self.split = split
         self.window = self.shards.window
-        self._weighting = weighting or ByBucket(self.shards.dictionary(split))
+        self.weighting = weighting or Weighting(
+            window=self.window, by_code=self.shards.dictionary(split)
+        )
         self._windows = ShardWindows(self.shards, split)
 
     def __len__(self) -> int:
@@ -124,12 +77,13 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
             [L], seq_lengths int32 [segments].
         """
         batch = self.batch([index])
+        found = Expander(self.weighting, torch.device("cpu"))(batch)
         return {
-            "input_ids": batch.input_ids[0],
-            "labels": batch.labels[0],
-            "loss_weights": batch.loss_weights[0],
-            "position_ids": batch.position_ids[0],
-            "seq_lengths": batch.cu_seqlens.diff(),
+            "input_ids": found.input_ids[0],
+            "labels": found.labels[0],
+            "loss_weights": found.loss_weights[0],
+            "position_ids": found.position_ids[0],
+            "seq_lengths": found.cu_seqlens.diff(),
         }
 
     def where(self, index: int) -> str:
@@ -139,56 +93,30 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The windows of some numbers, as a micro-batch."""
         shape = (len(indices), self.window)
-        input_ids = np.empty(shape, np.int32)
-        labels = np.empty(shape, np.int64)
-        weights = np.empty(shape, np.float32)
-        position_ids = np.empty(shape, np.int32)
-        places = np.arange(self.window, dtype=np.int32)
-        lengths: list[NDArray[np.int32]] = []
+        input_ids, codes = np.empty(shape, np.int32), np.empty(shape, np.uint8)
+        lengths: list[Lengths] = []
+        of_text: list[Lengths] = []
         digests: list[int] = []
-        tokens = targets = visible = 0
         for row, index in enumerate(indices):
             window = self._windows[index]
-            unsupervised = np.flatnonzero(window.codes == shard.UNSUPERVISED)
             input_ids[row] = window.ids
-            labels[row] = window.ids
-            labels[row, unsupervised] = IGNORE
-            self._weighting.fill(weights[row], window.codes, window.lengths, index)
-            _fill_positions(position_ids[row], places, window.lengths)
+            codes[row] = self.weighting.codes(window.codes, index)
             lengths.append(window.lengths)
+            of_text.append(window.lengths[: len(window.lengths) - window.padded])
             digests.append(xxhash.xxh3_64_intdigest(window.ids.data, seed=index))
-            own_tokens, own_visible = _count_tokens(window)
-            tokens += own_tokens
-            visible += own_visible
-            targets += self.window - len(unsupervised)
-        ends = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int32)
+        real = np.concatenate(of_text, dtype=np.int64)
+        tokens = int(real.sum())
         return Batch(
             input_ids=torch.from_numpy(input_ids),
-            labels=torch.from_numpy(labels),
-            loss_weights=torch.from_numpy(weights),
-            position_ids=torch.from_numpy(position_ids),
-            cu_seqlens=torch.from_numpy(ends),
+            codes=torch.from_numpy(codes),
+            cu_seqlens=torch.from_numpy(np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int32)),
             windows=tuple(map(int, indices)),
             digests=tuple(digests),
             tokens=tokens,
-            targets=targets,
-            sum_w=float(weights.sum(dtype=np.float64)),
-            visible=visible,
+            targets=tokens - len(real),
+            sum_w=self.weighting.total(codes, real),
+            visible=int((real * (real + 1) // 2).sum()),
         )
-
-
-def _fill_positions(
-    out: NDArray[np.int32], places: NDArray[np.int32], lengths: NDArray[np.int32]
-) -> None:
-    """Writes 0, 1, 2, ... for each segment; `places` are those in the window."""
-    starts = np.cumsum(lengths, dtype=np.int32) - lengths
-    np.subtract(places, np.repeat(starts, lengths), out=out)
-
-
-def _count_tokens(window: WindowColumns) -> tuple[int, int]:
-    """The tokens without padding, and how many tokens each attends to, summed."""
-    lengths = window.lengths[: len(window.lengths) - window.padded].astype(np.int64)
-    return int(lengths.sum()), int((lengths * (lengths + 1) // 2).sum())
 
 
 def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The micro-batches of a rank in the order of the run, read ahead by other processes."""
+"""The micro-batches of a rank in the order of the run; other processes can read them ahead."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...schemas.errors import ExactcptError
-from .batches import Batch, ShardDataset
+from .batches import ShardDataset
+from .micro_batch import Batch
 from .order import windows_at
 
 __all__ = ["MicroBatchOrder", "MicroBatches", "load_batches"]
@@ -90,6 +91,8 @@ def load_batches(
     Raises:
         FormatError, OSError: when it reads, as `ShardDataset`.
     """
+    if not workers:
+        return _read(windows, order, pin_memory)
     loader = DataLoader(
         MicroBatches(windows),
         batch_size=None,
@@ -97,19 +100,25 @@ def load_batches(
         num_workers=workers,
         # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
         # SIGTERM that torchrun sends to all processes of a rank.
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context="spawn",
         worker_init_fn=_ignore_termination,
         pin_memory=pin_memory,
     )
     # Workers begin with the blocked signals of this thread: none dies while it still imports.
-    if workers:
-        resource_tracker.ensure_running()  # it would unblock them when it starts
+    resource_tracker.ensure_running()  # it would unblock them when it starts
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         found = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return _raised(found)
+
+
+def _read(windows: ShardDataset, order: MicroBatchOrder, pin_memory: bool) -> Iterator[Batch]:
+    """Yields the batches as they are asked for. A DataLoader would take half as long again."""
+    for indices in order:
+        batch = windows.batch(indices)
+        yield batch.pin_memory() if pin_memory else batch
 
 
 def _raised(found: Iterator[Batch | Exception]) -> Iterator[Batch]:

@@ -1,12 +1,8 @@
 """The weightings that a run can train with, all from the same shards: see `WEIGHTINGS`.
 
-The shards have one code per position: 0 for no target, b + 1 for a target in bucket b. Most
-weightings replace the weights in the shards' dictionary. Three do more: `document` gives every
-target of a segment the segment's mean, `near` moves the extra weight of a segment's far targets to
-its near ones, `shuffled` draws each target's weight from those of the corpus.
-
-With c_b the number of supervised targets of bucket b in the train split and w_b their weight, which
-the shards give or a table in their place,
+The shards have one code per position: 0 for no target, b + 1 for a target in bucket b. With c_b the
+number of supervised targets of bucket b in the train split and w_b their weight, which the shards
+give or a table in their place,
 
     exact      w_b
     uniform    1
@@ -18,12 +14,16 @@ the shards give or a table in their place,
                targets outside of the tail, where E(n) = sum of w - 1 over its targets in the tail
     shuffled   w_B with P(B = b) = c_b / sum c, drawn with the key (seed, number of the window)
 
+So a weight follows from a code and the length of a segment, and codes and lengths are all that a
+batch has to carry. For `shuffled`, a window gets codes of its own: those of the weights drawn.
+
 Weights are float32, rounded once from float64.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, get_args
+from functools import cached_property
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,126 +32,124 @@ from ...schemas import shard
 from ...schemas.errors import UsageError
 from ...schemas.shard_set import ShardSet
 from ...schemas.sizes import plural
+from ...schemas.weights import bucket_ranges
 from ..config import WeightingName
 
-__all__ = [
-    "WEIGHTINGS",
-    "ByBucket",
-    "BySegment",
-    "Near",
-    "Shuffled",
-    "Weighting",
-    "make_weighting",
-]
+__all__ = ["WEIGHTINGS", "Draws", "OfSegments", "Weighting", "make_weighting"]
 
 WEIGHTINGS: tuple[WeightingName, ...] = get_args(WeightingName)
 
 UNDECIDED = 255
 
 Codes = NDArray[np.uint8]
-Lengths = NDArray[np.int32]
 Weights = NDArray[np.float32]
 
 
-class Weighting(Protocol):
-    """Gives the targets of a window their weights."""
-
-    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Writes the weight of every target, 0 where the code is 0.
-
-        Args:
-            out: the weights to write, shape [L].
-            codes: codes of the window's positions, shape [L].
-            lengths: lengths of its segments, a run of padding included; they sum to L.
-            window: number of the window in its split of the shard set.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class ByBucket:
-    """One weight per bucket.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OfSegments:
+    """What targets weigh because of the segment that they are in.
 
     Attributes:
-        by_code: weight of each code, shape [1 + buckets]; the first is 0.
-    """
-
-    by_code: Weights
-
-    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Looks up the weight of every code."""
-        np.take(self.by_code, codes, out=out, mode="clip")
-
-
-@dataclass(frozen=True)
-class BySegment:
-    """One weight per segment.
-
-    Attributes:
-        by_length: weight of a segment of n tokens at index n, shape [L + 1].
+        by_length: in a segment of n tokens, at index n; float32 [L + 1].
+        has: 1 for the codes whose targets weigh that in addition, 0 for the others and for code 0;
+            float32 [codes].
     """
 
     by_length: Weights
-
-    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Gives every target the weight of its segment."""
-        out[:] = np.repeat(self.by_length[lengths], lengths)
-        out[codes == shard.UNSUPERVISED] = 0
+    has: Weights
 
 
-@dataclass(frozen=True)
-class Near:
-    """The weights by bucket, with each segment's extra weight moved from the tail to the rest.
-
-    Every segment keeps the sum of its weights, so what remains of the difference to `exact` is the
-    effective context of the targets that have the extra weight.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """Random codes, one per target: a function of the seed and of the window's number.
 
     Attributes:
-        by_code: weight of each code without what is moved to it, shape [1 + buckets].
-        is_near: 1 for the codes outside of the tail, 0 for the others and for 0, shape
-            [1 + buckets].
-        extra: what each of these targets gets in a segment of n tokens, at index n, shape [L + 1].
-    """
-
-    by_code: Weights
-    is_near: Weights
-    extra: Weights
-
-    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Adds to the weight of a code what its segment moves there."""
-        np.take(self.is_near, codes, out=out, mode="clip")
-        out *= np.repeat(self.extra[lengths], lengths)
-        out += np.take(self.by_code, codes, mode="clip")
-
-
-@dataclass(frozen=True)
-class Shuffled:
-    """One weight per target, drawn at random.
-
-    Attributes:
-        weights: weights of the buckets that have targets, shape [k].
-        bounds: a uint32 draw below bounds[i] and not below bounds[i-1] gets weights[i], shape
-            [k - 1].
+        bounds: a uint32 draw below bounds[i] and not below bounds[i-1] gives i, shape [k - 1].
         by_prefix: the i of all draws with the same upper half, shape [2^16]; `UNDECIDED` where the
             lower half decides.
-        seed: the draws of a window are a function of the seed and the window's number.
+        seed: of the draws.
     """
 
-    weights: Weights
     bounds: NDArray[np.uint32]
     by_prefix: NDArray[np.uint8]
     seed: int
 
-    def fill(self, out: Weights, codes: Codes, lengths: Lengths, window: int) -> None:
-        """Draws for every position, so that the draw of a target does not depend on the others."""
+    def codes(self, codes: Codes, window: int) -> Codes:
+        """i + 1 for every target, 0 elsewhere.
+
+        Every position is drawn for, so that the draw of a target does not depend on the others.
+        """
         key = np.array([self.seed, window], np.uint64)
         raw = np.random.Philox(key=key).random_raw((len(codes) + 1) // 2)
         draws = raw.astype("<u8", copy=False).view("<u4")[: len(codes)]
         drawn = np.take(self.by_prefix, draws >> np.uint32(16))
         near = np.flatnonzero(drawn == UNDECIDED)
         drawn[near] = np.searchsorted(self.bounds, draws[near], side="right")
-        np.take(self.weights, drawn, out=out, mode="clip")
-        out[codes == shard.UNSUPERVISED] = 0
+        drawn += 1
+        drawn[codes == shard.UNSUPERVISED] = shard.UNSUPERVISED
+        return drawn
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighting:
+    """Gives targets their weights.
+
+    A target with code c in a segment of n tokens weighs, in float32,
+
+        by_code[c] + of_segments.has[c] * of_segments.by_length[n]
+
+    Attributes:
+        window: window length L in tokens.
+        by_code: float32 [codes]; the first is that of no target, 0.
+        of_segments: what the segment adds; None for nothing.
+        draws: gives the targets other codes; None where they keep those of the shards.
+    """
+
+    window: int
+    by_code: Weights
+    of_segments: OfSegments | None = None
+    draws: Draws | None = None
+
+    def codes(self, codes: Codes, window: int) -> Codes:
+        """The codes that weights are looked up by.
+
+        Args:
+            codes: those of the window's positions in the shard, [L].
+            window: number of the window in its split of the shard set.
+        """
+        return codes if self.draws is None else self.draws.codes(codes, window)
+
+    def total(self, codes: Codes, lengths: NDArray[np.integer]) -> float:
+        """The sum of the weights of all targets of some windows.
+
+        In float64, which has 53 bits where a weight has 24. So it is exact, and the same in any
+        order, while the number of targets times the largest weight is at most 2^29 times the
+        smallest.
+
+        Args:
+            codes: what `codes` gives for the windows, any shape.
+            lengths: of all their segments, padding left out.
+        """
+        if self.draws is not None:
+            counts = np.bincount(codes.ravel(), minlength=len(self.by_code))
+            return float(counts @ self.by_code.astype(np.float64))
+        return float(self._total_by_length[lengths].sum())
+
+    @cached_property
+    def _total_by_length(self) -> NDArray[np.float64]:
+        """The sum of the weights of a segment of n tokens, at index n; float64 [L + 1].
+
+        Its contexts are 1 .. n-1; code b + 1 is that of the contexts of bucket b.
+        """
+        length = np.arange(self.window + 1)
+        total = np.zeros(self.window + 1)
+        for code, (low, high) in enumerate(bucket_ranges(self.window), 1):
+            targets = length.clip(max(low, 1), high + 1) - max(low, 1)
+            weight = self.by_code[code]
+            if self.of_segments is not None:
+                weight = weight + self.of_segments.has[code] * self.of_segments.by_length
+            total += targets * np.float64(weight)
+        return total
 
 
 def make_weighting(
@@ -184,23 +182,28 @@ def make_weighting(
     counts = shards.histogram(shard.TRAIN)
     match name:
         case "exact" | "table":
-            return _by_bucket(weights)
+            return _by_bucket(weights, shards)
         case "uniform":
-            return _by_bucket(np.ones(len(weights)))
+            return _by_bucket(np.ones(len(weights)), shards)
         case "matched":
-            return _by_bucket(np.full(len(weights), np.average(weights, weights=counts)))
+            mean = np.average(weights, weights=counts)
+            return _by_bucket(np.full(len(weights), mean), shards)
         case "tail_flat":
-            return _by_bucket(_tail_flat(shards))
+            return _by_bucket(_tail_flat(shards), shards)
         case "document":
-            return BySegment(_means_by_length(weights, shards))
+            return _document(weights, shards)
         case "near":
             return _near(weights, shards)
         case "shuffled":
-            return _shuffled(weights, counts, seed)
+            return _shuffled(weights, counts, seed, shards)
 
 
-def _by_bucket(weights: NDArray[np.floating]) -> ByBucket:
-    return ByBucket(np.concatenate([[0.0], weights]).astype(np.float32))
+def _by_bucket(weights: NDArray[np.floating], shards: ShardSet) -> Weighting:
+    return Weighting(window=shards.window, by_code=_by_code(weights))
+
+
+def _by_code(by_bucket: NDArray[Any]) -> Weights:
+    return np.concatenate([[0.0], by_bucket]).astype(np.float32)
 
 
 def _tail_flat(shards: ShardSet) -> NDArray[np.float64]:
@@ -225,15 +228,18 @@ def _checked_table(table: Sequence[float], buckets: int) -> Weights:
     return np.array(table, np.float32)
 
 
-def _means_by_length(weights: Weights, shards: ShardSet) -> Weights:
-    """Mean weight of the targets of a segment of n tokens, whose contexts are 1 .. n-1."""
+def _document(weights: Weights, shards: ShardSet) -> Weighting:
     means = np.zeros(shards.window + 1, np.float32)
     targets = np.arange(1, shards.window)
     means[2:] = _sums_by_length(weights.astype(np.float64), shards)[2:] / targets
-    return means
+    return Weighting(
+        window=shards.window,
+        by_code=_by_code(np.zeros(len(weights))),
+        of_segments=OfSegments(by_length=means, has=_by_code(np.ones(len(weights)))),
+    )
 
 
-def _near(weights: Weights, shards: ShardSet) -> Near:
+def _near(weights: Weights, shards: ShardSet) -> Weighting:
     in_tail = np.array([row["in_tail"] for row in shards.buckets])
     if in_tail[0]:
         raise UsageError(
@@ -253,10 +259,10 @@ def _near(weights: Weights, shards: ShardSet) -> Near:
             where=str(shards.root),
             fix="use shards or a table whose weights in the tail are at least 1",
         )
-    return Near(
-        by_code=_by_bucket(by_bucket).by_code,
-        is_near=_by_bucket(~in_tail).by_code,
-        extra=extra.astype(np.float32),
+    return Weighting(
+        window=shards.window,
+        by_code=_by_code(by_bucket),
+        of_segments=OfSegments(by_length=extra.astype(np.float32), has=_by_code(~in_tail)),
     )
 
 
@@ -272,7 +278,9 @@ def _sums_by_length(by_bucket: NDArray[np.float64], shards: ShardSet) -> NDArray
     return sums
 
 
-def _shuffled(weights: Weights, counts: NDArray[np.int64], seed: int) -> Shuffled:
+def _shuffled(
+    weights: Weights, counts: NDArray[np.int64], seed: int, shards: ShardSet
+) -> Weighting:
     used = np.flatnonzero(counts)
     total = int(counts.sum())
     below = [((int(c) << 32) + total // 2) // total for c in np.cumsum(counts[used])[:-1]]
@@ -281,4 +289,8 @@ def _shuffled(weights: Weights, counts: NDArray[np.int64], seed: int) -> Shuffle
     first = np.searchsorted(bounds, smallest, side="right")
     last = np.searchsorted(bounds, smallest | np.uint32(0xFFFF), side="right")
     by_prefix = np.where(first == last, first, UNDECIDED).astype(np.uint8)
-    return Shuffled(weights=weights[used], bounds=bounds, by_prefix=by_prefix, seed=seed)
+    return Weighting(
+        window=shards.window,
+        by_code=_by_code(weights[used]),
+        draws=Draws(bounds=bounds, by_prefix=by_prefix, seed=seed),
+    )

@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from tiny import corpus, shard_set
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.windows.batches import ShardDataset, collate
+from exactcpt.training.windows.expansion import Expander, ModelInputs
 from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, load_batches
 from exactcpt.training.windows.order import windows_at
+from exactcpt.training.windows.weighting import make_weighting
 
 SHARD = "train/shard-00000-of-00002.arrow"
 
@@ -29,6 +32,10 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(folder) -> ShardDataset:
     return ShardDataset(folder)
+
+
+def expanded(dataset: ShardDataset, numbers: Sequence[int]) -> ModelInputs:
+    return Expander(dataset.weighting, torch.device("cpu"))(dataset.batch(numbers))
 
 
 def slow_window(packed: Corpus, folder: Path, number: int, split: str) -> dict[str, list]:
@@ -85,16 +92,35 @@ def test_several_record_batches(tmp_path, monkeypatch):
 
 
 def test_a_micro_batch(dataset):
-    batch = dataset.batch([3, 0])
+    batch, inputs = dataset.batch([3, 0]), expanded(dataset, [3, 0])
     samples = [dataset[3], dataset[0]]
     for name in ("input_ids", "labels", "loss_weights", "position_ids"):
-        assert torch.equal(getattr(batch, name), torch.stack([s[name] for s in samples])), name
+        assert torch.equal(getattr(inputs, name), torch.stack([s[name] for s in samples])), name
     lengths = torch.cat([s["seq_lengths"] for s in samples])
     assert batch.cu_seqlens.tolist() == [0, *lengths.cumsum(0).tolist()]
-    assert batch.cu_seqlens.dtype == torch.int32
     assert batch.windows == (3, 0)
-    assert batch.targets == int((batch.labels != IGNORE).sum())
-    assert batch.sum_w == pytest.approx(batch.loss_weights.double().sum().item(), rel=1e-12)
+    assert batch.targets == int((inputs.labels != IGNORE).sum())
+    assert batch.sum_w == inputs.loss_weights.double().sum().item()
+
+
+def test_drawn_weights_are_of_a_window_wherever_it_is(dataset):
+    weighting = make_weighting("shuffled", dataset.shards, seed=3)
+    drawn = ShardDataset(dataset.shards, weighting=weighting)
+    batch = drawn.batch([3, 0])
+    for row, number in enumerate((3, 0)):
+        assert torch.equal(batch.codes[row], drawn.batch([number]).codes[0])
+        own = weighting.codes(dataset.batch([number]).codes[0].numpy(), number)
+        assert batch.codes[row].tolist() == own.tolist()
+    assert not torch.equal(batch.codes, dataset.batch([3, 0]).codes)
+
+
+def test_five_bytes_of_a_token_are_sent(dataset):
+    sent = {name: t for name, t in vars(dataset.batch([3, 0])).items() if torch.is_tensor(t)}
+    assert {name: (tensor.dtype, tensor.ndim) for name, tensor in sent.items()} == {
+        "input_ids": (torch.int32, 2),
+        "codes": (torch.uint8, 2),
+        "cu_seqlens": (torch.int32, 1),
+    }
 
 
 def test_what_a_micro_batch_says_of_its_tokens(folder, dataset):
@@ -118,15 +144,17 @@ def test_digests_are_of_number_and_tokens(dataset):
 
 def test_a_batch_without_targets(dataset):
     ignored = dataset.batch([1]).ignored()
-    assert (ignored.labels == IGNORE).all()
-    assert (ignored.loss_weights == 0).all()
+    inputs = Expander(dataset.weighting, torch.device("cpu"))(ignored)
+    assert (inputs.labels == IGNORE).all()
+    assert (inputs.loss_weights == 0).all()
     assert (ignored.targets, ignored.sum_w) == (0, 0.0)
-    assert torch.equal(ignored.input_ids, dataset.batch([1]).input_ids)
+    assert torch.equal(inputs.input_ids, dataset.batch([1]).input_ids)
+    assert torch.equal(inputs.position_ids, expanded(dataset, [1]).position_ids)
 
 
 def test_collate(dataset):
     batch = collate([dataset[3], dataset[0]])
-    own = dataset.batch([3, 0])
+    own = expanded(dataset, [3, 0])
     assert batch.pop("max_seqlen") == 64
     for name, tensor in batch.items():
         assert torch.equal(tensor, getattr(own, name)), name
@@ -253,7 +281,7 @@ def test_loader_workers_change_nothing(dataset, workers):
         expected = dataset.batch(indices)
         assert batch.windows == expected.windows
         assert batch.digests == expected.digests
-        assert torch.equal(batch.loss_weights, expected.loss_weights)
+        assert torch.equal(batch.codes, expected.codes)
 
 
 # A set that is replaced

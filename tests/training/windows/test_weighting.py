@@ -1,7 +1,9 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from handmade import edit_manifest, pack, window_codes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,14 @@ from tiny import corpus, shard_set
 from exactcpt.schemas.errors import UsageError
 from exactcpt.schemas.shard_set import ShardSet, open_set
 from exactcpt.training.config import TABLE_WEIGHTINGS
-from exactcpt.training.windows.weighting import UNDECIDED, WEIGHTINGS, Shuffled, make_weighting
+from exactcpt.training.windows.expansion import Expander
+from exactcpt.training.windows.weighting import (
+    UNDECIDED,
+    WEIGHTINGS,
+    Draws,
+    Weighting,
+    make_weighting,
+)
 
 SETTINGS = {"alpha": 0.4, "gamma": 0.9}
 
@@ -27,14 +36,20 @@ def windows() -> list[list[tuple[int, int, int]]]:
 
 def weights_of(shards: ShardSet, name, number: int, **options) -> list[float]:
     segments = windows()[number]
-    out = np.full(64, np.nan, np.float32)
-    make_weighting(name, shards, **options).fill(
-        out,
-        np.array(window_codes(segments), np.uint8),
-        np.array([length for _, _, length in segments], np.int32),
-        number,
+    codes = np.array(window_codes(segments), np.uint8)
+    lengths = [length for _, _, length in segments]
+    return filled(make_weighting(name, shards, **options), codes, lengths, number).tolist()
+
+
+def filled(weighting: Weighting, codes, lengths: list[int], number: int):
+    """The weights of the positions of a window."""
+    drawn = torch.from_numpy(weighting.codes(codes, number))[None]
+    batch = SimpleNamespace(
+        input_ids=torch.zeros_like(drawn, dtype=torch.int32),
+        codes=drawn,
+        cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).int(),
     )
-    return out.tolist()
+    return Expander(weighting, torch.device("cpu"))(batch).loss_weights[0].numpy()
 
 
 def stored(shards: ShardSet) -> list[float]:
@@ -158,10 +173,8 @@ def test_shuffled_weights_are_of_a_window_and_a_seed(shards):
 
 def test_shuffled_weights_of_windows_differ(shards):
     weighting = make_weighting("shuffled", shards, seed=1)
-    codes, lengths = np.ones(64, np.uint8), np.array([64], np.int32)
-    drawn = np.empty((2, 64), np.float32)
-    for number in range(2):
-        weighting.fill(drawn[number], codes, lengths, number)
+    codes, lengths = np.ones(64, np.uint8), [64]
+    drawn = [filled(weighting, codes, lengths, number) for number in range(2)]
     assert (drawn[0] != drawn[1]).any()
 
 
@@ -174,8 +187,7 @@ def test_shuffled_weights_have_the_distribution_of_the_corpus(shards, length):
         r["targets"] for v, r in zip(stored(shards), shards.buckets, strict=True) if v == w
     ) / total for w in counts}  # fmt: skip
     weighting = make_weighting("shuffled", shards, seed=5)
-    drawn = np.empty(length, np.float32)
-    weighting.fill(drawn, np.ones(length, np.uint8), np.array([length], np.int32), 9)
+    drawn = filled(weighting, np.ones(length, np.uint8), [length], 9)
     values, found = np.unique(drawn, return_counts=True)
     assert values.tolist() == sorted(shares)
     expected = length * np.array([shares[v] for v in values.tolist()])
@@ -184,8 +196,7 @@ def test_shuffled_weights_have_the_distribution_of_the_corpus(shards, length):
 
 def test_shuffled_draws_never_change(shards):
     weighting = make_weighting("shuffled", shards, seed=1)
-    out = np.empty(8, np.float32)
-    weighting.fill(out, np.ones(8, np.uint8), np.array([8], np.int32), 0)
+    out = filled(weighting, np.ones(8, np.uint8), [8], 0)
     draws = np.random.Philox(key=np.array([1, 0], np.uint64)).random_raw(4).tolist()
     halves = [half for draw in draws for half in (draw & 0xFFFFFFFF, draw >> 32)]
     edges = np.cumsum(shards.histogram("train")) / shards.histogram("train").sum()
@@ -195,14 +206,11 @@ def test_shuffled_draws_never_change(shards):
 
 def test_draws_beside_the_bounds(shards):
     """Searching for every draw gives the same weights as looking most of them up."""
-    fast = make_weighting("shuffled", shards, seed=3)
-    assert isinstance(fast, Shuffled)
+    fast = make_weighting("shuffled", shards, seed=3).draws
+    assert isinstance(fast, Draws)
     slow = replace(fast, by_prefix=np.full_like(fast.by_prefix, UNDECIDED))
-    codes, lengths = np.ones(1 << 20, np.uint8), np.array([1 << 20], np.int32)
-    found = np.empty((2, 1 << 20), np.float32)
-    for row, weighting in zip(found, (fast, slow), strict=True):
-        weighting.fill(row, codes, lengths, 0)
-    assert (found[0] == found[1]).all()
+    codes = np.ones(1 << 20, np.uint8)
+    assert (fast.codes(codes, 0) == slow.codes(codes, 0)).all()
     assert (fast.by_prefix == UNDECIDED).sum() == len(fast.bounds)
 
 
