@@ -18,6 +18,7 @@ from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.windows.batches import ShardDataset, collate
 from exactcpt.training.windows.expansion import Expander, ModelInputs
 from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, load_batches
+from exactcpt.training.windows.micro_batch import Batch
 from exactcpt.training.windows.order import windows_at
 from exactcpt.training.windows.weighting import make_weighting
 
@@ -282,6 +283,19 @@ def test_loader_workers_change_nothing(dataset, workers):
         assert batch.windows == expected.windows
         assert batch.digests == expected.digests
         assert torch.equal(batch.codes, expected.codes)
+
+
+@pytest.mark.parametrize("pin_memory", [True, False])
+def test_batches_are_pinned_if_asked_for(dataset, monkeypatch, pin_memory):
+    """Only the driver of a GPU can do it; here it is seen that it is asked to."""
+    pinned: list[Batch] = []
+    monkeypatch.setattr(Batch, "pin_memory", lambda batch: pinned.append(batch) or batch)
+    order = MicroBatchOrder(
+        n=len(dataset), seed=0, consumed=0, steps=3, global_batch=2, micro_batch=2
+    )
+    found = list(load_batches(dataset, order, workers=0, pin_memory=pin_memory))
+    assert [batch.windows for batch in found] == [tuple(indices) for indices in order]
+    assert pinned == (found if pin_memory else [])
 
 
 # A set that is replaced
