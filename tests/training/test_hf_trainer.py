@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.training.models.labels import plain
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.models.model import build
 
@@ -194,7 +195,7 @@ def test_logits_are_never_made(tmp_path):
 
 def losses_of(logits, batch):
     """fp64 [B, L - 1]: the plain cross-entropy."""
-    flat = logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+    flat = logits[:, :-1].flatten(0, 1), plain(batch["labels"])[:, 1:].flatten()
     found = torch.nn.functional.cross_entropy(*flat, ignore_index=IGNORE, reduction="none")
     return found.double().view(len(batch["labels"]), -1)
 

@@ -23,6 +23,7 @@ from ...schemas import shard
 from ...schemas.mapped import WindowColumns
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
+from ..models.labels import WeightedLabels, plain
 from ..models.loss import IGNORE
 from .weighting import ByBucket, Weighting
 
@@ -83,7 +84,7 @@ class Batch:
         return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
 
 
-class ShardDataset(Dataset[dict[str, torch.Tensor]]):
+class ShardDataset(Dataset[dict[str, Any]]):
     """The windows of one split of a shard set, by their numbers.
 
     A shard is mapped when it is first read, and again in every process that gets a copy of the data
@@ -116,17 +117,18 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._windows)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """One window.
 
         Returns:
             input_ids int32 [L], labels int64 [L], loss_weights float32 [L], position_ids int32
-            [L], seq_lengths int32 [segments].
+            [L], seq_lengths int32 [segments]; all are tensors but the labels, which are
+            `WeightedLabels`.
         """
         batch = self.batch([index])
         return {
             "input_ids": batch.input_ids[0],
-            "labels": batch.labels[0],
+            "labels": WeightedLabels(batch.labels[0]),
             "loss_weights": batch.loss_weights[0],
             "position_ids": batch.position_ids[0],
             "seq_lengths": batch.cu_seqlens.diff(),
@@ -191,16 +193,17 @@ def _count_tokens(window: WindowColumns) -> tuple[int, int]:
     return int(lengths.sum()), int((lengths * (lengths + 1) // 2).sum())
 
 
-def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Makes a batch of windows of a `ShardDataset`, for a training loop of your own.
 
     Returns:
-        input_ids, labels, loss_weights and position_ids, each [B, L]; cu_seqlens int32 [segments +
-        1] over all B * L positions; max_seqlen, which is always L, so that nothing is compiled
-        again for other segments.
+        input_ids, labels (`WeightedLabels`), loss_weights and position_ids, each [B, L]; cu_seqlens
+        int32 [segments + 1] over all B * L positions; max_seqlen, which is always L, so that
+        nothing is compiled again for other segments.
     """
     names = ("input_ids", "labels", "loss_weights", "position_ids")
     lengths = torch.cat([sample["seq_lengths"] for sample in samples])
     ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
-    stacked = {name: torch.stack([sample[name] for sample in samples]) for name in names}
-    return {**stacked, "cu_seqlens": ends, "max_seqlen": stacked["input_ids"].shape[1]}
+    stacked = {name: torch.stack([plain(sample[name]) for sample in samples]) for name in names}
+    labels = WeightedLabels(stacked["labels"])
+    return {**stacked, "labels": labels, "cu_seqlens": ends, "max_seqlen": labels.shape[1]}
