@@ -145,6 +145,7 @@ def test_a_dataloader_yields_that_order(windows, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [0, 3])
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 def test_torchdatas_loader_goes_on(windows, workers, stop):
     stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
 
