@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from models import CONFIGS, documents, packed, tiny_config
 from ranks import on_ranks
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM
 
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.adapters import count_targets, flatten, weighted_loss
 from exactcpt.training.models.loss import IGNORE, shift
+from exactcpt.training.run.world import joined
 
 WINDOWS = [[1, 1, 24, 22], [44, 4], [48], [5, 43]]
 
@@ -134,18 +137,28 @@ def test_a_model_without_that_loss_is_refused():
         one(**flatten(samples(WINDOWS)))
 
 
-def counted(rank_windows: list[list[int]]) -> float:
-    from torch import distributed as dist
-
-    own = rank_windows[dist.get_rank() :: dist.get_world_size()]
-    return count_targets([flatten(samples([window])) for window in own]).item()
+def averaged(lengths: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
+    """D and the gradients of a step under DDP, each rank with some of its windows, one by one."""
+    with joined("cpu") as world:
+        one = DistributedDataParallel(model())
+        step = [flatten([sample]) for sample in samples(lengths)[world.rank :: world.size]]
+        targets = count_targets(step)
+        for batch in step:
+            with one.no_sync() if batch is not step[-1] else nullcontext():
+                (one(**batch, num_items_in_batch=targets).loss * world.size).backward()
+        gradients = {name: weight.grad for name, weight in one.module.named_parameters()}
+        return targets.item(), gradients
 
 
 @pytest.mark.slow
-def test_targets_are_counted_over_all_ranks():
-    (found,) = on_ranks(2, [(counted, (WINDOWS,))])
-    expected = count_targets([flatten(samples(WINDOWS))]).item()
-    assert found == [expected, expected]
+def test_ranks_have_the_gradients_of_the_step():
+    (found,) = on_ranks(2, [(averaged, (WINDOWS,))])
+    one, expected = model(), count_targets([flatten(samples(WINDOWS))])
+    (slow_sum(one, WINDOWS) / expected).backward()
+    for targets, gradients in found:
+        assert targets == expected
+        for name, weight in one.named_parameters():
+            assert torch.allclose(gradients[name], weight.grad, rtol=1e-9, atol=1e-12), name
 
 
 @pytest.mark.slow
