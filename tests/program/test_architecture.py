@@ -29,7 +29,13 @@ ROOMS = (
     ),
     ("pipeline.config", "pipeline.sources", "training.models"),
     ("pipeline.job", "training.windows"),
-    ("pipeline.beam", "pipeline.shard_set", "training.run", "training.hf_trainer"),
+    (
+        "pipeline.beam",
+        "pipeline.shard_set",
+        "training.adapters",
+        "training.hf_trainer",
+        "training.run",
+    ),
     (
         "pipeline.tokens",
         "pipeline.show",

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.training.models.labels import plain
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.models.model import build
 
@@ -19,6 +20,7 @@ pytest.importorskip("accelerate")
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from exactcpt.training import hf_trainer
+from exactcpt.training.adapters import flatten, weighted_loss
 from exactcpt.training.hf_trainer import WeightedLoss, collate
 
 pytestmark = pytest.mark.slow
@@ -110,6 +112,31 @@ def test_its_steps_are_ours(tmp_path, name, micro_batch, accumulation):
         assert (one - other).norm() <= 1e-5 * other.norm(), path
 
 
+@pytest.mark.parametrize(("micro_batch", "accumulation"), [(4, 1), (1, 4)])
+def test_any_model_can_be_given_the_loss(tmp_path, micro_batch, accumulation):
+    """The Trainer as it is, with rows, and a model with the loss of the adapters."""
+
+    class Plain(Trainer):
+        def _get_train_sampler(self, *_):
+            return SequentialSampler(self.train_dataset)
+
+    found = trainer(tmp_path, micro_batch=micro_batch, accumulation=accumulation, kind=Plain)
+    found.model.loss_function = weighted_loss
+    found.data_collator = flatten
+    found.train()
+    for path, other in expected("targets").named_parameters():
+        one = found.model.get_parameter(path)
+        assert (one - other).norm() <= 1e-5 * other.norm(), path
+
+
+def test_a_trainer_that_knows_no_weights_is_refused(tmp_path):
+    for collator in (collate, flatten):
+        found = trainer(tmp_path, kind=Trainer)
+        found.data_collator = collator
+        with pytest.raises(UsageError, match="compute the loss with weighted_loss"):
+            found.train()
+
+
 RANK_CASES = [("targets", 1, 2), ("sum_w", 1, 2), ("targets", 2, 1)]
 
 
@@ -194,7 +221,7 @@ def test_logits_are_never_made(tmp_path):
 
 def losses_of(logits, batch):
     """fp64 [B, L - 1]: the plain cross-entropy."""
-    flat = logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+    flat = logits[:, :-1].flatten(0, 1), plain(batch["labels"])[:, 1:].flatten()
     found = torch.nn.functional.cross_entropy(*flat, ignore_index=IGNORE, reduction="none")
     return found.double().view(len(batch["labels"]), -1)
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .autocast import operands
+from .labels import WeightedLabels, plain
 
 __all__ = ["IGNORE", "next_position", "shift", "weighted_cross_entropy"]
 
@@ -45,7 +46,7 @@ VOCABULARY_BLOCK = 4096
 """Number of rows of the head cast at a time if a device cannot multiply bf16 into fp32."""
 
 
-def shift(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def shift(labels: Tensor | WeightedLabels, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Moves labels and weights together to the positions that predict them.
 
     Args:
@@ -56,7 +57,7 @@ def shift(labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         Both, [B, L]: entry t belongs to target t + 1. The last position of a window predicts
         nothing and has -100 and 0.
     """
-    return next_position(labels, IGNORE), next_position(weights, 0)
+    return next_position(plain(labels), IGNORE), next_position(weights, 0)
 
 
 def next_position(values: Tensor, last: float) -> Tensor:

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from ...schemas.errors import FormatError, UsageError
 from . import attention
 from .folder import check_type, read_config
+from .labels import WeightedLabels
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
 from .weight_files import check_weights
@@ -55,7 +56,7 @@ class TrainModel(nn.Module):
         input_ids: Tensor,
         position_ids: Tensor,
         cu_seqlens: Tensor,
-        labels: Tensor,
+        labels: Tensor | WeightedLabels,
         loss_weights: Tensor,
         denominator: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from ...schemas import shard
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
+from ..models.labels import WeightedLabels, plain
 from .expansion import Expander
 from .micro_batch import Batch
 from .weighting import Weighting
@@ -30,7 +31,7 @@ __all__ = ["ShardDataset", "collate"]
 Lengths = NDArray[np.int32]
 
 
-class ShardDataset(Dataset[dict[str, torch.Tensor]]):
+class ShardDataset(Dataset[dict[str, Any]]):
     """The windows of one split of a shard set, by their numbers.
 
     A shard is mapped when it is first read, and again in every process that gets a copy of the data
@@ -69,18 +70,19 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._windows)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """One window.
 
         Returns:
             input_ids int32 [L], labels int64 [L], loss_weights float32 [L], position_ids int32
-            [L], seq_lengths int32 [segments].
+            [L], seq_lengths int32 [segments]; all are tensors but the labels, which are
+            `WeightedLabels`.
         """
         batch = self.batch([index])
         found = Expander(self.weighting, torch.device("cpu"))(batch)
         return {
             "input_ids": found.input_ids[0],
-            "labels": found.labels[0],
+            "labels": WeightedLabels(found.labels[0]),
             "loss_weights": found.loss_weights[0],
             "position_ids": found.position_ids[0],
             "seq_lengths": found.cu_seqlens.diff(),
@@ -119,16 +121,17 @@ class ShardDataset(Dataset[dict[str, torch.Tensor]]):
         )
 
 
-def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Makes a batch of windows of a `ShardDataset`, for a training loop of your own.
 
     Returns:
-        input_ids, labels, loss_weights and position_ids, each [B, L]; cu_seqlens int32 [segments +
-        1] over all B * L positions; max_seqlen, which is always L, so that nothing is compiled
-        again for other segments.
+        input_ids, labels (`WeightedLabels`), loss_weights and position_ids, each [B, L]; cu_seqlens
+        int32 [segments + 1] over all B * L positions; max_seqlen, which is always L, so that
+        nothing is compiled again for other segments.
     """
     names = ("input_ids", "labels", "loss_weights", "position_ids")
     lengths = torch.cat([sample["seq_lengths"] for sample in samples])
     ends = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
-    stacked = {name: torch.stack([sample[name] for sample in samples]) for name in names}
-    return {**stacked, "cu_seqlens": ends, "max_seqlen": stacked["input_ids"].shape[1]}
+    stacked = {name: torch.stack([plain(sample[name]) for sample in samples]) for name in names}
+    labels = WeightedLabels(stacked["labels"])
+    return {**stacked, "labels": labels, "cu_seqlens": ends, "max_seqlen": labels.shape[1]}

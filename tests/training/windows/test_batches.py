@@ -14,6 +14,7 @@ from ranks import processes
 from tiny import corpus, shard_set
 
 from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.training.models.labels import plain
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.windows.batches import ShardDataset, collate
 from exactcpt.training.windows.expansion import Expander, ModelInputs
@@ -61,7 +62,7 @@ def test_windows(folder, split):
     windows = ShardDataset(folder, split=split)
     assert len(windows) == len(pack(corpus(), split))
     for number in range(len(windows)):
-        found = {name: tensor.tolist() for name, tensor in windows[number].items()}
+        found = {name: plain(values).tolist() for name, values in windows[number].items()}
         assert found == slow_window(corpus(), folder, number, split)
 
 
