@@ -35,6 +35,7 @@ ROOMS = (
         "pipeline.show",
         "pipeline.api",
         "training.train",
+        "training.checks",
         "training.evaluation",
         "training.untrained",
     ),
