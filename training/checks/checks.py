@@ -10,8 +10,9 @@ gradient of several is, up to one factor,
     g = sum_i w_i g_i
 
 Two measurements say how exact that can be (`Noise`). The gradient of the same step again says what
-is not repeatable in it. The windows of a micro-batch in another order, which is the same sum added
-up differently, say what rounding does to sums.
+is not repeatable in it. The gradient of three copies of the window, which has the same direction
+but is added up from other numbers, says what rounding does to sums, in whatever precision they are
+made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ...schemas.sizes import plural
-from .gradients import Gradient, change, misfit, resolution, shares
+from .gradients import Gradient, change, check_shapes, is_zero, misfit, resolution, shares
 from .windows import FIRST, Tried, Window, batch_of, other_ids
 
 __all__ = ["CHECKS", "Bench", "Check", "Noise", "Result", "percent", "run_checks"]
@@ -59,23 +60,23 @@ class Noise:
 
     Attributes:
         repeated: change of the same step, done again.
-        reordered: change with the windows of the micro-batch in another order.
+        tripled: how far that of three copies of the window is from a multiple of that of one.
         unit: the resolution of the numbers.
     """
 
     repeated: float
-    reordered: float
+    tripled: float
     unit: float
 
     @property
     def exact(self) -> float:
         """A larger change is one."""
-        return max(SPARE * self.repeated, ROUNDED * self.unit)
+        return max(SPARE * self.repeated, min(ROUNDED * self.unit, HALF_OF_FP32))
 
     @property
     def sums(self) -> float:
-        """The same where numbers are added up in another order."""
-        return min(COARSEST, max(SPARE * self.reordered, self.exact, HALF_OF_FP32))
+        """The same where sums are compared with what they should be made of."""
+        return min(COARSEST, max(SPARE * self.tripled, self.exact, HALF_OF_FP32))
 
     @property
     def felt(self) -> float:
@@ -96,7 +97,8 @@ class Bench:
         self.tried = tried
         self.others = other_ids(tried)
         self.steps = 0
-        self.noise = Noise(repeated=0.0, reordered=0.0, unit=0.0)
+        self._shapes: dict[str, Any] = {}
+        self.noise = Noise(repeated=0.0, tripled=0.0, unit=0.0)
         self.early_a: Gradient = {}
         self.early_b: Gradient = {}
         self.joined = 0.0
@@ -104,7 +106,9 @@ class Bench:
     def gradient(self, *micro_batches: Sequence[Window]) -> Gradient:
         """The gradient of a step on micro-batches of windows."""
         self.steps += 1
-        return self._step([batch_of(windows) for windows in micro_batches])
+        found = self._step([batch_of(windows) for windows in micro_batches])
+        check_shapes(found, self._shapes)
+        return found
 
     def of(self, weights: Mapping[range, float], window: Window | None = None) -> Gradient:
         """The gradient of some targets of a window, alone in a step."""
@@ -187,12 +191,12 @@ REPEAT = "repeat"
 
 
 def _repeat(bench: Bench) -> Found:
-    tried = bench.tried
-    first = bench.gradient([tried.window, tried.second])
-    repeated = change(first, bench.gradient([tried.window, tried.second]))
-    reordered = change(first, bench.gradient([tried.second, tried.window]))
-    bench.noise = Noise(repeated=repeated, reordered=reordered, unit=resolution(first))
-    if not any(tensor.any() for tensor in first.values()):
+    window = bench.tried.window
+    first = bench.gradient([window])
+    repeated = change(first, bench.gradient([window]))
+    tripled, _ = misfit(bench.gradient([window] * 3), ((1.0, first),))
+    bench.noise = Noise(repeated=repeated, tripled=tripled, unit=resolution(first))
+    if is_zero(first):
         return Found(False, "the gradient is zero")
     if repeated > REPEATABLE:
         return Found(
@@ -208,7 +212,7 @@ def _padding(bench: Bench) -> Found:
     changed = window.with_ids(window.padding, bench.others)
     differs, seen = bench.changes(bench.gradient([window]), bench.gradient([changed]))
     if differs:
-        return Found(False, f"{seen} with other tokens there: padding is trained on")
+        return Found(False, f"{seen} with other tokens there: it is trained on")
     return Found(True, f"{seen} with other tokens there")
 
 
@@ -216,6 +220,8 @@ def _targets(bench: Bench) -> Found:
     a, b = bench.tried.a.early, bench.tried.b.early
     bench.early_a, bench.early_b = bench.of({a: 1.0}), bench.of({b: 1.0})
     both = bench.of({a: 1.0, b: 1.0})
+    if is_zero(bench.early_a) or is_zero(bench.early_b):
+        return Found(False, "2 targets with labels and weights have no gradient")
     if shares(both, bench.early_a, bench.early_b) is None:
         return Found(False, "the gradient is the same, whatever targets have labels and weights")
     rest, bench.joined = misfit(both, ((1.0, bench.early_a), (1.0, bench.early_b)))

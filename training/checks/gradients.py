@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from ...schemas.errors import ExactcptError
 
-__all__ = ["EXPECTED", "Gradient", "change", "misfit", "read_gradient", "resolution", "shares"]
+__all__ = [
+    "Gradient",
+    "change",
+    "check_shapes",
+    "is_zero",
+    "misfit",
+    "read_gradient",
+    "resolution",
+    "shares",
+]
 
 Gradient = Mapping[str, Tensor]
 """Tensors by the names of their parameters, of any shapes; one that is not there is zero."""
@@ -77,6 +86,25 @@ def read_gradient(returned: Any, where: str) -> Gradient:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def check_shapes(gradient: Gradient, known: dict[str, torch.Size]) -> None:
+    """Checks that tensors have the shapes that they had before; adds those that are new.
+
+    Raises:
+        ExactcptError: one has another shape.
+    """
+    for name, tensor in gradient.items():
+        if known.setdefault(name, tensor.shape) != tensor.shape:
+            raise ExactcptError(
+                f"the gradient of {name} has the shape {list(tensor.shape)}",
+                expected=f"{list(known[name])}, as in the steps before",
+            )
+
+
+def is_zero(gradient: Gradient) -> bool:
+    """Whether all its numbers are 0."""
+    return not any(tensor.any() for tensor in gradient.values())
 
 
 def change(one: Gradient, other: Gradient) -> float:

@@ -54,7 +54,7 @@ class Report:
             "checks": [asdict(result) for result in self.results],
             "noise": {
                 "repeated": self.noise.repeated,
-                "reordered": self.noise.reordered,
+                "tripled": self.noise.tripled,
                 "exact": self.noise.exact,
                 "sums": self.noise.sums,
             },

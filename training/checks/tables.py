@@ -32,6 +32,5 @@ def report_tables(report: Report) -> Iterator[Table | Text]:
 def _noise(noise: Noise) -> Text:
     return Text(
         "changes of the gradient are relative to its norm; one counts above "
-        f"{percent(noise.exact)}, and above {percent(noise.sums)} where a sum is made in another "
-        "order"
+        f"{percent(noise.exact)}, or above {percent(noise.sums)} where sums are compared"
     )
