@@ -100,8 +100,8 @@ class Window:
         """The same window with no other targets than some runs of positions, each with a weight."""
         labels, given = torch.full_like(self.labels, IGNORE), torch.zeros_like(self.weights)
         for run, weight in weights.items():
-            places = torch.tensor(run)
-            labels[places] = self.ids[places].long()
+            places = slice(run.start, run.stop)
+            labels[places] = self.ids[places]
             given[places] = weight
         return replace(self, labels=labels, weights=given)
 
