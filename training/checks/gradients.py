@@ -109,8 +109,8 @@ def is_zero(gradient: Gradient) -> bool:
 
 def change(one: Gradient, other: Gradient) -> float:
     """The norm of the difference, divided by the larger norm; 0 if both are zero."""
-    scale = max(_norm(one), _norm(other))
-    return _norm(_combined((1, one), (-1, other))) / scale if scale else 0.0
+    scale = max(_norm((1, one)), _norm((1, other)))
+    return _norm((1, one), (-1, other)) / scale if scale else 0.0
 
 
 def misfit(gradient: Gradient, asked: tuple[tuple[float, Gradient], ...]) -> tuple[float, float]:
@@ -124,12 +124,12 @@ def misfit(gradient: Gradient, asked: tuple[tuple[float, Gradient], ...]) -> tup
         The norm of what remains beside the nearest multiple, divided by the gradient's norm, and
         that multiple; 1 and 0 if either of them is zero.
     """
-    expected = _combined(*asked)
-    scale, size = _norm(gradient), _dot(expected, expected)
+    scale, size = _norm((1, gradient)), _norm(*asked)
     if not scale or not size:
         return 1.0, 0.0
-    multiple = _dot(gradient, expected) / size
-    return _norm(_combined((1, gradient), (-multiple, expected))) / scale, multiple
+    multiple = sum(factor * _dot(gradient, each) for factor, each in asked) / size**2
+    nearest = [(-multiple * factor, each) for factor, each in asked]
+    return _norm((1, gradient), *nearest) / scale, multiple
 
 
 def shares(gradient: Gradient, one: Gradient, other: Gradient) -> tuple[float, float] | None:
@@ -151,21 +151,24 @@ def resolution(gradient: Gradient) -> float:
     return max(torch.finfo(tensor.dtype).eps for tensor in gradient.values())
 
 
-def _combined(*terms: tuple[float, Gradient]) -> Gradient:
-    total: dict[str, Tensor] = {}
-    for factor, gradient in terms:
-        for name, tensor in gradient.items():
-            scaled = tensor.double() * factor
-            total[name] = total[name] + scaled if name in total else scaled
-    return total
+def _norm(*terms: tuple[float, Gradient]) -> float:
+    """The norm of a weighted sum of gradients, of which one tensor exists at a time."""
+    squares = 0.0
+    for name in dict.fromkeys(name for _, gradient in terms for name in gradient):
+        present = [(factor, gradient[name]) for factor, gradient in terms if name in gradient]
+        total = sum(factor * _fine(tensor) for factor, tensor in present)
+        squares += torch.linalg.vector_norm(total, dtype=torch.float64).item() ** 2
+    return squares**0.5
 
 
 def _dot(one: Gradient, other: Gradient) -> float:
     return sum(
-        torch.dot(one[n].double().flatten(), other[n].double().flatten()).item()
-        for n in one.keys() & other.keys()
+        (_fine(one[name]) * _fine(other[name])).sum(dtype=torch.float64).item()
+        for name in one
+        if name in other
     )
 
 
-def _norm(gradient: Gradient) -> float:
-    return _dot(gradient, gradient) ** 0.5
+def _fine(tensor: Tensor) -> Tensor:
+    """In fp32 at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
