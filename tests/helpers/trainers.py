@@ -244,13 +244,17 @@ def weights_of_step(batches: list[Batch]) -> list[Any]:
     return [total] * len(batches)
 
 
+def windows_of_step(batches: list[Batch]) -> list[Any]:
+    return [sum(len(batch["labels"]) for batch in batches)] * len(batches)
+
+
 def nothing(batches: list[Batch]) -> list[Any]:
     return [1] * len(batches)
 
 
 def per_window(ce: Tensor, weights: Tensor) -> Tensor:
-    """Every window has its own mean."""
-    return ((ce * weights).sum(1) / (weights > 0).sum(1)).mean()
+    """The sum of the means of the windows."""
+    return ((ce * weights).sum(1) / (weights > 0).sum(1)).sum()
 
 
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -286,7 +290,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "mean of means": ({"denominators": mean_of_means}, ["denominator"]),
     "sum of means": ({"denominators": own_targets}, ["denominator"]),
     "weights per micro-batch": ({"denominators": own_weights}, ["denominator"]),
-    "a mean per window": ({"denominators": nothing, "losses": per_window}, ["denominator"]),
+    "a mean per window": ({"denominators": windows_of_step, "losses": per_window}, ["denominator"]),
 }
 """What is wrong with a trainer: what replaces the right parts, and the checks that must fail,
 no others."""

@@ -125,6 +125,11 @@ def test_a_check_that_says_nothing_is_not_asked(tried):
             "shift",
             "labels are shifted by 2: twice, for example",
         ),
+        (
+            {"denominators": trainers.windows_of_step, "losses": trainers.per_window},
+            "denominator",
+            "each window is divided by a number of its own",
+        ),
         ({"losses": lambda ce, w: (ce * w).sum() * 0}, "repeat", "the gradient is zero"),
     ],
 )
