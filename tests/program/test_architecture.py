@@ -41,6 +41,7 @@ ROOMS = (
         "pipeline.show",
         "pipeline.api",
         "training.train",
+        "training.checks",
         "training.evaluation",
         "training.untrained",
     ),

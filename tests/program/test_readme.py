@@ -34,7 +34,8 @@ DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
 TRAINING = (
-    "train", "compare", "evaluate", "export", "study", "init-model", "recall-world",
+    "train", "check-trainer", "compare", "evaluate", "export", "study", "init-model",
+    "recall-world",
 )  # fmt: skip
 SMALLER_TRAINING = {
     "--max-tokens 1B": "20K",
@@ -212,13 +213,13 @@ def run(command: str, at: Path) -> str:
 def run_page(page: Path, at: Path) -> Iterator[Path]:
     """Runs a page's blocks from top to bottom; yields what its commands should have written.
 
-    A block of TOML is a file: its first line is a comment with the name. All Python of a page is
-    one program.
+    A block of TOML is a file: its first line is a comment with the name. So is a block of Python
+    that begins like that; all other Python of a page is one program.
     """
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
-        if block.language == "toml":
-            title, _, _ = block.text.partition("\n")
+        title, _, _ = block.text.partition("\n")
+        if block.language == "toml" or re.fullmatch(r"# \w+\.py", title):
             (at / title.removeprefix("# ")).write_text(smaller(block.text))
         elif block.language == "python":
             with pytest.MonkeyPatch.context() as patch:
