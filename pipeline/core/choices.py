@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 __all__ = [
     "FORMATS",
+    "IDS_ALONE",
     "PACKINGS",
     "Backend",
     "BackendChoice",
@@ -20,5 +21,7 @@ PACKINGS: tuple[PackingName, ...] = get_args(PackingName)
 Backend = Literal["gigatoken", "tokenizers"]
 BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
 WorkerType = Literal["threads", "processes"]
-Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
+Format = Literal["jsonl", "parquet", "arrow", "text", "hub", "megatron", "datatrove", "mds", "npy"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+IDS_ALONE: tuple[Format, ...] = ("megatron", "datatrove", "npy")
+"""Formats whose files hold token ids and nothing else: no text, no ids of documents, no fields."""

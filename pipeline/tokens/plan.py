@@ -1,15 +1,16 @@
 """The plan of tokenization: tokenizer, special ids and input files, found before any work."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
 from ..config import SourceConfig, TokenizeConfig
-from ..core.choices import Backend
+from ..core.choices import IDS_ALONE, Backend
 from ..job.folder import State
-from ..sources.listing import InputFile, Source, find_files, identity
+from ..sources.listing import InputFile, Source, find_files, identity, with_companions
 from ..sources.records import Fields
+from ..sources.rows import TOKENS
 from .tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
 
 __all__ = ["TokenizePlan", "plan_tokenize"]
@@ -57,7 +58,7 @@ class TokenizePlan:
             "tokenizer_backend": config.tokenizer_backend,
             "min_tokens": config.min_tokens,
             "split_bytes": config.split_bytes,
-            "sources": {s.name: _read_settings(s) for s in config.sources},
+            "sources": {s.name: _read_settings(s, self.fields[s.name]) for s in config.sources},
         }
 
     @property
@@ -65,10 +66,15 @@ class TokenizePlan:
         """The settings and inputs that determine the store."""
         inputs = {
             file.url: [source, file.bytes, file.stamp]
-            for source, files in self.files.items()
+            for source, files in self.input_files.items()
             for file in files
         }
         return State(settings=self.settings, inputs=inputs)
+
+    @property
+    def input_files(self) -> dict[str, list[InputFile]]:
+        """Every file that is read, by source: those with documents, and those beside them."""
+        return {source: with_companions(files) for source, files in self.files.items()}
 
     @property
     def encodes_text(self) -> bool:
@@ -112,8 +118,8 @@ class TokenizePlan:
         )
 
 
-def _read_settings(source: SourceConfig) -> dict[str, str]:
-    kind = {"tokens": source.tokens} if source.tokens is not None else {"text": source.text}
+def _read_settings(source: SourceConfig, fields: Fields) -> dict[str, str]:
+    kind = {"tokens": fields.tokens} if fields.tokens is not None else {"text": fields.text}
     split = {"split": source.split} if source.split is not None else {}
     return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
@@ -137,6 +143,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
             id=s.id,
             tokens=s.tokens,
             largest_id=largest_id,
+            end_id=eos_id,
             max_bytes=config.max_record_bytes,
         )
         for s in config.sources
@@ -156,6 +163,7 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
     files = {name: listing.files for name, listing in listings.items()}
     _refuse_unused_fields(config.sources, files)
     _refuse_shared_files(files)
+    fields = {name: _fields_of_ids(fields[name], files[name]) for name in fields}
     return TokenizePlan(
         config=config,
         tokenizer=tokenizer,
@@ -178,17 +186,27 @@ def plan_tokenize(config: TokenizeConfig) -> TokenizePlan:
 def _refuse_unused_fields(
     sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
 ) -> None:
-    """Refuses fields of sources whose documents are whole files."""
+    """Refuses fields of sources whose records have none."""
     plain = SourceConfig(name="plain", pattern="plain")
     for source in sources:
         named = [n for n in ("text", "id", "tokens") if getattr(source, n) != getattr(plain, n)]
-        if named and any(file.format == "text" for file in files[source.name]):
+        without = {file.format for file in files[source.name]} & {"text", *IDS_ALONE}
+        if named and without:
+            [kind] = without
             raise UsageError(
-                f"source {source.name!r} has {named[0]}=FIELD, but is read as text",
+                f"source {source.name!r} has {named[0]}=FIELD, but is read as {kind}",
                 where=source.pattern,
-                expected="no fields: a file of text is one document, and its name is the id",
+                expected="no fields: a file of text is one document, and its name is the id"
+                if kind == "text"
+                else f"no fields: {kind} files hold the token ids of documents and nothing else",
                 fix="leave the option out, or name the format of the records with ,format=F",
             )
+
+
+def _fields_of_ids(fields: Fields, files: Sequence[InputFile]) -> Fields:
+    """The fields of a source; files of token ids alone have one, which needs no name."""
+    is_of_ids = any(file.format in IDS_ALONE for file in files)
+    return replace(fields, tokens=TOKENS) if is_of_ids else fields
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
