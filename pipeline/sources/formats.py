@@ -80,7 +80,7 @@ def format_of(path: str) -> tuple[Format | None, Compression | None]:
 
 def formats_of(paths: Iterable[str]) -> dict[str, Format | None]:
     """The format of each of some files that are together; None where none shows it."""
-    found = {path: format_of(path)[0] for path in paths}
+    found: dict[str, Format | None] = {path: format_of(path)[0] for path in paths}
     is_megatron = any(path.endswith(IDX) for path in found) or set(found.values()) == {"megatron"}
     if not is_megatron:
         found |= {path: None for path, kind in found.items() if kind == "megatron"}
