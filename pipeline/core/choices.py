@@ -6,16 +6,20 @@ This module needs no library, so the command line has it at once.
 from typing import Literal, get_args
 
 __all__ = [
+    "CONVERTED",
     "FORMATS",
     "IDS_ALONE",
     "PACKINGS",
     "Backend",
     "BackendChoice",
+    "ConvertedFormat",
     "Format",
     "PackingName",
     "WorkerType",
 ]
 
+ConvertedFormat = Literal["mds", "megatron"]
+CONVERTED: tuple[ConvertedFormat, ...] = get_args(ConvertedFormat)
 PackingName = Literal["concat", "best_fit"]
 PACKINGS: tuple[PackingName, ...] = get_args(PackingName)
 Backend = Literal["gigatoken", "tokenizers"]

@@ -26,7 +26,7 @@ from .listing import InputFile
 from .records import BadFileError, Fields
 from .rows import ROWS_AT_ONCE, bad_file, read_array, read_blocks, size_of
 
-__all__ = ["MAGIC", "bytes_per_id", "read_rows", "row_count"]
+__all__ = ["HEADER", "MAGIC", "TYPES", "VERSION", "bytes_per_id", "read_rows", "row_count"]
 
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1

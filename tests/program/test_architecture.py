@@ -34,6 +34,7 @@ ROOMS = (
         "pipeline.tokens",
         "pipeline.show",
         "pipeline.api",
+        "pipeline.convert",
         "training.train",
         "training.evaluation",
         "training.untrained",
