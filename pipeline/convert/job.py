@@ -54,12 +54,12 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     for entry in files:
         check_size(shards, entry)
     window, largest_id = manifest["settings"]["window"], manifest["tokenizer"]["largest_id"]
-    windows = sum(entry["windows"] for entry in files)
+    windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
     require_space({out: int(windows * window * BYTES_PER_TOKEN)})
-    done: list[ShardFile] = []
+    done = tokens = 0
 
     def look() -> Count:
-        return Count("file", len(done), len(files), sum(e["windows"] for e in done) * window)
+        return Count("file", done, len(files), tokens)
 
     with (
         folder_written_whole(Path(resolve(out.url)[1]), same=True) as folder,
@@ -67,7 +67,9 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     ):
 
         def count(entry: ShardFile) -> None:
-            done.append(entry)
+            nonlocal done, tokens
+            done += 1
+            tokens += entry.get("windows", 0) * window
             progress.poll()
 
         for split in SPLITS:
