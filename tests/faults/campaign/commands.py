@@ -126,6 +126,16 @@ class Reweigh(_Pipeline):
         return ["reweigh", inputs / "shards", "--alpha", "0.4", "--out", disk / "out"]
 
 
+class Convert(Reweigh):
+    """`convert`, from shards to a folder that has all its files or is not there."""
+
+    def arguments(self, inputs: Path, disk: Path) -> list[object]:
+        return ["convert", inputs / "shards", "--to", "mds", "--out", disk / "out"]
+
+    def finished(self, state: State) -> set[str]:
+        return {"out"} & set(state)
+
+
 class Train(Command):
     """`train` with checkpoints, of which one is kept, evaluations and exports."""
 
@@ -212,6 +222,7 @@ COMMANDS: dict[str, Command] = {
     "prepare --discard-store": Discard(),
     "pack": Pack(),
     "reweigh": Reweigh(),
+    "convert": Convert(),
     "train": Train(),
     "export": Export(),
 }
