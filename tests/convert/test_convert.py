@@ -102,7 +102,7 @@ windows = st.lists(
 )
 
 
-@given(windows=windows, shard_bytes=st.integers(500, 1000))
+@given(windows=windows, shard_bytes=st.integers(300, 1000))
 def test_mds_shards_are_no_larger_than_they_may_be(
     tmp_path_factory: pytest.TempPathFactory, windows: list[Window], shard_bytes: int
 ) -> None:
@@ -113,6 +113,7 @@ def test_mds_shards_are_no_larger_than_they_may_be(
     index = json.loads((folder / "out" / "index.json").read_text())
     counts = [shard["samples"] for shard in index["shards"]]
     assert sum(counts) == len(windows)
+    assert all(counts)
     for shard in index["shards"]:
         assert shard["samples"] == 1 or shard["raw_data"]["bytes"] <= shard_bytes
     values = [
@@ -122,6 +123,21 @@ def test_mds_shards_are_no_larger_than_they_may_be(
     parts = [values[a:b] for a, b in pairwise(ends.tolist())]
     mds_by_hand(folder / "hand", parts, COLUMNS, hashes=["sha1"])
     assert same(folder / "out", folder / "hand")
+
+
+def test_an_mds_shard_may_have_just_the_size_that_it_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.arange(3, dtype=np.int32)
+    window = Window(ids=ids, weights=np.ones(3, np.float32), lengths=np.array([3], np.int32))
+    config = len(json.dumps({**mds.CONFIG}))
+    sample = 3 * 4 + 3 * 2 + 3 * 4 + 3 * 4 + 4
+    size = 4 + 4 * 3 + config + 2 * sample
+    for limit, shards in ((size, 1), (size - 1, 2)):
+        monkeypatch.setattr(mds, "SHARD_BYTES", limit)
+        mds.write_mds([window, window], tmp_path / str(limit))
+        index = json.loads((tmp_path / str(limit) / "index.json").read_text())
+        assert len(index["shards"]) == shards
 
 
 @pytest.mark.parametrize(("largest_id", "kind"), [(65_498, "u2"), (65_499, "i4")])
