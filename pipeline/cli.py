@@ -43,6 +43,7 @@ from .commands.options import (
     with_terms,
 )
 from .commands.streams import settle_streams
+from .core.choices import CONVERTED
 from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals, stop_interrupting
 
@@ -232,6 +233,31 @@ def reweigh(**flags: Any) -> None:
     from .commands.reweigh import run_reweigh
 
     run_reweigh(flags)
+
+
+@cli.command(short_help="Write the windows of a shard set for another trainer.")
+@click.argument("shards", metavar="SHARDS")
+@click.option(
+    "--to",
+    type=click.Choice(CONVERTED),
+    required=True,
+    help="The format: of MosaicML Streaming, or of Megatron-LM.",
+)
+@click.option("--out", metavar="DIR", help="Folder to write, on a local disk.")
+@QUIET
+@DEBUG
+def convert(**flags: Any) -> None:
+    """Write the windows of a shard set for another trainer, with their weights and boundaries.
+
+    Every file is compared with the manifest of SHARDS on the way. The folder gets its name when all
+    of it is written. The same command again leaves it as it is.
+
+    \b
+    exactcpt convert shards --to mds --out shards-mds
+    """
+    from .commands.convert import run_convert
+
+    run_convert(flags)
 
 
 @cli.command(short_help="Show histograms and weights before anything is trained.")

@@ -1,6 +1,6 @@
 """The commands: from flags to jobs, and what is printed.
 
-prepare, tokenize_, pack, reweigh, inspect_, show, verify
+prepare, tokenize_, pack, reweigh, convert, inspect_, show, verify
                      one command each: run_NAME(flags) reads top-down
 options              the flags: types, defaults, help texts
 invocation           what the commands share: settings, folders, console, report

@@ -13,7 +13,7 @@ import click
 from ...schemas.settings import flag_of
 from ...schemas.sizes import parse_size
 from ..config import KINDS, MAX_WORKERS, SETTINGS
-from ..core.choices import BOUNDARIES
+from ..core.choices import BOUNDARIES, FORMATS
 from ..core.parameters import PARAMETERS
 
 __all__ = [
@@ -220,8 +220,8 @@ TOKENIZE_OPTIONS = options(
         metavar="NAME=PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
         "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
-        "(fraction of the token budget); format=jsonl|parquet|arrow|text|hub where file names do "
-        "not show it or a folder has several; split=NAME where names show several and the one for "
+        f"(fraction of the token budget); format={'|'.join(FORMATS)} where file names do not "
+        "show it or a folder has several; split=NAME where names show several and the one for "
         "training is not wanted, or split=all. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),

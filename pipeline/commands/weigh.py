@@ -1,7 +1,6 @@
 """The command `weigh`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import PurePath
 from typing import Any
@@ -17,8 +16,6 @@ from .summary import shard_tables
 
 __all__ = ["packed_plan", "run_weigh"]
 
-TOKENS = "input_ids"
-"""The column of token ids, unless the source names another."""
 SPLIT_BYTES = 256 << 20
 """Of input per work unit: about one shard."""
 WEIGHTING = (*PARAMETERS, "shard_bytes")
@@ -88,7 +85,7 @@ def _source(text: str) -> SourceConfig:
             expected="every packed window once",
             fix="leave out epochs and share",
         )
-    return source if source.tokens is not None else replace(source, tokens=TOKENS)
+    return source
 
 
 def _name_of(text: str) -> str:

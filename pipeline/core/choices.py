@@ -7,23 +7,30 @@ from typing import Literal, get_args
 
 __all__ = [
     "BOUNDARIES",
+    "CONVERTED",
     "FORMATS",
+    "IDS_ALONE",
     "PACKINGS",
     "Backend",
     "BackendChoice",
     "Boundaries",
+    "ConvertedFormat",
     "Format",
     "PackingName",
     "WorkerType",
 ]
 
+ConvertedFormat = Literal["mds", "megatron"]
+CONVERTED: tuple[ConvertedFormat, ...] = get_args(ConvertedFormat)
 PackingName = Literal["concat", "best_fit"]
 PACKINGS: tuple[PackingName, ...] = get_args(PackingName)
 Backend = Literal["gigatoken", "tokenizers"]
 BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
 WorkerType = Literal["threads", "processes"]
-Format = Literal["jsonl", "parquet", "arrow", "text", "hub"]
+Format = Literal["jsonl", "parquet", "arrow", "text", "hub", "megatron", "datatrove", "mds", "npy"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Boundaries = Literal["seq_lengths", "cu_seqlens", "position_ids", "end_token"]
 """How windows that somebody else has packed say where their segments are, see `boundaries`."""
 BOUNDARIES: tuple[Boundaries, ...] = get_args(Boundaries)
+IDS_ALONE: tuple[Format, ...] = ("megatron", "datatrove", "npy")
+"""Formats whose files hold token ids and nothing else: no text, no ids of documents, no fields."""

@@ -10,7 +10,7 @@ from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, pars
 from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
 from ..job.folder import STATE, State
-from ..sources.formats import format_of
+from ..sources.formats import format_of, formats_of
 from .manifest import check_manifest
 
 __all__ = ["open_finished", "open_shard_set"]
@@ -106,7 +106,7 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
             fix=f"use {above.url}",
         )
     names = [str(name) for name in fs.find(path, maxdepth=LEVELS_LOOKED_AT)]
-    formats = [found for found in (format_of(name)[0] for name in names) if found]
+    formats = [found for found in formats_of(names).values() if found]
     if not formats:
         neither = "this is neither a token store nor a shard set"
         what = neither if names else "this folder is empty"

@@ -38,6 +38,7 @@ class Content(NamedTuple):
 
 
 UNPACK = "unpack it, and name the files that come out"
+INDEXED = "name the .bin file beside it in the source"
 RENAME = "if that is so, give its name the suffix {}"
 BEGINNINGS: dict[bytes, Content] = {
     b"\x1f\x8b": Content("compressed with gzip", RENAME.format(".gz")),
@@ -52,6 +53,8 @@ BEGINNINGS: dict[bytes, Content] = {
     b"PAR1\x15": Content("a Parquet file", RENAME.format(".parquet"), ("parquet",)),
     b"ARROW1\0\0": Content("an Arrow file", RENAME.format(".arrow"), ("arrow",)),
     b"\xff\xff\xff\xff": Content("an Arrow stream", RENAME.format(".arrow"), ("arrow",)),
+    b"\x93NUMPY": Content("an array of NumPy", RENAME.format(".npy"), ("npy",)),
+    b"MMIDIDX\0\0": Content("the index of a Megatron data set", INDEXED),
     b"%PDF-": Content("a PDF document", "extract its text: pdftotext FILE"),
     b"SQLite format 3\0": Content("an SQLite database", "export its records as JSON lines"),
     # Those of UTF-32 come first, since one of them begins with UTF-16's.

@@ -1,8 +1,8 @@
 """The files of a source, as they are when the job begins."""
 
 import os
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,19 +11,33 @@ from ...schemas.pointers import MAX_POINTER_BYTES, refuse_pointers
 from ..core.choices import Format
 from ..files.storage import is_local_url, resolve
 from . import hub
+from .companions import INDEX, Companion, companions, data_file, loss_mask
 from .content import HEAD_BYTES, how_to_read
-from .formats import SUFFIXES, Compression, format_of
+from .formats import COMPRESSED, SUFFIXES, Compression, format_of
 from .matching import info_of, is_local, match, what_is_there
+from .mds_index import first_missing, parse_index
 from .records import Fields
 from .sifting import Found, check_split, sift
 from .tables import table_around
 
-__all__ = ["InputFile", "Listing", "Source", "find_files", "identity", "is_unchanged"]
+__all__ = [
+    "InputFile",
+    "Listing",
+    "Source",
+    "find_files",
+    "identity",
+    "is_unchanged",
+    "with_companions",
+]
 
 COMPRESSION_RATIO = 3
 """How many bytes of text a byte of a compressed file holds, roughly."""
 STAMPS = ("mtime", "ETag", "etag", "LastModified", "created", "size")
 """Entries of fsspec's file info that change when the file does, the best first."""
+BARE_IDS = (
+    "restore the index; a .bin file that is nothing but ids has none: save them with "
+    "numpy.save('NEW.npy', numpy.fromfile('FILE', 'uint16')), or whatever their type is"
+)
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 """What begins like this may be another file to every process. `/dev/shm` has ordinary files."""
 
@@ -60,6 +74,7 @@ class InputFile:
         stamp: modification time, etag or revision: what changes when the file does.
         format: how it is read.
         compression: of the whole file, or None.
+        beside: the files that belong to it, such as its index, see companions.py.
     """
 
     source: str
@@ -69,6 +84,7 @@ class InputFile:
     stamp: str
     format: Format
     compression: Compression | None
+    beside: "tuple[InputFile, ...]" = ()
 
     @property
     def work(self) -> int:
@@ -94,7 +110,8 @@ def find_files(source: Source) -> Listing:
 
     Raises:
         ExactcptError: no file matches, files of several formats do, the format of a file is
-            unknown, its content is elsewhere, or it can be read only once.
+            unknown, its content is elsewhere, it can be read only once, or a file that belongs to
+            it is missing.
         OSError: a folder cannot be listed.
     """
     if source.format == "hub":
@@ -103,12 +120,12 @@ def find_files(source: Source) -> Listing:
     fs.invalidate_cache()
     info = info_of(fs, pattern)
     _refuse_stream(source, fs, pattern, info)
+    describe = _Describing(source, fs)
     if info is not None and info["type"] == "file":
         name, by_name = PurePosixPath(pattern).name, format_of(pattern)[0]
         if source.split is not None:
             check_split(source.name, source.pattern, name, source.split)
-        file = _describe(source.name, fs, name, pattern, info, source.format or by_name)
-        return Listing(files=[file])
+        return Listing(files=[describe(name, pattern, info, source.format or by_name)])
     root, found = match(fs, pattern, info)
     paths = {path[len(root) :].lstrip("/"): path for path in sorted(found)}
     folder = Found(
@@ -128,13 +145,12 @@ def find_files(source: Source) -> Listing:
             expected="a file, a folder with files of a known format, or a glob that matches some",
             fix="; ".join([what_is_there(fs, root), *chosen.warnings]),
         )
-    return Listing(
-        files=[
-            _describe(source.name, fs, name, paths[name], found[paths[name]], chosen.format)
-            for name in chosen.names
-        ],
-        warnings=tuple(chosen.warnings),
-    )
+    files = [
+        describe(name, paths[name], found[paths[name]], chosen.format) for name in chosen.names
+    ]
+    if chosen.format == "mds" and not folder.wild:
+        _refuse_missing_shards(source.name, fs, files)
+    return Listing(files=files, warnings=tuple(chosen.warnings))
 
 
 def _refuse_stream(source: Source, fs: Any, path: str, info: dict[str, Any] | None) -> None:
@@ -165,6 +181,74 @@ def _hub_file(source: Source) -> InputFile:
     )
 
 
+class _Describing:
+    """Describes files of a source, each with those that belong to it."""
+
+    def __init__(self, source: Source, fs: Any) -> None:
+        self._source, self._fs = source.name, fs
+        self._known: dict[str, InputFile | None] = {}
+
+    def __call__(
+        self, name: str, path: str, info: dict[str, Any] | None, of: Format | None
+    ) -> InputFile:
+        data = data_file(path, of)
+        if data != path and (info := info_of(self._fs, data)) is None:
+            raise ExactcptError(
+                f"source {self._source!r}: a file has no tokens beside it",
+                where=path,
+                expected=f"{PurePosixPath(data).name} in the same folder",
+                fix="restore the file with the tokens, or remove what is left of it",
+            )
+        mask = loss_mask(data, of)
+        if mask is not None and info_of(self._fs, mask) is not None:
+            raise ExactcptError(
+                f"source {self._source!r}: a loss mask says which tokens are no targets, and would "
+                "be ignored",
+                where=mask,
+                expected="documents of which every token is a target",
+                fix="move the mask elsewhere if that is what you want",
+            )
+        file = _describe(self._source, self._fs, data_file(name, of), data, info, of)
+        beside = (self._beside(each, file) for each in companions(data, of))
+        return replace(file, beside=tuple(each for each in beside if each is not None))
+
+    def _beside(self, companion: Companion, file: InputFile) -> InputFile | None:
+        path = companion.path
+        if path not in self._known:
+            info = info_of(self._fs, path)
+            name = str(PurePosixPath(file.path).with_name(PurePosixPath(path).name))
+            self._known[path] = (
+                _describe(self._source, self._fs, name, path, info, file.format) if info else None
+            )
+        found = self._known[path]
+        if found is None and companion.needed:
+            raise ExactcptError(
+                f"source {self._source!r}: a file has no index beside it",
+                where=file.url,
+                expected=f"{PurePosixPath(path).name}, which {companion.writer} writes with it",
+                fix=BARE_IDS if file.format == "megatron" else "restore the index",
+            )
+        return found
+
+
+def _refuse_missing_shards(source: str, fs: Any, files: Sequence[InputFile]) -> None:
+    """Refuses a folder that lacks a shard that its index lists."""
+    names: dict[InputFile, set[str]] = {}
+    for file in files:
+        names.setdefault(file.beside[0], set()).add(PurePosixPath(file.path).name)
+    for index, there in names.items():
+        data = fs.cat_file(resolve(index.url)[1])
+        missing = first_missing(parse_index(data, index.url), there)
+        if missing is not None:
+            raise ExactcptError(
+                f"source {source!r}: {INDEX} lists a shard that is not there, or is compressed in "
+                f"a way that cannot be read: {missing}",
+                where=index.url,
+                expected="every shard, as .mds, or compressed with zstd, gzip or bzip2",
+                fix="restore the shard; a glob such as DIR/*.mds reads those that are there",
+            )
+
+
 def _describe(
     source: str,
     fs: Any,
@@ -178,7 +262,7 @@ def _describe(
             f"source {source!r}: the name of a file does not show its format",
             where=path,
             expected=f"a name that ends in {', '.join(SUFFIXES)} (.gz, .zst, .bz2 or .xz "
-            "may follow, but not after .parquet and .arrow)",
+            f"may follow those of {', '.join(COMPRESSED)})",
             fix=how_to_read(PurePosixPath(path).name, _head(fs, path)),
         )
     if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):
@@ -228,8 +312,17 @@ def identity(file: InputFile) -> Hashable:
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(file.url)
 
 
+def with_companions(files: Iterable[InputFile]) -> list[InputFile]:
+    """The files and those that belong to them, each once."""
+    return list(dict.fromkeys(each for file in files for each in (file, *file.beside)))
+
+
 def is_unchanged(file: InputFile) -> bool:
-    """Whether a local file still has the size and time it was listed with."""
+    """Whether a local file, and what belongs to it, have the size and time of the listing."""
+    return all(_is_unchanged(each) for each in (file, *file.beside))
+
+
+def _is_unchanged(file: InputFile) -> bool:
     if file.format == "hub" or not is_local_url(file.url):
         return True
     now = Path(file.url).stat()

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
 from ..files.storage import open_input
-from . import hub
+from . import datatrove, hub, mds, megatron, npy
 from .columns import batch_of_columns
 from .compression import DamagedError, open_decompressed
 from .content import HEAD_BYTES, Content, recognise, recognise_json
 from .jsonl import parse_block
 from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
 from .listing import InputFile, is_unchanged
-from .records import Batch, Fields, Rejected, Strings, too_long
+from .records import BLOCK_BYTES, BadFileError, Batch, Fields, Rejected, Strings, too_long
 from .splits import Member
 
 __all__ = [
@@ -29,17 +29,11 @@ __all__ = [
     "record_batches",
 ]
 
-BLOCK_BYTES = 8 << 20
-"""Read at a time; a longer line or row is read whole."""
 LONGEST_MAGIC = 10
 """Bytes with which each compression can be recognised."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIXED_SIZE_NULLS = "Expected all lists to be of size"
 """What Arrow says about Parquet's fixed-size lists with nulls; it has no class for it."""
-
-
-class BadFileError(ExactcptError):
-    """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
 
 
 def read_member(member: Member, fields: Fields, newlines_before: int = 0) -> Iterator[Batch]:
@@ -309,10 +303,33 @@ def column_names(file: InputFile) -> list[str]:
         raise _bad_file(file, error) from None
 
 
+def _read_megatron(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    rows = megatron.read_rows(member.file, member.start, member.stop, fields)
+    return _column_batches(rows, member.file, fields, member.start + 1)
+
+
+def _read_datatrove(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    rows = datatrove.read_rows(member.file, member.start, member.stop, fields)
+    return _column_batches(rows, member.file, fields, member.start + 1)
+
+
+def _read_npy(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    rows = npy.read_rows(member.file, member.start, member.stop, fields)
+    return _column_batches(rows, member.file, fields, member.start + 1)
+
+
+def _read_mds(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    return _column_batches(mds.read_rows(member.file, fields), member.file, fields, 1)
+
+
 READERS = {
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
     "arrow": _read_arrow,
     "text": _read_text,
     "hub": _read_hub,
+    "megatron": _read_megatron,
+    "datatrove": _read_datatrove,
+    "mds": _read_mds,
+    "npy": _read_npy,
 }

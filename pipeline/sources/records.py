@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ...schemas.errors import ExactcptError
 
 __all__ = [
+    "BLOCK_BYTES",
+    "BadFileError",
     "Batch",
     "Fields",
     "Rejected",
@@ -19,6 +21,13 @@ __all__ = [
     "has_unknown_id",
     "ids_by_number",
 ]
+
+BLOCK_BYTES = 8 << 20
+"""Read at a time; a longer line or row is read whole."""
+
+
+class BadFileError(ExactcptError):
+    """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +39,7 @@ class Fields:
         id: the field with its id, a string or an integer.
         tokens: the field with the document as a list of token ids, instead of `text`.
         largest_id: the largest token id in the vocabulary.
+        end_id: the token that ends documents; a stream of ids without boundaries is cut after it.
         max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
         boundaries: the column with the boundaries inside the rows of `tokens`, where these are
             packed windows.
@@ -39,6 +49,7 @@ class Fields:
     id: str = "id"
     tokens: str | None = None
     largest_id: int = (1 << 31) - 1
+    end_id: int | None = None
     max_bytes: int = (1 << 31) - 1
     boundaries: str | None = None
 

@@ -3,17 +3,25 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...schemas.errors import UsageError
 from ..files.storage import open_input
-from . import hub
+from . import datatrove, hub, megatron, npy
 from .listing import InputFile
+from .records import BadFileError
 
 __all__ = ["Member", "Split", "make_splits"]
 
+ROWS = {
+    "megatron": megatron.row_count,
+    "datatrove": datatrove.row_count,
+    "npy": npy.row_count,
+}
+"""How many rows a file has, for the formats that can be read from any row on."""
 MAX_SPLITS = 1_000_000
 """Names of parts have six digits for the split, and their order is that of the store."""
 
@@ -24,8 +32,8 @@ class Member:
 
     Attributes:
         file: the file.
-        start, stop: bytes of plain JSON Lines, row groups of Parquet, or shards of a data set of
-            the hub; `stop` is exclusive, and None for the end.
+        start, stop: bytes of plain JSON Lines, row groups of Parquet, shards of a data set of the
+            hub, or documents of files of token ids; `stop` is exclusive, and None for the end.
         work: roughly how many bytes of text it holds.
     """
 
@@ -101,10 +109,31 @@ def _ranges(file: InputFile, split_bytes: int) -> list[Member]:
         ]
     if file.format == "parquet" and file.work > split_bytes:
         return _row_group_ranges(file, split_bytes)
+    if file.format in ROWS and file.work > split_bytes:
+        return _row_ranges(file, split_bytes)
     if file.format == "hub":
         shards = hub.shard_count(file.url)
         return [Member(file=file, start=i, stop=i + 1, work=split_bytes) for i in range(shards)]
     return [Member(file=file, work=file.work)]
+
+
+def _row_ranges(file: InputFile, split_bytes: int) -> list[Member]:
+    """Ranges of equally many rows, of about `split_bytes` each; the whole file if it is damaged.
+
+    Reading the file then meets the same error, and treats it as that of a bad file.
+    """
+    try:
+        count = ROWS[file.format](file)
+    except (BadFileError, OSError):
+        count = 1
+    pieces = min(count, -(-file.work // split_bytes))
+    if pieces < 2:
+        return [Member(file=file, work=file.work)]
+    bounds = [count * i // pieces for i in range(pieces + 1)]
+    return [
+        Member(file=file, start=a, stop=b, work=file.work * (b - a) // count)
+        for a, b in pairwise(bounds)
+    ]
 
 
 def _row_group_ranges(file: InputFile, split_bytes: int) -> list[Member]:

@@ -67,7 +67,7 @@ def same_inputs(
     inputs = dict(plan.state.inputs)
     touched = [
         file
-        for files in plan.files.values()
+        for files in plan.input_files.values()
         for file in files
         if file.bytes is not None and _differs_in_time_alone(inputs[file.url], kept.get(file.url))
     ]
@@ -110,7 +110,7 @@ def _digests(plan: TokenizePlan, folder: Folder) -> dict[str, str | None]:
         by_path = {(each["source"], each["path"]): each["xxh3_128"] for each in listed}
         return {
             file.url: by_path.get((source, file.path))
-            for source, files in plan.files.items()
+            for source, files in plan.input_files.items()
             for file in files
         }
     facts: dict[str, Any] = {}

@@ -71,7 +71,7 @@ def write_manifest(
             *([f"{fallback}; tokenizers encoded all documents"] if fallback else []),
             *(f"left out: {i['path']}: {i['skipped']}" for i in inputs if i["skipped"]),
             *_without_id(plan, summaries),
-            *equal_inputs(inputs),
+            *equal_inputs(plan, inputs),
             *(w for name, mine in by_source.items() for w in _of_tokens(plan, name, mine)),
         ],
     }
@@ -153,7 +153,7 @@ def inputs_of(plan: TokenizePlan, store: Folder) -> list[Input]:
             "xxh3_128": facts.get(file.url, {}).get("xxh3_128"),
             "skipped": bad.get(file.url),
         }
-        for source, files in plan.files.items()
+        for source, files in plan.input_files.items()
         for file in files
     ]
 
@@ -216,12 +216,17 @@ def _without_id(plan: TokenizePlan, summaries: Sequence[Mapping[str, Any]]) -> l
     return warnings
 
 
-def equal_inputs(inputs: Sequence[Input]) -> list[str]:
-    """A warning about files of equal content, most likely one corpus given twice."""
+def equal_inputs(plan: TokenizePlan, inputs: Sequence[Input]) -> list[str]:
+    """A warning about files of equal content, most likely one corpus given twice.
+
+    The indexes of two corpora may well be equal.
+    """
+    documents = {(name, file.path) for name, files in plan.files.items() for file in files}
     first: dict[str, str] = {}
     pairs: list[str] = []
     for file in inputs:
-        if file["xxh3_128"] is not None and file["bytes"]:
+        is_of_documents = (file["source"], file["path"]) in documents
+        if is_of_documents and file["xxh3_128"] is not None and file["bytes"]:
             name = f"{file['source']}: {file['path']}"
             original = first.setdefault(file["xxh3_128"], name)
             pairs += [f"{original} = {name}"] if original != name else []

@@ -1,19 +1,24 @@
 """The plan of tokenization: tokenizer, special ids and input files, found before any work."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
 from ..config import SourceConfig, TokenizeConfig
-from ..core.choices import BOUNDARIES, Backend
+from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
-from ..sources.listing import InputFile, Source, find_files, identity
+from ..sources.listing import InputFile, Source, find_files, identity, with_companions
 from ..sources.reading import BadFileError, column_names
 from ..sources.records import Fields
+from ..sources.rows import TOKENS
 from .tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
 
 __all__ = ["TokenizePlan", "plan_tokenize"]
+
+
+PACKED_TOKENS = "input_ids"
+"""The column of token ids in packed windows, unless the source names another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,7 @@ class TokenizePlan:
             "tokenizer_backend": config.tokenizer_backend,
             "min_tokens": config.min_tokens,
             "split_bytes": config.split_bytes,
-            "sources": {s.name: _read_settings(s) for s in config.sources},
+            "sources": {s.name: _read_settings(s, self.fields[s.name]) for s in config.sources},
         }
 
     @property
@@ -66,10 +71,15 @@ class TokenizePlan:
         """The settings and inputs that determine the store."""
         inputs = {
             file.url: [source, file.bytes, file.stamp]
-            for source, files in self.files.items()
+            for source, files in self.input_files.items()
             for file in files
         }
         return State(settings=self.settings, inputs=inputs)
+
+    @property
+    def input_files(self) -> dict[str, list[InputFile]]:
+        """Every file that is read, by source: those with documents, and those beside them."""
+        return {source: with_companions(files) for source, files in self.files.items()}
 
     @property
     def encodes_text(self) -> bool:
@@ -113,8 +123,8 @@ class TokenizePlan:
         )
 
 
-def _read_settings(source: SourceConfig) -> dict[str, str]:
-    kind = {"tokens": source.tokens} if source.tokens is not None else {"text": source.text}
+def _read_settings(source: SourceConfig, fields: Fields) -> dict[str, str]:
+    kind = {"tokens": fields.tokens} if fields.tokens is not None else {"text": fields.text}
     split = {"split": source.split} if source.split is not None else {}
     return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
@@ -142,6 +152,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
             id=s.id,
             tokens=s.tokens,
             largest_id=largest_id,
+            end_id=eos_id,
             max_bytes=config.max_record_bytes,
         )
         for s in config.sources
@@ -161,6 +172,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
     files = {name: listing.files for name, listing in listings.items()}
     _refuse_unused_fields(config.sources, files)
     _refuse_shared_files(files)
+    fields = {name: _fields_of_ids(fields[name], files[name], packed) for name in fields}
     return TokenizePlan(
         config=config,
         tokenizer=tokenizer,
@@ -202,17 +214,28 @@ def _about_columns(source: str, files: Sequence[InputFile]) -> list[str]:
 def _refuse_unused_fields(
     sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
 ) -> None:
-    """Refuses fields of sources whose documents are whole files."""
+    """Refuses fields of sources whose records have none."""
     plain = SourceConfig(name="plain", pattern="plain")
     for source in sources:
         named = [n for n in ("text", "id", "tokens") if getattr(source, n) != getattr(plain, n)]
-        if named and any(file.format == "text" for file in files[source.name]):
+        without = {file.format for file in files[source.name]} & {"text", *IDS_ALONE}
+        if named and without:
+            [kind] = without
             raise UsageError(
-                f"source {source.name!r} has {named[0]}=FIELD, but is read as text",
+                f"source {source.name!r} has {named[0]}=FIELD, but is read as {kind}",
                 where=source.pattern,
-                expected="no fields: a file of text is one document, and its name is the id",
+                expected="no fields: a file of text is one document, and its name is the id"
+                if kind == "text"
+                else f"no fields: {kind} files hold the token ids of documents and nothing else",
                 fix="leave the option out, or name the format of the records with ,format=F",
             )
+
+
+def _fields_of_ids(fields: Fields, files: Sequence[InputFile], packed: bool) -> Fields:
+    """The fields of a source; that of token ids may need no name."""
+    if any(file.format in IDS_ALONE for file in files):
+        return replace(fields, tokens=TOKENS)
+    return replace(fields, tokens=PACKED_TOKENS) if packed and fields.tokens is None else fields
 
 
 def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:

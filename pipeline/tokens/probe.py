@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
 from ..files.storage import open_input
-from ..sources import hub
+from ..sources import datatrove, hub, mds, megatron, npy
 from ..sources.compression import DecompressedStream, open_decompressed
 from ..sources.listing import InputFile
 from ..sources.reading import BLOCK_BYTES, BadFileError, read_member, record_batches
@@ -166,6 +166,8 @@ def _fields_of(file: InputFile) -> list[str]:
         case "arrow":
             with open_input(file.url) as raw:
                 return next(iter(record_batches(raw))).schema.names
+        case "mds":
+            return mds.column_names(file)
         case "hub":
             return next(hub.read_shard(file.url, 0)).schema.names
     return list(dict.fromkeys(name for record in _first_records(file) for name in record))
@@ -205,6 +207,14 @@ def _density(file: InputFile, batch: Batch) -> float:
             text, held = _first_block(file)
             # A line longer than a block is read whole, so the batch may hold more than the block.
             return min(items, text) / max(1, held)
+        case "megatron":
+            return 1 / megatron.bytes_per_id(file)
+        case "datatrove":
+            return 1 / datatrove.bytes_per_id(file)
+        case "npy":
+            return 1 / npy.bytes_per_id(file)
+        case "mds":
+            return items / rows * mds.sample_count(file) / size
         case "hub":
             return 1.0
 

@@ -47,6 +47,8 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
         for member in split.members:
             ranged = member.file.format == "jsonl" and member.start
             offsets.setdefault(member.file, []).extend([member.start] if ranged else [])
+            for file in member.file.beside:
+                offsets.setdefault(file, [])
     files = [(file, tuple(starts)) for file, starts in offsets.items() if file.bytes is not None]
     tasks = runs(files, lambda each: each[0].bytes or 0, SCAN_BYTES)
     return [ScanTask(i, tuple(run)) for i, run in enumerate(tasks)]

@@ -32,7 +32,7 @@ def write_manifest(plan: WeighPlan, state: State, out: Folder) -> Manifest:
         "documents": read_summaries(out, "documents"),
         "store": None,
     }
-    manifest["warnings"] += [*equal_inputs(inputs), *warnings_of(manifest)]
+    manifest["warnings"] += [*equal_inputs(plan.tokens, inputs), *warnings_of(manifest)]
     out.write(MANIFEST, dump(manifest))
     forget_progress(out)
     return manifest

@@ -40,6 +40,7 @@ ROOMS = (
         "pipeline.tokens",
         "pipeline.show",
         "pipeline.api",
+        "pipeline.convert",
         "training.train",
         "training.checks",
         "training.evaluation",

@@ -242,6 +242,7 @@ WHOLE = {
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",
     "study": "results.json",
+    "convert": "**/*.[im]d[sx]",
 }
 """The file in a command's --out that shows that it is whole."""
 

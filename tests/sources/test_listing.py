@@ -198,9 +198,10 @@ class TestFinding:
             "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
-            ".text, .md (.gz, .zst, .bz2 or .xz may follow, but not after .parquet and .arrow)\n"
+            ".text, .md, .bin, .idx, .ds, .mds, .npy (.gz, .zst, .bz2 or .xz may follow those of "
+            "jsonl, text, mds)\n"
             "  fix:      add ,format=F to the source, where F is one of jsonl, parquet, arrow, "
-            "text, hub"
+            "text, hub, megatron, datatrove, mds, npy"
         )
 
     @pytest.mark.parametrize(

@@ -249,6 +249,13 @@ def test_lines_have_end_tokens_alone(packed, tmp_path):
     assert_weighed(tmp_path / "out", packed)
 
 
+def test_an_array_of_ids(packed, tmp_path):
+    file = tmp_path / "a.npy"
+    np.save(file, np.array(rows_of(packed)["input_ids"], np.uint16))
+    done("weigh", file, *READ, "--boundaries", "end_token", "--out", tmp_path / "out")
+    assert_weighed(tmp_path / "out", packed)
+
+
 def test_our_own_shards_are_for_reweigh(packed, tmp_path):
     refused = run("weigh", packed / "train", *READ, "--out", tmp_path / "out")
     assert refused.code == 2 and "exactcpt reweigh" in refused.err

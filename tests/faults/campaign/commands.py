@@ -147,6 +147,16 @@ class Weigh(_Pipeline):
         return ["weigh", inputs / "a.parquet", *held_out, *flags, "--out", disk / "out"]
 
 
+class Convert(Reweigh):
+    """`convert`, from shards to a folder that has all its files or is not there."""
+
+    def arguments(self, inputs: Path, disk: Path) -> list[object]:
+        return ["convert", inputs / "shards", "--to", "mds", "--out", disk / "out"]
+
+    def finished(self, state: State) -> set[str]:
+        return {"out"} & set(state)
+
+
 class Train(Command):
     """`train` with checkpoints, of which one is kept, evaluations and exports."""
 
@@ -234,6 +244,7 @@ COMMANDS: dict[str, Command] = {
     "pack": Pack(),
     "reweigh": Reweigh(),
     "weigh": Weigh(),
+    "convert": Convert(),
     "train": Train(),
     "export": Export(),
 }
