@@ -132,6 +132,7 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
             f"source {source!r}: {error.found}",
             where=f"row {names[error.row].as_py()}",
             expected=error.expected,
+            fix=error.fix,
         ) from None
     return PackedRows(names, ids, cut)
 

@@ -192,6 +192,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         [],
         "has 4,294,967,296",
     ),
+    "huge negative positions": (
+        {"input_ids": IDS, "position_ids": [[0, 1 - (1 << 32), 2, 3, 4, 5, 6, 7]] * 2},
+        [],
+        "has -4,294,967,295",
+    ),
     "positions that never begin again": (
         {"input_ids": IDS, "position_ids": [list(range(8))] * 2},
         [],
@@ -229,6 +234,24 @@ def test_a_row_of_another_length_far_behind(monkeypatch, tmp_path):
     assert refused.code == 1 and "a row has 7 tokens" in refused.err
     assert "row a.parquet:41" in refused.err
     done("weigh", file, *READ, "--window", 8, "--out", tmp_path / "out", "--overwrite")
+
+
+def test_a_file_without_rows_is_the_first_of_several(tmp_path):
+    parquet(tmp_path / "a.parquet", dict.fromkeys(("input_ids", "seq_lengths"), NONE))
+    parquet(tmp_path / "b.parquet", {"input_ids": IDS, "seq_lengths": LENGTHS})
+    done("weigh", tmp_path / "*.parquet", *READ, "--out", tmp_path / "out")
+    assert columns(shards_of(tmp_path / "out"), "input_ids") == IDS
+
+
+def test_a_folder_of_partitioned_data(tmp_path):
+    folder = tmp_path / "lang=en"
+    folder.mkdir()
+    parquet(folder / "a.parquet", {"input_ids": IDS, "seq_lengths": LENGTHS})
+    for number, pattern in enumerate((folder, folder / "*.parquet")):
+        out = tmp_path / f"out{number}"
+        done("weigh", pattern, *READ, "--out", out)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert [each["name"] for each in manifest["sources"]] == ["lang-en"]
 
 
 def test_a_truncated_file(tmp_path):
