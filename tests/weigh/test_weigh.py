@@ -12,6 +12,7 @@ import pytest
 from harness import DATA, EOS, TOKENIZER, done, run, source
 
 from exactcpt.pipeline.verify import verify
+from exactcpt.pipeline.weigh import units
 from exactcpt.schemas.shard import PADDING
 
 WINDOW = 512
@@ -252,6 +253,33 @@ def test_a_folder_of_partitioned_data(tmp_path):
         done("weigh", pattern, *READ, "--out", out)
         manifest = json.loads((out / "manifest.json").read_text())
         assert [each["name"] for each in manifest["sources"]] == ["lang-en"]
+
+
+CHANGES = {
+    "fewer rows": [[8, 8]] * 7,
+    "more rows": [[8, 8]] * 9,
+    "more segments": [[8, 7, 1], *[[8, 8]] * 7],
+    "segments of other lengths": [[1, 15]] * 8,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_that_changes_after_it_was_counted(name, monkeypatch, tmp_path):
+    row = IDS[0] * 2
+    file = parquet(tmp_path / "a.parquet", {"input_ids": [row] * 8, "seq_lengths": [[8, 8]] * 8})
+    lengths, numbered = CHANGES[name], units.number_shards
+
+    def changing(*arguments: Any) -> Any:
+        parquet(file, {"input_ids": [row] * len(lengths), "seq_lengths": lengths})
+        return numbered(*arguments)
+
+    monkeypatch.setattr(units, "number_shards", changing)
+    # As with an object store, where nothing is noticed but the rows.
+    monkeypatch.setattr("exactcpt.pipeline.sources.reading.is_unchanged", lambda _: True)
+    flags = ["--workers", 1, "--out", tmp_path / "out"]
+    refused = run("weigh", file, *READ, *flags)
+    assert refused.code == 1 and "other windows than when they were counted" in refused.err
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_truncated_file(tmp_path):
