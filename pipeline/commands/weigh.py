@@ -89,7 +89,10 @@ def _source(text: str) -> SourceConfig:
 
 
 def _name_of(text: str) -> str:
-    """A name for a source that has none: the last part of its pattern without wildcards."""
+    """A name for a source that has none: the last part of its pattern without wildcards.
+
+    Folders may be called KEY=VALUE, as those of partitioned data are, and names may not.
+    """
     parts = PurePath(text.partition(",")[0]).parts
     plain = [part.partition(".")[0] for part in parts if not set(part) & set("*?[/")]
-    return next((part for part in reversed(plain) if part), "windows")
+    return next((part for part in reversed(plain) if part), "windows").replace("=", "-")

@@ -34,11 +34,12 @@ class CutError(ValueError):
     Attributes:
         row: its number among the rows.
         found, expected: for the person who has packed it.
+        fix: what to do, where more can be said than that it is wrong.
     """
 
-    def __init__(self, row: int, found: str, expected: str) -> None:
+    def __init__(self, row: int, found: str, expected: str, fix: str | None = None) -> None:
         super().__init__(found, expected)
-        self.row, self.found, self.expected = row, found, expected
+        self.row, self.found, self.expected, self.fix = row, found, expected, fix
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,20 @@ def _stops_at(stops: NDArray[np.integer], ids: Rows) -> NDArray[np.int64]:
     return np.flatnonzero(is_stop)
 
 
-def _of_lengths(values: Rows, ids: Rows, words: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The ends of segments of given lengths."""
+def _of_lengths(
+    values: Rows, ids: Rows, words: NDArray[np.int64], said: str = "seq_lengths add up to"
+) -> NDArray[np.int64]:
+    """The ends of segments of given lengths; `said` is what the row says of its last one."""
     lengths = values.values.astype(np.int64)
     bad = np.flatnonzero(lengths < 1)
     if len(bad):
         row = int(_row_of(bad[:1], values)[0])
-        raise CutError(row, f"a segment of {lengths[bad[0]]:,} tokens", "at least 1 in each")
+        raise CutError(
+            row,
+            f"a segment of {lengths[bad[0]]:,} tokens",
+            "at least 1 in each",
+            "leave out entries that only fill the list up to some size",
+        )
     before = np.concatenate(([0], np.cumsum(lengths)))
     sums = np.diff(before[values.ends])
     wrong = np.flatnonzero((sums > ids.lengths) | (sums < words))
@@ -153,8 +161,10 @@ def _of_lengths(values: Rows, ids: Rows, words: NDArray[np.int64]) -> NDArray[np
         row = int(wrong[0])
         raise CutError(
             row,
-            f"seq_lengths add up to {sums[row]:,}, and the row has {ids.lengths[row]:,} tokens",
-            "lengths that add up to the row, padding included or left out",
+            f"{said} {sums[row]:,}, and the row has {ids.lengths[row]:,} tokens",
+            "all tokens of the row, padding included or left out",
+            "correct them where the rows are packed; padding has to be of the tokenizer's padding "
+            "or end token, or else it is text",
         )
     return _in_rows(before[1:] - np.repeat(before[values.ends[:-1]], values.lengths), values, ids)
 
@@ -171,7 +181,10 @@ def _of_sums(values: Rows, ids: Rows, words: NDArray[np.int64]) -> NDArray[np.in
     inner = np.ones(len(sums), np.bool_)
     inner[begins] = False
     return _of_lengths(
-        Rows(values.ends - np.arange(len(values) + 1), np.diff(sums, prepend=0)[inner]), ids, words
+        Rows(values.ends - np.arange(len(values) + 1), np.diff(sums, prepend=0)[inner]),
+        ids,
+        words,
+        "cu_seqlens end with",
     )
 
 

@@ -111,11 +111,13 @@ def _boundaries(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> A
     values = lists.flatten()
     if lists.null_count or values.null_count:
         raise ExactcptError(f"column {name!r} has nulls", where=file, expected="lists of integers")
-    largest = pc.max(values).as_py()
-    if largest is not None and largest > MOST:
-        raise ExactcptError(
-            f"column {name!r} has {largest:,}", where=file, expected=f"at most {MOST:,}"
-        )
+    for extreme in (pc.min(values).as_py(), pc.max(values).as_py()):
+        if extreme is not None and abs(extreme) > MOST:
+            raise ExactcptError(
+                f"column {name!r} has {extreme:,}",
+                where=file,
+                expected=f"at least -{MOST:,} and at most {MOST:,}",
+            )
     return lists
 
 

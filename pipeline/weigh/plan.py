@@ -149,9 +149,10 @@ def _first_length(plan: TokenizePlan) -> int:
     """The tokens of the first row."""
     for name, files in plan.files.items():
         for split in make_splits(files, plan.config.split_bytes):
-            for batch in read_member(split.members[0], plan.fields[name]):
-                if len(batch.content):
-                    return _checked(batch.content.lengths, files[0])
+            for member in split.members:
+                for batch in read_member(member, plan.fields[name]):
+                    if len(batch.content):
+                        return _checked(batch.content.lengths, member.file)
     raise UsageError("there are no windows", expected="files with at least one row of tokens")
 
 

@@ -132,6 +132,7 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
             f"source {source!r}: {error.found}",
             where=f"row {names[error.row].as_py()}",
             expected=error.expected,
+            fix=error.fix,
         ) from None
     return PackedRows(names, ids, cut)
 
@@ -149,15 +150,23 @@ def _as_rows(lists: Strings) -> Rows:
 
 
 def regrouped(rows: Iterable[PackedRows], sizes: Iterable[int]) -> Iterator[PackedRows]:
-    """The same rows in groups of given sizes; both iterables have the same number of rows."""
+    """The same rows in groups of given sizes.
+
+    If there are more rows, a last group has some of them; if there are fewer, groups are missing.
+    """
     stream = iter(rows)
     rest: PackedRows | None = None
     for size in sizes:
         group: list[PackedRows] = []
         missing = size
         while missing:
-            rest = next(stream) if rest is None else rest
+            rest = next(stream, None) if rest is None else rest
+            if rest is None:
+                return
             group.append(rest[:missing])
             rest = rest[missing:] if len(rest) > missing else None
             missing -= len(group[-1])
         yield PackedRows.joined(group)
+    more = next(stream, None) if rest is None else rest
+    if more is not None:
+        yield more

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...schemas import shard
 from ...schemas.errors import ExactcptError
 from ...schemas.shard import SPLITS, TRAIN
-from ..core.buckets import context_codes
+from ..core.buckets import context_codes, histogram
 from ..core.exact import WeightTable
 from ..files.arrow import write_batches
 from ..files.json_files import read_json, write_json
@@ -80,12 +80,16 @@ class SplitShards:
         shards: names of its shards, and how many windows each has.
         documents: the name of its file of the documents table.
         first_document: the number of its first segment.
+        segments: how many it has.
+        histogram: supervised targets per bucket.
     """
 
     read: Split
     shards: tuple[tuple[str, int], ...]
     documents: str
     first_document: int
+    segments: int
+    histogram: tuple[int, ...]
 
 
 def number_shards(
@@ -97,7 +101,7 @@ def number_shards(
     """
     size = windows_per_shard(task.shard_bytes, task.window)
     filled = [
-        (split, count["windows"], count["segments"])
+        (split, count["windows"], count)
         for split, count in sorted(counted, key=lambda each: each[0].ordinal)
         if count["windows"]
     ]
@@ -108,7 +112,7 @@ def number_shards(
     numbered: list[SplitShards] = []
     next_shard: dict[str, int] = dict.fromkeys(SPLITS, 0)
     first = 0
-    for i, (split, windows, segments) in enumerate(filled):
+    for i, (split, windows, count) in enumerate(filled):
         name = task.split_of(split.source)
         parts = [min(size, windows - start) for start in range(0, windows, size)]
         at = next_shard[name]
@@ -120,10 +124,12 @@ def number_shards(
                 shards=tuple(zip(names, parts, strict=True)),
                 documents=f"documents/part-{i:05d}.parquet",
                 first_document=first,
+                segments=count["segments"],
+                histogram=tuple(count["histogram"]),
             )
         )
         next_shard[name] += len(parts)
-        first += segments
+        first += count["segments"]
     Folder(task.out).write(NUMBERED, json.dumps({"shards": sum(total.values())}).encode())
     return [(i if lanes is None else i % lanes, each) for i, each in enumerate(numbered)]
 
@@ -145,10 +151,10 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
     batches = [_sizes(windows, per_batch) for _, windows in mine.shards]
     rows = regrouped(rows_of(mine.read, task, newlines), [n for some in batches for n in some])
     for (path, windows), sizes in zip(mine.shards, batches, strict=True):
-        filled = (writer.batch(next(rows)) for _ in sizes)
+        filled = (writer.batch(next(rows, None)) for _ in sizes)
         written = write_batches(out, path, shard.shard_schema(task.window), filled)
         write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
-    if next(rows, None) is not None:
+    if next(rows, None) is not None or not writer.has_all():
         raise _changed(mine.read)
     write_json(
         out, f"{JOB}/{mine.documents}.json", write_documents(out, mine.documents, writer.tables())
@@ -177,8 +183,10 @@ class _Writer:
         self._next = mine.first_document
         self._segments: list[tuple[pa.Array, NDArray[np.int64], NDArray[np.void]]] = []
 
-    def batch(self, rows: PackedRows) -> pa.RecordBatch:
-        """The record batch of some rows."""
+    def batch(self, rows: PackedRows | None) -> pa.RecordBatch:
+        """The record batch of some rows; None where there are no more, though some were counted."""
+        if rows is None:
+            raise _changed(self._mine.read)
         texts = rows.texts()
         self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
         window, n = self._task.window, len(rows)
@@ -216,6 +224,15 @@ class _Writer:
             pa.ListArray.from_arrays(pa.array(first, pa.int32()), pa.array(column), type=field.type)
             for field, column in zip(plan_schema(self._task.window), values, strict=True)
         ]
+
+    def has_all(self) -> bool:
+        """Whether the segments are as they were counted, so that the weights are theirs."""
+        found = sum(
+            (histogram(lengths, self._task.window) for _, lengths, _ in self._segments),
+            np.zeros(len(self._mine.histogram), np.int64),
+        )
+        written = self._next - self._mine.first_document
+        return written == self._mine.segments and found.tolist() == [*self._mine.histogram]
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows of the documents table: every segment is a document of its own."""

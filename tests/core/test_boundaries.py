@@ -106,6 +106,8 @@ WRONG = {
     "a sum that leaves text": ("seq_lengths", [5], [[2, 2]], 0, "add up to 4, and the row has 5"),
     "an empty segment": ("seq_lengths", [5, 5], [[5], [5, 0]], 1, "a segment of 0 tokens"),
     "a negative length": ("seq_lengths", [5], [[6, -1]], 0, "a segment of -1 tokens"),
+    "sums that leave text": ("cu_seqlens", [5], [[0, 4]], 0, "cu_seqlens end with 4"),
+    "sums that fill a list": ("cu_seqlens", [5], [[0, 5, -1]], 0, "a segment of -6 tokens"),
     "no sums": ("cu_seqlens", [5, 5], [[0, 5], []], 1, "cu_seqlens is empty"),
     "sums without the 0": ("cu_seqlens", [5, 5], [[0, 5], [2, 5]], 1, "begins with 2"),
     "sums that fall": ("cu_seqlens", [5], [[0, 3, 2, 5]], 0, "a segment of -1 tokens"),

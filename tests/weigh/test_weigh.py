@@ -12,6 +12,7 @@ import pytest
 from harness import DATA, EOS, TOKENIZER, done, run, source
 
 from exactcpt.pipeline.verify import verify
+from exactcpt.pipeline.weigh import units
 from exactcpt.schemas.shard import PADDING
 
 WINDOW = 512
@@ -192,6 +193,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         [],
         "has 4,294,967,296",
     ),
+    "huge negative positions": (
+        {"input_ids": IDS, "position_ids": [[0, 1 - (1 << 32), 2, 3, 4, 5, 6, 7]] * 2},
+        [],
+        "has -4,294,967,295",
+    ),
     "positions that never begin again": (
         {"input_ids": IDS, "position_ids": [list(range(8))] * 2},
         [],
@@ -229,6 +235,51 @@ def test_a_row_of_another_length_far_behind(monkeypatch, tmp_path):
     assert refused.code == 1 and "a row has 7 tokens" in refused.err
     assert "row a.parquet:41" in refused.err
     done("weigh", file, *READ, "--window", 8, "--out", tmp_path / "out", "--overwrite")
+
+
+def test_a_file_without_rows_is_the_first_of_several(tmp_path):
+    parquet(tmp_path / "a.parquet", dict.fromkeys(("input_ids", "seq_lengths"), NONE))
+    parquet(tmp_path / "b.parquet", {"input_ids": IDS, "seq_lengths": LENGTHS})
+    done("weigh", tmp_path / "*.parquet", *READ, "--out", tmp_path / "out")
+    assert columns(shards_of(tmp_path / "out"), "input_ids") == IDS
+
+
+def test_a_folder_of_partitioned_data(tmp_path):
+    folder = tmp_path / "lang=en"
+    folder.mkdir()
+    parquet(folder / "a.parquet", {"input_ids": IDS, "seq_lengths": LENGTHS})
+    for number, pattern in enumerate((folder, folder / "*.parquet")):
+        out = tmp_path / f"out{number}"
+        done("weigh", pattern, *READ, "--out", out)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert [each["name"] for each in manifest["sources"]] == ["lang-en"]
+
+
+CHANGES = {
+    "fewer rows": [[8, 8]] * 7,
+    "more rows": [[8, 8]] * 9,
+    "more segments": [[8, 7, 1], *[[8, 8]] * 7],
+    "segments of other lengths": [[1, 15]] * 8,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_that_changes_after_it_was_counted(name, monkeypatch, tmp_path):
+    row = IDS[0] * 2
+    file = parquet(tmp_path / "a.parquet", {"input_ids": [row] * 8, "seq_lengths": [[8, 8]] * 8})
+    lengths, numbered = CHANGES[name], units.number_shards
+
+    def changing(*arguments: Any) -> Any:
+        parquet(file, {"input_ids": [row] * len(lengths), "seq_lengths": lengths})
+        return numbered(*arguments)
+
+    monkeypatch.setattr(units, "number_shards", changing)
+    # As with an object store, where nothing is noticed but the rows.
+    monkeypatch.setattr("exactcpt.pipeline.sources.reading.is_unchanged", lambda _: True)
+    flags = ["--workers", 1, "--out", tmp_path / "out"]
+    refused = run("weigh", file, *READ, *flags)
+    assert refused.code == 1 and "other windows than when they were counted" in refused.err
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_truncated_file(tmp_path):
