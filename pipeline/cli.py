@@ -30,6 +30,7 @@ from .commands.options import (
     OVERWRITE,
     PACK_OPTIONS,
     PACKED_OPTIONS,
+    PAD_OF_ROWS,
     QUIET,
     RUN_OPTIONS,
     SUMMARY_AS_JSON,
@@ -277,6 +278,7 @@ def convert(**flags: Any) -> None:
     help="PATHs are windows that are packed already, as `weigh` takes them.",
 )
 @BOUNDARIES_OF_ROWS
+@PAD_OF_ROWS
 @click.option("--by-source", is_flag=True, help="Also show the histogram of every source.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option(

@@ -124,7 +124,7 @@ def _inspect_packed(flags: Mapping[str, Any]) -> Subject:
     window = flags["window"][0] if flags["window"] else None
     values = {**flags, "window": window, "validation": (), **dict.fromkeys(PARAMETERS)}
     plan = packed_plan(values, flags["paths"])
-    named = ("tokenizer", "eos_token", "boundaries", "max_record_bytes")
+    named = ("tokenizer", "eos_token", "boundaries", "pad_id", "max_record_bytes")
     given = {name: flags[name] for name in named if flags[name] not in (None, "auto")}
     words = [word for name, value in given.items() for word in (flag_of(name), str(value))]
     words += ["--window", str(window)] if window else []

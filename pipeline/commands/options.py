@@ -26,6 +26,7 @@ __all__ = [
     "OVERWRITE",
     "PACKED_OPTIONS",
     "PACK_OPTIONS",
+    "PAD_OF_ROWS",
     "QUIET",
     "RUN_OPTIONS",
     "SUMMARY_AS_JSON",
@@ -241,10 +242,17 @@ BOUNDARIES_OF_ROWS = click.option(
     "or the end token after every document. auto takes the first such column that is there.",
     show_default=True,
 )
+PAD_OF_ROWS = click.option(
+    "--pad-id",
+    type=click.IntRange(0),
+    metavar="ID",
+    help="Token id that fills rows.  [default: the tokenizer's padding]",
+)
 PACKED_OPTIONS = options(
     setting("tokenizer"),
     setting("eos_token"),
     BOUNDARIES_OF_ROWS,
+    PAD_OF_ROWS,
     click.option(
         "--validation",
         multiple=True,

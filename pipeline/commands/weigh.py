@@ -71,6 +71,7 @@ def packed_plan(flags: Mapping[str, Any], texts: Sequence[str]) -> WeighPlan:
         window=flags["window"],
         weighting=given,
         validation=[source.name for source in validation],
+        fill_id=flags["pad_id"],
     )
 
 

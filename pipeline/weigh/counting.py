@@ -15,6 +15,9 @@ from .task import WeighTask
 
 __all__ = ["Count", "count_rows"]
 
+REPEATED = 8
+"""Text seldom ends with so many equal tokens; padding of an unknown token does."""
+
 
 @dataclass(kw_only=True)
 class Count:
@@ -29,6 +32,8 @@ class Count:
         inner_ends: end tokens that are not the last token of their segment.
         segments_with_inner_ends: segments that have some.
         unknown_tokens: tokens that stand for what the vocabulary lacks.
+        inner_padding: tokens of padding before or between documents, which count as text.
+        repeated_ends: rows whose text ends with REPEATED equal tokens.
     """
 
     histogram: NDArray[np.int64]
@@ -40,6 +45,8 @@ class Count:
     inner_ends: int = 0
     segments_with_inner_ends: int = 0
     unknown_tokens: int = 0
+    inner_padding: int = 0
+    repeated_ends: int = 0
 
     @classmethod
     def empty(cls, window: int) -> "Count":
@@ -91,6 +98,8 @@ def _count(rows: PackedRows, task: WeighTask) -> Count:
         unknown_tokens=(
             0 if task.unk_id is None else int(np.count_nonzero(texts.data == task.unk_id))
         ),
+        inner_padding=_inner_padding(texts.data, rows.cut.texts, task),
+        repeated_ends=_repeated_ends(texts.data, rows.cut.texts),
     )
 
 
@@ -100,3 +109,22 @@ def _inner_ends(texts: Strings, end_id: int) -> tuple[int, int]:
     segment = np.searchsorted(texts.offsets, places, "right") - 1
     inner = places + 1 != texts.offsets[segment + 1]
     return int(inner.sum()), len(np.unique(segment[inner]))
+
+
+def _inner_padding(ids: NDArray[np.int32], texts: NDArray[np.int64], task: WeighTask) -> int:
+    """Padding in the text of rows. End tokens are padding where no word precedes them."""
+    is_end, is_fill = ids == task.end_id, ids == task.fill_id
+    behind = np.ones(len(ids), np.bool_)
+    behind[1:] = (is_end | is_fill)[:-1]
+    behind[np.cumsum(texts)[:-1]] = True
+    padding = is_end & behind
+    if task.fill_id != task.end_id:
+        padding |= is_fill
+    return int(np.count_nonzero(padding))
+
+
+def _repeated_ends(ids: NDArray[np.int32], texts: NDArray[np.int64]) -> int:
+    """Rows whose text ends with REPEATED equal tokens."""
+    ends = np.cumsum(texts)[texts >= REPEATED]
+    last = ids[ends[:, None] - np.arange(1, REPEATED + 1)]
+    return int(np.count_nonzero((last == last[:, :1]).all(axis=1)))

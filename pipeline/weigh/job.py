@@ -53,7 +53,7 @@ def weigh(
 def _as_begun(plan: WeighPlan, out: Folder, console: Console) -> State:
     """The state of the plan, with the inputs as the folder's job has listed them if they are the
     same."""
-    if not out.exists(STATE):
+    if plan.identity is not None or not out.exists(STATE):
         return plan.state
     kept = State.read(out, STATE).inputs
     inputs = same_inputs(plan.tokens, kept, out, console.say)

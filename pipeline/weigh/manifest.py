@@ -18,6 +18,11 @@ from .plan import WeighPlan
 
 __all__ = ["counts_by_source", "manifest_of", "refuse_lost_boundaries", "write_manifest"]
 
+MANY_REPEATED = 0.01
+"""Share of rows that may end with a run of one token without a warning."""
+MUCH_PADDING = 0.1
+"""Share of padding above which it pays to pack documents."""
+
 
 def write_manifest(plan: WeighPlan, state: State, out: Folder) -> Manifest:
     """Writes the manifest, last of all files, and clears the job's folder; returns the manifest."""
@@ -64,6 +69,7 @@ def manifest_of(plan: WeighPlan, counts: Mapping[str, Count]) -> Manifest:
         "warnings": [
             *plan.tokens.warnings,
             *(w for name, count in counts.items() for w in _about_ends(plan, name, count)),
+            *(w for name, count in counts.items() for w in _about_padding(plan, name, count)),
         ],
     }
 
@@ -126,6 +132,28 @@ def _about_ends(plan: WeighPlan, name: str, count: Count) -> list[str]:
         f"source {name!r}: {token!r} is inside {inside}: if it ends documents there, {kind} does "
         "not tell them apart, and they see each other; --boundaries end_token would"
     ]
+
+
+def _about_padding(plan: WeighPlan, name: str, count: Count) -> list[str]:
+    """Warnings about padding that is not where it belongs, or of which there is much."""
+    found: list[str] = []
+    if count.inner_padding:
+        found.append(
+            f"source {name!r}: {count.inner_padding:,} tokens of padding stand before or between "
+            "the documents of its rows, and are trained on as text; padding belongs to a row's end"
+        )
+    if count.repeated_ends > MANY_REPEATED * count.windows:
+        found.append(
+            f"source {name!r}: {count.repeated_ends:,} of {plural(count.windows, 'row')} end with "
+            "a run of one token, and are trained on it; if it is padding, name it with --pad-id"
+        )
+    padding = 1 - count.tokens / max(1, count.windows * plan.packing.window)
+    if count.segments == count.windows and padding > MUCH_PADDING:
+        found.append(
+            f"source {name!r}: every row is one document, and {padding:.0%} of the windows is "
+            "padding; `exactcpt prepare --source NAME=PATTERN,tokens=FIELD` packs documents"
+        )
+    return found
 
 
 def refuse_lost_boundaries(plan: WeighPlan, counts: Mapping[str, Count]) -> None:

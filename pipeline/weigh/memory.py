@@ -1,15 +1,18 @@
 """Windows that a program has in memory, as a shard set."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import ArrayLike
 
 from ...schemas.errors import UsageError
+from ...schemas.regular import hash_regular
 from ..beam.runner import RunSettings
 from ..config import SourceConfig, TokenizeConfig
 from ..files.arrow import write_batches
@@ -75,7 +78,14 @@ def write_shards(
             validation=names[1:],
         )
         console = Console(quiet=True)
+        plan = replace(plan, identity={name: _checksum(f"{folder}/{name}.arrow") for name in names})
         weigh(plan, Folder(str(out)), RunSettings(workers=1), console, overwrite=overwrite)
+
+
+def _checksum(path: str) -> str:
+    found = xxhash.xxh3_128()
+    hash_regular(Path(path), found)
+    return found.hexdigest()
 
 
 def _write(folder: Folder, name: str, windows: Iterable[tuple[ArrayLike, ArrayLike]]) -> bool:

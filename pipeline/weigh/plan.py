@@ -21,6 +21,8 @@ from ..tokens.plan import TokenizePlan, plan_tokenize
 
 __all__ = ["WeighPlan", "plan_weigh"]
 
+MASKS = ("labels", "loss_mask", "completion_mask", "assistant_masks")
+"""Columns with which other trainers leave targets out."""
 OURS = {"loss_weight", "doc_index"}
 """Columns of this program's own shards."""
 
@@ -35,6 +37,8 @@ class WeighPlan:
         boundaries: how the rows of each source say where their segments are.
         pads: whether rows may be shorter than the window.
         validation: the sources whose windows are for validation.
+        fill_id: the token that fills the rows, if it is not the tokenizer's padding.
+        identity: what tells the inputs from others, if it is not their names and times.
     """
 
     tokens: TokenizePlan
@@ -42,6 +46,8 @@ class WeighPlan:
     boundaries: Mapping[str, Boundaries]
     pads: bool
     validation: frozenset[str]
+    fill_id: int | None
+    identity: Mapping[str, Any] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -54,14 +60,15 @@ class WeighPlan:
             }
             for name, read in self.tokens.settings["sources"].items()
         }
-        of_sources = {**self.tokens.settings, "sources": of_rows, "pads": self.pads}
+        how = {"sources": of_rows, "pads": self.pads, "fill_id": self.fill_id}
+        of_sources = {**self.tokens.settings, **how}
         settings = shard_set_settings(self.packing, list(self.tokens.files), of_sources)
         return {**settings, "packing": GIVEN}
 
     @property
     def state(self) -> State:
         """What determines the shard set."""
-        return State(settings=self.settings, inputs=self.tokens.state.inputs)
+        return State(settings=self.settings, inputs=self.identity or self.tokens.state.inputs)
 
     @property
     def splits(self) -> list[Split]:
@@ -77,6 +84,7 @@ def plan_weigh(
     window: int | None,
     weighting: Mapping[str, Any],
     validation: Sequence[str],
+    fill_id: int | None = None,
 ) -> WeighPlan:
     """Looks at the inputs.
 
@@ -86,6 +94,7 @@ def plan_weigh(
         window: its length in tokens, or None for that of the rows.
         weighting: what else `PackConfig` takes: tau, the parameters of the formula, shard_bytes.
         validation: the sources whose windows are for validation.
+        fill_id: the token that fills the rows; None for the tokenizer's padding.
 
     Raises:
         UsageError: the rows say nowhere where their segments are, they are shards of this program,
@@ -100,7 +109,10 @@ def plan_weigh(
         name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
         for name, read in plan.fields.items()
     }
-    plan = replace(plan, fields=fields)
+    unread = [
+        w for name, files in plan.files.items() for w in _unread(name, column_names(files[0]))
+    ]
+    plan = replace(plan, fields=fields, warnings=(*plan.warnings, *unread))
     length = _first_length(plan) if window is None else window
     packing = PackConfig(window=length, validation_fraction=0.0, **weighting)
     return WeighPlan(
@@ -109,6 +121,7 @@ def plan_weigh(
         boundaries=kinds,
         pads=window is not None,
         validation=frozenset(validation),
+        fill_id=fill_id,
     )
 
 
@@ -143,6 +156,16 @@ def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) 
         fix="add one of them, or say --boundaries end_token if every document ends with the end "
         "token; without boundaries, documents see each other and no weight is right",
     )
+
+
+def _unread(source: str, columns: Sequence[str]) -> list[str]:
+    """A warning about columns that say which targets count."""
+    found = [name for name in MASKS if name in columns]
+    return [
+        f"source {source!r}: the column {name!r} is not read: all targets are trained on, whatever "
+        "it leaves out"
+        for name in found[:1]
+    ]
 
 
 def _first_length(plan: TokenizePlan) -> int:

@@ -126,7 +126,7 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
     kind = task.boundaries[source]
     try:
         _check_lengths(ids.lengths, task)
-        cut = cut_rows(ids, kind, boundaries, end_id=task.end_id, pad_id=task.pad_id)
+        cut = cut_rows(ids, kind, boundaries, end_id=task.end_id, pad_id=task.fill_id)
     except CutError as error:
         raise ExactcptError(
             f"source {source!r}: {error.found}",

@@ -27,6 +27,7 @@ class WeighTask:
         exact: the parameters of the weights.
         shard_bytes: about the size of a shard.
         end_id, pad_id: the tokens that end a document and that fill windows.
+        fill_id: the token that fills the rows that are read.
         unk_id: stands for what the vocabulary lacks; None if there is none.
     """
 
@@ -40,6 +41,7 @@ class WeighTask:
     shard_bytes: int
     end_id: int
     pad_id: int
+    fill_id: int
     unk_id: int | None
 
     def split_of(self, source: str) -> str:
@@ -60,5 +62,6 @@ def weigh_task(plan: WeighPlan, out: Folder) -> WeighTask:
         shard_bytes=plan.packing.shard_bytes,
         end_id=plan.tokens.eos_id,
         pad_id=plan.tokens.pad_id,
+        fill_id=plan.tokens.pad_id if plan.fill_id is None else plan.fill_id,
         unk_id=plan.tokens.unk_id,
     )

@@ -67,6 +67,9 @@ def test_windows_that_cannot_be_used(pairs, message, tmp_path):
 def test_a_folder_that_is_taken(tmp_path):
     out = tmp_path / "out"
     exactcpt.write_shards(out, packed(2), tokenizer=TOKENIZER, window=WINDOW)
+    before = (out / MANIFEST).stat().st_mtime_ns
+    exactcpt.write_shards(out, packed(2), tokenizer=TOKENIZER, window=WINDOW)
+    assert (out / MANIFEST).stat().st_mtime_ns == before
     with pytest.raises(exactcpt.ExactcptError, match="inputs have changed"):
         exactcpt.write_shards(out, packed(3), tokenizer=TOKENIZER, window=WINDOW)
     exactcpt.write_shards(out, packed(3), tokenizer=TOKENIZER, window=WINDOW, overwrite=True)

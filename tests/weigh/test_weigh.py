@@ -353,3 +353,53 @@ def test_packed_rows_as_documents_are_warned_of(tmp_path):
         warnings = json.loads((tmp_path / name / "manifest.json").read_text())["warnings"]
         expected = name == "packed"
         assert any("exactcpt weigh" in warning for warning in warnings) == expected, warnings
+
+
+WORDS = list(range(5, 13))
+PADDED: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "a token that is not the tokenizer's": (
+        {"input_ids": [[*WORDS, *[300] * 8]] * 3, "seq_lengths": [[16]] * 3},
+        [],
+        ["3 of 3 rows end with a run of one token"],
+    ),
+    "the same, named": (
+        {"input_ids": [[*WORDS, *[300] * 8]] * 3, "seq_lengths": [[3, 5]] * 3},
+        ["--pad-id", "300"],
+        [],
+    ),
+    "on the left": (
+        {"input_ids": [[EOS, EOS, *WORDS]] * 3, "seq_lengths": [[1, 1, 3, 5]] * 3},
+        [],
+        ["6 tokens of padding stand before or between"],
+    ),
+    "between documents": (
+        {"input_ids": [[*WORDS, 300, 300, *WORDS]] * 3, "seq_lengths": [[10, 8]] * 3},
+        ["--pad-id", "300"],
+        ["6 tokens of padding stand before or between"],
+    ),
+    "one document in each row": (
+        {"input_ids": [WORDS, WORDS[:5], WORDS[:3]], "seq_lengths": [[8], [5], [3]]},
+        ["--window", "8"],
+        ["every row is one document, and 33% of the windows is padding"],
+    ),
+    "labels": (
+        {"input_ids": [WORDS] * 2, "seq_lengths": [[3, 5]] * 2, "labels": [WORDS] * 2},
+        [],
+        ["the column 'labels' is not read"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_what_others_pad_and_mask_is_warned_of(name, tmp_path):
+    rows, flags, expected = PADDED[name]
+    file = parquet(tmp_path / "a.parquet", rows)
+    done("weigh", file, *READ, *flags, "--out", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    about_rows = [w for w in manifest["warnings"] if w.startswith("source")]
+    assert len(about_rows) == len(expected)
+    for warning, text in zip(about_rows, expected, strict=True):
+        assert text in warning
+    if name == "the same, named":
+        assert manifest["splits"]["train"]["padding"] == 24
+        assert verify(str(tmp_path / "out")).ok
