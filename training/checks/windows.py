@@ -21,6 +21,7 @@ from ...schemas.errors import UsageError
 from ...schemas.mapped import WindowColumns
 from ...schemas.shard_set import ShardSet
 from ...schemas.shard_windows import ShardWindows
+from ..models.labels import plain
 from ..models.loss import IGNORE
 from ..windows.batches import collate
 
@@ -135,8 +136,12 @@ class Window:
 
 
 def batch_of(windows: Iterable[Window]) -> dict[str, Any]:
-    """A micro-batch of windows, as `collate` makes it of those of a `ShardDataset`."""
-    return collate(
+    """A micro-batch of windows, as `collate` makes it of those of a `ShardDataset`.
+
+    Its labels are a plain tensor: a trainer that leaves the weights behind is to be found out, and
+    would otherwise end with an error.
+    """
+    batch = collate(
         [
             {
                 "input_ids": window.ids.clone(),
@@ -150,6 +155,7 @@ def batch_of(windows: Iterable[Window]) -> dict[str, Any]:
             for window in windows
         ]
     )
+    return batch | {"labels": plain(batch["labels"])}
 
 
 @dataclass(frozen=True, kw_only=True)
