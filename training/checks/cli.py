@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["check_trainer"]
 
 
-@click.command("check-trainer")
+@click.command(
+    "check-trainer", short_help="Check that a trainer keeps documents apart, and uses weights."
+)
 @click.argument("trainer", metavar="TRAINER")
 @click.option(
     "--shards",
