@@ -25,7 +25,11 @@ PRINTS = {
     "traceback.print_exc", "logging.basicConfig", "warnings.showwarning", "error.show",
     "Console", "RichConsole", "rich.print",
 }  # fmt: skip
-OF_OURS = {"pipeline/commands/invocation.py", "pipeline/commands/verify.py"}
+OF_OURS = {
+    "pipeline/commands/invocation.py",
+    "pipeline/commands/verify.py",
+    "pipeline/weigh/memory.py",
+}
 
 
 def prints(source: str) -> list[str]:
