@@ -6,11 +6,12 @@ The commands run as they are installed, in interpreters that cannot find what th
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import recorded_runs
 from click import Context
 from distributions import BASE, modules_beyond
-from harness import DATA, Outcome, finish, source, start
+from harness import DATA, EOS, Outcome, finish, source, start
 
 from exactcpt.pipeline.cli import cli
 
@@ -42,6 +43,9 @@ WORKS = {
     "show": ["shards", "--window", "3"],
     "verify": ["shards"],
     "reweigh": ["shards", "--alpha", "0.3", "--out", "reweighed"],
+    "convert": ["shards", "--to", "mds", "--out", "converted"],
+    "weigh": ["packed.npy", "--boundaries", "end_token", "--tokenizer", DATA / "tokenizer.json",
+              "--out", "weighed"],
     "compare": ["one", "two", "--svg", "picture.svg"],
     "evaluate": ["--items-only", "--haystack", "shards", "--lengths", "128", "--items", "2",
                  "--tasks", "place", "--out", "items"],
@@ -78,6 +82,7 @@ against = ["uniform"]
 claim = "greater"
 """
 LACKS = {
+    "check-trainer": ["model", "--shards", "shards"],
     "train": ["--shards", "shards", "--model", "model", "--out", "run", "--steps", "1"],
     "evaluate": ["one"],
     "export": ["one", "--out", "exported"],
@@ -100,6 +105,7 @@ def folder(tmp_path_factory) -> Path:
     for name, weighting in (("one", "uniform"), ("two", "exact")):
         recorded_runs.write(folder / name, weighting)
     (folder / "study.toml").write_text(STUDY)
+    np.save(folder / "packed.npy", [[5, 6, EOS, 7, 8, 9], [7, EOS, 5, 6, 7, 8]])
     outcome = run(folder, "prepare", *PREPARE)
     assert outcome.code == 0, outcome.err
     return folder
