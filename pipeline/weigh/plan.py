@@ -102,16 +102,16 @@ def plan_weigh(
         ExactcptError: as `plan_tokenize`, and if the first rows cannot be read.
     """
     plan = plan_tokenize(config, packed=True)
+    columns = {name: column_names(files[0]) for name, files in plan.files.items()}
     kinds: dict[str, Boundaries] = {
-        name: _kind_of(name, files[0], boundaries) for name, files in plan.files.items()
+        name: _kind_of(name, files[0].url, columns[name], boundaries)
+        for name, files in plan.files.items()
     }
     fields = {
         name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
         for name, read in plan.fields.items()
     }
-    unread = [
-        w for name, files in plan.files.items() for w in _unread(name, column_names(files[0]))
-    ]
+    unread = [warning for name, found in columns.items() for warning in _unread(name, found)]
     plan = replace(plan, fields=fields, warnings=(*plan.warnings, *unread))
     length = _first_length(plan) if window is None else window
     packing = PackConfig(window=length, validation_fraction=0.0, **weighting)
@@ -125,12 +125,13 @@ def plan_weigh(
     )
 
 
-def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) -> Boundaries:
-    columns = column_names(file)
+def _kind_of(
+    source: str, url: str, columns: Sequence[str], asked: Literal["auto"] | Boundaries
+) -> Boundaries:
     if {*columns} >= OURS:
         raise UsageError(
             f"source {source!r} has shards of exactcpt, which have weights",
-            where=file.url,
+            where=url,
             fix="give them other weights with `exactcpt reweigh`",
         )
     if asked == "end_token":
@@ -141,7 +142,7 @@ def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) 
     if asked != "auto":
         raise UsageError(
             f"source {source!r} has no column {asked!r}",
-            where=file.url,
+            where=url,
             expected=f"one of its columns: {', '.join(columns)}"
             if columns
             else "a file with columns, Parquet or Arrow",
@@ -149,7 +150,7 @@ def _kind_of(source: str, file: InputFile, asked: Literal["auto"] | Boundaries) 
         )
     raise UsageError(
         f"source {source!r} does not say where the documents in its windows begin and end",
-        where=file.url,
+        where=url,
         expected="a column seq_lengths (the lengths of a window's segments), cu_seqlens (their "
         "sums, from 0) or position_ids (counted from 0 in every segment)"
         + (f"; it has {', '.join(columns)}" if columns else ""),
