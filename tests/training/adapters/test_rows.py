@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.adapters import count_targets, flatten, weighted_loss
 from exactcpt.training.models.loss import IGNORE, shift
-from exactcpt.training.run.world import joined
+from exactcpt.training.run.world import World, joined
 
 WINDOWS = [[1, 1, 24, 22], [44, 4], [48], [5, 43]]
 
@@ -140,14 +140,23 @@ def test_a_model_without_that_loss_is_refused():
 def averaged(lengths: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
     """D and the gradients of a step under DDP, each rank with some of its windows, one by one."""
     with joined("cpu") as world:
-        one = DistributedDataParallel(model())
-        step = [flatten([sample]) for sample in samples(lengths)[world.rank :: world.size]]
-        targets = count_targets(step)
-        for batch in step:
-            with one.no_sync() if batch is not step[-1] else nullcontext():
-                (one(**batch, num_items_in_batch=targets).loss * world.size).backward()
-        gradients = {name: weight.grad for name, weight in one.module.named_parameters()}
-        return targets.item(), gradients
+        return _step(world, lengths)
+
+
+def _step(world: World, lengths: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
+    """What `averaged` returns. The DDP model must end here, before the ranks part.
+
+    If it were the last to hold their process group, it would end gloo's threads while it holds the
+    interpreter's lock, and wait for ever for a thread that wants that lock to release a tensor.
+    """
+    one = DistributedDataParallel(model())
+    step = [flatten([sample]) for sample in samples(lengths)[world.rank :: world.size]]
+    targets = count_targets(step)
+    for batch in step:
+        with one.no_sync() if batch is not step[-1] else nullcontext():
+            (one(**batch, num_items_in_batch=targets).loss * world.size).backward()
+    gradients = {name: weight.grad for name, weight in one.module.named_parameters()}
+    return targets.item(), gradients
 
 
 @pytest.mark.slow
