@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import click
 
 from ..schemas.errors import UsageError
+from ..schemas.extras import install_line
 from ..schemas.sizes import parse_size
 from ..schemas.terminal import echo
 
@@ -21,7 +22,7 @@ def check_installed() -> None:
     """
     for name in ("torch", "transformers"):
         if find_spec(name) is None:
-            raise UsageError(f"{name} is not installed", fix="pip install 'exactcpt[train]'")
+            raise UsageError(f"{name} is not installed", fix=install_line("train"))
         try:
             import_module(name)
         except (ImportError, OSError) as error:

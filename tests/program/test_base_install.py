@@ -14,6 +14,7 @@ from distributions import BASE, modules_beyond
 from harness import DATA, EOS, Outcome, finish, source, start
 
 from exactcpt.pipeline.cli import cli
+from exactcpt.schemas.extras import install_line
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +132,5 @@ def test_it_works(folder, command):
 def test_it_says_what_it_lacks(folder, command):
     outcome = run(folder, command, *LACKS[command])
     assert outcome.code == 2
-    assert outcome.err == (
-        "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'\n"
-    )
+    line = install_line("train")
+    assert outcome.err == f"error: torch is not installed\n  fix:      {line}\n"

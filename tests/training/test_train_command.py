@@ -17,6 +17,7 @@ from tiny import END, shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
 from exactcpt.pipeline.cli import run_command
+from exactcpt.schemas.extras import install_line
 from exactcpt.training.cli import HELP, STOPPED
 from exactcpt.training.config import KINDS
 from exactcpt.training.run.checkpoint_files import newest_checkpoint
@@ -364,7 +365,7 @@ def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("exactcpt.training.options.find_spec", lambda name: None)
     assert run_command([*command, "--out", str(tmp_path / "run")]) == 2
     err = capfd.readouterr().err
-    assert "error: torch is not installed\n  fix:      pip install 'exactcpt[train]'" in err
+    assert f"error: torch is not installed\n  fix:      {install_line('train')}" in err
 
 
 @pytest.mark.parametrize("kind", [ImportError, OSError])

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.extras import install_line
 from ...schemas.json_text import parse_json
 from ...schemas.regular import read_regular
 from ...schemas.sealed import AlteredError, read_sealed, sealed
@@ -257,9 +258,7 @@ def _summary_writer(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UsageError(
-            "TensorBoard is not installed", fix="pip install 'exactcpt[tensorboard]'"
-        ) from None
+        raise UsageError("TensorBoard is not installed", fix=install_line("tensorboard")) from None
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from exactcpt.schemas.errors import FormatError, UsageError
+from exactcpt.schemas.extras import install_line
 from exactcpt.training.run.log import (
     LOG,
     RUN,
@@ -166,7 +167,7 @@ def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError) as caught:
         RunLog(tmp_path, step=0, tensorboard=True)
-    assert caught.value.fix == "pip install 'exactcpt[tensorboard]'"
+    assert caught.value.fix == install_line("tensorboard")
 
 
 def record(step: int) -> dict:
