@@ -1,11 +1,15 @@
-# Everything happens in .venv, which the first target that needs it makes.
+# Everything happens in .venv, which the first target that needs it makes. The demo needs the base
+# installation alone; the others need the tools and PyTorch, too.
 #     make PYTHON=python3.12 test     uses another Python (3.11 to 3.13)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Named after the version, so that another PYTHON makes another environment.
-INSTALLED := $(VENV)/.installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BASE := $(VENV)/.base-$(VERSION)
+INSTALLED := $(VENV)/.installed-$(VERSION)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DEMO := demo-shards
 LOCK := build/lock
@@ -20,15 +24,19 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## make .venv and install exactcpt and the tools into it
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(BASE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 		echo "$(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 ..." >&2; \
 		exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PIP) -e .
 	@touch $@
 
-demo: $(INSTALLED) ## prepare the small corpus of tests/data; print its histogram and weights
+$(INSTALLED): $(BASE)
+	$(PIP) -e ".[dev]"
+	@touch $@
+
+demo: $(BASE) ## prepare the small corpus of tests/data; print its histogram and weights
 	$(BIN)/exactcpt prepare --overwrite \
 		--source novels=tests/data/novels.jsonl.zst \
 		--source jargon=tests/data/jargon.jsonl.gz \
