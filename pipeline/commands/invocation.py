@@ -29,6 +29,7 @@ from ..config import (
 )
 from ..files.storage import Folder
 from ..job.folder import Finished
+from ..sources.records import skippable
 from ..terminal import Console
 from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
@@ -175,7 +176,8 @@ def show_estimate(
     Returns:
         The estimate, and what was read of each source.
     """
-    found, probes = estimate_job(plan, packing)
+    with skippable():
+        found, probes = estimate_job(plan, packing)
     say = call.console.say
     say(
         f"documents end with {plan.eos_token!r} (id {plan.eos_id})"

@@ -1,7 +1,9 @@
 """Records from Arrow columns: of Parquet, of Arrow files, and of data sets of `datasets`."""
 
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -125,7 +127,7 @@ def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array
     """The column of ids as strings; null for rows without an id."""
     if fields.id not in rows.schema.names:
         return pa.nulls(rows.num_rows, pa.string())
-    column = _only(rows, fields.id, file)
+    column = _whole(_only(rows, fields.id, file))
     if not (pa.types.is_integer(column.type) or _is_text(column.type)):
         raise ExactcptError(
             f"column {fields.id!r} holds {column.type}",
@@ -134,6 +136,14 @@ def _ids(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array
             fix="name another column with ,id=FIELD in the source",
         )
     return column.cast(pa.string())
+
+
+def _whole(column: Any) -> Any:
+    """Whole numbers as integers: a column of integers with nulls comes from pandas as floats."""
+    if pa.types.is_floating(column.type):
+        with suppress(pa.ArrowInvalid):
+            return column.cast(pa.int64())
+    return column
 
 
 def _only(rows: pa.RecordBatch | pa.Table, name: str, file: str) -> pa.Array:
@@ -161,10 +171,19 @@ def _plain(column: Any) -> Any:
                 column = column.storage
             elif pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
+            elif pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
+                column = _without_views(column)
             else:
                 return column
         except pa.ArrowNotImplementedError:  # such as a dictionary of string views
             return column
+
+
+def _without_views(column: Any) -> Any:
+    """Views of lists as lists. Pyarrow's own cast makes arrays that are corrupt."""
+    lengths = pc.list_value_length(column).fill_null(0).cast(pa.int64()).to_numpy()
+    offsets: Any = pa.array(np.concatenate(([0], np.cumsum(lengths))))
+    return pa.LargeListArray.from_arrays(offsets, column.flatten(), mask=column.is_null())
 
 
 def _is_text(kind: pa.DataType) -> bool:

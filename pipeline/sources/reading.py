@@ -17,7 +17,16 @@ from .content import HEAD_BYTES, Content, recognise, recognise_json
 from .jsonl import parse_block
 from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
 from .listing import InputFile, is_unchanged
-from .records import BLOCK_BYTES, BadFileError, Batch, Fields, Rejected, Strings, too_long
+from .records import (
+    BLOCK_BYTES,
+    BadFileError,
+    Batch,
+    DamagedFileError,
+    Fields,
+    Rejected,
+    Strings,
+    too_long,
+)
 from .splits import Member
 
 __all__ = [
@@ -104,12 +113,11 @@ def _bad_file(file: InputFile, error: Exception) -> BadFileError:
             expected=_kind(file),
             fix="write it anew with plain columns (strings, lists of integers)",
         )
-    return BadFileError(
+    return DamagedFileError(
         f"a file cannot be read to its end: {what}",
         where=file.url,
         expected=_kind(file),
-        fix="restore the file; with --on-bad-file skip the job goes on, and none of the file's "
-        "records are in the result",
+        fix="restore the file",
     )
 
 

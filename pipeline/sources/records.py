@@ -1,6 +1,7 @@
 """Records as they are read: their fields, documents in batches, and rejected records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +16,13 @@ __all__ = [
     "BLOCK_BYTES",
     "BadFileError",
     "Batch",
+    "DamagedFileError",
     "Fields",
     "Rejected",
     "Strings",
     "has_unknown_id",
     "ids_by_number",
+    "skippable",
 ]
 
 BLOCK_BYTES = 8 << 20
@@ -28,6 +31,23 @@ BLOCK_BYTES = 8 << 20
 
 class BadFileError(ExactcptError):
     """A file that cannot be read to its end: truncated, corrupt, or not of its format."""
+
+
+class DamagedFileError(BadFileError):
+    """A file that was whole once, or may have been."""
+
+
+@contextmanager
+def skippable() -> Iterator[None]:
+    """A block in which errors about damaged files say that the job can leave such files out."""
+    try:
+        yield
+    except DamagedFileError as error:
+        error.fix = (
+            f"{error.fix}; with --on-bad-file skip the job goes on, and none of the file's records "
+            "are in the result"
+        )
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)

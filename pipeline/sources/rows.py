@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .listing import InputFile
-from .records import BLOCK_BYTES, BadFileError, Fields, too_long
+from .records import BLOCK_BYTES, BadFileError, DamagedFileError, Fields, too_long
 
 __all__ = [
     "ROWS_AT_ONCE",
@@ -115,11 +115,7 @@ def bad_file(
     file: InputFile, found: str, *, expected: str | None = None, fix: str | None = None
 ) -> BadFileError:
     """The error about a file of token ids, or about one that belongs to it."""
-    return BadFileError(
-        found,
-        where=file.url,
-        expected=expected,
-        fix=fix
-        or "restore the file, and those that belong to it; with --on-bad-file skip the job goes "
-        "on, and none of its records are in the result",
-    )
+    if fix is not None:
+        return BadFileError(found, where=file.url, expected=expected, fix=fix)
+    advice = "restore the file, and those that belong to it"
+    return DamagedFileError(found, where=file.url, expected=expected, fix=advice)

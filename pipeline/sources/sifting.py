@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.manifest import MANIFEST, TOKENIZER
 from ...schemas.sizes import plural
 from ..core.choices import Format
 from .cards import NOT_LISTED, Declared, read_card
@@ -125,12 +126,20 @@ def _several_formats(found: Found, choice: Choice) -> ExactcptError:
         f"{len(some):,} {kind} ({first_names(some)})"
         for kind, some in sorted(choice.formats.items())
     ]
+    advice = (
+        "add ,format=F to read the files of one format, or give each format its own source with a "
+        "glob such as *.txt"
+    )
+    if {MANIFEST, TOKENIZER} <= {*found.files}:
+        advice = (
+            "if this is a token store or a shard set of exactcpt, give it to `exactcpt pack` or "
+            f"`exactcpt reweigh`; otherwise {advice}"
+        )
     return ExactcptError(
         f"source {found.source!r} has files of several formats: {', '.join(formats)}",
         where=found.where,
         expected="one format per source",
-        fix="add ,format=F to read the files of one format, or give each format its own source "
-        "with a glob such as *.txt",
+        fix=advice,
     )
 
 

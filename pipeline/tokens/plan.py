@@ -171,7 +171,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
     }
     files = {name: listing.files for name, listing in listings.items()}
     _refuse_unused_fields(config.sources, files)
-    _refuse_shared_files(files)
+    _refuse_shared_files(files, packed=packed)
     fields = {name: _fields_of_ids(fields[name], files[name], packed) for name in fields}
     return TokenizePlan(
         config=config,
@@ -238,7 +238,10 @@ def _fields_of_ids(fields: Fields, files: Sequence[InputFile], packed: bool) -> 
     return replace(fields, tokens=PACKED_TOKENS) if packed and fields.tokens is None else fields
 
 
-def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
+MORE_THAN_ONCE = "to train on a source more than once, use epochs"
+
+
+def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]], *, packed: bool) -> None:
     """Refuses files listed twice, by links or other spellings too; empty files do no harm."""
     seen: dict[Hashable, InputFile] = {}
     for file in (file for listed in files.values() for file in listed if file.bytes != 0):
@@ -253,5 +256,5 @@ def _refuse_shared_files(files: Mapping[str, Sequence[InputFile]]) -> None:
         raise ExactcptError(
             f"the same file is {where}",
             where=file.url if file.url == first.url else f"{first.url} and {file.url}",
-            fix="narrow one of the patterns; to train on a source more than once, use epochs",
+            fix="; ".join(["narrow one of the patterns", *([] if packed else [MORE_THAN_ONCE])]),
         )

@@ -15,7 +15,7 @@ from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..sources.listing import InputFile
-from ..sources.reading import BadFileError
+from ..sources.records import BadFileError, skippable
 from ..sources.scanning import scan
 from ..sources.splits import Split
 from .parts import write_parts
@@ -84,7 +84,8 @@ def tokenize_split(
 ) -> None:
     """Tokenizes a split; a bad file is noted if the task says that such files are left out."""
     try:
-        write_parts(split, task, newlines)
+        with skippable():
+            write_parts(split, task, newlines)
     except BadFileError as error:
         if not task.skip_bad_files:
             raise

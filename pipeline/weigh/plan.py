@@ -18,11 +18,14 @@ from ..sources.listing import InputFile
 from ..sources.reading import column_names, read_member
 from ..sources.splits import Split, make_splits
 from ..tokens.plan import TokenizePlan, plan_tokenize
+from .agreement import refuse_contradictions
 
 __all__ = ["WeighPlan", "plan_weigh"]
 
 MASKS = ("labels", "loss_mask", "completion_mask", "assistant_masks")
 """Columns with which other trainers leave targets out."""
+OTHERS = ("segment_ids", "sequence_ids", "inputs_segmentation", "seq_start_id", "doc_ids")
+"""Columns with which other packers tell segments apart."""
 OURS = {"loss_weight", "doc_index"}
 """Columns of this program's own shards."""
 
@@ -97,8 +100,8 @@ def plan_weigh(
         fill_id: the token that fills the rows; None for the tokenizer's padding.
 
     Raises:
-        UsageError: the rows say nowhere where their segments are, they are shards of this program,
-            or there are none.
+        UsageError: the rows do not say where their segments are, or say it in two ways; they are
+            shards of this program, or there are none.
         ExactcptError: as `plan_tokenize`, and if the first rows cannot be read.
     """
     plan = plan_tokenize(config, packed=True)
@@ -107,6 +110,9 @@ def plan_weigh(
         name: _kind_of(name, files[0].url, columns[name], boundaries)
         for name, files in plan.files.items()
     }
+    if boundaries == "auto":
+        for name, found in columns.items():
+            refuse_contradictions(plan, name, found, plan.pad_id if fill_id is None else fill_id)
     fields = {
         name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
         for name, read in plan.fields.items()
@@ -154,8 +160,10 @@ def _kind_of(
         expected="a column seq_lengths (the lengths of a window's segments), cu_seqlens (their "
         "sums, from 0) or position_ids (counted from 0 in every segment)"
         + (f"; it has {', '.join(columns)}" if columns else ""),
-        fix="add one of them, or say --boundaries end_token if every document ends with the end "
-        "token; without boundaries, documents see each other and no weight is right",
+        fix="add one of them, made from what the packer knows"
+        + "".join(f" (such as {name!r})" for name in OTHERS if name in columns)
+        + ", or say --boundaries end_token if every document ends with the end token; without "
+        "boundaries, documents see each other and no weight is right",
     )
 
 

@@ -76,10 +76,7 @@ def bad(pattern: object) -> BadFileError:
         read_all(pattern)
     assert caught.value.where == find(pattern)[0].url
     assert caught.value.found.startswith("a file cannot be read to its end: ")
-    assert caught.value.fix == (
-        "restore the file; with --on-bad-file skip the job goes on, and none of the file's records "
-        "are in the result"
-    )
+    assert caught.value.fix == "restore the file"
     return caught.value
 
 

@@ -135,9 +135,24 @@ def test_lists_of_fixed_size() -> None:
     assert shown(batch_of_columns(rows, "f", TOKENS, 1))[1] == [[1, 2], [3, 4]]
 
 
+def test_views_of_lists() -> None:
+    """In any order, with gaps and shared values, and of a slice."""
+    sizes: Any = pa.array([2, 0, 3, 1, 2], pa.int32())
+    offsets: Any = pa.array([3, 0, 0, 4, 3], pa.int32())
+    missing: Any = pa.array([False, True, False, False, False])
+    values = pa.array([1, 2, 3, 4, 5, 6], pa.int32())
+    views: Any = pa.ListViewArray
+    lists = views.from_arrays(offsets, sizes, values, mask=missing)
+    expected = [[4, 5], [1, 2, 3], [5], [4, 5]]
+    for start, found in ((0, expected), (2, expected[1:])):
+        rows = pa.table({"tokens": lists}).slice(start)
+        assert shown(batch_of_columns(rows, "f", TOKENS, 1))[1] == found
+
+
 def test_integer_ids_become_strings() -> None:
-    rows = pa.table({"text": ["a", "b", "c"], "id": pa.array([3, None, -1], pa.int64())})
-    assert shown(batch_of_columns(rows, "f", TEXT, 1))[0] == ["3", "f:2", "-1"]
+    for kind in (pa.int64(), pa.float64()):  # pandas makes floats of integers with nulls
+        rows = pa.table({"text": ["a", "b", "c"], "id": pa.array([3, None, -1], kind)})
+        assert shown(batch_of_columns(rows, "f", TEXT, 1))[0] == ["3", "f:2", "-1"]
 
 
 def test_a_missing_column_names_those_there_are() -> None:
@@ -174,8 +189,21 @@ KINDS = {
         pa.json_(),
         pa.opaque(pa.string(), "type", "vendor"),
     ],
-    "tokens": [pa.list_(pa.uint8()), pa.large_list(pa.int16()), pa.list_(pa.int32(), 1)],
-    "id": [*STRING_TYPES, pa.int8(), pa.uint64(), pa.dictionary(pa.int8(), pa.int32())],
+    "tokens": [
+        pa.list_(pa.uint8()),
+        pa.large_list(pa.int16()),
+        pa.list_(pa.int32(), 1),
+        pa.list_view(pa.int32()),
+        pa.large_list_view(pa.uint16()),
+    ],
+    "id": [
+        *STRING_TYPES,
+        pa.int8(),
+        pa.uint64(),
+        pa.dictionary(pa.int8(), pa.int32()),
+        pa.float16(),
+        pa.float64(),
+    ],
 }
 OTHER_KINDS = [
     pa.binary(),
@@ -195,9 +223,7 @@ OTHER_KINDS = [
     pa.list_(pa.string()),
     pa.list_(pa.float32()),
     pa.list_(pa.list_(pa.int32())),
-    # Casts of pyarrow's lose what follows a null in a list view.
-    pa.list_view(pa.int32()),
-    pa.large_list_view(pa.int32()),
+    pa.list_view(pa.float32()),
     pa.dictionary(pa.int32(), pa.binary()),
     pa.run_end_encoded(pa.int32(), pa.string()),
     pa.uuid(),
@@ -208,7 +234,8 @@ def column(kind: pa.DataType, role: str) -> pa.Array:
     values: list[Any] = {"text": ["a", None, "c"], "tokens": [[1], None, [3]]}.get(role, [])
     if role == "id":
         integral = kind if not pa.types.is_dictionary(kind) else kind.value_type
-        values = [1, None, 3] if pa.types.is_integer(integral) else NULL_SECOND
+        of_numbers = pa.types.is_integer(integral) or pa.types.is_floating(kind)
+        values = [1, None, 3] if of_numbers else NULL_SECOND
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
     if pa.types.is_dictionary(kind):
@@ -235,7 +262,9 @@ def test_every_type_that_can_be_read(role: str, kind: pa.DataType) -> None:
 @pytest.mark.parametrize("role", ["text", "tokens", "id"])
 @pytest.mark.parametrize("kind", OTHER_KINDS, ids=str)
 def test_every_other_type_is_named(kind: pa.DataType, role: str) -> None:
-    """Also where there is no value of it."""
+    """Also where there is no value of it. Only of floats it depends: whole numbers are ids."""
+    if role == "id" and pa.types.is_floating(kind):
+        return
     empty = (
         pa.ExtensionArray.from_storage(kind, pa.nulls(3, kind.storage_type))
         if isinstance(kind, pa.BaseExtensionType)

@@ -166,6 +166,25 @@ LENGTHS = [[3, 5], [4, 4]]
 NONE = pa.array([], pa.list_(pa.int32()))
 BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no boundaries": ({"input_ids": IDS}, [], "does not say where the documents"),
+    "boundaries by another name": (
+        {"input_ids": IDS, "segment_ids": [[0] * 8] * 2},
+        [],
+        "from what the packer knows (such as 'segment_ids')",
+    ),
+    "two columns that differ": (
+        {
+            "input_ids": IDS,
+            "seq_lengths": LENGTHS,
+            "position_ids": [[0, 1, 2, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 0, 1, 2]],
+        },
+        [],
+        "a.parquet, row 2",
+    ),
+    "two columns, one wrong": (
+        {"input_ids": IDS, "seq_lengths": LENGTHS, "cu_seqlens": [[0, 3, 8], [0, 4, 7]]},
+        [],
+        "the columns 'seq_lengths' and 'cu_seqlens' put",
+    ),
     "lengths that differ": (
         {"input_ids": [IDS[0], IDS[1][:7]], "seq_lengths": [[3, 5], [4, 3]]},
         [],
@@ -225,6 +244,35 @@ def test_bad_rows(name, tmp_path):
     if not name.startswith("longer"):
         asked = run("inspect", "--packed", file, "--tokenizer", TOKENIZER, *flags)
         assert asked.code != 0 and message in asked.err
+
+
+def test_columns_that_agree_or_are_told_apart(tmp_path):
+    """Padding may be a segment of its own in one of them."""
+    rows = {
+        "input_ids": [[5, 6, EOS, 7, 8, EOS, EOS, EOS]],
+        "seq_lengths": [[3, 3]],
+        "position_ids": [[0, 1, 2, 0, 1, 2, 0, 1]],
+    }
+    file = parquet(tmp_path / "a.parquet", rows)
+    done("weigh", file, *READ, "--out", tmp_path / "out")
+    rows["position_ids"] = [[0, 1, 2, 3, 4, 5, 6, 7]]
+    file = parquet(tmp_path / "b.parquet", rows)
+    assert run("weigh", file, *READ, "--out", tmp_path / "b").code == 2
+    done("weigh", file, *READ, "--boundaries", "seq_lengths", "--out", tmp_path / "b")
+
+
+def test_a_damaged_file_is_to_be_restored(tmp_path):
+    (tmp_path / "a.parquet").touch()
+    refused = run("weigh", tmp_path / "a.parquet", *READ, "--out", tmp_path / "out")
+    assert refused.code == 1
+    assert refused.err.endswith("fix:      restore the file\n")  # there is no --on-bad-file here
+
+
+def test_the_same_rows_for_training_and_validation(tmp_path):
+    file = parquet(tmp_path / "a.parquet", {"input_ids": IDS, "seq_lengths": LENGTHS})
+    both = [f"one={file}", "--validation", f"two={file}"]
+    refused = run("weigh", *both, *READ, "--out", tmp_path / "out")
+    assert refused.err.endswith("fix:      narrow one of the patterns\n")
 
 
 def test_a_row_of_another_length_far_behind(monkeypatch, tmp_path):

@@ -249,7 +249,7 @@ print(json.dumps({'beyond': rss('VmHWM') - before, 'returned': sum(
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_logits_are_kept(dtype):
-    """Beyond its inputs and returned gradients: less than a tenth of the logits in bf16.
+    """Beyond its inputs and returned gradients: less than a fifth of the logits in bf16.
 
     Matrix products take buffers of their own, as many as threads please: the chunk leaves room for
     several as large as its logits. `benchmarks/loss.py` measures the default chunk.
@@ -264,4 +264,4 @@ def test_no_logits_are_kept(dtype):
     found = json.loads(done.stdout)
     # A bf16 head's gradient is summed in fp32 before it is returned in bf16.
     allowed = found["returned"] + (found["accumulator"] if dtype == "bfloat16" else 0)
-    assert found["beyond"] - allowed < rows * ids * 2 / 10
+    assert found["beyond"] - allowed < rows * ids * 2 / 5
