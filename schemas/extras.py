@@ -26,7 +26,8 @@ def install_line(extra: str) -> str:
 
 
 def _line(origin: dict[str, Any], extra: str) -> str:
-    if (url := urlsplit(origin["url"])).scheme == "file":
+    url = urlsplit(str(origin["url"]))
+    if url.scheme == "file":
         editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
         # Always in quotes: brackets mean something to some shells.
         return f"pip install {editable}{_quoted(f'{url2pathname(url.path)}[{extra}]')}"

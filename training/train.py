@@ -15,7 +15,7 @@ again what was given up.
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -37,7 +37,7 @@ from .run.start import Position
 from .run.termination import termination
 from .run.world import joined
 from .windows.expansion import Expander
-from .windows.loading import MicroBatchOrder, load_batches
+from .windows.loading import MicroBatchOrder, loaded_batches
 from .windows.micro_batch import Batch
 
 __all__ = ["Outcome", "is_due", "train"]
@@ -107,16 +107,16 @@ class _Loop:
         done = run.world.first(lambda: self._done(at))
         self._write_start(at)
         goes_on = self._after(at, done)
-        batches = self._batches(at)
-        self.looked = time.monotonic()
-        while goes_on and at.step < run.steps:
-            taken = self._step(at.step + 1, self._next(batches))
-            if taken is None:
-                goes_on = False
-                break
-            at = Position(at.step + 1, at.windows + run.config.global_batch)
-            self.pending.append(taken)
-            goes_on = self._after(at)
+        with self._batches(at) as batches:
+            self.looked = time.monotonic()
+            while goes_on and at.step < run.steps:
+                taken = self._step(at.step + 1, self._next(batches))
+                if taken is None:
+                    goes_on = False
+                    break
+                at = Position(at.step + 1, at.windows + run.config.global_batch)
+                self.pending.append(taken)
+                goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
         run.world.first(run.checkpoints.tidy)
@@ -171,7 +171,7 @@ class _Loop:
         """Whether SIGTERM has come to any rank; all ranks ask at the same time."""
         return bool(self.run.world.sum(self.is_terminated())[0])
 
-    def _batches(self, at: Position) -> Iterator[Batch]:
+    def _batches(self, at: Position) -> AbstractContextManager[Iterator[Batch]]:
         """This rank's micro-batches of all steps that are left."""
         run, config = self.run, self.run.config
         order = MicroBatchOrder(
@@ -184,7 +184,7 @@ class _Loop:
             rank=run.world.rank,
             world=run.world.size,
         )
-        return load_batches(
+        return loaded_batches(
             run.inputs.windows,
             order,
             workers=config.loader_workers,

@@ -31,9 +31,10 @@ def refuse_contradictions(
     Raises:
         UsageError: two columns cut a row differently.
     """
-    first, *others = [kind for kind in BOUNDARIES if kind in columns] or [None]
-    if first is None or not others:
+    kinds: list[Boundaries] = [kind for kind in BOUNDARIES if kind in columns]
+    if len(kinds) < 2:
         return
+    first, *others = kinds
     read = _first_rows(plan, source, first, pad_id)
     if isinstance(read, CutError):  # whoever reads the rows says so
         return

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -29,7 +30,7 @@ from common import machine
 from exactcpt.schemas.shard_set import ShardSet, open_set
 from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.expansion import Expander
-from exactcpt.training.windows.loading import MicroBatchOrder, load_batches
+from exactcpt.training.windows.loading import MicroBatchOrder, loaded_batches
 from exactcpt.training.windows.micro_batch import Batch
 from exactcpt.training.windows.weighting import make_weighting
 
@@ -89,22 +90,26 @@ def measure(shards: ShardSet) -> None:
     report(shards, tokens, speed, bytes_a_token(sets["exact"], size))
 
 
-def batches(dataset: ShardDataset, windows: int, size: int) -> Iterator[Batch]:
+def batches(
+    dataset: ShardDataset, windows: int, size: int
+) -> AbstractContextManager[Iterator[Batch]]:
     order = MicroBatchOrder(
         n=len(dataset), seed=0, consumed=0, steps=windows // size, global_batch=size,
         micro_batch=size,
     )  # fmt: skip
-    return load_batches(dataset, order, workers=0, pin_memory=False)
+    return loaded_batches(dataset, order, workers=0, pin_memory=False)
 
 
 def load(dataset: ShardDataset, windows: int, size: int) -> None:
-    found = sum(batch.input_ids.numel() for batch in batches(dataset, windows, size))
+    with batches(dataset, windows, size) as read:
+        found = sum(batch.input_ids.numel() for batch in read)
     assert found == windows * dataset.window
 
 
 def expand(dataset: ShardDataset, windows: int, size: int) -> None:
     expander = Expander(dataset.weighting, torch.device("cpu"))
-    found = sum(expander(batch).labels.numel() for batch in batches(dataset, windows, size))
+    with batches(dataset, windows, size) as read:
+        found = sum(expander(batch).labels.numel() for batch in read)
     assert found == windows * dataset.window
 
 

@@ -2,8 +2,10 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -13,7 +15,7 @@ from .batches import ShardDataset
 from .micro_batch import Batch
 from .order import windows_at
 
-__all__ = ["MicroBatchOrder", "MicroBatches", "load_batches"]
+__all__ = ["MicroBatchOrder", "MicroBatches", "loaded_batches"]
 
 BLOCK = 1024
 """Number of places in the order that are computed at once, at least."""
@@ -77,10 +79,11 @@ class MicroBatchOrder(Sampler[list[int]]):
                 yield micro_batch.tolist()
 
 
-def load_batches(
+@contextmanager
+def loaded_batches(
     windows: ShardDataset, order: MicroBatchOrder, *, workers: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """Reads micro-batches in an order.
+) -> Iterator[Iterator[Batch]]:
+    """Yields an iterator over micro-batches in an order. The workers end with the block.
 
     Args:
         windows: the data set to read.
@@ -92,7 +95,8 @@ def load_batches(
         FormatError, OSError: when it reads, as `ShardDataset`.
     """
     if not workers:
-        return _read(windows, order, pin_memory)
+        yield _read(windows, order, pin_memory)
+        return
     loader = DataLoader(
         MicroBatches(windows),
         batch_size=None,
@@ -108,10 +112,15 @@ def load_batches(
     resource_tracker.ensure_running()  # it would unblock them when it starts
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        found = iter(loader)
+        found: Any = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    return _raised(found)
+    try:
+        yield _raised(found)
+    finally:
+        # Left to the garbage collector, workers outlive an error whose traceback still holds them.
+        # The interpreter would terminate them as it ends, which they ignore, and wait for ever.
+        found._shutdown_workers()
 
 
 def _read(windows: ShardDataset, order: MicroBatchOrder, pin_memory: bool) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 import pickle
 import shutil
 from collections.abc import Sequence
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from exactcpt.training.models.labels import plain
 from exactcpt.training.models.loss import IGNORE
 from exactcpt.training.windows.batches import ShardDataset, collate
 from exactcpt.training.windows.expansion import Expander, ModelInputs
-from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, load_batches
+from exactcpt.training.windows.loading import MicroBatches, MicroBatchOrder, loaded_batches
 from exactcpt.training.windows.micro_batch import Batch
 from exactcpt.training.windows.order import windows_at
 from exactcpt.training.windows.weighting import make_weighting
@@ -294,7 +295,8 @@ def test_batches_are_pinned_if_asked_for(dataset, monkeypatch, pin_memory):
     order = MicroBatchOrder(
         n=len(dataset), seed=0, consumed=0, steps=3, global_batch=2, micro_batch=2
     )
-    found = list(load_batches(dataset, order, workers=0, pin_memory=pin_memory))
+    with loaded_batches(dataset, order, workers=0, pin_memory=pin_memory) as batches:
+        found = list(batches)
     assert [batch.windows for batch in found] == [tuple(indices) for indices in order]
     assert pinned == (found if pin_memory else [])
 
@@ -338,9 +340,14 @@ def test_an_error_is_the_same_from_another_process(tmp_path, workers):
     order = MicroBatchOrder(
         n=len(windows), seed=0, consumed=0, steps=2, global_batch=2, micro_batch=2
     )
-    batches = load_batches(windows, order, workers=workers, pin_memory=False)
-    with pytest.raises(FormatError) as caught:
+    before = {*active_children()}
+    with (
+        pytest.raises(FormatError) as caught,
+        loaded_batches(windows, order, workers=workers, pin_memory=False) as batches,
+    ):
         next(batches)
+    # A worker that still runs would never end: it ignores SIGTERM.
+    assert {*active_children()} <= before
     assert str(caught.value) == (
         "the shard set was replaced while it was read\n"
         f"  where:    {folder / 'manifest.json'}\n"
