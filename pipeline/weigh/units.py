@@ -190,16 +190,16 @@ class _Writer:
         texts = rows.texts()
         self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
         window, n = self._task.window, len(rows)
-        tokens = np.full(n * window, self._task.pad_id, np.int32)
         codes = np.zeros(n * window, np.uint8)
         row = np.repeat(np.arange(n), rows.cut.counts)
         begins = texts.offsets[:-1]
         own = row * window + begins - (np.cumsum(rows.cut.texts) - rows.cut.texts)[row]
         for to, length in zip(own.tolist(), rows.cut.lengths.tolist(), strict=True):
             codes[to : to + length] = self._codes[:length]
-        if int(rows.cut.texts.sum()) == len(tokens):
+        if int(rows.cut.texts.sum()) == n * window:
             tokens = texts.data.astype(np.int32, copy=False)
         else:
+            tokens = np.full(n * window, self._task.pad_id, np.int32)
             ends = np.cumsum(rows.cut.texts).tolist()
             for i, (end, text) in enumerate(zip(ends, rows.cut.texts.tolist(), strict=True)):
                 tokens[i * window : i * window + text] = texts.data[end - text : end]
