@@ -109,21 +109,22 @@ def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_and_started_again(made, straight, tmp_path, number):
+def test_killed_and_started_again(made, straight, tmp_path):
+    """Stopped in its first run, and killed in a later one."""
     out = tmp_path / "out"
-    process = start(made, out, "--jobs", "2")
-    limit = time.monotonic() + 300
-    while not [*out.glob("runs/*/*/log.jsonl")]:
-        assert process.poll() is None
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=120)
-    if number == signal.SIGTERM:
-        assert process.returncode == 1
-        assert "interrupted; run the same command again to continue" in told
-    assert not (out / "results.json").exists()
+    for number, runs in ((signal.SIGTERM, 1), (signal.SIGKILL, 2)):
+        process = start(made, out, "--jobs", "2")
+        limit = time.monotonic() + 300
+        while len([*out.glob("runs/*/*/log.jsonl")]) < runs:
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=120)
+        if number == signal.SIGTERM:
+            assert process.returncode == 1
+            assert "interrupted; run the same command again to continue" in told
+        assert not (out / "results.json").exists()
     finish(start(made, out, "--jobs", "2"))
     assert (out / "results.json").read_bytes() == (straight / "results.json").read_bytes()
 
