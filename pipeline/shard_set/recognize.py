@@ -6,7 +6,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ...schemas.json_text import parse_json
-from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from ...schemas.manifest import MANIFEST, PARQUET_SET, SHARD_SET, TOKEN_STORE, Manifest, parse
 from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
 from ..job.folder import STATE, State
@@ -67,6 +67,13 @@ def _read(folder: Folder) -> tuple[str, Manifest]:
     except ValueError:
         found = {"format": TOKEN_STORE}  # `parse` says what is wrong
     kind = found.get("format") if isinstance(found, dict) else None
+    if kind == PARQUET_SET:
+        raise UsageError(
+            "this is a shard set that was published as Parquet",
+            where=folder.url,
+            expected=SHARDS,
+            fix="read it as Parquet files, or publish the set with --format arrow",
+        )
     if kind not in (TOKEN_STORE, SHARD_SET):
         raise FormatError(
             "this is neither a token store nor a shard set",
