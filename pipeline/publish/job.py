@@ -44,7 +44,7 @@ from .card import CARD, PICTURE, card, sources_of
 from .files import copy_documents, copy_windows, windows_as_parquet
 from .settings import PublishConfig
 
-__all__ = ["OWNED", "publish"]
+__all__ = ["DOCUMENTS", "OWNED", "publish"]
 
 DOCUMENTS = "documents"
 OWNED = (CARD, PICTURE, TOKENIZER, *SPLITS, DOCUMENTS)
