@@ -195,14 +195,14 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     settings, tokenizer = manifest["settings"], manifest["tokenizer"]
     yield "The settings, all others in the manifest:\n"
     rows = [[code(name), code(_shown(settings[name]))] for name in SETTINGS]
-    ends = tokenizer.get("eos_token")
+    end = f"{tokenizer.get('eos_token', 'the token')} ({tokenizer['eos_id']})"
     yield table(
         ["setting", "value"],
         [
             ["`window`", code(str(settings["window"]))],
             *rows,
             *([["weights", "given by a table, not by the formula"]] if "table" in settings else []),
-            ["documents end with", code(f"{ends} ({tokenizer['eos_id']})")],
+            ["documents end with", code(end)],
             ["sha256 of the tokenizer", code(tokenizer["sha256"])],
         ],
     )

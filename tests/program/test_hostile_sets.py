@@ -38,7 +38,7 @@ from exactcpt.training.windows.batches import ShardDataset
 pytestmark = pytest.mark.slow
 
 FIRST = "train/shard-00000-of-00002.arrow"
-ALL = {"verify", "show", "inspect", "reweigh", "train"}
+ALL = {"verify", "show", "inspect", "reweigh", "publish", "train"}
 TOKENS = ALL - {"inspect"}  # who reads tokens
 REFUSED, READ = "refused", "read"
 
@@ -56,6 +56,7 @@ def readers(folder: Path, scratch: Path) -> dict[str, Callable[[], str]]:
         "show": lambda: command("show", shards, "--window", "0"),
         "inspect": lambda: command("inspect", shards, "--by-source"),
         "reweigh": lambda: command("reweigh", shards, "--alpha", "0.3", "--out", str(scratch)),
+        "publish": lambda: command("publish", shards, "--out", f"{scratch}-published"),
         "train": lambda: trained(folder),
     }
 

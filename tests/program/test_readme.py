@@ -242,7 +242,8 @@ WHOLE = {
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",
     "study": "results.json",
-    "convert": "**/*.[im]d[sx]",
+    "convert": "**/*[0-9nx].*[dq]*",
+    "publish": "manifest.json",
 }
 """The file in a command's --out that shows that it is whole."""
 
