@@ -14,7 +14,7 @@ TICKS = re.compile("`+")
 
 def text(value: str) -> str:
     """A text that is shown as it is, in a line of its own or in the middle of one."""
-    return MARKUP.sub(r"\\\g<0>", _line(value))
+    return MARKUP.sub(r"\\\g<0>", _line(value).strip())
 
 
 def code(value: str) -> str:

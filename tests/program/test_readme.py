@@ -242,7 +242,7 @@ WHOLE = {
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",
     "study": "results.json",
-    "convert": "**/*[0-9nx].*[dq]*",
+    "convert": "**/*.[imp][ad][rsx]*",
     "publish": "manifest.json",
 }
 """The file in a command's --out that shows that it is whole."""

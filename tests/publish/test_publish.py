@@ -1,4 +1,4 @@
-"""A published data set: every reader opens it, nothing is lost, and nothing of others is touched."""
+"""A published data set: every reader opens it, and nothing of others is touched."""
 
 import contextlib
 import io
