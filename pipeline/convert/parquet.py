@@ -104,15 +104,15 @@ def _metadata(manifest: Manifest, split: str) -> dict[str, str]:
 
 
 def _groups(batches: Iterable[WindowBatch], rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Joins batches until there are the rows of a row group."""
-    waiting: list[pa.RecordBatch] = []
+    """Joins batches, and cuts them again, into tables of the rows of a row group."""
+    waiting = schema.empty_table()
     for batch in batches:
-        waiting.append(_record_batch(batch, schema))
-        if sum(each.num_rows for each in waiting) >= rows:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([_record_batch(batch, schema)])])
+        while waiting.num_rows >= rows:
+            yield waiting.slice(0, rows)
+            waiting = waiting.slice(rows)
+    if waiting.num_rows:
+        yield waiting
 
 
 def _record_batch(batch: WindowBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -1,7 +1,6 @@
 """Windows as Parquet: what a reader that has never met a shard sees in a file."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +114,18 @@ def test_row_groups_are_no_larger_than_they_may_be(
     assert rows == [row for split in SPLITS for row in expected(made, split)]
 
 
-def test_batches_are_joined_to_row_groups(made: Path, tmp_path: Path) -> None:
-    shards = Path(shutil.copytree(made, tmp_path / "shards"))
-    entries = harness.manifest(shards)["shards"]["train"]
-    for entry in entries:
-        edit_shard(shards, entry["path"], lambda columns: None, rows_per_batch=1)
-    done("convert", shards, "--to", "parquet", "--out", tmp_path / "out")
-    found = [pq.read_metadata(path) for path in sorted((tmp_path / "out" / "train").iterdir())]
-    assert [each.num_row_groups for each in found] == [1] * len(entries)
-    assert [each.num_rows for each in found] == [entry["windows"] for entry in entries]
+@pytest.mark.parametrize("rows_per_batch", [1, 3, 5])
+def test_batches_are_joined_to_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_batch: int
+) -> None:
+    corpus = Corpus([("a", [Document(64 * 11)])], windows_per_shard=11)
+    write_store(tmp_path / "store", corpus)
+    write_shards(tmp_path / "shards", corpus, tmp_path / "store")
+    name = harness.manifest(tmp_path / "shards")["shards"]["train"][0]["path"]
+    edit_shard(tmp_path / "shards", name, lambda columns: None, rows_per_batch=rows_per_batch)
+    monkeypatch.setattr(parquet, "ROW_GROUP_TOKENS", 4 * 64)
+    done("convert", tmp_path / "shards", "--to", "parquet", "--out", tmp_path / "out")
+    (path,) = (tmp_path / "out" / "train").iterdir()
+    found = pq.read_metadata(path)
+    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [4, 4, 3]
+    assert pq.read_table(path).to_pylist() == expected(tmp_path / "shards", "train")
