@@ -27,7 +27,7 @@ FORMULA = (
     "outside of the tail it is 1."
 )
 MOST_INPUTS = 100
-MOST_SOURCES_IN_TITLE = 3
+MOST_SOURCES_IN_TITLE = 4
 SETTINGS = (
     "packing", "tau", "alpha", "gamma", "epsilon", "max_weight", "dedup", "validation_fraction",
     "token_budget", "seed",
@@ -54,11 +54,10 @@ def title_of(manifest: Manifest, config: PublishConfig) -> str:
 def sources_of(manifest: Manifest) -> str:
     """The names of the sources, or of the first of many."""
     names = [source["name"] for source in manifest["sources"]]
-    more = len(names) - MOST_SOURCES_IN_TITLE
-    listed = ", ".join(names[:MOST_SOURCES_IN_TITLE])
-    if more > 0:
-        listed += f" and {plural(more, 'more source')}"
-    return printable(listed)
+    if len(names) > MOST_SOURCES_IN_TITLE:
+        more = len(names) - MOST_SOURCES_IN_TITLE + 1
+        return printable(f"{', '.join(names[:-more])} and {more:,} more sources")
+    return printable(", ".join(names))
 
 
 def _header(manifest: Manifest, config: PublishConfig) -> str:
@@ -160,6 +159,7 @@ def _columns(config: PublishConfig) -> Iterator[str]:
 
 def _weights(manifest: Manifest) -> Iterator[str]:
     yield f"## The weights\n\n![Loss weight by effective context, and by source]({PICTURE})\n"
+    yield "Before: as if all weights were 1. After: with the weights of this data set.\n"
     rows = manifest["weights"]["table"]
     total = max(1, sum(row["targets"] for row in rows))
     yield table(

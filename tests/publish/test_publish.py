@@ -174,13 +174,19 @@ class TestTheCard:
         manifest["splits"]["validation"]["windows"] = 0
         assert f"\n- {category}\n" in card(manifest, PublishConfig())
 
-    def test_names_some_of_many_sources_and_inputs(self, shards):
+    @pytest.mark.parametrize(
+        ("count", "names"), [(1, "s0"), (4, "s0, s1, s2, s3"), (5, "s0, s1, s2 and 2 more sources")]
+    )
+    def test_is_named_after_the_sources(self, shards, count, names):
         manifest = harness.manifest(shards)
-        manifest["sources"] = [{**manifest["sources"][0], "name": f"s{i}"} for i in range(9)]
+        manifest["sources"] = [{**manifest["sources"][0], "name": f"s{i}"} for i in range(count)]
+        assert f"# {names}: windows of 64 tokens\n" in card(manifest, PublishConfig())
+
+    def test_names_some_of_many_inputs(self, shards):
+        manifest = harness.manifest(shards)
         one = {"source": "s0", "bytes": 1, "xxh3_128": None, "skipped": None}
         manifest["inputs"] = [{**one, "path": f"file{i}"} for i in range(101)]
         found = card(manifest, PublishConfig())
-        assert "# s0, s1, s2 and 6 more sources: windows of 64 tokens\n" in found
         assert "The first 100 of 101 input files; manifest.json has all" in found
         assert "`file99`" in found
         assert "`file100`" not in found
