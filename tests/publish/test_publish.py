@@ -13,7 +13,7 @@ import harness
 import pytest
 import xxhash
 import yaml
-from handmade import edit_manifest, tokenizer
+from handmade import edit_manifest, edit_shard, tokenizer
 from harness import done, run
 from tiny import shard_set
 
@@ -313,6 +313,19 @@ class TestRefused:
         found = run("publish", copied, "--out", tmp_path / "out", "--format", to)
         assert found.code == 1
         assert not (tmp_path / "out" / "manifest.json").exists()
+
+    @pytest.mark.parametrize("to", FORMATS)
+    def test_a_set_of_a_stranger(self, shards, tmp_path, to):
+        """Its checksums agree with what is wrong."""
+        copied = Path(shutil.copytree(shards, tmp_path / "copied"))
+
+        def edit(columns: dict[str, list[Any]]) -> None:
+            columns["input_ids"][0][0] = 1 << 20
+
+        edit_shard(copied, harness.manifest(copied)["shards"]["train"][0]["path"], edit)
+        found = run("publish", copied, "--out", tmp_path / "out", "--format", to)
+        assert found.code == 1
+        assert "has the id 1048576" in found.err
 
     def test_false_counts(self, shards, tmp_path):
         copied = Path(shutil.copytree(shards, tmp_path / "copied"))
