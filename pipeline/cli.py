@@ -44,7 +44,7 @@ from .commands.options import (
     with_terms,
 )
 from .commands.streams import settle_streams
-from .core.choices import CONVERTED
+from .core.choices import CONVERTED, PUBLISHED
 from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals, stop_interrupting
 
@@ -236,29 +236,75 @@ def reweigh(**flags: Any) -> None:
     run_reweigh(flags)
 
 
-@cli.command(short_help="Write the windows of a shard set for another trainer.")
+@cli.command(short_help="Write the windows of a shard set in another format.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--to",
     type=click.Choice(CONVERTED),
     required=True,
-    help="The format: of MosaicML Streaming, or of Megatron-LM.",
+    help="The format: of MosaicML Streaming, of Megatron-LM, or Parquet, with weights as floats.",
 )
 @click.option("--out", metavar="DIR", help="Folder to write, on a local disk.")
 @QUIET
 @DEBUG
 def convert(**flags: Any) -> None:
-    """Write the windows of a shard set for another trainer, with their weights and boundaries.
+    """Write the windows of a shard set in another format, with their weights and boundaries.
 
     Every file is compared with the manifest of SHARDS on the way. The folder gets its name when all
     of it is written. The same command again leaves it as it is.
 
     \b
     exactcpt convert shards --to mds --out shards-mds
+    exactcpt convert shards --to parquet --out shards-parquet
     """
     from .commands.convert import run_convert
 
     run_convert(flags)
+
+
+@cli.command(short_help="Write a shard set as a data set with a card, for the hub.")
+@click.argument("shards", metavar="SHARDS")
+@click.option("--out", metavar="DIR", help="Folder to write the data set to.")
+@click.option(
+    "--format",
+    "to",
+    type=click.Choice(PUBLISHED),
+    default="parquet",
+    show_default=True,
+    help="Format of the windows: Parquet, for whatever reads tables, or Arrow, for exactcpt too.",
+)
+@click.option("--title", metavar="TEXT", help="Title of the card.  [default: names the sources]")
+@click.option(
+    "--license",
+    "--licence",
+    "license",
+    metavar="SPDX",
+    help="Licence, as an SPDX identifier such as CC-BY-4.0.  [default: not stated]",
+)
+@click.option(
+    "--push",
+    metavar="REPO",
+    help="Upload the folder to a data set of the Hugging Face hub, OWNER/NAME. One that is not "
+    "there yet is made, and is private.",
+)
+@OVERWRITE
+@QUIET
+@DEBUG
+def publish(**flags: Any) -> None:
+    """Write a shard set as a data set that explains itself, as the Hugging Face hub wants it.
+
+    The folder has the windows, the table of documents, the tokenizer, the manifest, and a card
+    (README.md) with the weights, a picture of them, the sources and their checksums, what the
+    columns mean, and how to load them. Look at it before you show it: the licences of the sources
+    are not known here, and ids of documents and names of files are published as they are.
+
+    \b
+    exactcpt publish shards --out shards-hub --title "Novels in long windows" --license CC0-1.0
+    exactcpt publish shards --out shards-hub --format arrow --push me/novels
+    """
+    from .commands.publish import run_publish
+
+    run_publish(flags)
 
 
 @cli.command(short_help="Show histograms and weights before anything is trained.")

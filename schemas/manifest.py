@@ -12,6 +12,7 @@ __all__ = [
     "EVALUATION",
     "FORMAT_VERSION",
     "MANIFEST",
+    "PARQUET_SET",
     "RECALL_WORLD",
     "SHARD_SET",
     "TOKENIZER",
@@ -35,6 +36,8 @@ TOKENIZER = "tokenizer.json"
 """The tokenizer's copy in a token store or a shard set."""
 TOKEN_STORE = "exactcpt token store"
 SHARD_SET = "exactcpt shard set"
+PARQUET_SET = "exactcpt shard set as Parquet"
+"""What a shard set was published as; nothing here reads it as a set."""
 WEIGHT_TABLE = "exactcpt weight table"
 EVALUATION = "exactcpt evaluation"
 RECALL_WORLD = "exactcpt recall world"

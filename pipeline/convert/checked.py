@@ -1,4 +1,4 @@
-"""The windows of a shard set, read whole and checked, with weights as numbers."""
+"""The windows of a shard set, read whole and checked: by record batches, or one by one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...schemas.errors import FormatError
 from ...schemas.manifest import Manifest, ShardFile
 from ...schemas.windows import (
+    WindowSegments,
     check_batch,
     open_shard,
     segments_of,
@@ -20,7 +21,25 @@ from ..files.storage import Folder, checksum
 from ..shard_set.manifest import SEE_VERIFY, reading
 from ..shard_set.unchanged import Unchanged
 
-__all__ = ["Window", "checked_windows"]
+__all__ = ["Window", "WindowBatch", "checked_batches", "checked_windows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowBatch:
+    """Some consecutive windows of L tokens.
+
+    Attributes:
+        ids: int32 [windows, L].
+        codes: 0 where a token is no target, else 1 more than the bucket of its effective context,
+            uint8 [windows, L].
+        weights: of each code, float32 [1 + buckets].
+        segments: of the windows, padding at their ends included.
+    """
+
+    ids: NDArray[np.int32]
+    codes: NDArray[np.uint8]
+    weights: NDArray[np.float32]
+    segments: WindowSegments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +72,51 @@ def checked_windows(
         FormatError: a file is not the one that the manifest describes, a window in it is not what
             it has to be, or another set took the place of this one.
     """
-    weights = weights_of_codes(manifest, split)
     unchanged = Unchanged(shards, manifest)
     first = 0
     for entry in manifest["shards"][split]:
-        with reading(shards, entry), shards.local_copies([entry["path"]]) as local:
-            path = local[entry["path"]]
-            with pa.memory_map(str(path)) as source:
-                unchanged.check()
-                _check_bytes(checksum(path), entry, shards)
-                reader = open_shard(source, manifest["settings"]["window"])
-                for i in range(reader.num_record_batches):
-                    batch = reader.get_batch(i)
-                    yield from _windows(batch, manifest, weights, first)
-                    first += batch.num_rows
+        for batch in checked_batches(shards, manifest, split, entry, unchanged, first):
+            yield from _windows(batch)
+            first += len(batch.ids)
         file_done(entry)
+
+
+def checked_batches(
+    shards: Folder,
+    manifest: Manifest,
+    split: str,
+    entry: ShardFile,
+    unchanged: Unchanged,
+    first: int,
+) -> Iterator[WindowBatch]:
+    """The windows of one file, in order, as its record batches have them.
+
+    Args:
+        shards: the shard set.
+        manifest: its manifest.
+        split: "train" or "validation".
+        entry: the file, as in the manifest.
+        unchanged: of the set and its manifest.
+        first: the number of its first window in the split, for errors.
+
+    Raises:
+        FormatError: as `checked_windows`.
+    """
+    weights = weights_of_codes(manifest, split)
+    window, largest_id = manifest["settings"]["window"], manifest["tokenizer"]["largest_id"]
+    with reading(shards, entry), shards.local_copies([entry["path"]]) as local:
+        path = local[entry["path"]]
+        with pa.memory_map(str(path)) as source:
+            unchanged.check()
+            _check_bytes(checksum(path), entry, shards)
+            reader = open_shard(source, window)
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                check_batch(batch, window, weights, largest_id, first)
+                ids, codes = tokens_of(batch, window, weights)
+                segments = segments_of(batch, window, first)
+                yield WindowBatch(ids=ids, codes=codes, weights=weights, segments=segments)
+                first += batch.num_rows
 
 
 def _check_bytes(found: str, entry: ShardFile, shards: Folder) -> None:
@@ -80,13 +129,8 @@ def _check_bytes(found: str, entry: ShardFile, shards: Folder) -> None:
         )
 
 
-def _windows(
-    batch: pa.RecordBatch, manifest: Manifest, weights: NDArray[np.float32], first: int
-) -> Iterator[Window]:
-    window, largest_id = manifest["settings"]["window"], manifest["tokenizer"]["largest_id"]
-    check_batch(batch, window, weights, largest_id, first)
-    segments = segments_of(batch, window, first)
-    ids, codes = tokens_of(batch, window, weights)
-    for row in range(batch.num_rows):
-        begin, end = segments.bounds[row], segments.bounds[row + 1]
-        yield Window(ids=ids[row], weights=weights[codes[row]], lengths=segments.length[begin:end])
+def _windows(batch: WindowBatch) -> Iterator[Window]:
+    bounds, length = batch.segments.bounds, batch.segments.length
+    for row, (ids, codes) in enumerate(zip(batch.ids, batch.codes, strict=True)):
+        lengths = length[bounds[row] : bounds[row + 1]]
+        yield Window(ids=ids, weights=batch.weights[codes], lengths=lengths)

@@ -1,14 +1,15 @@
-"""The job `convert`: a shard set in, a folder in the format of another trainer out.
+"""The job `convert`: a shard set in, a folder in another format out.
 
 The folder gets its name when all of it is on the disk. One that was interrupted stays behind as
 NAME.partial, and the next run begins anew.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...schemas.disk import folder_written_whole
 from ...schemas.errors import UsageError
-from ...schemas.manifest import ShardFile
+from ...schemas.manifest import Manifest, ShardFile
 from ...schemas.shard import SPLITS
 from ..core.choices import ConvertedFormat
 from ..files.storage import Folder, resolve
@@ -16,10 +17,12 @@ from ..job.places import refuse_one_inside_another, require_space
 from ..job.progress import Count, Progress
 from ..shard_set.manifest import check_size
 from ..shard_set.recognize import open_shard_set
+from ..shard_set.unchanged import Unchanged
 from ..terminal import Console
-from .checked import checked_windows
+from .checked import checked_batches, checked_windows
 from .mds import write_mds
 from .megatron import write_megatron
+from .parquet import parquet_name, write_parquet
 
 __all__ = ["convert"]
 
@@ -78,5 +81,24 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
             found = checked_windows(shards, manifest, split, count)
             if to == "mds":
                 write_mds(found, folder / split)
-            else:
+            elif to == "megatron":
                 write_megatron(found, folder / split, largest_id)
+            else:
+                _write_parquet(shards, manifest, split, folder, count)
+
+
+def _write_parquet(
+    shards: Folder,
+    manifest: Manifest,
+    split: str,
+    folder: Path,
+    file_done: Callable[[ShardFile], None],
+) -> None:
+    unchanged = Unchanged(shards, manifest)
+    (folder / split).mkdir()
+    first = 0
+    for entry in manifest["shards"][split]:
+        batches = checked_batches(shards, manifest, split, entry, unchanged, first)
+        write_parquet(batches, manifest, split, folder / parquet_name(entry))
+        first += entry.get("windows", 0)
+        file_done(entry)

@@ -11,17 +11,21 @@ __all__ = [
     "FORMATS",
     "IDS_ALONE",
     "PACKINGS",
+    "PUBLISHED",
     "Backend",
     "BackendChoice",
     "Boundaries",
     "ConvertedFormat",
     "Format",
     "PackingName",
+    "PublishedFormat",
     "WorkerType",
 ]
 
-ConvertedFormat = Literal["mds", "megatron"]
+ConvertedFormat = Literal["mds", "megatron", "parquet"]
 CONVERTED: tuple[ConvertedFormat, ...] = get_args(ConvertedFormat)
+PublishedFormat = Literal["parquet", "arrow"]
+PUBLISHED: tuple[PublishedFormat, ...] = get_args(PublishedFormat)
 PackingName = Literal["concat", "best_fit"]
 PACKINGS: tuple[PackingName, ...] = get_args(PackingName)
 Backend = Literal["gigatoken", "tokenizers"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError, IncompleteError, UsageError
 from ...schemas.json_text import parse_json
-from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Manifest, parse
+from ...schemas.manifest import MANIFEST, PARQUET_SET, SHARD_SET, TOKEN_STORE, Manifest, parse
 from ...schemas.sizes import plural
 from ..files.storage import Folder, resolve
 from ..job.folder import STATE, State
@@ -67,6 +67,13 @@ def _read(folder: Folder) -> tuple[str, Manifest]:
     except ValueError:
         found = {"format": TOKEN_STORE}  # `parse` says what is wrong
     kind = found.get("format") if isinstance(found, dict) else None
+    if kind == PARQUET_SET:
+        raise UsageError(
+            "this is a shard set that was published as Parquet",
+            where=folder.url,
+            expected=SHARDS,
+            fix="read it as Parquet files, or publish the set with --format arrow",
+        )
     if kind not in (TOKEN_STORE, SHARD_SET):
         raise FormatError(
             "this is neither a token store nor a shard set",
@@ -96,7 +103,7 @@ def _a_file(url: str, wanted: str) -> UsageError:
 
 def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
     if folder.exists(STATE):
-        return _unfinished(folder)
+        return _unfinished(folder, wanted)
     above = Folder(folder.url.rpartition("/")[0] or ".")
     if above.exists(MANIFEST):
         return UsageError(
@@ -120,9 +127,9 @@ def _a_folder(folder: Folder, fs: Any, path: str, wanted: str) -> ExactcptError:
     )
 
 
-def _unfinished(folder: Folder) -> IncompleteError:
+def _unfinished(folder: Folder, wanted: str) -> IncompleteError:
     try:
-        is_shards = "token store" in State.read(folder, STATE).inputs
+        inputs = State.read(folder, STATE).inputs
     except FormatError:
         return IncompleteError(
             "this token store or shard set is not finished, and the state of its job is damaged",
@@ -130,6 +137,14 @@ def _unfinished(folder: Folder) -> IncompleteError:
             expected="a folder that `exactcpt tokenize`, `pack` or `reweigh` has completed",
             fix="remove the folder and run the job again",
         )
+    if "shard set" in inputs:
+        return IncompleteError(
+            "this published data set is not finished",
+            where=folder.url,
+            expected=f"{wanted} that is finished",
+            fix="run `exactcpt publish` again; it continues where it stopped",
+        )
+    is_shards = "token store" in inputs
     command = "pack" if is_shards else "tokenize"
     return IncompleteError(
         f"this {'shard set' if is_shards else 'token store'} is not finished",

@@ -169,7 +169,7 @@ def test_it_can_be_read_back(made: Path, tmp_path: Path, to: str, options: str) 
     assert [ids[: len(row)] for ids, row in zip(found, expected, strict=True)] == expected
 
 
-@pytest.mark.parametrize("to", ["mds", "megatron"])
+@pytest.mark.parametrize("to", ["mds", "megatron", "parquet"])
 class TestTheFolder:
     def test_stays_when_the_same_command_runs_again(
         self, made: Path, tmp_path: Path, to: str

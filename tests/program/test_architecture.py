@@ -49,6 +49,7 @@ ROOMS = (
     ("pipeline.pack", "training.comparison"),
     ("pipeline.weigh",),
     ("pipeline.inspection", "training.cli", "training.study"),
+    ("pipeline.publish",),
     ("pipeline.commands",),
     ("pipeline.cli", "pipeline.exactcpt"),
 )
@@ -77,6 +78,9 @@ GRAPHS = {
 SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),
+    "huggingface_hub": Where(
+        at_top=set(), in_functions={"pipeline.publish", "pipeline.sources", "training"}
+    ),
     "torch": Where(
         at_top={"training", "pipeline.api.tensors"}, in_functions={"training", "pipeline.api"}
     ),

@@ -45,6 +45,7 @@ WORKS = {
     "verify": ["shards"],
     "reweigh": ["shards", "--alpha", "0.3", "--out", "reweighed"],
     "convert": ["shards", "--to", "mds", "--out", "converted"],
+    "publish": ["shards", "--out", "published"],
     "weigh": ["packed.npy", "--boundaries", "end_token", "--tokenizer", DATA / "tokenizer.json",
               "--out", "weighed"],
     "compare": ["one", "two", "--svg", "picture.svg"],

@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import handmade
 import numpy as np
@@ -38,7 +39,7 @@ from exactcpt.training.windows.batches import ShardDataset
 pytestmark = pytest.mark.slow
 
 FIRST = "train/shard-00000-of-00002.arrow"
-ALL = {"verify", "show", "inspect", "reweigh", "train"}
+ALL = {"verify", "show", "inspect", "reweigh", "publish", "train"}
 TOKENS = ALL - {"inspect"}  # who reads tokens
 REFUSED, READ = "refused", "read"
 
@@ -56,6 +57,7 @@ def readers(folder: Path, scratch: Path) -> dict[str, Callable[[], str]]:
         "show": lambda: command("show", shards, "--window", "0"),
         "inspect": lambda: command("inspect", shards, "--by-source"),
         "reweigh": lambda: command("reweigh", shards, "--alpha", "0.3", "--out", str(scratch)),
+        "publish": lambda: published(shards, f"{scratch}-published"),
         "train": lambda: trained(folder),
     }
 
@@ -66,6 +68,12 @@ def command(*arguments: str) -> str:
         code = run_command(arguments)
     assert "internal error" not in out.getvalue(), out.getvalue()
     return READ if code == 0 else f"{REFUSED} {out.getvalue()[-2000:]}"
+
+
+def published(shards: str, out: str) -> str:
+    """Without the picture: what draws it takes more memory than a reader may here."""
+    with patch("exactcpt.pipeline.inspection.report.svg", return_value="<svg/>"):
+        return command("publish", shards, "--out", out)
 
 
 def trained(folder: Path) -> str:

@@ -219,3 +219,27 @@ def test_polars(read, folder):
     train = pl.scan_ipc(folder / "shards" / "train" / "*.arrow")
     weights = train.select("loss_weight").collect()["loss_weight"].to_numpy()
     assert np.array_equal(weights, decoded(folder))
+
+
+ANY_LANGUAGE = (
+    (REPOSITORY / "docs" / "formats.md").read_text("utf-8").split("\n## In any language\n")[1]
+)
+
+
+def test_sums_in_any_language_agree(folder, monkeypatch, capsys):
+    """Those in Python: with pyarrow, of Parquet with DuckDB, with Polars."""
+    harness.done(
+        "convert", folder / "shards", "--to", "parquet", "--out", folder / "shards-parquet"
+    )
+    monkeypatch.chdir(folder)
+    found = re.findall(r"^```python\n(.*?)^```", ANY_LANGUAGE, re.DOTALL | re.MULTILINE)
+    assert len(found) == 3
+    windows = harness.windows(folder / "shards")
+    ids, weights = (
+        sum(sum(row[column]) for row in windows) for column in ("input_ids", "loss_weight")
+    )
+    for program in found:
+        names: dict[str, Any] = {}
+        exec(compile(program, "formats.md", "exec"), names)
+        printed = [float(n) for n in re.findall(r"\d+\.?\d*(?:e\d+)?", capsys.readouterr().out)]
+        assert pytest.approx([ids, weights], rel=1e-6) == printed[-2:], program

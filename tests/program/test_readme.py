@@ -32,6 +32,8 @@ PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 
 DRAW_AGAIN = "python tests/helpers/picture.py demo-shards draws it anew"
 LANGUAGES = {"sh", "python", "toml"}
+SHOWN = {"js", "rust", "go", "java"}
+"""What is not run."""
 PROGRAMS = {"make", "pip", "exactcpt", "torchrun", "docker"}
 TRAINING = (
     "train", "check-trainer", "compare", "evaluate", "export", "study", "init-model",
@@ -100,7 +102,7 @@ def smaller(command: str) -> str:
 
 def test_every_kind_of_block_and_command_is_known():
     found = {block.language for page in (README, *PAGES) for block in blocks(page)}
-    assert found - {"text"} == LANGUAGES
+    assert found - {"text"} == LANGUAGES | SHOWN
     assert {command.split()[0] for command in all_commands()} == PROGRAMS
 
 
@@ -242,7 +244,8 @@ WHOLE = {
     "export": "config.json",
     "evaluate": "probe-*/manifest.json",
     "study": "results.json",
-    "convert": "**/*.[im]d[sx]",
+    "convert": "**/*.[imp][ad][rsx]*",
+    "publish": "manifest.json",
 }
 """The file in a command's --out that shows that it is whole."""
 

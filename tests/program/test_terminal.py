@@ -148,6 +148,7 @@ COMMANDS = {
     "verify": ["verify", "SET"],
     "verify as JSON": ["verify", "SET", "--json"],
     "reweigh": ["reweigh", "SET", "--alpha", "0.5", "--json", "--out", "OUT"],
+    "publish": ["publish", "SET", "--out", "OUT"],
     "reweigh a table": ["reweigh", "SET", "--table-only", "--alpha", "0.5"],
     "an unknown flag": ["show", "SET", f"--{EVIL}"],
     "an unknown command": [EVIL],

@@ -157,6 +157,13 @@ class Convert(Reweigh):
         return {"out"} & set(state)
 
 
+class Publish(Reweigh):
+    """`publish`, from shards to a folder with a card."""
+
+    def arguments(self, inputs: Path, disk: Path) -> list[object]:
+        return ["publish", inputs / "shards", "--out", disk / "out"]
+
+
 class Train(Command):
     """`train` with checkpoints, of which one is kept, evaluations and exports."""
 
@@ -245,6 +252,7 @@ COMMANDS: dict[str, Command] = {
     "reweigh": Reweigh(),
     "weigh": Weigh(),
     "convert": Convert(),
+    "publish": Publish(),
     "train": Train(),
     "export": Export(),
 }

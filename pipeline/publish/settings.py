@@ -1,0 +1,46 @@
+"""What the publisher of a data set says."""
+
+import re
+from dataclasses import dataclass
+
+from ...schemas.errors import UsageError
+from ...schemas.printable import printable
+from ..core.choices import PublishedFormat
+
+__all__ = ["PublishConfig"]
+
+SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+MOST_OF_A_TITLE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig:
+    """The settings of the job `publish`.
+
+    Attributes:
+        format: of the windows.
+        title: of the card; None for one that names the sources.
+        license: SPDX identifier; None if nobody has stated it.
+
+    Raises:
+        UsageError: the title is not one line, or the licence is no identifier.
+    """
+
+    format: PublishedFormat = "parquet"
+    title: str | None = None
+    license: str | None = None
+
+    def __post_init__(self) -> None:
+        title = self.title
+        if title is not None:
+            is_line = title == printable(title).replace("\n", " ").replace("\t", " ")
+            if not (is_line and title.strip() and len(title) <= MOST_OF_A_TITLE):
+                raise UsageError(
+                    "--title is not a title",
+                    expected=f"one line of text, of 1 to {MOST_OF_A_TITLE} characters",
+                )
+        if self.license is not None and not SPDX.fullmatch(self.license):
+            raise UsageError(
+                f"--license is {self.license!r}",
+                expected="one SPDX identifier, such as CC-BY-4.0 or Apache-2.0: spdx.org/licenses",
+            )
