@@ -21,11 +21,11 @@ from ..config import (
     SETTINGS,
     PackConfig,
     RunOptions,
-    SourceConfig,
     TokenizeConfig,
     parse_mixing,
     parse_source,
     read_settings,
+    source_of_table,
 )
 from ..files.storage import Folder
 from ..job.folder import Finished
@@ -58,7 +58,7 @@ class Invocation:
         given = {name: value for name, value in flags.items() if value not in (None, ())}
         self.values: dict[str, Any] = {**file, **given}
         self.sources = [parse_source(text) for text in flags.get("sources") or ()] or [
-            SourceConfig(**table) for table in file.get("source", [])
+            source_of_table(table) for table in file.get("source", [])
         ]
         self.console = Console(quiet=flags["quiet"])
         self._began = time.monotonic()

@@ -218,11 +218,12 @@ TOKENIZE_OPTIONS = options(
         "--source",
         "sources",
         multiple=True,
-        metavar="NAME=PATTERN[,OPTION=X]...",
-        help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
-        "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
-        f"(fraction of the token budget); format={'|'.join(FORMATS)} where file names do not "
-        "show it or a folder has several; split=NAME where names show several and the one for "
+        metavar="[NAME=]PATTERN[,OPTION=X]...",
+        help="A corpus: a file, folder, glob or URL. Without NAME, its name is that of the file or "
+        "folder; of a glob, the last part without wildcards. Options: text=FIELD and id=FIELD of a "
+        "record; tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or "
+        f"share=X (fraction of the token budget); format={'|'.join(FORMATS)} where file names do "
+        "not show it or a folder has several; split=NAME where names show several and the one for "
         "training is not wanted, or split=all. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),

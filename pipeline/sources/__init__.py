@@ -1,7 +1,8 @@
 """Corpora: which files they are made of, how these are divided into work, and their records.
 
-    --source NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F][,split=NAME]
+    --source [NAME=]PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,format=F][,split=NAME]
 
+naming.py    what a source without a name is called
 listing.py   the files of a source; hub.py, data sets by their Hugging Face name
 matching.py  what a pattern matches; saved.py, the folders that `datasets` saved
 companions.py says which files belong to another one, such as its index

@@ -27,7 +27,8 @@ ROOMS = (
         "training.config",
         "training.options",
     ),
-    ("pipeline.config", "pipeline.sources", "training.models"),
+    ("pipeline.sources", "training.models"),
+    ("pipeline.config",),
     ("pipeline.job", "training.windows"),
     (
         "pipeline.beam",

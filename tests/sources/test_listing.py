@@ -280,3 +280,14 @@ def test_names_of_one_file(
     a, b, link = map(identity, files)
     assert a == link
     assert a != b
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_hub"),
+    [("org/web", True), ("org/web@main:en", True), ("org/web.jsonl", False), ("a/b/c", False)],
+)
+def test_what_may_be_a_data_set_of_the_hub(pattern, is_hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExactcptError, match="matches no file") as caught:
+        find(pattern)
+    assert ("add ,format=hub" in str(caught.value)) == is_hub
