@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...schemas.errors import UsageError
+from ...schemas.hub import origin_of
 from ...schemas.terminal import echo_json, echo_toml
 from ..beam.runner import RunSettings
 from ..config import (
@@ -177,6 +178,8 @@ def show_estimate(
     """
     found, probes = estimate_job(plan, packing)
     say = call.console.say
+    if (origin := origin_of(plan.tokenizer.where)) is not None:
+        say(f"the tokenizer is that of {origin}")
     say(
         f"documents end with {plan.eos_token!r} (id {plan.eos_id})"
         + ("" if plan.bos_id is None else f" and begin with id {plan.bos_id}")

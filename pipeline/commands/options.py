@@ -97,7 +97,8 @@ class FractionType(click.ParamType):
 # Settings
 
 HELP: Mapping[str, str] = {
-    "tokenizer": "A tokenizer.json, or a folder that contains one.",
+    "tokenizer": "A tokenizer.json, a folder that contains one, or a repository of the Hugging "
+    "Face hub: OWNER/NAME[@REVISION].",
     "tokenizer_backend": "Library that encodes text. auto takes gigatoken if it gives the same "
     "tokens as tokenizers.",
     "eos_token": "Token that ends every document.",

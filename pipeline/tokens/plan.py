@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.hub import origin_of
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
@@ -93,8 +94,10 @@ class TokenizePlan:
             used: the backend that encoded the documents.
             fallback: why it is not gigatoken, if that was preferred.
         """
+        origin = origin_of(self.tokenizer.where)
         return {
             "sha256": self.tokenizer.sha256,
+            **({} if origin is None else {"origin": origin}),
             "largest_id": self.largest_id,
             "bos_id": self.bos_id,
             "eos_id": self.eos_id,

@@ -355,7 +355,7 @@ def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
     assert run_command(["train", *named, "--out", str(tmp_path / "run"), *FEW]) == 2
     err = capfd.readouterr().err
     assert "there is no such folder" in err
-    assert "fix:      to get a model from the hub: hf download NAME --local-dir FOLDER" in err
+    assert "fix:      a model of the Hugging Face hub is named OWNER/NAME[@REVISION]" in err
 
 
 @pytest.mark.parametrize(
