@@ -90,9 +90,13 @@ def fetch(name: HubName, files: Sequence[str]) -> Path:
 
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its handler writes to stderr
-    download: Any = huggingface_hub.snapshot_download  # its types are not complete
+    library: Any = huggingface_hub  # its types are not complete
     try:
-        return Path(download(name.repository, revision=name.revision, allow_patterns=list(files)))
+        return Path(
+            library.snapshot_download(
+                name.repository, revision=name.revision, allow_patterns=list(files)
+            )
+        )
     except Exception as error:  # of the hub's client, of its HTTP library, of the disk
         told = _told(name, error)
         if told is None:

@@ -350,8 +350,8 @@ def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert "there is no such folder" in capfd.readouterr().err
 
 
-def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
-    named = ["--shards", str(made / "shards"), "--model", "Qwen/Qwen2.5-0.5B"]
+def test_a_folder_that_is_not_there(made, tmp_path, capfd):
+    named = ["--shards", str(made / "shards"), "--model", "Qwen2.5-0.5B"]
     assert run_command(["train", *named, "--out", str(tmp_path / "run"), *FEW]) == 2
     err = capfd.readouterr().err
     assert "there is no such folder" in err
