@@ -13,6 +13,8 @@ splits.py    the work units: byte ranges of plain JSON Lines, row groups of Parq
 scanning.py  one pass over a file: its digest and line numbers
 reading.py   the records of a split, in batches of a few MiB; jsonl.py and columns.py parse them,
              records.py says what a batch is
+gathering.py records that are found one by one, as batches: delimited.py reads CSV and TSV,
+             webdataset.py archives of tar, wet.py the texts of Common Crawl
 rows.py      rows of token ids, whatever they mean: megatron.py, datatrove.py and npy.py read them
              from files of plain numbers, mds.py from shards that mds_index.py lists
 

@@ -25,6 +25,8 @@ __all__ = ["name_of", "split_name"]
 WILD = re.compile(r"[*?\[]")
 NOT_IN_NAMES = re.compile(r"[,=]")
 SEPARATORS = "-_. "
+WARC = ".warc"
+"""What precedes `.wet` in names of Common Crawl."""
 
 
 def split_name(text: str) -> tuple[str | None, str]:
@@ -81,7 +83,7 @@ def name_of(pattern: str, of: Format | None) -> str:
 
 def _stem(name: str) -> str:
     """A file's name without the suffixes of its format and its compression."""
-    for known in (BESIDE_DS, (*COMPRESSIONS,), (*SUFFIXES,)):
+    for known in (BESIDE_DS, (*COMPRESSIONS,), (*SUFFIXES,), (WARC,)):
         ending = next((each for each in known if name.lower().endswith(each)), "")
         name = name[: -len(ending)] if 0 < len(ending) < len(name) else name
     return name

@@ -181,7 +181,7 @@ def test_source_flags(flag, expected):
         ("b=x,id=", "source 'b': id names no field"),
         ("b=x,tokens=", "expected: tokens=FIELD"),
         ("b=x,text=id", "uses field 'id' both as id and as document"),
-        ("b=x,format=csv", "source 'b': format is 'csv'"),
+        ("b=x,format=xls", "source 'b': format is 'xls'"),
         ("b=x,split=", "source 'b': split names no split"),
     ],
 )
@@ -436,7 +436,7 @@ def test_files_that_are_wrong(tmp_path, text, says):
         {"share": [1]},
         {"text": True},
         {"text": 3},
-        {"format": "csv"},
+        {"format": "xls"},
         {"format": 3},
         {"split": 3},
         {"tokens": 3},
