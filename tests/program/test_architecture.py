@@ -78,6 +78,7 @@ GRAPHS = {
 SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),
+    "huggingface_hub": Where(at_top=set(), in_functions={"pipeline.sources", "schemas.hub"}),
     "torch": Where(
         at_top={"training", "pipeline.api.tensors"}, in_functions={"training", "pipeline.api"}
     ),
