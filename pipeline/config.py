@@ -17,6 +17,7 @@ from ..schemas.errors import UsageError
 from ..schemas.settings import Size, check_range, kinds, read_toml, suggestion, typed
 from .core.choices import BackendChoice, Format, PackingName, WorkerType
 from .core.parameters import Exact, ParameterError, exact_of
+from .sources.naming import name_of, split_name
 
 __all__ = [
     "KINDS",
@@ -29,6 +30,7 @@ __all__ = [
     "parse_mixing",
     "parse_source",
     "read_settings",
+    "source_of_table",
 ]
 
 MAX_WORKERS = 1024
@@ -81,7 +83,7 @@ class SourceConfig:
         if self.split == "":
             raise UsageError(f"{this}: split names no split", expected="split=NAME")
         if not self.pattern:
-            raise UsageError(f"{this} has no pattern", expected="NAME=PATTERN")
+            raise UsageError(f"{this} has no pattern", expected="[NAME=]PATTERN")
         if not self.name.isprintable() or not self.name or set(self.name) & set("/,="):
             raise UsageError(
                 f"source name {self.name!r} is not allowed", expected="letters, digits, - or _"
@@ -149,11 +151,14 @@ class TokenizeConfig:
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
+            patterns = [source.pattern for source in self.sources if source.name == twice[0]]
             raise UsageError(
-                f"two sources have the name {twice[0]!r}", fix="give each its own name"
+                f"two sources have the name {twice[0]!r}",
+                where=" and ".join(patterns[:2]),
+                fix="give each its own: NAME=PATTERN, or `name` in [[source]]",
             )
         if not names:
-            raise UsageError("no source is given", fix="name one with --source NAME=PATTERN")
+            raise UsageError("no source is given", fix="name one with --source PATTERN")
         check_range("min_tokens", self.min_tokens, 1, None)
         check_range("split_bytes", self.split_bytes, MIN_SPLIT_BYTES, 1 << 40)
         check_range("max_rejected", self.max_rejected, 0, 1)
@@ -260,18 +265,14 @@ KINDS = {
 def parse_source(text: str) -> SourceConfig:
     """Reads a source from its flag.
 
-    NAME=PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F][,split=NAME].
-    A comma that no option follows belongs to the pattern.
+    [NAME=]PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F]
+    [,split=NAME]. A comma that no option follows belongs to the pattern. `naming` says which name
+    a source has that is given none.
 
     Raises:
         UsageError: the flag has another form, an unknown option or a value out of range.
     """
-    name, equals, rest = text.partition("=")
-    if not equals or not rest:
-        raise UsageError(
-            f"--source {text!r} has no pattern", expected="NAME=PATTERN[,OPTION=VALUE...]"
-        )
-    pattern, *pieces = rest.split(",")
+    head, *pieces = text.split(",")
     options: dict[str, Any] = {}
     for piece in pieces:
         key, equals, value = piece.partition("=")
@@ -279,20 +280,37 @@ def parse_source(text: str) -> SourceConfig:
             options[key] = value
         elif equals and key.isidentifier():
             raise UsageError(
-                f"--source {name}: unknown option {key!r}",
+                f"--source {head}: unknown option {key!r}",
                 expected=", ".join(SOURCE_OPTIONS),
                 fix=suggestion(key, SOURCE_OPTIONS),
             )
         elif options:
             raise UsageError(
-                f"--source {name}: {piece!r} is not an option", expected="OPTION=VALUE"
+                f"--source {head}: {piece!r} is not an option", expected="OPTION=VALUE"
             )
         else:
-            pattern += f",{piece}"
+            head += f",{piece}"
     for key in ("epochs", "share"):
         if key in options:
-            options[key] = _number(f"--source {name}: {key}", options[key])
-    return SourceConfig(name=name, pattern=pattern, **options)
+            options[key] = _number(f"--source {head}: {key}", options[key])
+    name, pattern = split_name(head)
+    if not pattern:
+        raise UsageError(
+            f"--source {text!r} has no pattern", expected="[NAME=]PATTERN[,OPTION=VALUE...]"
+        )
+    named = {} if name is None else {"name": name}
+    return source_of_table({**named, "pattern": pattern, **options})
+
+
+def source_of_table(table: Mapping[str, Any]) -> SourceConfig:
+    """A source from its settings; one without a name has its file's, see `naming`.
+
+    Raises:
+        UsageError: a value is of another kind or out of range, or nothing can name the source.
+    """
+    if "name" not in table:
+        table = {"name": name_of(str(table["pattern"]), table.get("format")), **table}
+    return SourceConfig(**table)
 
 
 def parse_mixing(epochs: Iterable[str], shares: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -338,13 +356,12 @@ def _check_source_tables(tables: Any, path: str) -> None:
         raise UsageError("source is not a list of tables", where=path, expected="[[source]]")
     for table in tables:
         unknown = sorted(set(table) - {"name", "pattern", *SOURCE_OPTIONS})
-        missing = sorted({"name", "pattern"} - set(table))
-        if unknown or missing:
-            what = f"has unknown option {unknown[0]!r}" if unknown else f"lacks {missing[0]!r}"
+        if unknown or "pattern" not in table:
+            what = f"has unknown option {unknown[0]!r}" if unknown else "lacks 'pattern'"
             raise UsageError(
                 f"[[source]] {what}",
                 where=path,
-                expected=f"name, pattern, and optionally {', '.join(SOURCE_OPTIONS)}",
+                expected=f"pattern, and optionally name, {', '.join(SOURCE_OPTIONS)}",
             )
 
 

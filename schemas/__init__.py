@@ -7,6 +7,7 @@ manifest.py  manifests as JSON, checked against the *.schema.json files beside i
 weights.py   weight tables as files
 errors.py    what users see when something fails, with exit codes
 pointers.py  files of Git LFS and git-annex whose content is elsewhere
+hub.py       tokenizers and models by their name on the Hugging Face hub
 settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
 disk.py      how a file gets onto a disk whole; disk_errors.py, errors of the system in words
 sealed.py    JSON records that notice when they were altered

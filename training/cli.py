@@ -27,7 +27,11 @@ STOPPED = 75
 
 HELP = {
     "shards": ("DIR", "Shard set to train on."),
-    "model": ("DIR", "Hugging Face folder with config, tokenizer and weights."),
+    "model": (
+        "DIR|NAME",
+        "Hugging Face folder with config, tokenizer and weights, or a repository of the Hugging "
+        "Face hub: OWNER/NAME[@REVISION].",
+    ),
     "out": (
         "DIR",
         "Folder of the run, for its log, checkpoints and exports. An unfinished run in it is "
@@ -149,7 +153,7 @@ def train(**flags: Any) -> None:
     """Train a model on a shard set, every target with a weight.
 
     \b
-    exactcpt train --shards shards/ --model Qwen2.5-0.5B/ --out run/ --max-tokens 1B
+    exactcpt train --shards shards/ --model Qwen/Qwen2.5-0.5B --out run/ --max-tokens 1B
     torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
 
     To continue a run that was stopped, give the same command again, on any number of ranks.

@@ -2,7 +2,7 @@
 
     world        the ranks
     inputs       shards, order, weights of targets; whatever can be refused is refused here
-    model        from a Hugging Face folder, sharded over the ranks
+    model        from a Hugging Face folder, fetched if need be, sharded over the ranks
     step         the next global_batch windows: one denominator, micro-batches, clipping, AdamW
     look         now and then: brings the figures of the last steps to the host, checks, logs them
     checkpoint   model, optimizer, and the number of windows taken: all that a run continues from
@@ -30,6 +30,7 @@ from .run.alike import check_settings
 from .run.evaluation import evaluate
 from .run.export import export_model
 from .run.folder import held
+from .run.located import with_model_folder
 from .run.log import stretches
 from .run.metrics import LocalStep, found_not_finite, step_record
 from .run.opening import Run, open_run
@@ -75,6 +76,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     """
     with termination() as is_terminated, joined(config.device) as world:
         check_settings(config, world)
+        config = with_model_folder(config, world, say)
         with held(Path(config.out), world), closing(open_run(config, world, say)) as run:
             return _Loop(run, is_terminated).take_steps()
 

@@ -15,17 +15,18 @@ from dataclasses import asdict
 from typing import Any
 
 from ...schemas.errors import UsageError
+from ...schemas.hub import origin_of
 from ...schemas.terminal import echo_json, echo_toml
 from ..beam.runner import RunSettings
 from ..config import (
     SETTINGS,
     PackConfig,
     RunOptions,
-    SourceConfig,
     TokenizeConfig,
     parse_mixing,
     parse_source,
     read_settings,
+    source_of_table,
 )
 from ..files.storage import Folder
 from ..job.folder import Finished
@@ -59,7 +60,7 @@ class Invocation:
         given = {name: value for name, value in flags.items() if value not in (None, ())}
         self.values: dict[str, Any] = {**file, **given}
         self.sources = [parse_source(text) for text in flags.get("sources") or ()] or [
-            SourceConfig(**table) for table in file.get("source", [])
+            source_of_table(table) for table in file.get("source", [])
         ]
         self.console = Console(quiet=flags["quiet"])
         self._began = time.monotonic()
@@ -179,6 +180,8 @@ def show_estimate(
     with skippable():
         found, probes = estimate_job(plan, packing)
     say = call.console.say
+    if (origin := origin_of(plan.tokenizer.where)) is not None:
+        say(f"the tokenizer is that of {origin}")
     say(
         f"documents end with {plan.eos_token!r} (id {plan.eos_id})"
         + ("" if plan.bos_id is None else f" and begin with id {plan.bos_id}")

@@ -97,7 +97,8 @@ class FractionType(click.ParamType):
 # Settings
 
 HELP: Mapping[str, str] = {
-    "tokenizer": "A tokenizer.json, or a folder that contains one.",
+    "tokenizer": "A tokenizer.json, a folder that contains one, or a repository of the Hugging "
+    "Face hub: OWNER/NAME[@REVISION].",
     "tokenizer_backend": "Library that encodes text. auto takes gigatoken if it gives the same "
     "tokens as tokenizers.",
     "eos_token": "Token that ends every document.",
@@ -218,11 +219,12 @@ TOKENIZE_OPTIONS = options(
         "--source",
         "sources",
         multiple=True,
-        metavar="NAME=PATTERN[,OPTION=X]...",
-        help="A corpus: a file, folder, glob or URL. Options: text=FIELD and id=FIELD of a record; "
-        "tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or share=X "
-        f"(fraction of the token budget); format={'|'.join(FORMATS)} where file names do not "
-        "show it or a folder has several; split=NAME where names show several and the one for "
+        metavar="[NAME=]PATTERN[,OPTION=X]...",
+        help="A corpus: a file, folder, glob or URL. Without NAME, its name is that of the file or "
+        "folder; of a glob, the last part without wildcards. Options: text=FIELD and id=FIELD of a "
+        "record; tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or "
+        f"share=X (fraction of the token budget); format={'|'.join(FORMATS)} where file names do "
+        "not show it or a folder has several; split=NAME where names show several and the one for "
         "training is not wanted, or split=all. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),

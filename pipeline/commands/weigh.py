@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from pathlib import PurePath
 from typing import Any
 
 from ...schemas.errors import UsageError
@@ -76,10 +75,7 @@ def packed_plan(flags: Mapping[str, Any], texts: Sequence[str]) -> WeighPlan:
 
 
 def _source(text: str) -> SourceConfig:
-    """A source from the command line; its name is that of the file or folder if it has none."""
-    name, equals, _ = text.partition("=")
-    named = equals and not set(name) & set("/.*,:")
-    source = parse_source(text if named else f"{_name_of(text)}={text}")
+    source = parse_source(text)
     if source.is_mixed:
         raise UsageError(
             f"source {source.name!r} says how often it is seen",
@@ -87,13 +83,3 @@ def _source(text: str) -> SourceConfig:
             fix="leave out epochs and share",
         )
     return source
-
-
-def _name_of(text: str) -> str:
-    """A name for a source that has none: the last part of its pattern without wildcards.
-
-    Folders may be called KEY=VALUE, as those of partitioned data are, and names may not.
-    """
-    parts = PurePath(text.partition(",")[0]).parts
-    plain = [part.partition(".")[0] for part in parts if not set(part) & set("*?[/")]
-    return next((part for part in reversed(plain) if part), "windows").replace("=", "-")

@@ -31,7 +31,21 @@ PACKINGS: tuple[PackingName, ...] = get_args(PackingName)
 Backend = Literal["gigatoken", "tokenizers"]
 BackendChoice = Literal["auto", "gigatoken", "tokenizers"]
 WorkerType = Literal["threads", "processes"]
-Format = Literal["jsonl", "parquet", "arrow", "text", "hub", "megatron", "datatrove", "mds", "npy"]
+Format = Literal[
+    "jsonl",
+    "parquet",
+    "arrow",
+    "text",
+    "csv",
+    "tsv",
+    "webdataset",
+    "wet",
+    "hub",
+    "megatron",
+    "datatrove",
+    "mds",
+    "npy",
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Boundaries = Literal["seq_lengths", "cu_seqlens", "position_ids", "end_token"]
 """How windows that somebody else has packed say where their segments are, see `boundaries`."""

@@ -43,7 +43,7 @@ DECOMPRESSORS: dict[Compression, Callable[[], Any]] = {
 
 
 class DamagedError(Exception):
-    """A compressed file that is truncated or corrupt, or that asks for too much memory."""
+    """A file that is truncated or corrupt, or compressed and asks for too much memory."""
 
 
 @contextmanager

@@ -8,12 +8,11 @@ reader astray, so they are recognised before anything is parsed.
 import json
 import re
 import shlex
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..core.choices import FORMATS, Format
 
-__all__ = ["HEAD_BYTES", "Content", "how_to_read", "recognise", "recognise_json"]
+__all__ = ["HEAD_BYTES", "Content", "how_to_read", "recognise", "recognise_json", "recognise_lines"]
 
 HEAD_BYTES = 64 << 10
 """Bytes at the beginning of a file that are looked at."""
@@ -38,6 +37,10 @@ class Content(NamedTuple):
 
 
 UNPACK = "unpack it, and name the files that come out"
+TAR_ADVICE = (
+    "if it is a WebDataset (samples with .txt or .json members), give its name the suffix .tar; "
+    f"otherwise {UNPACK}"
+)
 INDEXED = "name the .bin file beside it in the source"
 RENAME = "if that is so, give its name the suffix {}"
 BEGINNINGS: dict[bytes, Content] = {
@@ -46,6 +49,11 @@ BEGINNINGS: dict[bytes, Content] = {
     b"BZh91AY&SY": Content("compressed with bzip2", RENAME.format(".bz2")),
     b"\xfd7zXZ\0": Content("compressed with xz", RENAME.format(".xz")),
     b"\x04\x22\x4d\x18": Content("compressed with lz4", "decompress it: lz4 -d FILE"),
+    b"WARC/1.": Content(
+        "a WARC file",
+        "if its records are text (WET), give its name the suffix .wet; otherwise extract the text",
+        ("wet",),
+    ),
     b"PK\x03\x04": Content("a zip archive", UNPACK),
     b"7z\xbc\xaf\x27\x1c": Content("a 7z archive", UNPACK),
     b"Rar!\x1a\x07": Content("a RAR archive", UNPACK),
@@ -81,8 +89,6 @@ def how_to_read(name: str, head: bytes) -> str:
         return f"add ,format={content.formats[0]} to the source: it seems to be {content.name}"
     if content is not None:
         return f"it seems to be {content.name}: {content.in_words(name)}"
-    if PurePosixPath(name).suffix.lower() in (".csv", ".tsv"):
-        return "convert it to JSON lines or Parquet; with format=text, all of it is one document"
     return f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}"
 
 
@@ -92,7 +98,7 @@ def recognise(head: bytes) -> Content | None:
         if head.startswith(beginning):
             return content
     if head[TAR_AT:].startswith(TAR):
-        return Content("a tar archive", UNPACK)
+        return Content("a tar archive", TAR_ADVICE, ("webdataset",))
     for first, order in ((0, "BE"), (1, "LE")):
         half = head[first:1000:2]
         if (
@@ -107,16 +113,22 @@ def recognise(head: bytes) -> Content | None:
     return None
 
 
-def recognise_json(head: bytes) -> Content | None:
-    """What the first bytes show of a file that should be JSON Lines; None if that may be true."""
+def recognise_lines(head: bytes) -> Content | None:
+    """What the first bytes show of a file that should have records on lines; None if it may."""
     known = recognise(head)
-    if known is not None:
-        return known
-    if PAGE.match(head):
+    if known is None and PAGE.match(head):
         return Content(
             "an HTML or XML page, perhaps the error of a download that failed",
             "look at it, and download the file again",
         )
+    return known
+
+
+def recognise_json(head: bytes) -> Content | None:
+    """What the first bytes show of a file that should be JSON Lines; None if that may be true."""
+    known = recognise_lines(head)
+    if known is not None:
+        return known
     text = head.decode("utf-8", "ignore").lstrip("\ufeff \t\r\n")
     if text.startswith("["):
         return _array(text, is_all=len(head) < HEAD_BYTES)

@@ -34,13 +34,17 @@ SUFFIXES: dict[str, Format] = {
     ".txt": "text",
     ".text": "text",
     ".md": "text",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tar": "webdataset",
+    ".wet": "wet",
     BIN: "megatron",
     IDX: "megatron",
     ".ds": "datatrove",
     ".mds": "mds",
     ".npy": "npy",
 }
-COMPRESSED: tuple[Format, ...] = ("jsonl", "text", "mds")
+COMPRESSED: tuple[Format, ...] = ("jsonl", "text", "csv", "tsv", "webdataset", "wet", "mds")
 """Formats whose files may be compressed as a whole."""
 COMPRESSIONS: dict[str, Compression] = {
     ".gz": "gzip",

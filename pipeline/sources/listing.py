@@ -1,6 +1,7 @@
 """The files of a source, as they are when the job begins."""
 
 import os
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -38,6 +39,7 @@ BARE_IDS = (
     "restore the index; a .bin file that is nothing but ids has none: save them with "
     "numpy.save('NEW.npy', numpy.fromfile('FILE', 'uint16')), or whatever their type is"
 )
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[^:]+)?(:.*)?")
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 """What begins like this may be another file to every process. `/dev/shm` has ordinary files."""
 
@@ -143,7 +145,7 @@ def find_files(source: Source) -> Listing:
             f"source {source.name!r} matches no file",
             where=source.pattern,
             expected="a file, a folder with files of a known format, or a glob that matches some",
-            fix="; ".join([what_is_there(fs, root), *chosen.warnings]),
+            fix="; ".join([*_about_hub(source), what_is_there(fs, root), *chosen.warnings]),
         )
     files = [
         describe(name, paths[name], found[paths[name]], chosen.format) for name in chosen.names
@@ -151,6 +153,13 @@ def find_files(source: Source) -> Listing:
     if chosen.format == "mds" and not folder.wild:
         _refuse_missing_shards(source.name, fs, files)
     return Listing(files=files, warnings=tuple(chosen.warnings))
+
+
+def _about_hub(source: Source) -> list[str]:
+    """Advice if a pattern that matches nothing looks like the name of a data set of the hub."""
+    if not HUB_NAME.fullmatch(source.pattern) or format_of(source.pattern)[0] is not None:
+        return []
+    return ["if it is a data set of the Hugging Face hub, add ,format=hub"]
 
 
 def _refuse_stream(source: Source, fs: Any, path: str, info: dict[str, Any] | None) -> None:

@@ -1,6 +1,6 @@
 """The records of a split's files, in batches of a few MiB: one reader per format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
+from ..core.choices import Format
 from ..files.storage import open_input
-from . import datatrove, hub, mds, megatron, npy
+from . import datatrove, delimited, hub, mds, megatron, npy, webdataset, wet
 from .columns import batch_of_columns
 from .compression import DamagedError, open_decompressed
-from .content import HEAD_BYTES, Content, recognise, recognise_json
+from .content import HEAD_BYTES, Content, recognise, recognise_json, recognise_lines
+from .gathering import Item, gather
 from .jsonl import parse_block
 from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
 from .listing import InputFile, is_unchanged
@@ -32,6 +34,7 @@ from .splits import Member
 __all__ = [
     "BLOCK_BYTES",
     "BadFileError",
+    "batches_of",
     "column_names",
     "join_small",
     "read_member",
@@ -156,7 +159,7 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
     file = member.file
     with open_decompressed(file) as stream:
         if not member.start:  # a remote file is not fetched from its beginning for every range
-            _refuse_no_lines(stream, file)
+            _refuse_others(stream, file, recognise_json)
         line = 1 + (newlines_before if member.start else 0)
         try:
             if member.start:
@@ -170,18 +173,20 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
         except LongLineError as error:
             if member.start:
                 stream.seek(0)
-                _refuse_no_lines(stream, file)
+                _refuse_others(stream, file, recognise_json)
             raise too_long(file.url, f"line {line + error.index:,}", fields) from None
 
 
-def _refuse_no_lines(stream: Any, file: InputFile) -> None:
-    """Refuses what is not JSON Lines; the stream is at its beginning, and is so afterwards."""
+def _refuse_others(
+    stream: Any, file: InputFile, recognise: Callable[[bytes], Content | None]
+) -> None:
+    """Refuses what is of another format; the stream is at its beginning, and is so afterwards."""
     if file.compression is not None:
         head = stream.peek(HEAD_BYTES)
     else:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
-    content = recognise_json(head)
+    content = recognise(head)
     if content is not None:
         raise _other_content(file, content)
 
@@ -269,6 +274,30 @@ def _read_text(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         )
 
 
+def _read_delimited(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_decompressed(member.file) as stream:
+        _refuse_others(stream, member.file, recognise_lines)
+        yield from batches_of(stream, member.file, fields)
+
+
+def _read_one_by_one(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
+    with open_decompressed(member.file) as stream:
+        yield from batches_of(stream, member.file, fields)
+
+
+def batches_of(stream: Any, file: InputFile, fields: Fields) -> Iterator[Batch]:
+    """The records of an open file, of a format whose reader finds them one by one."""
+    return gather(ONE_BY_ONE[file.format](stream, file, fields), file.path, fields)
+
+
+ONE_BY_ONE: dict[Format, Callable[[Any, InputFile, Fields], Iterator[Item]]] = {
+    "csv": delimited.read_items,
+    "tsv": delimited.read_items,
+    "webdataset": webdataset.read_items,
+    "wet": wet.read_items,
+}
+
+
 def _no_text(data: bytes) -> tuple[int, str] | None:
     """The line at which a file shows that it is no text, and why; None if it is."""
     content = recognise(data[:HEAD_BYTES])
@@ -335,6 +364,10 @@ READERS = {
     "parquet": _read_parquet,
     "arrow": _read_arrow,
     "text": _read_text,
+    "csv": _read_delimited,
+    "tsv": _read_delimited,
+    "webdataset": _read_one_by_one,
+    "wet": _read_one_by_one,
     "hub": _read_hub,
     "megatron": _read_megatron,
     "datatrove": _read_datatrove,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.hub import origin_of
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
@@ -19,6 +20,27 @@ __all__ = ["TokenizePlan", "plan_tokenize"]
 
 PACKED_TOKENS = "input_ids"
 """The column of token ids in packed windows, unless the source names another."""
+
+
+NO_TOKENS = "no tokens=FIELD: the values of {} files are texts"
+NOT_NAMED: dict[str, tuple[Sequence[str], str]] = {
+    "text": (
+        ("text", "id", "tokens"),
+        "no fields: a file of text is one document, and its name is the id",
+    ),
+    "csv": (("tokens",), NO_TOKENS.format("csv")),
+    "tsv": (("tokens",), NO_TOKENS.format("tsv")),
+    "webdataset": (("id",), "no id=FIELD: the id of a sample is the name that its members share"),
+    "wet": (("text", "tokens"), "no field but id=HEADER: the text is what follows the headers"),
+    **{
+        kind: (
+            ("text", "id", "tokens"),
+            f"no fields: {kind} files hold the token ids of documents and nothing else",
+        )
+        for kind in IDS_ALONE
+    },
+}
+"""The options for fields that the formats do not have, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +115,10 @@ class TokenizePlan:
             used: the backend that encoded the documents.
             fallback: why it is not gigatoken, if that was preferred.
         """
+        origin = origin_of(self.tokenizer.where)
         return {
             "sha256": self.tokenizer.sha256,
+            **({} if origin is None else {"origin": origin}),
             "largest_id": self.largest_id,
             "bos_id": self.bos_id,
             "eos_id": self.eos_id,
@@ -218,17 +242,16 @@ def _refuse_unused_fields(
     plain = SourceConfig(name="plain", pattern="plain")
     for source in sources:
         named = [n for n in ("text", "id", "tokens") if getattr(source, n) != getattr(plain, n)]
-        without = {file.format for file in files[source.name]} & {"text", *IDS_ALONE}
-        if named and without:
-            [kind] = without
-            raise UsageError(
-                f"source {source.name!r} has {named[0]}=FIELD, but is read as {kind}",
-                where=source.pattern,
-                expected="no fields: a file of text is one document, and its name is the id"
-                if kind == "text"
-                else f"no fields: {kind} files hold the token ids of documents and nothing else",
-                fix="leave the option out, or name the format of the records with ,format=F",
-            )
+        for kind in {file.format for file in files[source.name]}:
+            unused, why = NOT_NAMED.get(kind, ((), ""))
+            wrong = [name for name in named if name in unused]
+            if wrong:
+                raise UsageError(
+                    f"source {source.name!r} has {wrong[0]}=FIELD, but is read as {kind}",
+                    where=source.pattern,
+                    expected=why,
+                    fix="leave the option out, or name the format of the records with ,format=F",
+                )
 
 
 def _fields_of_ids(fields: Fields, files: Sequence[InputFile], packed: bool) -> Fields:

@@ -17,10 +17,16 @@ import pyarrow.parquet as pq
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
 from ..files.storage import open_input
-from ..sources import datatrove, hub, mds, megatron, npy
+from ..sources import datatrove, delimited, hub, mds, megatron, npy, webdataset, wet
 from ..sources.compression import DecompressedStream, open_decompressed
 from ..sources.listing import InputFile
-from ..sources.reading import BLOCK_BYTES, BadFileError, read_member, record_batches
+from ..sources.reading import (
+    BLOCK_BYTES,
+    BadFileError,
+    batches_of,
+    read_member,
+    record_batches,
+)
 from ..sources.records import Batch, Fields, Strings
 from ..sources.scanning import refuse_pointer_file
 from ..sources.splits import Member
@@ -84,7 +90,7 @@ def look_at(
                 continue
             if len(batch.content):
                 _refuse_without_id(source, file, fields, batch)
-                return Probe(_some(batch.content, fields), _density(file, batch))
+                return Probe(_some(batch.content, fields), _density(file, batch, fields))
             problem = problem or _without_field(source, file, fields, batch)
         except BadFileError as error:
             problem = problem or (None if skip_bad_files else error)
@@ -113,6 +119,8 @@ def _without_field(
     source: str, file: InputFile, fields: Fields, batch: Batch
 ) -> ExactcptError | None:
     """The error to raise if the field is missing in what was read; else None."""
+    if file.format == "webdataset":
+        return _without_member(source, file, fields, batch)
     missing = f"no field {fields.content!r}"
     if not any(record.reason == missing for record in batch.rejected):
         return None
@@ -122,6 +130,21 @@ def _without_field(
         expected=f"one of its fields: {', '.join(_fields_of(file))}",
         fix=_unwrapping(file, batch)
         or "name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+    )
+
+
+def _without_member(
+    source: str, file: InputFile, fields: Fields, batch: Batch
+) -> ExactcptError | None:
+    """The error to raise if no sample of an archive has a member with a document; else None."""
+    missing = webdataset.no_document(fields)
+    if not any(record.reason == missing for record in batch.rejected):
+        return None
+    return ExactcptError(
+        f"source {source!r}: no sample has a document: {missing}",
+        where=file.url,
+        expected="a member .txt or .json in each sample, or the one that text=SUFFIX names",
+        fix="name the suffix of the members, or the field of .json, with ,text=FIELD in the source",
     )
 
 
@@ -170,6 +193,11 @@ def _fields_of(file: InputFile) -> list[str]:
             return mds.column_names(file)
         case "hub":
             return next(hub.read_shard(file.url, 0)).schema.names
+        case "csv" | "tsv":
+            with open_decompressed(file) as raw:
+                return [*delimited.column_names(raw, file, Fields())]
+        case "wet":
+            return [wet.RECORD_ID, wet.TARGET]
     return list(dict.fromkeys(name for record in _first_records(file) for name in record))
 
 
@@ -188,7 +216,7 @@ def _first_records(file: InputFile) -> list[dict[str, Any]]:
     return found
 
 
-def _density(file: InputFile, batch: Batch) -> float:
+def _density(file: InputFile, batch: Batch, fields: Fields) -> float:
     """Bytes of text (or token ids) per byte of a file of which `batch` is the beginning."""
     items = len(batch.content.data)
     rows = len(batch.content) + len(batch.rejected)
@@ -207,6 +235,8 @@ def _density(file: InputFile, batch: Batch) -> float:
             text, held = _first_block(file)
             # A line longer than a block is read whole, so the batch may hold more than the block.
             return min(items, text) / max(1, held)
+        case "csv" | "tsv" | "webdataset" | "wet":
+            return items / _bytes_of_first_batch(file, fields)
         case "megatron":
             return 1 / megatron.bytes_per_id(file)
         case "datatrove":
@@ -217,6 +247,14 @@ def _density(file: InputFile, batch: Batch) -> float:
             return items / rows * mds.sample_count(file) / size
         case "hub":
             return 1.0
+
+
+def _bytes_of_first_batch(file: InputFile, fields: Fields) -> int:
+    """How many of a file's bytes are read for its first batch of records."""
+    with open_input(file.url) as raw:
+        stream = raw if file.compression is None else DecompressedStream(raw, file.compression)
+        next(batches_of(stream, file, fields))
+        return max(1, raw.tell())
 
 
 def _first_block(file: InputFile) -> tuple[int, int]:

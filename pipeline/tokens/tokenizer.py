@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.hub import local_tokenizer
 from ...schemas.pointers import refuse_pointer
 from ...schemas.rust import is_of_library
 from ...schemas.sizes import plural
@@ -250,12 +251,14 @@ class TokenizerFile:
 
 
 def load_tokenizer(path: str) -> TokenizerFile:
-    """Reads a tokenizer.json, given its path or URL, or that of its folder.
+    """Reads a tokenizer.json, given its path or URL, that of its folder, or a name on the hub.
 
     Raises:
+        UsageError: as `hub.local_tokenizer`.
         ExactcptError: the file is missing, not a tokenizer, one without usable ids, or a pointer of
             Git LFS, or the tokenizer_config.json beside it is damaged.
     """
+    path = local_tokenizer(path)
     fs, plain = resolve(path)
     url = f"{path.rstrip('/')}/tokenizer.json" if fs.isdir(plain) else path
     data = _read_if_there(url)

@@ -41,7 +41,7 @@ def no_tokenizer(url: str, beside: Collection[str]) -> ExactcptError:
         return ExactcptError(
             "there is no such tokenizer",
             where=url,
-            expected=f"{EXPECTED}, or a folder that has one",
+            expected=f"{EXPECTED}, a folder that has one, or OWNER/NAME of the Hugging Face hub",
         )
     return ExactcptError(
         f"the folder has no tokenizer.json, but {other}, {OTHER_KINDS[other]}",

@@ -20,6 +20,7 @@ from exactcpt.pipeline.config import (
     parse_mixing,
     parse_source,
     read_settings,
+    source_of_table,
 )
 from exactcpt.schemas.errors import UsageError
 from exactcpt.schemas.sizes import parse_size
@@ -148,6 +149,11 @@ def test_a_size_is_a_count_or_a_value_error(text):
             "b=org/name@abc:config:train,format=hub",
             {"name": "b", "pattern": "org/name@abc:config:train", "format": "hub"},
         ),
+        ("b.jsonl", {"name": "b", "pattern": "b.jsonl"}),
+        ("x/b.jsonl.gz,epochs=2", {"name": "b", "pattern": "x/b.jsonl.gz", "epochs": 2.0}),
+        ("x/a,b.jsonl,id=key", {"name": "a-b", "pattern": "x/a,b.jsonl", "id": "key"}),
+        ("x/lang=en/*.parquet", {"name": "lang-en", "pattern": "x/lang=en/*.parquet"}),
+        ("org/b:c,format=hub", {"name": "b", "pattern": "org/b:c", "format": "hub"}),
     ],
 )
 def test_source_flags(flag, expected):
@@ -157,10 +163,11 @@ def test_source_flags(flag, expected):
 @pytest.mark.parametrize(
     ("flag", "says"),
     [
-        ("books", "has no pattern"),
+        ("", "has no pattern"),
+        (",epochs=2", "has no pattern"),
+        ("*/**", "nothing in '*/**' can name the source"),
         ("books=", "has no pattern"),
         ("=x", "source name ''"),
-        ("a/b=x", "source name 'a/b'"),
         ("b=x,epoch=2", "did you mean 'epochs'"),
         ("b=x,color=2", "unknown option 'color'"),
         ("b=x,text=t,oops", "'oops' is not an option"),
@@ -174,7 +181,7 @@ def test_source_flags(flag, expected):
         ("b=x,id=", "source 'b': id names no field"),
         ("b=x,tokens=", "expected: tokens=FIELD"),
         ("b=x,text=id", "uses field 'id' both as id and as document"),
-        ("b=x,format=csv", "source 'b': format is 'csv'"),
+        ("b=x,format=xls", "source 'b': format is 'xls'"),
         ("b=x,split=", "source 'b': split names no split"),
     ],
 )
@@ -281,8 +288,9 @@ def test_shares_need_a_budget_and_add_up_to_at_most_one():
 
 
 def test_sources_have_names_of_their_own():
-    with pytest.raises(UsageError, match="two sources have the name 'docs'"):
+    with pytest.raises(UsageError, match="two sources have the name 'docs'") as caught:
         TokenizeConfig(sources=(DOCS, DOCS), tokenizer="t")
+    assert caught.value.where == "docs.jsonl and docs.jsonl"
     with pytest.raises(UsageError, match="no source is given"):
         TokenizeConfig(sources=(), tokenizer="t")
 
@@ -343,6 +351,12 @@ def test_a_file_says_what_flags_say(tmp_path):
         parse_source("books=b/*.jsonl,epochs=2"),
         parse_source("web=w,share=0.5"),
     ]
+
+
+def test_a_source_table_without_a_name_has_its_files():
+    assert source_of_table({"pattern": "b/*.jsonl"}) == parse_source("b/*.jsonl")
+    with pytest.raises(UsageError, match="pattern is 3"):
+        source_of_table({"pattern": 3})
 
 
 def test_every_setting_may_be_in_a_file(tmp_path):
@@ -422,7 +436,7 @@ def test_files_that_are_wrong(tmp_path, text, says):
         {"share": [1]},
         {"text": True},
         {"text": 3},
-        {"format": "csv"},
+        {"format": "xls"},
         {"format": 3},
         {"split": 3},
         {"tokens": 3},

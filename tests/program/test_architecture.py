@@ -27,7 +27,8 @@ ROOMS = (
         "training.config",
         "training.options",
     ),
-    ("pipeline.config", "pipeline.sources", "training.models"),
+    ("pipeline.sources", "training.models"),
+    ("pipeline.config",),
     ("pipeline.job", "training.windows"),
     (
         "pipeline.beam",
@@ -79,7 +80,7 @@ SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),
     "huggingface_hub": Where(
-        at_top=set(), in_functions={"pipeline.publish", "pipeline.sources", "training"}
+        at_top=set(), in_functions={"pipeline.publish", "pipeline.sources", "schemas.hub"}
     ),
     "torch": Where(
         at_top={"training", "pipeline.api.tensors"}, in_functions={"training", "pipeline.api"}

@@ -466,10 +466,10 @@ def test_files_of_equal_content_are_warned_of(tmp_path):
 
 def test_what_a_folder_has_besides_is_told(tmp_path):
     harness.write_jsonl(tmp_path / "in/a.jsonl", GOOD)
-    for name in ("README.md", "b.csv", ".gitattributes"):
+    for name in ("README.md", "b.xls", ".gitattributes"):
         (tmp_path / "in" / name).write_text("something else")
     outcome = tokenize(tmp_path, path=tmp_path / "in")
-    warning = "source 'docs' is read as jsonl; 2 files are left out: README.md, b.csv"
+    warning = "source 'docs' is read as jsonl; 2 files are left out: README.md, b.xls"
     assert warning in " ".join(outcome.err.split())
     assert harness.manifest(tmp_path / "store")["warnings"] == [warning]
     assert [i["path"] for i in harness.manifest(tmp_path / "store")["inputs"]] == ["a.jsonl"]

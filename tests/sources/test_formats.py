@@ -94,7 +94,7 @@ def test_the_rules(names, wanted):
 @pytest.mark.parametrize(
     ("names", "wanted", "read", "left_out"),
     [
-        (["README.md", "a.jsonl", "b.csv"], None, ["a.jsonl"], ["README.md", "b.csv"]),
+        (["README.md", "a.jsonl", "b.xls"], None, ["a.jsonl"], ["README.md", "b.xls"]),
         (["LICENSE", "README.md", "a.txt"], None, ["README.md", "a.txt"], ["LICENSE"]),
         (["README.md", "notes.md"], None, ["README.md", "notes.md"], []),
         (["a.jsonl", "dataset_infos.json"], None, ["a.jsonl"], ["dataset_infos.json"]),

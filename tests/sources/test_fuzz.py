@@ -90,8 +90,9 @@ def test_both_ways_of_reading_lines_agree() -> None:
 def test_any_file_gives_records_or_an_error_of_ours(tmp_path: Path) -> None:
     draw = random.Random(SEED)
     suffixes = [".jsonl", ".txt", ".jsonl.gz", ".jsonl.zst", ".txt.bz2", ".json.xz", ".parquet"]
+    suffixes += [".arrow", ".csv", ".tsv.gz", ".tar", ".wet", ".wet.gz"]
     for _ in range(CASES // 10):
-        path = tmp_path / f"a{draw.choice([*suffixes, '.arrow'])}"
+        path = tmp_path / f"a{draw.choice(suffixes)}"
         data = mutated(draw)
         path.write_bytes(data if draw.random() < 0.8 else draw.randbytes(len(data)))
         fields = draw.choice(FIELDS)

@@ -139,7 +139,7 @@ class TestFinding:
     @pytest.fixture
     def mixed(self, tmp_path: Path) -> Path:
         """A typical data set: data beside its description, and files that nobody can read."""
-        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.csv", "d.jsonl.lz4", ".hidden"):
+        for name in ("README.md", "b.jsonl", "sub/a.jsonl.gz", "c.xls", "d.jsonl.lz4", ".hidden"):
             (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
             data = gzip.compress(jsonl("a")) if name.endswith("gz") else jsonl("a")
             (tmp_path / "set" / name).write_bytes(data)
@@ -152,7 +152,7 @@ class TestFinding:
         found = listing(base)
         assert paths(found.files) == ["b.jsonl", "sub/a.jsonl.gz"]
         assert found.warnings == (
-            "source 'books' is read as jsonl; 3 files are left out: README.md, c.csv, d.jsonl.lz4",
+            "source 'books' is read as jsonl; 3 files are left out: README.md, c.xls, d.jsonl.lz4",
         )
         assert listing(f"{base}/*") == found
         found = listing(f"{base}/[Rb]*", "text")
@@ -185,8 +185,8 @@ class TestFinding:
 
     def test_nothing_matches_among_many(self, tmp_path: Path) -> None:
         for n in range(14):
-            (tmp_path / f"{n:02}.csv").touch()
-        with pytest.raises(ExactcptError, match=r"09\.csv and 4 more$"):
+            (tmp_path / f"{n:02}.xls").touch()
+        with pytest.raises(ExactcptError, match=r"09\.xls and 4 more$"):
             find(tmp_path)
 
     @pytest.mark.parametrize("name", ["a.data", "a.jsonl.lz4", "a", "a.parquet.gz"])
@@ -198,16 +198,16 @@ class TestFinding:
             "source 'books': the name of a file does not show its format\n"
             f"  where:    {tmp_path / name}\n"
             "  expected: a name that ends in .jsonl, .ndjson, .json, .parquet, .arrow, .txt, "
-            ".text, .md, .bin, .idx, .ds, .mds, .npy (.gz, .zst, .bz2 or .xz may follow those of "
-            "jsonl, text, mds)\n"
+            ".text, .md, .csv, .tsv, .tar, .wet, .bin, .idx, .ds, .mds, .npy (.gz, .zst, .bz2 or "
+            ".xz may follow those of jsonl, text, csv, tsv, webdataset, wet, mds)\n"
             "  fix:      add ,format=F to the source, where F is one of jsonl, parquet, arrow, "
-            "text, hub, megatron, datatrove, mds, npy"
+            "text, csv, tsv, webdataset, wet, hub, megatron, datatrove, mds, npy"
         )
 
     @pytest.mark.parametrize(
         ("name", "data", "fix"),
         [
-            ("a.csv", b"text\nwords\n", "convert it to JSON lines or Parquet"),
+            ("a.rows", b"text\nwords\n", "add ,format=F to the source, where F is one of jsonl"),
             ("a", b"PAR1\x15", "add ,format=parquet to the source: it seems to be a Parquet file"),
             (
                 "a",
@@ -280,3 +280,14 @@ def test_names_of_one_file(
     a, b, link = map(identity, files)
     assert a == link
     assert a != b
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_hub"),
+    [("org/web", True), ("org/web@main:en", True), ("org/web.jsonl", False), ("a/b/c", False)],
+)
+def test_what_may_be_a_data_set_of_the_hub(pattern, is_hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExactcptError, match="matches no file") as caught:
+        find(pattern)
+    assert ("add ,format=hub" in str(caught.value)) == is_hub

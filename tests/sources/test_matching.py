@@ -91,7 +91,7 @@ def test_two_stars_stand_alone(base: str) -> None:
 def test_links_in_a_circle(tmp_path: Path) -> None:
     fill(tmp_path, "a.jsonl", "sub/b.jsonl")
     (tmp_path / "sub" / "again").symlink_to("..")
-    (tmp_path / "self.csv").symlink_to("self.csv")
+    (tmp_path / "self.xls").symlink_to("self.xls")
     for pattern in ("", "/**", "/**/*.jsonl"):
         assert paths(find(f"{tmp_path}{pattern}")) == ["a.jsonl", "sub/b.jsonl"]
     (tmp_path / "self.jsonl").symlink_to("self.jsonl")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from archives import archive, page
 from stores import DATA
 
 from exactcpt.pipeline.config import PackConfig, SourceConfig, TokenizeConfig
@@ -126,6 +127,25 @@ def test_files_larger_than_what_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert shorter / 1.2 < tokens_of(tmp_path / "a.arrow", Bytes()) < shorter * 1.2
     longer = len(documents[0])
     assert longer / 1.2 < tokens_of(tmp_path / "long.jsonl", Bytes()) < longer * 1.2
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tar", "a.wet"])
+def test_records_that_are_read_one_by_one(tmp_path: Path, name: str, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    documents = [rng.bytes(500).hex() for _ in range(3000)]
+    content = {
+        "a.csv": lambda: "\n".join(["text,note", *(f"{text},note" for text in documents)]).encode(),
+        "a.tar": lambda: archive(
+            member
+            for n, text in enumerate(documents)
+            for member in ((f"{n}.jpg", rng.bytes(2000)), (f"{n}.txt", text.encode()))
+        ),
+        "a.wet": lambda: b"".join(page(str(n), text.encode()) for n, text in enumerate(documents)),
+    }[name]()
+    (tmp_path / f"{name}{suffix}").write_bytes(gzip.compress(content, 1) if suffix else content)
+    truth = sum(map(len, documents))
+    assert truth / 1.2 < tokens_of(tmp_path / f"{name}{suffix}", Bytes()) < truth * 1.2
 
 
 def test_sums(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import archive, page
 from corpora import LFS, put
 
 from exactcpt.pipeline.sources.listing import Source, find_files
@@ -129,3 +130,24 @@ class TestLookAt:
             look(tmp_path)
         assert caught.value.where == f"{tmp_path}/a.jsonl.gz"
         assert texts(look(tmp_path, skip_bad_files=True)) == []
+
+    def test_an_archive_without_documents(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tar").write_bytes(archive([("a.jpg", b"x"), ("b.txt", b"x")]))
+        assert texts(look(tmp_path / "a.tar")) == [b"x"]
+        with pytest.raises(ExactcptError, match=r"a document: no \.json and no \.cap"):
+            look(tmp_path / "a.tar", Fields(text="cap"))
+
+    @pytest.mark.parametrize(
+        ("name", "data", "fields"),
+        [
+            ("a.csv", b"text,note\na,b\n", "text, note"),
+            ("a.wet", page("one", b"a"), "WARC-Record-ID, WARC-Target-URI"),
+        ],
+    )
+    def test_an_id_that_is_nowhere_in_other_formats(
+        self, tmp_path: Path, name: str, data: bytes, fields: str
+    ) -> None:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ExactcptError, match="has a field 'key'") as caught:
+            look(tmp_path / name, Fields(id="key"))
+        assert caught.value.expected == f"one of its fields: {fields}"

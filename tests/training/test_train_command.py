@@ -350,12 +350,12 @@ def test_export_of_what_is_no_run(made, tmp_path, capfd):
     assert "there is no such folder" in capfd.readouterr().err
 
 
-def test_a_name_of_the_hub_is_no_folder(made, tmp_path, capfd):
-    named = ["--shards", str(made / "shards"), "--model", "Qwen/Qwen2.5-0.5B"]
+def test_a_folder_that_is_not_there(made, tmp_path, capfd):
+    named = ["--shards", str(made / "shards"), "--model", "Qwen2.5-0.5B"]
     assert run_command(["train", *named, "--out", str(tmp_path / "run"), *FEW]) == 2
     err = capfd.readouterr().err
     assert "there is no such folder" in err
-    assert "fix:      to get a model from the hub: hf download NAME --local-dir FOLDER" in err
+    assert "fix:      a model of the Hugging Face hub is named OWNER/NAME[@REVISION]" in err
 
 
 @pytest.mark.parametrize(

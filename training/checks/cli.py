@@ -39,13 +39,14 @@ def check_trainer(
 ) -> None:
     """Check whether a trainer keeps documents apart, and whether the weights arrive.
 
-    TRAINER is a function, as module:function, or a Hugging Face folder. Steps are run on the CPU or
-    wherever the function runs them; nothing is trained and nothing is written. Tokens, labels and
-    weights are changed, and the gradient shows what they matter to.
+    TRAINER is a function, as module:function, a Hugging Face folder, or OWNER/NAME[@REVISION] of
+    the Hugging Face hub. Steps are run on the CPU or wherever the function runs them; nothing is
+    trained and nothing is written. Tokens, labels and weights are changed, and the gradient shows
+    what they matter to.
 
     \b
     exactcpt check-trainer my_trainer:step --shards shards
-    exactcpt check-trainer Qwen2.5-0.5B --shards shards --loop exactcpt
+    exactcpt check-trainer Qwen/Qwen2.5-0.5B --shards shards --loop exactcpt
 
     The function takes the micro-batches of one step: a list of dictionaries with input_ids, labels,
     loss_weights, position_ids, cu_seqlens and max_seqlen. It computes the loss of the step, goes

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...schemas.errors import UsageError
 from ...schemas.shard_set import ShardSet, open_set
+from ..models.named import model_folder
 from .checks import CHECKS, Bench, Noise, Result, run_checks
 from .trainers import Step, importing_here, run_step, step_of_folder, step_of_function
 from .windows import choose_windows
@@ -111,4 +112,4 @@ def check_trainer(
 def _step_of(trainer: str, shards: ShardSet, loop: str | None) -> Step:
     if loop is None:
         return step_of_function(trainer)
-    return step_of_folder(Path(trainer), shards, loop)
+    return step_of_folder(model_folder(trainer), shards, loop)

@@ -135,7 +135,8 @@ def _lengths(
 def evaluate(**flags: Any) -> None:
     """Evaluate models: how well they use distant text.
 
-    A MODEL is a run, by its newest checkpoint; RUN@STEP, by another one; or a Hugging Face folder.
+    A MODEL is a run, by its newest checkpoint; RUN@STEP, by another one; a Hugging Face folder; or
+    OWNER/NAME[@REVISION] of the Hugging Face hub.
     All must have one tokenizer. Every model gets the same items, so `exactcpt compare` can compare
     runs item by item. What is finished is not computed again, and an evaluation that was stopped
     goes on when the same command is given again.

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...schemas.errors import UsageError
+from ...schemas.hub import local_tokenizer
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.sizes import plural
 from .assemble import distances
@@ -222,7 +223,7 @@ def _tokenizer(
     if world is not None:
         return Path(place).parent / TOKENIZER
     if config.tokenizer is not None:
-        return Path(config.tokenizer)
+        return Path(local_tokenizer(config.tokenizer))
     if subjects:
         return subjects[0].model_folder
     raise UsageError(

@@ -8,8 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...schemas.errors import UsageError
+from ...schemas.hub import hub_name, origin_of
 from ...schemas.sizes import plural
 from ..models.folder import json_object
+from ..models.named import model_folder
 from ..run.log import RUN, read_run
 from .vocabulary import Vocabulary, read_vocabulary
 
@@ -63,7 +65,7 @@ def find_subjects(models: Sequence[str], out: str | None) -> list[Subject]:
     """Finds the models of a command line.
 
     Args:
-        models: each RUN, RUN@STEP or FOLDER.
+        models: each RUN, RUN@STEP, FOLDER, or OWNER/NAME[@REVISION] of the Hugging Face hub.
         out: folder for all results; None for the folder `eval` of each run.
 
     Raises:
@@ -85,13 +87,12 @@ def find_subjects(models: Sequence[str], out: str | None) -> list[Subject]:
 
 
 def _subject(model: str, out: str | None) -> Subject:
-    path, step = Path(model), None
-    base, at, number = model.rpartition("@")
-    if at and number.isdigit() and not path.exists():
-        path, step = Path(base), int(number)
+    path, step = _place(model, out)
     if not path.is_dir():
         raise UsageError(
-            "there is no such folder", where=str(path), expected="a run, or a Hugging Face folder"
+            "there is no such folder",
+            where=str(path),
+            expected="a run, a Hugging Face folder, or OWNER/NAME[@REVISION] of the hub",
         )
     recorded = read_run(path) if (path / RUN).is_file() else None
     if recorded is None and step is not None:
@@ -99,14 +100,33 @@ def _subject(model: str, out: str | None) -> Subject:
             f"only a run has a step {step:,}; this folder is not a run", where=str(path)
         )
     if recorded is None and out is None:
-        raise UsageError(
-            "a folder without a run has no place for results", where=str(path), fix="give --out DIR"
-        )
+        raise _no_place(str(path))
     results = path / EVAL if out is None else Path(out) / _name(path)
     return Subject(path=path, step=step, recorded=recorded, results=results)
 
 
+def _place(model: str, out: str | None) -> tuple[Path, int | None]:
+    """The folder of a model, and the step of a run's checkpoint that is named."""
+    base, at, number = model.rpartition("@")
+    is_step = at and number.isdigit() and not Path(model).exists()
+    if is_step and (Path(base).exists() or hub_name(model) is None):
+        return Path(base), int(number)
+    if out is None and hub_name(model) is not None:
+        raise _no_place(model)
+    return model_folder(model, trained=False), None
+
+
+def _no_place(model: str) -> UsageError:
+    return UsageError(
+        "a folder without a run has no place for results", where=model, fix="give --out DIR"
+    )
+
+
 def _name(path: Path) -> str:
+    """The name of its folder; of a model of the hub, the last part of its name there."""
+    origin = origin_of(path)
+    if origin is not None:
+        return origin.partition("@")[0].rpartition("/")[2]
     return path.resolve().name
 
 

@@ -15,8 +15,10 @@ from ...schemas.json_text import parse_json
 from ...schemas.regular import read_regular
 
 __all__ = [
+    "ADAPTER",
     "CONFIG",
     "MODEL_TYPES",
+    "QUANTIZED_FILES",
     "check_settings",
     "check_type",
     "json_object",
@@ -57,7 +59,7 @@ def read_config(model: Path) -> dict[str, Any]:
             "there is no such folder",
             where=str(model),
             expected=EXPECTED,
-            fix="to get a model from the hub: hf download NAME --local-dir FOLDER",
+            fix="a model of the Hugging Face hub is named OWNER/NAME[@REVISION]",
         )
     if (model / ADAPTER).exists():
         raise UsageError(

@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.hub import origin_of
 from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
@@ -224,9 +225,11 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
     """Writes the record of the run and opens its log; None on all ranks but the first."""
     if not world.is_first:
         return None
+    origin = origin_of(config.model)
     run = {
         "settings": config.recorded(),
         "model_folder": str(Path(config.model).absolute()),
+        **({} if origin is None else {"model_origin": origin}),
         "identity": start.identity,
         "earlier": start.earlier,
         "world": world.size,

@@ -11,6 +11,7 @@ import click
 
 from ...schemas.disk import is_file_name
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.hub import hub_name
 from ...schemas.settings import Kind, read_toml, suggestion
 from ..config import TrainConfig, WeightingName
 from .commands import evaluate_arguments, evaluate_flags, parsed
@@ -36,6 +37,7 @@ __all__ = ["read_study"]
 
 SECTIONS = ("study", "prepare", "train", "base", "stage", "arm", "evaluate", "primary")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+COMMIT = re.compile("[0-9a-f]{40}")
 RESERVED = ("base", "prepare")
 """What no stage may be called: it would have the names of other steps."""
 WEIGHTINGS: tuple[str, ...] = get_args(WeightingName)
@@ -114,7 +116,9 @@ class _Reader:
                 study.refuse(f"{setting} is {value!r}", expected=f"an arm: {', '.join(arms)}")
         matched = (name for name, arm in arms.items() if arm.settings["weighting"] == "matched")
         floor = floor or next(matched, None)
-        self._check_trainings(base, stages, arms)
+        prepares = self._prepares()
+        made = {each.makes for each in prepares}
+        self._check_trainings(base, stages, arms, made)
         arguments, evaluated, lengths = self._evaluate(stages)
         primaries = tuple(
             self._primary(each, arms, evaluated, lengths)
@@ -127,7 +131,7 @@ class _Reader:
             floor=floor,
             seeds=seeds,
             differs=differs,
-            prepare=self._prepares(),
+            prepare=prepares,
             base=base,
             stages=stages,
             arms=arms,
@@ -275,17 +279,24 @@ class _Reader:
             )
 
     def _check_trainings(
-        self, base: Base | None, stages: tuple[Stage, ...], arms: Mapping[str, Arm]
+        self,
+        base: Base | None,
+        stages: tuple[Stage, ...],
+        arms: Mapping[str, Arm],
+        made: Collection[str],
     ) -> None:
-        """Checks the settings of every training as `train` would."""
+        """Checks the settings of every training as `train` would; `made` is what commands make."""
         if base is not None:
-            self._check_training(base.settings, "[base]")
+            self._check_training(base.settings, "[base]", made)
         for stage in stages:
             for arm in arms.values():
                 of_arm = "" if stage.is_alike else f", [[arm]] {arm.name}"
-                self._check_training(stage.settings_of(arm), f"[[stage]] {stage.name}{of_arm}")
+                label = f"[[stage]] {stage.name}{of_arm}"
+                self._check_training(stage.settings_of(arm), label, made)
 
-    def _check_training(self, settings: Mapping[str, Any], label: str) -> None:
+    def _check_training(
+        self, settings: Mapping[str, Any], label: str, made: Collection[str]
+    ) -> None:
         where = f"{self.path}, {label}"
         for name in ("shards", "model"):
             if settings.get(name) is None:
@@ -295,6 +306,20 @@ class _Reader:
         except ExactcptError as error:
             error.where = where
             raise
+        self._check_model(settings["model"], made, where)
+
+    def _check_model(self, model: str, made: Collection[str], where: str) -> None:
+        """Checks that a model of the hub is named by its commit: all runs must start alike."""
+        name = hub_name(model)
+        if name is None or model.partition("/")[0] in made or COMMIT.fullmatch(name.revision or ""):
+            return
+        raise UsageError(
+            f"model is {model!r}, which may mean other weights tomorrow",
+            where=where,
+            expected="a folder, or OWNER/NAME@COMMIT of the Hugging Face hub",
+            fix="the hub shows the hash of each commit at "
+            f"https://huggingface.co/{name.repository}/commits/main",
+        )
 
     def _evaluate(
         self, stages: tuple[Stage, ...]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ...schemas.errors import UsageError
+from ...schemas.hub import local_tokenizer
 from ...schemas.settings import check_range, flag_of
 from ...schemas.terminal import echo_json
 from ..options import check_installed, size, speaker
@@ -44,8 +45,8 @@ def _sizes(function: F) -> F:
     "--tokenizer",
     required=True,
     metavar="PATH",
-    help="Tokenizer of the model, which gives its vocabulary: a tokenizer.json, or the folder that "
-    "has one.",
+    help="Tokenizer of the model, which gives its vocabulary: a tokenizer.json, the folder that "
+    "has one, or a repository of the Hugging Face hub, OWNER/NAME[@REVISION].",
 )
 @_sizes
 @click.option(
@@ -97,7 +98,7 @@ def init_model(
     made = make(
         Path(folder),
         described=shape.config() if config is None else Path(config),
-        tokenizer=Path(tokenizer),
+        tokenizer=Path(local_tokenizer(tokenizer)),
         seed=seed,
     )
     speaker(quiet)(

@@ -187,3 +187,15 @@ def test_reading_a_study_changes_no_command(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "_help_option", None, raising=False)
     small(tmp_path)
     assert "-h, --help" in done("evaluate", "--help").out
+
+
+def test_a_model_of_the_hub_is_named_by_its_commit(tmp_path):
+    pinned = f"acme/tiny@{'0' * 40}"
+    made = [{"makes": "world", "run": "init-model world/tiny"}]
+    for model, prepare in ((pinned, None), ("world/tiny", made), ("a/b/c", None)):
+        study = small(tmp_path, train={"model": model, "shards": "s"}, prepare=prepare)
+        assert study.stages[0].settings["model"] == model
+    for model in ("acme/tiny", "acme/tiny@main", "world/tiny"):
+        with pytest.raises(UsageError) as caught:
+            small(tmp_path, train={"model": model, "shards": "s"})
+        assert caught.value.found == f"model is {model!r}, which may mean other weights tomorrow"
