@@ -223,9 +223,9 @@ TOKENIZE_OPTIONS = options(
         help="A corpus: a file, folder, glob or URL. Without NAME, its name is that of the file or "
         "folder; of a glob, the last part without wildcards. Options: text=FIELD and id=FIELD of a "
         "record; tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or "
-        f"share=X (fraction of the token budget); format={'|'.join(FORMATS)} where file names do "
-        "not show it or a folder has several; split=NAME where names show several and the one for "
-        "training is not wanted, or split=all. Repeatable.",
+        "share=X (fraction of the token budget); format=F where file names do not show it or a "
+        "folder has several; split=NAME where names show several and the one for training is not "
+        f"wanted, or split=all. Formats: {', '.join(FORMATS)}. Repeatable.",
     ),
     *map(setting, ("tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text")),
     *map(setting, ("min_tokens", "split_bytes", "on_bad_file", "max_rejected")),
