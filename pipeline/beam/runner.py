@@ -5,20 +5,23 @@ look for a server binary to download. Workers are threads, which suit work that 
 numpy and Arrow, or processes, which many cores need.
 """
 
+import io
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.errors import UsageError
 from ..core.choices import WorkerType
 from ..files.storage import Folder, is_local_url
 from ..job.halt import HaltWatch, read_halt
 from ..job.interruption import raise_if_interrupted
+from .engine_errors import explain, explain_start, option
 from .processes import WorkerProcesses
 
 __all__ = ["EMBEDDED", "RunSettings", "run"]
@@ -67,7 +70,7 @@ class RunSettings:
                 f"{self.runner} gives wrong results for these graphs: {WRONG_RUNNERS[name]}",
                 fix="use --runner embedded, or another one",
             )
-        here = "--environment_type=LOOPBACK" in self.beam_args
+        here = option(self.beam_args, "environment_type") == "LOOPBACK"
         if self.is_embedded or here or name in LOCAL_RUNNERS:
             return
         local = [url for url in urls if is_local_url(url) and not url.startswith("file://")]
@@ -96,6 +99,7 @@ def run(
     """
     look_for_halt = HaltWatch(folder)
     execution = _Execution(build, settings)
+    execution.submit()
     execution.start()
     try:
         while execution.is_alive():
@@ -110,24 +114,56 @@ def run(
         raise
     if execution.error is not None:
         read_halt(folder)  # a unit's own report says more than the runner's
-        raise _explain(execution.error) from execution.error
+        failure = explain(execution.error, settings.runner, settings.beam_args)
+        raise failure from execution.error
 
 
 class _Execution(threading.Thread):
-    """Runs the pipeline in a thread, so that the main thread can watch it and be interrupted."""
+    """Runs the pipeline in a thread, so that the main thread can watch it and be interrupted.
+
+    A runner that starts a job server of its own, such as FlinkRunner, handles SIGINT for it, and
+    only the main thread may do so. It returns as soon as the job is there: it is called first.
+    """
 
     def __init__(self, build: Build, settings: RunSettings) -> None:
         super().__init__(name="exactcpt-pipeline", daemon=True)
         self._build, self._settings = build, settings
+        self._pipeline: Any = None
         self._result: Any = None
         self.workers = WorkerProcesses()
         self.error: BaseException | None = None
 
+    def submit(self) -> None:
+        """Starts the job, if it runs in other processes. To be called by the main thread.
+
+        Raises:
+            UsageError: Beam knows no such runner or refuses an option.
+            ExactcptError: the job cannot be started.
+        """
+        if self._settings.is_embedded:
+            return
+        from apache_beam.runners.portability.portable_runner import PortableRunner
+
+        self._pipeline = _pipeline(self._settings, self.workers)
+        if not isinstance(self._pipeline.runner, PortableRunner):
+            return
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            self._build(self._pipeline, None)
+            self._result = self._pipeline.run()
+        except Exception as error:
+            settings = self._settings
+            raise explain_start(error, settings.runner, settings.beam_args) from error
+        finally:
+            signal.signal(signal.SIGINT, handler)  # ours cancels the job; the server ends at exit
+
     def run(self) -> None:
         try:
-            pipeline = _pipeline(self._settings, self.workers)
-            self._build(pipeline, self._settings.workers if self._settings.is_embedded else None)
-            self._result = pipeline.run()
+            if self._result is None:
+                pipeline = self._pipeline or _pipeline(self._settings, self.workers)
+                lanes = self._settings.workers if self._settings.is_embedded else None
+                self._build(pipeline, lanes)
+                self._result = pipeline.run()
             self._result.wait_until_finish()
         except BaseException as error:
             self.error = error
@@ -146,16 +182,21 @@ class _Execution(threading.Thread):
 
 def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
     if not settings.is_embedded:
-        options = PipelineOptions(list(settings.beam_args))
-        return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
+        options = _options(settings.beam_args)
+        try:
+            return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
+        except (AttributeError, ImportError, ValueError) as error:
+            raise UsageError(
+                f"Beam has no runner {settings.runner!r}: {error}",
+                fix="correct --runner, or install what it needs",
+            ) from error
     os.environ.update(NO_PROXY_FOR_WORKERS)
     mode = "multi_processing" if settings.worker_type == "processes" else "multi_threading"
     if settings.workers == 1 and settings.worker_type == "threads":
         mode = "in_memory"
-    options = PipelineOptions(
+    options = _options(
         [
             *settings.beam_args,
             f"--direct_num_workers={settings.workers}",
@@ -170,6 +211,25 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     return _without_folder(beam.Pipeline(runner=FnApiRunner(), options=options))
 
 
+def _options(words: Sequence[str]) -> Any:
+    """Beam's options; its parser would print a page of them and exit."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            options = PipelineOptions(list(words))
+            options.get_all_options()
+    except SystemExit:
+        reason = told.getvalue().strip().rpartition("error: ")[2]
+        raise UsageError(
+            f"Beam refuses an option: {reason}",
+            where=" ".join(words),
+            fix="correct what stands after -- on the command line",
+        ) from None
+    return options
+
+
 def _without_folder(pipeline: Any) -> Any:
     """The pipeline without its folder in TMPDIR, which would stay there if the job is killed.
 
@@ -181,17 +241,8 @@ def _without_folder(pipeline: Any) -> Any:
 
 
 def _silence_beam() -> None:
-    """Stops Beam from printing the traceback of every failed unit; `_explain` has the cause."""
+    """Stops Beam from printing the traceback of every failed unit; `explain` has the cause."""
     from apache_beam.runners.worker import sdk_worker
 
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     sdk_worker.__dict__["print"] = lambda *_, **__: None
-
-
-def _explain(error: BaseException) -> ExactcptError:
-    """An error with the last line of Beam's long traceback, which is the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ExactcptError(
-        f"the pipeline failed: {lines[-1] if lines else type(error).__name__}",
-        fix="run the same command again to continue where it stopped; --debug shows the traceback",
-    )

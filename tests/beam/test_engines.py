@@ -1,0 +1,127 @@
+"""Runners other than the embedded one: how a job is given to them, and what their errors say."""
+
+import signal
+from typing import Any
+
+import grpc
+import pytest
+
+from exactcpt.pipeline.beam.engine_errors import AGAIN, explain, explain_start, option
+from exactcpt.pipeline.beam.runner import RunSettings, run
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.schemas.errors import ExactcptError, UsageError
+
+JAVA = """
+java.lang.RuntimeException: job failed
+\tat org.apache.beam.Something.run(Something.java:840)
+Caused by: java.io.IOException: the disk of worker 3 is full
+\tat java.base/java.lang.Thread.run(Thread.java:840)
+\t... 12 more
+"""
+
+
+class Answer(grpc.RpcError):
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__("<_MultiThreadedRendezvous of RPC that terminated with:\n\t...\n>")
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--job_endpoint=a:1"], "a:1"),
+        (["--job_endpoint", "a:1"], "a:1"),
+        (["--job_endpoint=a:1", "--streaming", "--job_endpoint", "b:2"], "b:2"),
+        (["--streaming", "--job_endpoints=c"], None),
+        ([], None),
+    ],
+)
+def test_an_option_of_beams(words, value):
+    assert option(words, "job_endpoint") == value
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError(JAVA), "java.io.IOException: the disk of worker 3 is full"),
+        (RuntimeError("Traceback\n  File 'a.py'\nValueError: no row\n"), "ValueError: no row"),
+        (RuntimeError("Java failed\n\tat java.base/java.lang.Thread.run(T:8)\n"), "Java failed"),
+        (Answer(grpc.StatusCode.INTERNAL, "stage 3 failed"), "stage 3 failed"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_failure(error, cause):
+    found = explain(error, "FlinkRunner", [])
+    assert (found.found, found.fix) == (f"the pipeline failed: {cause}", AGAIN)
+    found = explain_start(error, "FlinkRunner", [])
+    assert found.found == f"FlinkRunner did not start the pipeline: {cause}"
+    assert found.fix and "--job_endpoint=HOST:PORT" in found.fix
+
+
+@pytest.mark.parametrize("tell", [explain, explain_start])
+@pytest.mark.parametrize(
+    "error", [grpc.FutureTimeoutError(), Answer(grpc.StatusCode.UNAVAILABLE, "connection refused")]
+)
+def test_where_nobody_answers(error, tell):
+    found = tell(error, "PortableRunner", ["--job_endpoint", "cluster:8099"])
+    assert (found.found, found.where) == ("no job server answers", "cluster:8099")
+
+
+def settings(runner: str, *words: str) -> RunSettings:
+    return RunSettings(runner=runner, beam_args=words)
+
+
+def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
+    """It handles SIGINT for the server, which a thread may not do. Afterwards we do again."""
+    handler = signal.getsignal(signal.SIGINT)
+    seen: list[str] = []
+
+    def build(pipeline: Any, lanes: int | None) -> None:
+        import apache_beam as beam
+
+        seen.append(f"lanes {lanes}")
+        numbers = pipeline | beam.Create([1, 2])
+        numbers | beam.Map(lambda number: (tmp_path / str(number)).touch())
+
+    run(build, settings("own_server.OwnServer"), Folder(str(tmp_path)))
+    assert seen == ["lanes None"]
+    assert {path.name for path in tmp_path.iterdir()} >= {"1", "2"}
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+def nothing(pipeline: Any, lanes: int | None) -> None:
+    pass
+
+
+def test_a_runner_that_does_not_start(tmp_path):
+    with pytest.raises(ExactcptError, match="PortableRunner did not start the pipeline: You must"):
+        run(nothing, settings("PortableRunner"), Folder(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("runner", "words", "found"),
+    [
+        ("Nonsense", [], "Beam has no runner 'Nonsense'"),
+        ("no.such.Runner", [], "Beam has no runner 'no.such.Runner'"),
+        ("PortableRunner", ["--no_auth=True"], "Beam refuses an option: argument --no_auth"),
+    ],
+)
+def test_wrong_usage(tmp_path, capfd, runner, words, found):
+    with pytest.raises(UsageError, match=found):
+        run(nothing, settings(runner, *words), Folder(str(tmp_path)))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "words", [["--environment_type=LOOPBACK"], ["--environment_type", "LOOPBACK"]]
+)
+def test_workers_that_run_here_read_local_files(words):
+    settings("PortableRunner", *words).refuse_unreachable(["shards"])
+    with pytest.raises(UsageError, match="cannot read or write a path on this machine"):
+        settings("PortableRunner").refuse_unreachable(["shards"])
