@@ -56,7 +56,9 @@ def _heading(subject: SubjectJson) -> str:
 
 
 def _sample_line(sample: SampleJson) -> str:
+    asked, read, tokenized = sample["asked"], sample["read"], sample["tokenized"]
     return (
         f"estimated from {documents_and_tokens(sample['documents'], sample['tokens'])}: "
-        f"{sample['fraction']:.2%} of the documents; +- is half the width of a 95% interval"
+        f"{asked:.1%} of the text was asked for, {read:.1%} was read and {tokenized:.1%} was "
+        "tokenized; +- is half the width of a 95% interval"
     )
