@@ -20,8 +20,8 @@ error of an estimated total is
 
 where X are the bytes of all, x those drawn, f = x / X, 1/w the chance of a document to be drawn,
 and h the part of the predicted size that the unit itself has. The variance is the sum of the
-squared contributions. Sources: Cochran, Sampling Techniques, 3rd ed. (1977), 6.3 and 9A for ratios of
-clusters; Sarndal, Swensson, Wretman, Model Assisted Survey Sampling (1992), 3.5 and 6.3 for the
+squared contributions. Sources: Cochran, Sampling Techniques, 3rd ed. (1977), 6.3 and 9A for ratios
+of clusters; Sarndal, Swensson, Wretman, Model Assisted Survey Sampling (1992), 3.5 and 6.3 for the
 chances and differences. 1 / (1 - h) is the jackknife's correction for units of very different
 sizes. The degrees of freedom of Student's t are Satterthwaite's (1946), with the kurtosis of the
 contributions: where a few of them make up the error, there are few.
@@ -200,9 +200,11 @@ class Errors:
             tail: which buckets it depends on.
 
         Returns:
-            None if one of these buckets has been seen in too few units.
+            None if one of these buckets has been seen in too few units, or there is none: the
+            corpus may have one.
         """
-        if (self.seen[np.array(tail, bool)] < LEAST_IN_BUCKET).any():
+        chosen = np.array(tail, bool)
+        if not chosen.any() or (self.seen[chosen] < LEAST_IN_BUCKET).any():
             return None
         figure = mean(self.histogram)
         gradient = np.zeros(len(self.histogram) + 1)
@@ -212,7 +214,7 @@ class Errors:
             moved[bucket] += step
             gradient[bucket] = (mean(moved) - figure) / step
         half, above = self._half_width(gradient), figure - 1
-        if above <= 0:
+        if above <= 0:  # alpha is 0
             return figure, figure
         spread = float(np.exp(half / above))
         return 1 + above / spread, 1 + above * spread

@@ -247,13 +247,22 @@ def _reason(parts: Sequence[_Part]) -> str | None:
     if not open_:
         return "everything was tokenized: only the order of the documents is left to chance"
     for stratum in open_:
-        is_blocks = isinstance(stratum, OfBlocks)
-        uncertain = stratum.unit if is_blocks else stratum.unit[stratum.weight > 1]
-        number = len(np.unique(uncertain))
+        if isinstance(stratum, OfBlocks):
+            number, what = _effective_blocks(stratum), "block"
+        else:
+            number, what = len(np.unique(stratum.unit[stratum.weight > 1])), "document"
         if number < LEAST_UNITS:
-            what = plural(number, "block" if is_blocks else "document")
-            return f"{what} of a source cannot tell, at least {LEAST_UNITS} are needed"
+            return (
+                f"of a source there is no more than {plural(number, what)} in the sample, and "
+                f"{LEAST_UNITS} are needed to tell how they vary; give a larger --sample"
+            )
     return None
+
+
+def _effective_blocks(stratum: OfBlocks) -> int:
+    """How many blocks of equal size would say as much (Kish): few, if some documents are long."""
+    size = stratum.block_bytes
+    return int(size.sum() ** 2 / max(1.0, float(np.square(size).sum())))
 
 
 def _is_partial(stratum: OfBlocks | OfDocuments) -> bool:

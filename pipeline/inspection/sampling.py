@@ -9,8 +9,8 @@ A source is sampled in one of two ways, or its files in both:
                  documents are tokenized, chosen by content and size (`core/drawing.py`). Says much
                  more for the same number of tokens.
 
-Blocks are for input that has at least LEAST_BLOCKS of them in the fraction; everything else, and
-whatever has to be read from its beginning anyway, such as compressed files, is read as a whole,
+Blocks are for input that is large enough (LEAST_BLOCKS, LEAST_TEXT). Everything else, and whatever
+has to be read from its beginning anyway, such as compressed files, is read as a whole,
 once.
 """
 
@@ -45,8 +45,9 @@ __all__ = ["OfBlocks", "OfDocuments", "Sampled", "Strata", "draw"]
 SMALLEST_BLOCK, LARGEST_BLOCK = 64 << 10, 4 << 20
 BLOCKS = 200
 """About how many blocks of a source are read, if it has enough text."""
-LEAST_BLOCKS = 50
-"""Where the fraction has fewer blocks than this, all is read, and documents are drawn."""
+LEAST_BLOCKS, LEAST_TEXT = 50, 16 << 20
+"""Where the fraction has fewer blocks or bytes of text than this, all is read, and documents are
+drawn. Blocks know nothing of the long documents that they lack."""
 HELD_BYTES = 256 << 20
 """Text that is held in memory until it is known which documents of it are drawn. If there is more,
 it decides for what follows."""
@@ -203,7 +204,8 @@ class _Drawing:
         splits = make_splits(files, block)
         pieces = [split for split in splits if split.work <= 2 * block]
         wanted = round(self._fraction * len(pieces))
-        if wanted < LEAST_BLOCKS or self._fraction >= 1:
+        is_small = wanted < LEAST_BLOCKS or text * self._fraction < LEAST_TEXT
+        if is_small or self._fraction >= 1:
             pieces, whole = [], splits
         else:
             whole = [split for split in splits if split.work > 2 * block]
@@ -223,7 +225,7 @@ class _Drawing:
         weight = whole / max(1.0, float(size.sum()))
         for number, split in enumerate(chosen):
             for batch in self._read(split):
-                prefixes = self._prefixes(batch)
+                prefixes = _prefixes(batch)
                 self._add(found, batch, prefixes, np.full(len(prefixes), weight))
                 unit.append(np.full(len(prefixes), number))
         return OfBlocks(
@@ -235,14 +237,14 @@ class _Drawing:
 
     def _documents(self, splits: Sequence[Split]) -> OfDocuments:
         found, every, training = _Found(), SizeTable(), SizeTable()
-        held: list[Batch] = []
+        held: list[tuple[Batch, NDArray[np.uint64]]] = []
         waiting, limit = 0, None
         for split in splits:
             for batch in self._read(split):
-                sizes, train = _sizes(batch), self._is_train(self._prefixes(batch))
+                sizes, prefixes = _sizes(batch), _prefixes(batch)
                 every.add(sizes)
-                training.add(sizes[train])
-                held.append(batch)
+                training.add(sizes[self._is_train(prefixes)])
+                held.append((batch, prefixes))
                 waiting += batch.content.data.nbytes
                 if limit is None and waiting > HELD_BYTES:
                     limit = threshold(every, self._fraction)
@@ -260,10 +262,11 @@ class _Drawing:
             training=training,
         )
 
-    def _choose(self, found: _Found, held: list[Batch], limit: float) -> None:
-        """Draws from the batches that are held."""
-        for batch in held:
-            prefixes = self._prefixes(batch)
+    def _choose(
+        self, found: _Found, held: Sequence[tuple[Batch, NDArray[np.uint64]]], limit: float
+    ) -> None:
+        """Draws from the batches that are held, of which the second is the hashes."""
+        for batch, prefixes in held:
             chance = chances(_sizes(batch), self._fraction, limit)
             place = mix(prefixes, self._packing.seed, Purpose.SAMPLE) / 2.0**64
             drawn = (place < chance) | (chance == 1)
@@ -276,9 +279,6 @@ class _Drawing:
     def _read(self, split: Split) -> Iterator[Batch]:
         for member in split.members:
             yield from read_member(member, self._plan.fields[self._name])
-
-    def _prefixes(self, batch: Batch) -> NDArray[np.uint64]:
-        return hash_prefixes(content_hashes(batch.content))
 
     def _is_train(self, prefixes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         fraction = Fraction(str(self._packing.validation_fraction))
@@ -305,6 +305,10 @@ class _Drawing:
         found.train.append(self._is_train(prefixes))
         found.weight.append(weight)
         found.prefixes.append(prefixes)
+
+
+def _prefixes(batch: Batch) -> NDArray[np.uint64]:
+    return hash_prefixes(content_hashes(batch.content))
 
 
 def _sizes(batch: Batch) -> NDArray[np.float64]:
