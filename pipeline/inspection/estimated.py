@@ -20,7 +20,7 @@ from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
 from ..config import PackConfig
 from ..core.choices import PackingName
-from ..core.drawing import SizeTable, size_class
+from ..core.drawing import size_class
 from ..core.estimation import (
     LEAST_UNITS,
     LEVEL,
@@ -96,7 +96,7 @@ def inspect_sample(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Part:
     """The training documents of a source, or of some of its files, as far as they are known.
 
@@ -105,6 +105,8 @@ class _Part:
         copies: how often each document is seen.
         stratum: what was drawn.
         per_byte: tokens per byte of documents that were not tokenized.
+        predicted: the tokens that such a document of each class of size has, if it is kept.
+        kept: the part of them that is not dropped.
         lengths, often: tokens, and how many documents of the corpus have them; shape [n].
     """
 
@@ -112,6 +114,8 @@ class _Part:
     copies: float
     stratum: OfBlocks | OfDocuments
     per_byte: float
+    predicted: Floats
+    kept: float
     lengths: Floats
     often: Floats
 
@@ -188,46 +192,43 @@ def _corpus(sampled: Mapping[str, Strata], config: PackConfig) -> _Corpus:
 def _part(source: int, stratum: OfBlocks | OfDocuments) -> _Part:
     lengths, weight = stratum.lengths.astype(np.float64), stratum.weight
     own = stratum.train & (stratum.lengths > 0)
-    part = _Part(
+    if isinstance(stratum, OfBlocks):
+        none = np.empty(0)
+        return _Part(source, 1.0, stratum, 0.0, none, 0.0, lengths[own], weight[own])
+    per_byte, kept = _of_the_rest(stratum)
+    predicted = np.maximum(np.rint(stratum.training.mean * per_byte / max(kept, 1e-300)), 1)
+    rest = _rest(stratum)
+    some = rest > 0
+    return _Part(
         source=source,
         copies=1.0,
         stratum=stratum,
-        per_byte=float(weight @ lengths) / max(1.0, float(weight @ stratum.sizes)),
-        lengths=lengths[own],
-        often=weight[own] if isinstance(stratum, OfBlocks) else np.ones(int(own.sum())),
-    )
-    if isinstance(stratum, OfBlocks):
-        return part
-    predicted, often = _predicted(stratum)
-    return replace(
-        part,
-        lengths=np.append(part.lengths, predicted),
-        often=np.append(part.often, often),
+        per_byte=per_byte,
+        predicted=predicted,
+        kept=kept,
+        lengths=np.append(lengths[own], predicted[some]),
+        often=np.append(np.ones(int(own.sum())), rest[some] * kept),
     )
 
 
-def _predicted(stratum: OfDocuments) -> tuple[Floats, Floats]:
-    """The tokens that the documents which were not tokenized may have, and how many have them.
+def _of_the_rest(stratum: OfDocuments) -> tuple[float, float]:
+    """The tokens per byte of documents that were not tokenized, and how many of them are kept.
 
-    What is drawn tells how many of them are dropped. So many fewer have the same tokens together.
+    What is dropped has no tokens, so those that are kept have more of them per byte.
     """
     extra = stratum.weight - 1
-    kept = float(extra @ (stratum.lengths > 0)) / max(float(extra.sum()), 1e-300)
     size = float(extra @ stratum.sizes)
-    if not kept or not size:
-        return np.empty(0), np.empty(0)
-    per_byte = float(extra @ stratum.lengths) / size
-    rest = _rest(stratum)
-    some = rest.count > 0
-    return np.maximum(rest.mean[some] * per_byte / kept, 1.0), rest.count[some] * kept
+    if not size:
+        return 0.0, 0.0
+    kept = float(extra @ (stratum.lengths > 0)) / float(extra.sum())
+    return float(extra @ stratum.lengths) / size, kept
 
 
-def _rest(stratum: OfDocuments) -> SizeTable:
-    """The sizes of the training documents that were not tokenized."""
-    drawn = SizeTable()
-    drawn.add(stratum.sizes[stratum.train])
-    table = stratum.training
-    return SizeTable(table.count - drawn.count, np.maximum(table.size - drawn.size, 0))
+def _rest(stratum: OfDocuments) -> Floats:
+    """How many training documents of each class of size were not tokenized."""
+    drawn = size_class(stratum.sizes[stratum.train])
+    count = stratum.training.count
+    return (count - np.bincount(drawn, minlength=len(count))).astype(np.float64)
 
 
 def _copies(names: Sequence[str], parts: Sequence[_Part], config: PackConfig) -> list[float]:
@@ -319,18 +320,18 @@ def _contributions(part: _Part, window: int, packing: PackingName) -> _Contribut
             seen=(figures[:, :-1] > 0).sum(axis=0),
             missed=np.zeros(histogram.shape[1]),
         )
-    mean = stratum.training.mean[size_class(stratum.sizes)]
-    expected = np.where(stratum.train, mean * part.per_byte, 0)
-    residual = histogram - expected_histogram(expected, window, packing)
+    expected = part.predicted[size_class(stratum.sizes)]
+    each = part.kept * expected_histogram(expected, window, packing)
+    residual = histogram - np.where(stratum.train[:, None], each, 0)
     drawn = float(stratum.weight @ stratum.sizes)
     scale = float(stratum.training.size.sum()) / max(drawn, 1e-300)
     off = scale * (stratum.lengths - part.per_byte * stratum.sizes)
-    each = contributions_of_documents(
+    found = contributions_of_documents(
         np.column_stack([residual, off]), stratum.sizes, stratum.weight
     )
     open_ = (stratum.weight > 1)[:, None]
     return _Contributions(
-        contributions=_by_unit(each, stratum.unit),
+        contributions=_by_unit(found, stratum.unit),
         seen=(_by_unit(histogram * open_, stratum.unit) > 0).sum(axis=0),
         missed=(stratum.weight - 1) @ residual,
     )
