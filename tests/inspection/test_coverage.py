@@ -3,16 +3,15 @@
 `tests/benchmarks/coverage_of_samples.py` has the same for real corpora.
 """
 
-import sys
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import coverage_of_samples as coverage
-
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "coverage_of_samples.py"
+coverage = SimpleNamespace(**runpy.run_path(str(BENCHMARK)))
 SEEDS = 200
 
 

@@ -113,6 +113,22 @@ def test_blocks_own_every_byte_once(corpus: Path, monkeypatch: pytest.MonkeyPatc
     assert len(one.lengths) == 4000
 
 
+def test_a_line_belongs_to_the_block_in_which_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Lines of 64 bytes: every block begins with a line."""
+    monkeypatch.setattr(sampling, "LEAST_TEXT", 1)
+    monkeypatch.setattr(sampling, "LEAST_BLOCKS", 1)
+    line = b'{"id": "%05d", "text": "' + b"x " * 17
+    lines = [line % i + b'"}'.rjust(63 - len(line % i), b"y") + b"\n" for i in range(4096)]
+    assert {len(one) for one in lines} == {64}
+    path = tmp_path / "even.jsonl"
+    path.write_bytes(b"".join(lines))
+    one = sampled(path, 0.9999)
+    assert isinstance(one, OfBlocks)
+    assert one.block_bytes.tolist() == (np.bincount(one.unit) * 64).tolist() == [64 << 10] * 4
+
+
 def the_row(*arguments: object) -> dict[str, Any]:
     (subject,) = done("inspect", *arguments, "--json").json["subjects"]
     (row,) = subject["rows"]
