@@ -189,6 +189,14 @@ def test_it_says_that_it_is_an_estimate(corpus: Path):
     assert "95% intervals: windows " in text
 
 
+def test_it_says_why_more_is_tokenized_than_was_asked_for(tmp_path: Path):
+    path = write_jsonl(tmp_path / "one.jsonl", [{"id": "a", "text": "alpha " * 99}])
+    text = " ".join(done("inspect", *source("docs", path), "--tokenizer", TOKENIZER).out.split())
+    assert "2.0% of the text was asked for, 100.0% was read and 100.0% was tokenized" in text
+    assert "(documents are tokenized whole, and at least one of each source)" in text
+    assert "no intervals: everything was tokenized" in text
+
+
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
