@@ -316,7 +316,7 @@ def publish(**flags: Any) -> None:
 @click.option(
     "--sample",
     type=FractionType(),
-    help="Fraction of the sources to tokenize for the estimate: 2% or 0.02.  [default: 2%]",
+    help="Fraction of the text to tokenize for the estimate: 2% or 0.02.  [default: 2%]",
 )
 @click.option(
     "--packed",

@@ -111,7 +111,8 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
     return inspect_sample(
         plan,
         plan.tokenizer_manifest(backend, fallback),
-        draw(plan, backend, fraction, packings[0].seed),
+        draw(plan, backend, fraction, packings[0]),
+        fraction,
         packings,
         _prepare_command(flags["sources"], given),
     )

@@ -59,13 +59,17 @@ class BudgetJson(TypedDict):
 
 
 class IntervalsJson(TypedDict):
-    """The intervals of an estimate, each with its two ends."""
+    """The intervals of an estimate, each with its two ends; None where the sample cannot tell.
+
+    `reason` says why there are none at all.
+    """
 
     level: float
-    windows: list[float]
-    tokens: list[float]
-    mean_weight: list[float]
-    shares: list[list[float]]
+    windows: list[float] | None
+    tokens: list[float] | None
+    mean_weight: list[float] | None
+    shares: list[list[float] | None]
+    reason: str | None
 
 
 class EstimatedJson(TypedDict, total=False):
@@ -107,12 +111,15 @@ class StoredSourceJson(TypedDict):
 
 
 class SampleJson(TypedDict):
-    """The sample that an estimate is from."""
+    """What an estimate is from; `asked`, `read` and `tokenized` are fractions of the text."""
 
     fraction: float
     documents: int
     tokens: int
     resamples: int
+    asked: float
+    read: float
+    tokenized: float
 
 
 class SampledJson(TypedDict, total=False):

@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 from oracles import best_fit_by_piece, histogram_by_counting
 from strategies import windows
 
-from exactcpt.pipeline.core import estimation
-from exactcpt.pipeline.core.estimation import RESAMPLES, Blocks, block_weights, expected_histogram
-
-
-def resample(sources, fraction, seed):
-    numbers = [len(blocks.tokens) for blocks in sources]
-    return estimation.resample(sources, block_weights(numbers, fraction, seed))
+from exactcpt.pipeline.core.estimation import (
+    LEAST_IN_BUCKET,
+    Errors,
+    contributions_of_blocks,
+    contributions_of_documents,
+    expected_histogram,
+    place_covariance,
+    student_quantile,
+)
+from exactcpt.training.comparison.intervals import student_quantile as exact_quantile
 
 
 def pieces_at(place: int, length: int, window: int) -> list[int]:
@@ -41,68 +44,73 @@ def test_best_fit_is_what_its_pieces_have(window, length):
     assert found[0].tolist() == histogram_by_counting(pieces, window)
 
 
-def blocks(rng: np.random.Generator, n: int) -> Blocks:
-    """Blocks of very different sizes."""
-    size = rng.lognormal(0, 1, n)
-    parts = rng.dirichlet([2, 1, 1], n)
-    return Blocks(histogram=size[:, None] * parts * 1000, tokens=size * 1000)
+@given(st.lists(st.integers(1, 130), min_size=1, max_size=5))
+def test_places_vary_as_much_as_all_of_them(lengths):
+    """A window of 32 tokens has as many places as are tried."""
+    found = place_covariance(np.array(lengths), np.ones(len(lengths)), 32)
+    wanted = np.zeros(found.shape)
+    for n in lengths:
+        every = [histogram_by_counting(pieces_at(place, n, 32), 32) for place in range(32)]
+        wanted += np.cov(np.array(every).T, bias=True)
+    assert found.ravel().tolist() == pytest.approx(wanted.ravel().tolist(), abs=1e-9)
 
 
-def test_a_sample_of_everything_has_no_error():
-    rng = np.random.default_rng(0)
-    found = resample([blocks(rng, 50), blocks(rng, 1)], 1.0, seed=0)
-    assert np.ptp(found.histogram, axis=0).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
-    assert found.of_tokens(7.0) == pytest.approx((7, 7))
-
-
-def test_an_interval_has_the_estimate():
-    rng = np.random.default_rng(0)
-    found = resample([blocks(rng, 50)], 0.1, seed=0)
-    for low, high in found.shares([0.0, 0.5, 1.0])[::2]:
-        assert low == 0.0 or high == 1.0
-
-
-def test_resampling_follows_from_the_seed():
-    one = blocks(np.random.default_rng(0), 30)
-    first, again, other = (resample([one], 0.1, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.histogram, again.histogram)
-    assert not np.array_equal(first.histogram, other.histogram)
-
-
-def test_intervals_cover_what_they_promise():
-    """Samples of 60 of 600 blocks: about 95% of the intervals have the true share and total."""
-    rng = np.random.default_rng(0)
-    everything = blocks(rng, 600)
-    true = everything.histogram.sum(axis=0) / everything.histogram.sum()
-    share = tokens = 0
-    rounds = 150
-    for seed in range(rounds):
-        chosen = rng.permutation(600)[:60]
-        sample = Blocks(
-            histogram=everything.histogram[chosen] * 10, tokens=everything.tokens[chosen] * 10
-        )
-        found = resample([sample], 0.1, seed)
-        low, high = found.shares((sample.histogram.sum(0) / sample.histogram.sum()).tolist())[1]
-        share += low <= true[1] <= high
-        low, high = found.of_tokens(float(sample.tokens.sum()))
-        tokens += low <= everything.tokens.sum() <= high
-    assert 0.88 <= share / rounds <= 0.99
-    assert 0.85 <= tokens / rounds <= 0.99
-
-
-def test_errors_shrink_as_the_sample_grows():
-    rng = np.random.default_rng(0)
-    widths = []
-    for n in (20, 320):
-        found = [resample([blocks(rng, n)], 0.01, seed).histogram for seed in range(10)]
-        widths.append(np.mean([(one[:, 0] / one.sum(axis=1)).std() for one in found]))
-    assert widths[0] > 2 * widths[1]
-
-
-def test_a_source_without_documents_adds_nothing():
-    one = blocks(np.random.default_rng(0), 30)
-    none = Blocks(histogram=np.zeros((0, 3)), tokens=np.zeros(0))
-    assert np.array_equal(
-        resample([one, none], 0.1, 0).histogram, resample([one], 0.1, 0).histogram
+@pytest.mark.parametrize("freedom", [5, 8, 19, 60, 400])
+def test_students_quantile(freedom):
+    assert student_quantile(0.975, freedom) == pytest.approx(
+        exact_quantile(0.975, freedom), rel=2e-3
     )
-    assert resample([none], 0.1, 0).histogram.shape == (RESAMPLES, 3)
+
+
+def test_no_document_that_is_certain_to_be_drawn_adds_to_the_error():
+    found = contributions_of_documents(np.ones((3, 2)), np.ones(3), np.array([1.0, 1.0, 4.0]))
+    assert found[:2].tolist() == [[0, 0], [0, 0]]
+    assert found[2].min() > 0
+
+
+def test_all_blocks_have_no_error():
+    figures, size = np.array([[1.0], [5.0], [2.0]]), np.array([1.0, 2.0, 3.0])
+    assert contributions_of_blocks(figures, size, 6.0).tolist() == [[0], [0], [0]]
+
+
+def test_blocks_in_proportion_to_their_size_have_no_error():
+    size = np.array([1.0, 2.0, 3.0])
+    found = contributions_of_blocks(7 * size[:, None], size, 100.0)
+    assert found.ravel().tolist() == pytest.approx([0, 0, 0])
+
+
+def errors(contributions, histogram=(600.0, 300.0, 100.0), seen=(50, 50, 50)):
+    return Errors(
+        histogram=np.array(histogram),
+        tokens=1000.0,
+        contributions=np.asarray(contributions, np.float64),
+        places=np.zeros((3, 3)),
+        seen=np.array(seen),
+    )
+
+
+def test_an_interval_is_around_the_estimate_and_possible():
+    found = errors(np.random.default_rng(0).normal(0, 60, (40, 4)))
+    for share, interval in zip((0.6, 0.3, 0.1), found.shares(), strict=True):
+        assert interval is not None
+        assert 0 < interval[0] < share < interval[1] < 1
+    low, high = found.of_tokens(1000.0)
+    assert 0 < low < 1000 < high
+
+
+def test_a_bucket_that_few_have_seen_has_no_interval():
+    found = errors(np.ones((40, 4)), seen=(50, 50, LEAST_IN_BUCKET - 1))
+    assert [interval is None for interval in found.shares()] == [False, False, True]
+    assert found.of_weight(lambda _: 1.1, [False, False, True]) is None
+    assert found.of_weight(lambda _: 1.1, [False, True, False]) is not None
+    assert found.of_weight(lambda _: 1.0, [False, False, False]) is None
+
+
+def test_where_few_units_make_up_the_error_it_is_larger():
+    even = np.zeros((40, 4))
+    even[:, 3] = np.tile([10.0, -10.0], 20)
+    few = np.zeros((40, 4))
+    few[:2, 3] = np.array([1, -1]) * 10 * np.sqrt(20)
+    few[2:, 3] = 1e-6
+    widths = [np.diff(errors(one).of_tokens(1000.0))[0] for one in (even, few)]
+    assert widths[1] > 1.2 * widths[0]

@@ -502,6 +502,25 @@ def test_a_sample_says_that_it_is_one(opened):
     assert "10.0% to 20.0%" in shown.page.locator("table.buckets tbody tr").first.inner_text()
 
 
+def test_a_sample_says_where_it_cannot_tell(opened):
+    inspection = small_inspection()
+    subject = inspection["subjects"][0]
+    subject["kind"] = "sample"
+    parts = {"asked": 0.02, "read": 1, "tokenized": 0.025}
+    counts = {"documents": 4, "tokens": 900, "resamples": 0}
+    subject["sample"] = {"fraction": 0.01, **counts, **parts}
+    row = subject["rows"][0]
+    nothing = {"shares": [None] * len(row["buckets"]), "windows": None, "mean_weight": None}
+    row["intervals"] = {"level": 0.95, **nothing, "reason": "4 documents are too few"}
+    shown = opened(inspection)
+    assert shown.text("sample") == (
+        "All figures are estimates from a sample of 1.0%: 4 documents, 900 tokens. "
+        "2.0% of the text was asked for, 100.0% was read and 2.5% was tokenized. "
+        "There are no intervals: 4 documents are too few."
+    )
+    assert "no interval" in shown.page.locator("table.buckets tbody tr").first.inner_text()
+
+
 # For everybody
 
 

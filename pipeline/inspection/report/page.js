@@ -47,7 +47,7 @@ class Panel {
     this.say("path", subject.path);
     this.say("facts", facts(subject));
     if (subject.sample) {
-      this.say("sample", sampleOf(subject.sample));
+      this.say("sample", sampleOf(subject.sample, subject.rows[0]));
       this.part("[data-text=sample]").hidden = false;
     }
     for (const only of this.element.querySelectorAll("[data-only]")) {
@@ -266,11 +266,15 @@ function facts(subject) {
   ].join(" · ");
 }
 
-function sampleOf({ fraction, documents, tokens }) {
+function sampleOf({ fraction, documents, tokens, asked, read, tokenized }, { intervals }) {
+  const text = [asked, read, tokenized].map((part) => percent.format(part));
   return (
     `All figures are estimates from a sample of ${percent.format(fraction)}: ` +
     `${plural(documents, "document")}, ${plural(tokens, "token")}. ` +
-    "Ranges are 95% intervals."
+    (asked === undefined
+      ? ""
+      : `${text[0]} of the text was asked for, ${text[1]} was read and ${text[2]} was tokenized. `) +
+    (intervals?.reason ? `There are no intervals: ${intervals.reason}.` : "Ranges are 95% intervals.")
   );
 }
 
@@ -295,7 +299,8 @@ function figuresOf({ settings, row, ...state }) {
   const segments = part(row.segments, row.windows);
   const padding = part(row.padding, row.tokens + row.padding);
   const reaching = percent.format(part(state.tail_windows, row.windows));
-  const range = row.intervals ? `${row.intervals.windows.map(count.format).join(" to ")}; ` : "";
+  const windows = row.intervals?.windows;
+  const range = windows ? `${windows.map(count.format).join(" to ")}; ` : "";
   return [
     ["Tail's loss weight", state.tail_after, percent, `before: ${percent.format(state.tail_before)}`],
     ["Effective sample size", state.effective_sample_size, percent, "of the targets"],
@@ -346,12 +351,12 @@ function bucketHead({ low, high, in_tail: inTail }) {
   return head;
 }
 
-/** An estimate with its interval. */
+/** An estimate with its interval, which is null where the sample cannot tell. */
 function withInterval(shown, interval) {
-  if (!interval) return shown;
+  if (interval === undefined) return shown;
   const both = document.createDocumentFragment();
-  const [from, to] = interval.map((end) => percent.format(end));
-  both.append(shown, element("small", `${from} to ${to}`));
+  const range = interval?.map((end) => percent.format(end)).join(" to ");
+  both.append(shown, element("small", range ?? "no interval"));
   return both;
 }
 

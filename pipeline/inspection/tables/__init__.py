@@ -22,6 +22,9 @@ from .words import documents_and_tokens
 
 __all__ = ["print_inspection"]
 
+MUCH_MORE = 1.5
+WHOLE_DOCUMENTS = "documents are tokenized whole, and at least one of each source"
+
 
 def print_inspection(inspection: InspectionJson, console: Console, *, by_source: bool) -> None:
     """Prints an inspection.
@@ -56,7 +59,10 @@ def _heading(subject: SubjectJson) -> str:
 
 
 def _sample_line(sample: SampleJson) -> str:
+    asked, read, tokenized = sample["asked"], sample["read"], sample["tokenized"]
+    why = "" if tokenized < MUCH_MORE * asked else f" ({WHOLE_DOCUMENTS})"
     return (
         f"estimated from {documents_and_tokens(sample['documents'], sample['tokens'])}: "
-        f"{sample['fraction']:.2%} of the documents; +- is half the width of a 95% interval"
+        f"{asked:.1%} of the text was asked for, {read:.1%} was read and {tokenized:.1%} was "
+        f"tokenized{why}; +- is half the width of a 95% interval"
     )

@@ -65,8 +65,8 @@ def _print_buckets(printer: Printer, row: RowJson) -> None:
     printer.table_with_bars(table, bars=2)
 
 
-def _half(interval: Sequence[float]) -> str:
-    return f"{(interval[1] - interval[0]) / 2:.2%}"
+def _half(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else f"{(interval[1] - interval[0]) / 2:.2%}"
 
 
 def _figures(row: RowJson) -> list[str]:
@@ -117,9 +117,18 @@ def _interval_lines(row: RowJson) -> list[str]:
     if "intervals" not in row:
         return []
     intervals = row["intervals"]
-    (low, high), (few, many) = intervals["windows"], intervals["tokens"]
-    light, heavy = intervals["mean_weight"]
-    return [
-        f"95% intervals: windows {low:,.0f} to {high:,.0f}, tokens {few:,.0f} to {many:,.0f}, "
-        f"mean weight {light:.4f} to {heavy:.4f}"
+    if intervals["reason"] is not None:
+        return [f"no intervals: {intervals['reason']}"]
+    figures = [
+        _in_words("windows", intervals["windows"], ",.0f"),
+        _in_words("tokens", intervals["tokens"], ",.0f"),
+        _in_words("mean weight", intervals["mean_weight"], ".4f"),
     ]
+    few = "- in the column +-: the sample has too few documents with targets there to tell"
+    return [f"95% intervals: {', '.join(figures)}", *([few] if None in intervals["shares"] else [])]
+
+
+def _in_words(figure: str, interval: Sequence[float] | None, form: str) -> str:
+    if interval is None:
+        return f"{figure} unknown"
+    return f"{figure} {interval[0]:{form}} to {interval[1]:{form}}"
