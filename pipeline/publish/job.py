@@ -15,7 +15,7 @@ from typing import cast
 
 import xxhash
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import (
     MANIFEST,
     PARQUET_SET,
@@ -103,9 +103,14 @@ def _refuse_other_folders(out: Folder) -> None:
 
     Raises:
         UsageError: it is a token store, a shard set, or a published folder without its record.
+        FormatError: its record is damaged.
     """
     if out.exists(STATE):
-        is_other = PUBLISH not in State.read(out, STATE).settings
+        try:
+            is_other = PUBLISH not in State.read(out, STATE).settings
+        except FormatError as error:  # whose folder it is, nobody knows
+            error.fix = "restore the file, or write to another folder"
+            raise
     else:
         is_other = out.exists(MANIFEST)
     if is_other:
