@@ -48,7 +48,7 @@ class Repository:
             ) from None
         self._api = HfApi(library_name="exactcpt")
         with _explained(name):
-            owner = self._api.whoami()["name"]
+            owner = _logged_in(self._api, name)
         self.name = name if "/" in name else f"{owner}/{name}"
 
     def upload(self, folder: Folder) -> str:
@@ -89,6 +89,29 @@ class Repository:
                 ],  # of another set's numbering
             )
         return str(url)
+
+
+def _logged_in(api: Any, name: str) -> str:
+    """Who is logged in.
+
+    Raises:
+        ExactcptError: what answers is not the hub, or the token cannot be sent.
+    """
+    try:
+        return str(api.whoami()["name"])
+    except UnicodeError:
+        raise ExactcptError(
+            "the token of the Hugging Face hub has characters that no token has",
+            where=name,
+            fix=LOG_IN,
+        ) from None
+    except (ValueError, LookupError, TypeError):  # such as the page on which a network asks who
+        raise ExactcptError(
+            "what answers is not the Hugging Face hub: it does not say who is logged in",
+            where=name,
+            fix="see whether your network asks for a login on a page of its own, and whether "
+            "HF_ENDPOINT is right if it is set",
+        ) from None
 
 
 def _is_of_others(names: Iterable[str]) -> bool:

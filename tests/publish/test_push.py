@@ -127,6 +127,28 @@ def test_a_wrong_token_is_noticed_before_the_work(hub, shards, tmp_path, monkeyp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("who", [b"<html>Welcome to our network!</html>", {}, [], "ann", None])
+def test_something_else_answers(hub, push, who):
+    hub.who = who
+    found = push()
+    assert found.code == 1
+    assert "error: what answers is not the Hugging Face hub" in found.err
+    assert hub.created == []
+
+
+TOKENS = ["hf_sécret", "hf_secret\x01", "hf_secret\nhf_secret", "hf_secret"]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_a_token_is_never_printed(hub, push, shards, out, monkeypatch, token, debug):
+    monkeypatch.setenv("HF_TOKEN", token)
+    found = run("publish", shards, "--out", out, "--push", "tiny", *debug)
+    assert found.code == 1
+    assert "hf auth login" in found.err
+    assert "cret" not in found.err + found.out
+
+
 def test_the_hub_is_not_there(push, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
     with fake_hub.serving() as gone:
