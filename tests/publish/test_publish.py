@@ -19,7 +19,8 @@ from handmade import edit_manifest, edit_shard, tokenizer
 from harness import done, run
 from tiny import shard_set
 
-from exactcpt.pipeline.publish import files
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.publish import files, job
 from exactcpt.pipeline.publish.card import card
 from exactcpt.pipeline.publish.settings import PublishConfig
 from exactcpt.schemas.manifest import SHARD_SET, parse
@@ -360,6 +361,21 @@ class TestRefused:
         (copied / "manifest.json").unlink()
         assert run("publish", copied, "--out", tmp_path / "out").code == 2
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("to", FORMATS)
+    def test_a_disk_without_room(self, shards, tmp_path, monkeypatch, to):
+        """For Parquet, half of what the shards take is room enough."""
+        monkeypatch.setattr(job, "can_clone", lambda *_: False)
+        manifest = harness.manifest(shards)
+        windows = sum(entry["bytes"] for split in SPLITS for entry in manifest["shards"][split])
+        documents = sum(entry["bytes"] for entry in manifest["documents"])
+        tokens = 64 * sum(manifest["splits"][split]["windows"] for split in SPLITS)
+        enough = documents + {"arrow": windows, "parquet": int(2.6 * tokens)}[to]
+        for free, code in ((enough - 1000, 1), (enough + 1, 0)):
+            monkeypatch.setattr(Folder, "disk", lambda _, free=free: (1, free))
+            found = run("publish", shards, "--out", tmp_path / "out", "--format", to)
+            assert found.code == code, found.err
+            assert ("the disk has too little room" in found.err) == bool(code)
 
     @pytest.mark.parametrize("to", FORMATS)
     @pytest.mark.parametrize("name", ["train/shard-00001", "documents", "tokenizer"])
