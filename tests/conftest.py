@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Libraries that count what is left at the end would report all of it as leaked."""
+    gc.unfreeze()
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """In the fast lane a module that is slow as a whole is not imported: that takes seconds."""
     if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
