@@ -1,6 +1,6 @@
 """A published folder, uploaded to the Hugging Face hub."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Repository:
         with _explained(self.name):
             url = self._api.create_repo(self.name, repo_type="dataset", private=True, exist_ok=True)
             found = self._api.list_repo_files(self.name, repo_type="dataset")
-            if _is_of_others(found):
+            if _is_of_others(found, {*folder.names()}):
                 raise UsageError(
                     f"this repository holds other files: {', '.join(found[:3])}",
                     where=str(url),
@@ -114,10 +114,15 @@ def _logged_in(api: Any, name: str) -> str:
         ) from None
 
 
-def _is_of_others(names: Iterable[str]) -> bool:
-    """Whether a repository with these files is not one that this program fills."""
+def _is_of_others(names: Iterable[str], mine: Set[str]) -> bool:
+    """Whether a repository with these files is not one that this program fills.
+
+    Args:
+        names: of the files of the repository.
+        mine: of those of the folder, to which its owner may have added some.
+    """
     beside = {*names} - FROM_THE_START
-    foreign = [name for name in beside if name.partition("/")[0] not in (MANIFEST, *OWNED)]
+    foreign = [name for name in beside - mine if name.partition("/")[0] not in (MANIFEST, *OWNED)]
     return bool(foreign) or (bool(beside) and MANIFEST not in beside)
 
 
