@@ -24,6 +24,7 @@ def run_publish(flags: Mapping[str, Any]) -> None:
             raise UsageError(
                 "--push needs a folder on a local disk", where=out.url, expected="a local folder"
             )
+        call.console.say("asking the Hugging Face hub who is logged in")  # it may take its time
         repository = Repository(flags["push"])  # before the work, so that it is not for nothing
     shards = folder_at(flags["shards"])
     before = publish(config, shards, out, call.console, overwrite=flags["overwrite"])

@@ -22,12 +22,12 @@ from ..terminal import Console
 from .checked import checked_batches, checked_windows
 from .mds import write_mds
 from .megatron import write_megatron
-from .parquet import parquet_name, write_parquet
+from .parquet import BYTES_PER_TOKEN, parquet_name, write_parquet
 
 __all__ = ["convert"]
 
-BYTES_PER_TOKEN = 8.1
-"""Of the output at most: an id, a weight, and a little for each segment."""
+PLAIN_BYTES_PER_TOKEN = 8.1
+"""Of what is not compressed: an id, a weight, and a little for each segment."""
 
 
 def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) -> None:
@@ -58,7 +58,8 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
         check_size(shards, entry)
     window, largest_id = manifest["settings"]["window"], manifest["tokenizer"]["largest_id"]
     windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
-    require_space({out: int(windows * window * BYTES_PER_TOKEN)})
+    per_token = BYTES_PER_TOKEN if to == "parquet" else PLAIN_BYTES_PER_TOKEN
+    require_space({out: int(windows * window * per_token)})
     done = tokens = 0
 
     def look() -> Count:

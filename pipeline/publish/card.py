@@ -1,16 +1,15 @@
 """The card of a published data set: README.md with a header that the Hugging Face hub reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...schemas.manifest import MANIFEST, TOKENIZER, Manifest
-from ...schemas.printable import printable
-from ...schemas.shard import SPLITS
+from ...schemas.shard import SPLITS, VALIDATION
 from ...schemas.sizes import plural
 from ..convert.parquet import COLUMNS
 from .licences import licence_fields
 from .loading import configurations, programs
-from .markdown import code, table, text
+from .markdown import code, one_line, table, text
 from .settings import PublishConfig
 
 __all__ = ["CARD", "PICTURE", "card", "sources_of"]
@@ -21,12 +20,19 @@ PAPER = "https://arxiv.org/abs/2605.10544"
 TAGS = ["exactcpt", "long-context", "continued-pretraining", "sequence-packing", "loss-weights"]
 SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
 """Between them are the categories of size that the hub knows."""
-FORMULA = (
+SHARES = (
     "Let q be the share of a bucket in the targets of the tail, and r = (q + epsilon)^(-gamma). "
-    "Then its weight is 1 + alpha r / R, where R is the mean of r over the targets of the tail; "
-    "outside of the tail it is 1."
+)
+FORMULA = (
+    f"{SHARES}Then its weight is 1 + alpha r / R, where R is the mean of r over the targets of the "
+    "tail; outside of the tail it is 1."
+)
+FORMULA_WITH_CEILING = (
+    f"{SHARES}Then its weight is 1 + lambda r, but at most max_weight, where lambda is such that "
+    "the mean extra weight over the targets of the tail is alpha; outside of the tail it is 1."
 )
 MOST_INPUTS = 100
+MOST_WARNINGS = 100
 MOST_SOURCES_IN_TITLE = 4
 SETTINGS = (
     "packing", "tau", "alpha", "gamma", "epsilon", "max_weight", "dedup", "validation_fraction",
@@ -56,8 +62,8 @@ def sources_of(manifest: Manifest) -> str:
     names = [source["name"] for source in manifest["sources"]]
     if len(names) > MOST_SOURCES_IN_TITLE:
         more = len(names) - MOST_SOURCES_IN_TITLE + 1
-        return printable(f"{', '.join(names[:-more])} and {more:,} more sources")
-    return printable(", ".join(names))
+        return one_line(f"{', '.join(names[:-more])} and {more:,} more sources")
+    return one_line(", ".join(names))
 
 
 def _header(manifest: Manifest, config: PublishConfig) -> str:
@@ -176,13 +182,22 @@ def _weights(manifest: Manifest) -> Iterator[str]:
             for row in rows
         ],
     )
-    how = "The weights were given as a table." if "table" in manifest["settings"] else FORMULA
-    yield (
-        "The tail is the buckets of contexts of at least tau tokens that have targets. "
-        f"{how} Averaged over the targets of the tail, the extra weight is "
-        f"{manifest['weights']['budget']:.4f}. In the validation split, every target has the "
-        "weight 1.\n"
-    )
+    sentences = [
+        "The tail is the buckets of contexts of at least tau tokens that have targets.",
+        _how(manifest["settings"]),
+        "Averaged over the targets of the tail, the extra weight is "
+        f"{manifest['weights']['budget']:.4f}.",
+    ]
+    if manifest["shards"][VALIDATION]:
+        sentences.append("In the validation split, every target has the weight 1.")
+    yield " ".join(sentences) + "\n"
+
+
+def _how(settings: Mapping[str, Any]) -> str:
+    """Where the weights of the buckets come from."""
+    if "table" in settings:
+        return "The weights were given as a table."
+    return FORMULA if settings["max_weight"] is None else FORMULA_WITH_CEILING
 
 
 def _provenance(manifest: Manifest) -> Iterator[str]:
@@ -206,9 +221,18 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
             ["sha256 of the tokenizer", code(tokenizer["sha256"])],
         ],
     )
-    if manifest["warnings"]:
-        yield "The program warned:\n"
-        yield "".join(f"- {text(warning)}\n" for warning in manifest["warnings"])
+    yield from _warnings(manifest["warnings"])
+
+
+def _warnings(warnings: Sequence[str]) -> Iterator[str]:
+    """What the program warned of, if anything; the first of many."""
+    if not warnings:
+        return
+    yield "The program warned:\n"
+    lines = [f"- {text(warning)}\n" for warning in warnings[:MOST_WARNINGS]]
+    if len(warnings) > MOST_WARNINGS:
+        lines.append(f"- and {len(warnings) - MOST_WARNINGS:,} more: {MANIFEST} has all\n")
+    yield "".join(lines)
 
 
 def _source_rows(manifest: Manifest) -> Iterator[Sequence[str]]:
@@ -237,7 +261,7 @@ def _inputs(inputs: Sequence[dict[str, Any]]) -> str:
         for each in inputs[:MOST_INPUTS]
     ]
     count = plural(len(inputs), "input file")
-    shown = f"{count}, and their checksums"
+    shown = f"{count}, with checksums"
     if len(inputs) > MOST_INPUTS:
         shown = f"The first {MOST_INPUTS} of {count}; {MANIFEST} has all"
     listed = table(["source", "file", ">bytes", "xxh3-128"], rows)

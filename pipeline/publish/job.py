@@ -15,7 +15,7 @@ from typing import cast
 
 import xxhash
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import FormatError, UsageError
 from ...schemas.manifest import (
     MANIFEST,
     PARQUET_SET,
@@ -26,6 +26,7 @@ from ...schemas.manifest import (
     dump,
 )
 from ...schemas.shard import SPLITS
+from ..convert.parquet import BYTES_PER_TOKEN
 from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..inspection import report
@@ -84,7 +85,7 @@ def publish(
         if begin(out, state, OWNED, overwrite=overwrite):
             return True
         if config.format == "parquet" or not can_clone(shards, out):
-            require_space({out: sum(entry["bytes"] for entry in _files(manifest))})
+            require_space({out: _size(manifest, config)})
         out.write(PICTURE, _picture(shards, manifest))
         out.write(TOKENIZER, read_tokenizer(shards, manifest, "shard set"))
         written = _write_all(shards, manifest, config, out, console)
@@ -98,14 +99,28 @@ def _files(manifest: Manifest) -> list[ShardFile]:
     return [f for split in SPLITS for f in manifest["shards"][split]] + manifest["documents"]
 
 
+def _size(manifest: Manifest, config: PublishConfig) -> int:
+    """Bytes of the files of windows and documents, about."""
+    if config.format == "arrow":
+        return sum(entry["bytes"] for entry in _files(manifest))
+    windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
+    tokens = windows * manifest["settings"]["window"]
+    return int(tokens * BYTES_PER_TOKEN) + sum(entry["bytes"] for entry in manifest["documents"])
+
+
 def _refuse_other_folders(out: Folder) -> None:
     """Refuses what another job has written, even if it may be overwritten: it may be the only one.
 
     Raises:
         UsageError: it is a token store, a shard set, or a published folder without its record.
+        FormatError: its record is damaged.
     """
     if out.exists(STATE):
-        is_other = PUBLISH not in State.read(out, STATE).settings
+        try:
+            is_other = PUBLISH not in State.read(out, STATE).settings
+        except FormatError as error:  # whose folder it is, nobody knows
+            error.fix = "restore the file, or write to another folder"
+            raise
     else:
         is_other = out.exists(MANIFEST)
     if is_other:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ...schemas.printable import printable
 
-__all__ = ["code", "table", "text"]
+__all__ = ["code", "one_line", "table", "text"]
 
 MARKUP = re.compile(r"[\\`*_\[\]<>#!|~&$]|:(?=\S)|^[-+=]|(?<=\d)[.)](?=\s|$)")
 """What Markdown, or what the hub adds to it, may take for more than a character."""
@@ -14,12 +14,12 @@ TICKS = re.compile("`+")
 
 def text(value: str) -> str:
     """A text that is shown as it is, in a line of its own or in the middle of one."""
-    return MARKUP.sub(r"\\\g<0>", _line(value).strip())
+    return MARKUP.sub(r"\\\g<0>", one_line(value).strip())
 
 
 def code(value: str) -> str:
     """A text in the typeface of code, for a cell of a table."""
-    line = _line(value)
+    line = one_line(value)
     if not line.strip():
         return "` `"
     fence = "`" * (1 + max(map(len, TICKS.findall(line)), default=0))
@@ -40,5 +40,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _line(value: str) -> str:
+def one_line(value: str) -> str:
+    """A text without line breaks and tabs, with names for what a terminal obeys or hides."""
     return printable(value).replace("\n", " ").replace("\t", " ")

@@ -1,6 +1,6 @@
 """A published folder, uploaded to the Hugging Face hub."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Repository:
             ) from None
         self._api = HfApi(library_name="exactcpt")
         with _explained(name):
-            owner = self._api.whoami()["name"]
+            owner = _logged_in(self._api, name)
         self.name = name if "/" in name else f"{owner}/{name}"
 
     def upload(self, folder: Folder) -> str:
@@ -72,7 +72,7 @@ class Repository:
         with _explained(self.name):
             url = self._api.create_repo(self.name, repo_type="dataset", private=True, exist_ok=True)
             found = self._api.list_repo_files(self.name, repo_type="dataset")
-            if _is_of_others(found):
+            if _is_of_others(found, {*folder.names()}):
                 raise UsageError(
                     f"this repository holds other files: {', '.join(found[:3])}",
                     where=str(url),
@@ -91,10 +91,38 @@ class Repository:
         return str(url)
 
 
-def _is_of_others(names: Iterable[str]) -> bool:
-    """Whether a repository with these files is not one that this program fills."""
+def _logged_in(api: Any, name: str) -> str:
+    """Who is logged in.
+
+    Raises:
+        ExactcptError: what answers is not the hub, or the token cannot be sent.
+    """
+    try:
+        return str(api.whoami()["name"])
+    except UnicodeError:
+        raise ExactcptError(
+            "the token of the Hugging Face hub has characters that no token has",
+            where=name,
+            fix=LOG_IN,
+        ) from None
+    except (ValueError, LookupError, TypeError):  # such as the page on which a network asks who
+        raise ExactcptError(
+            "what answers is not the Hugging Face hub: it does not say who is logged in",
+            where=name,
+            fix="see whether your network asks for a login on a page of its own, and whether "
+            "HF_ENDPOINT is right if it is set",
+        ) from None
+
+
+def _is_of_others(names: Iterable[str], mine: Set[str]) -> bool:
+    """Whether a repository with these files is not one that this program fills.
+
+    Args:
+        names: of the files of the repository.
+        mine: of those of the folder, to which its owner may have added some.
+    """
     beside = {*names} - FROM_THE_START
-    foreign = [name for name in beside if name.partition("/")[0] not in (MANIFEST, *OWNED)]
+    foreign = [name for name in beside - mine if name.partition("/")[0] not in (MANIFEST, *OWNED)]
     return bool(foreign) or (bool(beside) and MANIFEST not in beside)
 
 

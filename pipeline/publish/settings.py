@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from ...schemas.errors import UsageError
-from ...schemas.printable import printable
 from ..core.choices import PublishedFormat
+from .markdown import one_line
 
 __all__ = ["PublishConfig"]
 
@@ -31,16 +31,17 @@ class PublishConfig:
     license: str | None = None
 
     def __post_init__(self) -> None:
-        title = self.title
-        if title is not None:
-            is_line = title == printable(title).replace("\n", " ").replace("\t", " ")
-            if not (is_line and title.strip() and len(title) <= MOST_OF_A_TITLE):
-                raise UsageError(
-                    "--title is not a title",
-                    expected=f"one line of text, of 1 to {MOST_OF_A_TITLE} characters",
-                )
+        if self.title is not None and not _is_title(self.title):
+            raise UsageError(
+                "--title is not a title",
+                expected=f"one line of text, of 1 to {MOST_OF_A_TITLE} characters",
+            )
         if self.license is not None and not SPDX.fullmatch(self.license):
             raise UsageError(
                 f"--license is {self.license!r}",
                 expected="one SPDX identifier, such as CC-BY-4.0 or Apache-2.0: spdx.org/licenses",
             )
+
+
+def _is_title(text: str) -> bool:
+    return text == one_line(text) and bool(text.strip()) and len(text) <= MOST_OF_A_TITLE

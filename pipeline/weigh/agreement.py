@@ -73,5 +73,6 @@ def _rows(lists: Strings) -> Rows:
 
 
 def _first_difference(some: list[NDArray[np.int64]], others: list[NDArray[np.int64]]) -> int | None:
-    pairs = enumerate(zip(some, others, strict=True))
+    # Of a column with longer values, fewer rows are read at once.
+    pairs = enumerate(zip(some, others, strict=False))
     return next((row for row, (a, b) in pairs if not np.array_equal(a, b)), None)

@@ -20,6 +20,7 @@ class FakeHub:
         created: the bodies of requests that make a repository.
         files: of the repository, by their paths.
         refuse: method and path -> the status that it answers with.
+        who: the answer to who is logged in; bytes are sent as they are.
         asked: method and path of every request.
     """
 
@@ -27,6 +28,7 @@ class FakeHub:
     files: dict[str, bytes] = field(default_factory=dict)
     refuse: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    who: Any = field(default_factory=lambda: {"name": "ann", "type": "user"})
     url: str = ""
 
     def answer(self, method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
@@ -38,7 +40,7 @@ class FakeHub:
             return 401, {"error": "Invalid username or password."}
         match path.partition("?")[0].split("/")[2:]:
             case ["whoami-v2"]:
-                return 200, {"name": "ann", "type": "user"}
+                return 200, self.who
             case ["validate-yaml"]:
                 return 200, {"errors": [], "warnings": []}
             case ["repos", "create"]:
@@ -84,7 +86,7 @@ def serving() -> Iterator[FakeHub]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization") or ""
             status, answer = hub.answer(self.command, self.path, token, body)
-            data = json.dumps(answer).encode()
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -1,6 +1,7 @@
 """A published data set: every reader opens it, and nothing of others is touched."""
 
 import contextlib
+import gzip
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 import datasets
 import harness
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 import yaml
@@ -17,7 +19,8 @@ from handmade import edit_manifest, edit_shard, tokenizer
 from harness import done, run
 from tiny import shard_set
 
-from exactcpt.pipeline.publish import files
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.publish import files, job
 from exactcpt.pipeline.publish.card import card
 from exactcpt.pipeline.publish.settings import PublishConfig
 from exactcpt.schemas.manifest import SHARD_SET, parse
@@ -191,6 +194,32 @@ class TestTheCard:
         assert "`file99`" in found
         assert "`file100`" not in found
 
+    def test_names_some_of_many_warnings(self, shards):
+        manifest = harness.manifest(shards)
+        assert "The program warned" not in card({**manifest, "warnings": []}, PublishConfig())
+        manifest["warnings"] = [f"warning {i}" for i in range(102)]
+        found = card(manifest, PublishConfig())
+        assert "- warning 99\n- and 2 more: manifest.json has all\n" in found
+
+    def test_with_names_of_a_stranger_has_a_whole_header(self, shards):
+        manifest = harness.manifest(shards)
+        manifest["sources"][0]["name"] = "a\n---\n# b: <i>\t|"
+        head = card(manifest, PublishConfig()).split("\n---\n")[0]
+        name = yaml.safe_load(head.removeprefix("---\n"))["pretty_name"]
+        assert name == "a --- # b: <i> |, b: windows of 64 tokens"
+
+    def test_says_how_the_weights_were_made(self, shards):
+        manifest = harness.manifest(shards)
+        found = card(manifest, PublishConfig())
+        assert "Then its weight is 1 + alpha r / R, where" in found
+        assert "In the validation split, every target has the weight 1." in found
+        manifest["settings"]["max_weight"] = 1.25
+        manifest["shards"]["validation"] = []
+        found = card(manifest, PublishConfig())
+        assert "Then its weight is 1 + lambda r, but at most max_weight, where" in found
+        assert "1 + alpha r" not in found
+        assert "In the validation split" not in found
+
     def test_of_given_weights_has_no_formula(self, shards, tmp_path):
         table = json.loads(run("reweigh", shards, "--table-only").out)
         (tmp_path / "table.json").write_text(json.dumps(table))
@@ -207,6 +236,25 @@ class TestTheCard:
             for path in folder.rglob("*"):
                 if path.is_file():
                     assert b"private-name" not in path.read_bytes(), path
+
+    def test_has_no_path_of_the_machine_where_the_corpus_was(self, tmp_path):
+        corpus = tmp_path / "private-name" / "corpus"
+        (corpus / "sub").mkdir(parents=True)
+        for name in ("a", "b"):
+            (corpus / "sub" / f"{name}.txt").write_text(f"{name} text " * 9)
+        (corpus / "bad.txt.gz").write_bytes(gzip.compress(b"some text")[:-9])
+        flags = ["--tokenizer", harness.TOKENIZER, "--window", "16", "--on-bad-file", "skip"]
+        done("prepare", *harness.source("a", corpus), *flags, "--out", tmp_path / "shards")
+        out = tmp_path / "out"
+        done("publish", tmp_path / "shards", "--out", out)
+        assert "`sub/a.txt`" in (out / "README.md").read_text()
+        assert "left out: bad.txt.gz" in (out / "README.md").read_text()
+        shown = [path.read_bytes().decode(errors="replace") for path in out.rglob("*.*")
+                 if path.is_file()]  # fmt: skip
+        tables = [*out.rglob("*.parquet")]
+        assert len(tables) == 2
+        shown += [f"{pq.read_table(p).to_pylist()} {pq.read_schema(p)}" for p in tables]
+        assert [text for text in shown if "private-name" in text or str(tmp_path) in text] == []
 
 
 class TestTheFolder:
@@ -271,6 +319,18 @@ class TestTheFolder:
         assert "this folder holds other files: mine" in found.err
         assert [*harness.files(tmp_path)] == ["mine"]
 
+    @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+    def test_whose_record_is_damaged_is_kept(self, shards, tmp_path, overwrite):
+        """It may be another job's."""
+        out = tmp_path / "out"
+        done("publish", shards, "--out", out)
+        (out / ".job" / "state.json").write_text("{")
+        before = harness.files(out)
+        found = run("publish", shards, "--out", out, *overwrite)
+        assert found.code == 1
+        assert found.err.endswith("fix:      restore the file, or write to another folder\n")
+        assert harness.files(out) == before
+
     def test_is_apart_from_the_set(self, shards):
         assert run("publish", shards, "--out", shards / "out").code == 2
         assert run("publish", shards, "--out", shards).code == 2
@@ -301,6 +361,21 @@ class TestRefused:
         (copied / "manifest.json").unlink()
         assert run("publish", copied, "--out", tmp_path / "out").code == 2
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("to", FORMATS)
+    def test_a_disk_without_room(self, shards, tmp_path, monkeypatch, to):
+        """For Parquet, half of what the shards take is room enough."""
+        monkeypatch.setattr(job, "can_clone", lambda *_: False)
+        manifest = harness.manifest(shards)
+        windows = sum(entry["bytes"] for split in SPLITS for entry in manifest["shards"][split])
+        documents = sum(entry["bytes"] for entry in manifest["documents"])
+        tokens = 64 * sum(manifest["splits"][split]["windows"] for split in SPLITS)
+        enough = documents + {"arrow": windows, "parquet": int(2.6 * tokens)}[to]
+        for free, code in ((enough - 1000, 1), (enough + 1, 0)):
+            monkeypatch.setattr(Folder, "disk", lambda _, free=free: (1, free))
+            found = run("publish", shards, "--out", tmp_path / "out", "--format", to)
+            assert found.code == code, found.err
+            assert ("the disk has too little room" in found.err) == bool(code)
 
     @pytest.mark.parametrize("to", FORMATS)
     @pytest.mark.parametrize("name", ["train/shard-00001", "documents", "tokenizer"])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import fake_hub
 import harness
-import huggingface_hub
 import pytest
 from fake_hub import FakeHub
 from harness import Outcome, done, run
+from huggingface_hub import constants
 from tiny import shard_set
 
 WHOAMI, CREATE = "GET /api/whoami-v2", "POST /api/repos/create"
@@ -29,9 +29,9 @@ def out(shards: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with fake_hub.serving() as hub:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         # Large files go to a service of its own, by a library that is not ours.
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
         yield hub
 
@@ -78,6 +78,17 @@ def test_a_repository_that_holds_something_else_is_kept(hub, push, names):
     assert [*hub.files] == names
 
 
+def test_what_was_added_to_the_folder_is_sent_again(hub, shards, tmp_path):
+    out = tmp_path / "out"
+    done("publish", shards, "--out", out)
+    (out / "LICENSE").write_text("mine")
+    for text in ("mine", "mine, changed"):
+        (out / "LICENSE").write_text(text)
+        pushed = run("publish", shards, "--out", out, "--push", "tiny")
+        assert pushed.code == 0, pushed.err
+        assert hub.files["LICENSE"] == text.encode()
+
+
 @pytest.mark.parametrize("names", [[], [".gitattributes"], [".gitattributes", "README.md"]])
 def test_one_that_was_made_on_the_page_is_filled(hub, push, out, names):
     hub.files = dict.fromkeys(names, b"")
@@ -95,7 +106,7 @@ def test_a_name_that_is_none(hub, push, name):
 
 def test_nobody_is_logged_in(hub, push, monkeypatch, tmp_path):
     monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     found = push()
     assert found.code == 1
     assert "error: nobody is logged in to the Hugging Face hub" in found.err
@@ -127,11 +138,33 @@ def test_a_wrong_token_is_noticed_before_the_work(hub, shards, tmp_path, monkeyp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("who", [b"<html>Welcome to our network!</html>", {}, [], "ann", None])
+def test_something_else_answers(hub, push, who):
+    hub.who = who
+    found = push()
+    assert found.code == 1
+    assert "error: what answers is not the Hugging Face hub" in found.err
+    assert hub.created == []
+
+
+TOKENS = ["hf_sécret", "hf_secret\x01", "hf_secret\nhf_secret", "hf_secret"]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_a_token_is_never_printed(hub, push, shards, out, monkeypatch, token, debug):
+    monkeypatch.setenv("HF_TOKEN", token)
+    found = run("publish", shards, "--out", out, "--push", "tiny", *debug)
+    assert found.code == 1
+    assert "hf auth login" in found.err
+    assert "cret" not in found.err + found.out
+
+
 def test_the_hub_is_not_there(push, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
     with fake_hub.serving() as gone:
         pass
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", gone.url)
+    monkeypatch.setattr(constants, "ENDPOINT", gone.url)
     found = push()
     assert found.code == 1
     assert "error: the Hugging Face hub cannot be reached: " in found.err

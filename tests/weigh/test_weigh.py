@@ -261,6 +261,25 @@ def test_columns_that_agree_or_are_told_apart(tmp_path):
     done("weigh", file, *READ, "--boundaries", "seq_lengths", "--out", tmp_path / "b")
 
 
+@pytest.mark.parametrize("block_bytes", [1000, 4000])
+def test_columns_of_which_different_numbers_of_rows_are_read_at_once(
+    monkeypatch, tmp_path, block_bytes
+):
+    monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", block_bytes)
+    rows = {
+        "input_ids": [IDS[0]] * 100,
+        "seq_lengths": [LENGTHS[0]] * 100,
+        "position_ids": [[0, 1, 2, 0, 1, 2, 3, 4]] * 100,
+    }
+    file = parquet(tmp_path / "a.parquet", rows)
+    done("weigh", file, *READ, "--out", tmp_path / "out")
+    rows["position_ids"][1] = [0, 1, 0, 1, 2, 3, 4, 5]
+    file = parquet(tmp_path / "b.parquet", rows)
+    refused = run("weigh", file, *READ, "--out", tmp_path / "b")
+    assert refused.code == 2
+    assert "b.parquet, row 2" in refused.err
+
+
 def test_a_damaged_file_is_to_be_restored(tmp_path):
     (tmp_path / "a.parquet").touch()
     refused = run("weigh", tmp_path / "a.parquet", *READ, "--out", tmp_path / "out")
