@@ -27,7 +27,10 @@ TOKENIZER_FILES = (
 )
 """What is fetched of a tokenizer; files of other libraries are not read."""
 
-NAME = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
+NAME = re.compile(
+    r"(?P<repository>\w[\w.-]*/[\w.-]+)(@(?P<revision>(?!.*\.\.)\w[\w./-]*))?", re.ASCII
+)
+"""No branch has `..` in its name, and the client would write outside of its cache."""
 SNAPSHOT = re.compile(r"(?:^|/)models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})(?:/|$)")
 """Where the cache has the files of a commit."""
 LOG_IN = "if it is private, log in with an account that may read it: hf auth login"

@@ -11,6 +11,7 @@ import shlex
 from typing import NamedTuple
 
 from ..core.choices import FORMATS, Format
+from .formats import COMPRESSED, format_of
 
 __all__ = ["HEAD_BYTES", "Content", "how_to_read", "recognise", "recognise_json", "recognise_lines"]
 
@@ -87,6 +88,11 @@ def how_to_read(name: str, head: bytes) -> str:
     content = recognise(head)
     if content is not None and content.formats:
         return f"add ,format={content.formats[0]} to the source: it seems to be {content.name}"
+    if content is not None and content.name == f"compressed with {format_of(name)[1]}":
+        return (
+            f"add ,format=F to the source if it is one of {', '.join(COMPRESSED)}; "
+            "otherwise decompress it"
+        )
     if content is not None:
         return f"it seems to be {content.name}: {content.in_words(name)}"
     return f"add ,format=F to the source, where F is one of {', '.join(FORMATS)}"

@@ -80,7 +80,7 @@ def _rows(stream: Any, file: InputFile, fields: Fields) -> Iterator[list[str] | 
         try:
             row: list[str] | Item | None = next(reader, None)
         except LongLineError:
-            where = f"after row {number - 1:,}" if number else "the header"
+            where = f"row {number:,}" if number else "the header"
             raise too_long(file.url, where, fields) from None
         except csv.Error as error:
             if str(error) == CUT_OFF:
@@ -103,7 +103,8 @@ class _Lines:
     """
 
     def __init__(self, stream: Any, limit: int) -> None:
-        blocks = blocks_of_lines(stream, STEP_BYTES, None, limit)
+        # A line that has more than this begins its block, so all records before it have been told.
+        blocks = blocks_of_lines(stream, STEP_BYTES, None, limit + STEP_BYTES)
         self._lines = (line for block in blocks for line in io.BytesIO(block))
         self._limit = limit
         self._is_first = True

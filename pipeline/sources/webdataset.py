@@ -7,7 +7,8 @@ the field of its `.json`. Its id is the name without suffixes. Nothing is unpack
 one after the other, and those that are no ordinary files (links, devices, folders) are passed over.
 
 Python's reader takes a damaged header in the middle of an archive for its end. Here it is an error,
-and so is an archive without the blocks of zeros that end it.
+and so is an archive without the blocks of zeros that end it, or with anything but zeros after them:
+of two archives that are joined, it would read the first.
 """
 
 import codecs
@@ -78,6 +79,8 @@ def _parts(stream: Any, file: InputFile, fields: Fields) -> Iterator[_Part]:
             archive: Any = opened  # its types lack `members`
             while (member := archive.next()) is not None:
                 archive.members.clear()  # it would keep the headers of all
+                if member.size < 0:
+                    raise DamagedError(f"a member of the archive has {member.size:,} bytes")
                 if not member.isreg():
                     continue
                 folder, slash, base = member.name.rpartition("/")
@@ -88,10 +91,20 @@ def _parts(stream: Any, file: InputFile, fields: Fields) -> Iterator[_Part]:
                         raise too_long(file.url, f"member {member.name}", fields)
                     data = archive.extractfile(member).read()
                 yield _Part(f"{folder}{slash}{stem}", suffix, data)
-    except tarfile.TarError as error:
+            _refuse_more(archive.fileobj)
+    # The library reads numbers without a check, and calls itself for each header about a member.
+    except (tarfile.TarError, ValueError, RecursionError) as error:
         raise DamagedError(f"the archive is damaged: {error}") from None
-    while stream.read(BLOCK_BYTES):  # a compressed file ends with a checksum
-        pass
+
+
+def _refuse_more(stream: Any) -> None:
+    """Reads to the end of the file, where a compressed one has a checksum; all must be zeros."""
+    while rest := stream.read(BLOCK_BYTES):
+        if rest.strip(b"\0"):
+            raise DamagedError(
+                "something follows the end of the archive; if several archives are joined in the "
+                "file, divide it"
+            )
 
 
 def _read_suffixes(fields: Fields) -> set[str]:

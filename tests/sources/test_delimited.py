@@ -148,9 +148,20 @@ def test_rows_that_are_too_long(tmp_path, rows):
     path.write_bytes(b"text\n" + rows)
     with pytest.raises(ExactcptError, match="a record has more than 20 bytes") as caught:
         read(make_splits(find(path), 1), Fields(max_bytes=20))
-    assert str(path) in str(caught.value.where)
+    assert caught.value.where == f"{path}, row 2"
     path.write_bytes(b"text\n" + b"b" * 20 + b"\n" + b"b" * 20)
     assert len(read(make_splits(find(path), 1), Fields(max_bytes=20))[0]) == 2
+
+
+@pytest.mark.parametrize("length", [21, delimited.STEP_BYTES, 3 * delimited.STEP_BYTES])
+@pytest.mark.parametrize("before", [0, 1, 5000, 20_000])
+def test_which_row_is_too_long(tmp_path, before, length):
+    """Wherever the blocks end in which the file is read."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text\n" + b"short\n" * before + b"b" * length + b"\nc\n")
+    with pytest.raises(ExactcptError, match="a record has more than 20 bytes") as caught:
+        read(make_splits(find(path), 1), Fields(max_bytes=20))
+    assert caught.value.where == f"{path}, row {before + 1:,}"
 
 
 @pytest.mark.parametrize(

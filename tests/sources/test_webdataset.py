@@ -151,6 +151,38 @@ def test_damage_behind_the_last_member(tmp_path):
     assert "it ends in the middle of its gzip data" in bad(path).found
 
 
+@pytest.mark.parametrize(("suffix", "compress"), [("", bytes), (".gz", COMPRESS[".gz"])])
+def test_archives_that_are_joined(tmp_path, suffix, compress):
+    """The library stops at the end of the first, and the documents of the others would be lost."""
+    joined = archive([("a.txt", b"x")]) + archive([("b.txt", b"y")])
+    path = written(tmp_path / f"a.tar{suffix}", compress(joined))
+    assert "something follows the end of the archive" in bad(path).found
+    padded = archive([("a.txt", b"x")]) + bytes(1 << 20)
+    written(path, compress(padded))
+    assert read_all(path) == [("a", b"x")]
+
+
+def described(facts: dict[str, str]) -> bytes:
+    """An archive of a member about which a header of PAX says something."""
+    info = tarfile.TarInfo("a.txt")
+    info.pax_headers = facts
+    return archive([info], tarfile.PAX_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (described({"GNU.sparse.map": "0,x", "GNU.sparse.size": "3"}), "the archive is damaged"),
+        (described({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}), "the archive is damaged"),
+        (described({"size": "-1536"}), "a member of the archive has -1,536 bytes"),
+        (special("x", tarfile.XHDTYPE).tobuf() * 2000 + WHOLE, "the archive is damaged"),
+    ],
+    ids=["map", "sparse", "size", "nested"],
+)
+def test_headers_that_the_library_does_not_check(tmp_path, data, says):
+    assert says in bad(written(tmp_path / "a.tar", data)).found
+
+
 def test_headers_of_any_size_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(webdataset, "MOST_HEADER_BYTES", 1000)
     for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):

@@ -112,3 +112,15 @@ def test_a_file_of_warc_by_another_name(tmp_path):
     with pytest.raises(ExactcptError) as caught:
         find(path)
     assert caught.value.fix == "add ,format=wet to the source: it seems to be a WARC file"
+
+
+def test_a_compressed_file_of_warc_by_another_name(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(COMPRESS[".gz"](b"".join(page(key, text) for key, text in EXPECTED)))
+    with pytest.raises(ExactcptError) as caught:
+        find(path)
+    assert caught.value.fix == (
+        "add ,format=F to the source if it is one of jsonl, text, csv, tsv, webdataset, wet, mds; "
+        "otherwise decompress it"
+    )
+    assert read_all(path, file_format="wet") == EXPECTED
