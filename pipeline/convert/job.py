@@ -56,10 +56,10 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     window, largest_id = manifest["settings"]["window"], manifest["tokenizer"]["largest_id"]
     windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
     require_space({out: int(windows * window * BYTES_PER_TOKEN)})
-    done = tokens = 0
+    done = 0
 
     def look() -> Count:
-        return Count("file", done, len(files), tokens)
+        return Count(done * window, windows * window)
 
     with (
         folder_written_whole(Path(resolve(out.url)[1]), same=True) as folder,
@@ -67,9 +67,8 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     ):
 
         def count(entry: ShardFile) -> None:
-            nonlocal done, tokens
-            done += 1
-            tokens += entry.get("windows", 0) * window
+            nonlocal done
+            done += entry.get("windows", 0)
             progress.poll()
 
         for split in SPLITS:

@@ -21,9 +21,12 @@ from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
 from ...schemas.extras import install_line
 from ...schemas.json_text import parse_json
+from ...schemas.pace import Pace
 from ...schemas.regular import read_regular
 from ...schemas.sealed import AlteredError, read_sealed, sealed
 from ...schemas.sizes import plural
+from ...schemas.status_line import amount, clock, fitted
+from ...schemas.terminal import terminal_width
 
 __all__ = [
     "LOG",
@@ -263,26 +266,44 @@ def _summary_writer(folder: Path, step: int) -> Any:
 
 
 class Progress:
-    """Tells a person how training goes, at most once per second."""
+    """Tells a person how training goes, at most once per second.
 
-    def __init__(self, say: Callable[[str], None], steps: int) -> None:
-        self._say, self._steps = say, steps
+    Args:
+        say: takes a line.
+        steps: of the whole run.
+        tokens: of a step, padding included.
+    """
+
+    def __init__(self, say: Callable[[str], None], steps: int, tokens: int) -> None:
+        self._say, self._steps, self._tokens = say, steps, tokens
         self._said = 0.0
+        self._pace = Pace()
 
     def step(self, record: Record) -> None:
-        """Reports a step."""
-        now = time.monotonic()
-        if now - self._said < LINE_SECONDS and record["step"] != self._steps:
+        """Reports a step: as much of it as a line of the terminal holds."""
+        now, step = time.monotonic(), record["step"]
+        self._pace.note(now, step)
+        if now - self._said < LINE_SECONDS and step != self._steps:
             return
         self._said = now
-        used = "" if record["mfu"] is None else f"  MFU {record['mfu']:.1%}"
+        left = self._pace.left(now, self._steps) if step < self._steps else None
         clipped = " clipped" if record["clipped"] else ""
+        done, total = step * self._tokens, self._steps * self._tokens
         self._say(
-            f"step {record['step']:,} of {self._steps:,}  loss {record['loss']:.4f}"
-            f"  unweighted {record['unweighted_loss'] or 0:.4f}"
-            f"  gradient {record['gradient_norm']:.3g}{clipped}"
-            f"  lr {record['learning_rate']:.3g}"
-            f"  {record['tokens_per_second']:,.0f} tokens/s{used}"
+            fitted(
+                [
+                    (0, f"step {step:,} of {self._steps:,}"),
+                    (1, f"loss {record['loss']:.4f}"),
+                    (5, f"unweighted {record['unweighted_loss'] or 0:.4f}"),
+                    (4, f"gradient {record['gradient_norm']:.3g}{clipped}"),
+                    (6, f"lr {record['learning_rate']:.3g}"),
+                    (8, amount(done, total, "token")),
+                    (3, f"{record['tokens_per_second']:,.0f} tokens/s"),
+                    (7, "" if record["mfu"] is None else f"MFU {record['mfu']:.1%}"),
+                    (2, "" if left is None else f"{clock(left)} left"),
+                ],
+                terminal_width(),
+            )
         )
 
     def warning(self, text: str) -> None:

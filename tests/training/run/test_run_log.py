@@ -1,10 +1,12 @@
 import os
 import sys
+from dataclasses import dataclass
 
 import pytest
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.schemas.extras import install_line
+from exactcpt.training.run import log
 from exactcpt.training.run.log import (
     LOG,
     RUN,
@@ -185,14 +187,52 @@ def record(step: int) -> dict:
 
 def test_a_line_now_and_then():
     said: list[str] = []
-    progress = Progress(said.append, 50)
+    progress = Progress(said.append, 50, 4096)
     for step in range(1, 51):
         progress.step(record(step))
     assert said == [
         f"step {step} of 50  loss 2.2500  unweighted 2.0000  gradient 1.23 clipped"
-        "  lr 1e-05  12,346 tokens/s  MFU 33.1%"
+        f"  lr 1e-05  {4096 * step:,} of 204,800 tokens  12,346 tokens/s  MFU 33.1%"
         for step in (1, 50)
     ]
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_that_is_left(monkeypatch):
+    """The first step compiles, and does not count. The last line claims nothing any more."""
+    clock, said = Clock(), list[str]()
+    monkeypatch.setattr(log, "time", clock)
+    progress = Progress(said.append, 50, 4096)
+    for step in range(1, 51):
+        clock.now += 100 if step == 1 else 4
+        progress.step(record(step))
+    assert [line.rpartition("  ")[2] for line in said] == [
+        *["MFU 33.1%"] * 3,
+        *(f"{4 * n // 60}:{4 * n % 60:02} left" for n in range(46, 0, -1)),
+        "MFU 33.1%",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
+def test_a_line_fits_the_terminal(monkeypatch, width):
+    clock, said = Clock(), list[str]()
+    monkeypatch.setattr(log, "time", clock)
+    monkeypatch.setattr(log, "terminal_width", lambda: width)
+    progress = Progress(said.append, 5000, 4096)
+    for step in range(1, 20):
+        clock.now += 4
+        progress.step(record(step))
+    assert all(len(line) <= width for line in said)
+    assert all(line.startswith(f"step {i} of 5,000") for i, line in enumerate(said, 1))
+    assert ("left" in said[-1]) == (width >= 60)
+    assert ("tokens/s" in said[-1]) == (width >= 80)
 
 
 def test_json_has_no_nan(tmp_path):
