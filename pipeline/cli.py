@@ -312,10 +312,8 @@ def inspect(**flags: Any) -> None:
 
 
 @cli.command(short_help="Show windows as text, with effective contexts and weights.")
-@click.argument("shards", metavar="SHARDS")
-@click.option(
-    "--window", type=click.IntRange(0), metavar="N", help="Number of the window.  [default: 0]"
-)
+@click.argument("shards", metavar="[SHARDS]", required=False)
+@click.option("--window", type=click.IntRange(0), metavar="N", help="Show the window of a number.")
 @click.option(
     "--split",
     type=click.Choice(("train", "validation")),
@@ -332,12 +330,29 @@ def inspect(**flags: Any) -> None:
     is_flag=False,
     flag_value=20,
     metavar="[N]",
-    help="Show the N segments with the most extra weight.  [N: 20]",
+    help="Show the segments with the most extra weight, from N documents.  [N: 20]",
+)
+@click.option(
+    "--run",
+    metavar="RUN",
+    help="With --step: the folder of a run of `train`. Without SHARDS, its shard set is taken.",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show the windows that a step of the run takes, in the order of the run.",
 )
 @click.option("--html", metavar="FILE", help="Write a web page instead of printing.")
 @DEBUG
 def show(**flags: Any) -> None:
-    """Show windows as text: documents, effective contexts, loss weights.
+    """Show windows as text: documents, effective contexts, loss weights. Without options, show
+    the first place where a target weighs more than 1.
+
+    \b
+    exactcpt show shards
+    exactcpt show shards --window 3
+    exactcpt show --run runs/exact --step 1234
 
     A segment is the part of a document that is in one window. The effective context of a token is
     how many tokens precede it in its segment. Colours are shades of the weight; without colour (in
