@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..schemas.errors import UsageError
+from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
 from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
@@ -105,6 +106,27 @@ HELP = {
 """Metavariable and help text of each setting's flag."""
 
 
+SECTIONS: Sections = {
+    "Run": ("shards", "model", "out", "init_from", "arm", "seed", "steps", "max_tokens"),
+    "Weights of the targets": ("weighting", "weight_table", "denominator"),
+    "Steps": (
+        "global_batch", "micro_batch", "learning_rate", "final_learning_rate", "warmup_steps",
+        "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm",
+        "grad_norm_from",
+    ),
+    "Longer windows": ("rope_theta", "yarn_factor"),
+    "Evaluation": ("eval", "eval_every", "eval_windows"),
+    "Checkpoints and logs": (
+        "save_every", "keep", "export_every", "log_every", "tensorboard",
+    ),
+    "Machine": (
+        "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",
+        "check_shards", "peak_tflops",
+    ),
+}  # fmt: skip
+"""Headings in the help of `train`, and the settings under each."""
+
+
 def _flag(name: str) -> Callable[[F], F]:
     """Makes a setting's flag. It has no default: a file may set what no flag does."""
     metavar, text = HELP[name]
@@ -130,7 +152,7 @@ def _settings(function: F) -> F:
     return function
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @_settings
 @click.option(
     "--eval",

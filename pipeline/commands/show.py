@@ -29,11 +29,11 @@ def run_show(flags: Mapping[str, Any]) -> None:
     """Prints windows of a shard set, or writes them as a web page."""
     _check_choice(flags)
     page = file_to_write("--html", flags["html"]) if flags["html"] else None
-    order = None if flags["run"] is None else _order(Path(flags["run"]))
+    order: Any = None if flags["run"] is None else _order(Path(flags["run"]))
     shards = folder_at(flags["shards"] or order.shards)
     manifest = open_shard_set(shards)
     if order is not None:
-        _require_same(shards, order, flags["run"])
+        _require_same(shards, order, str(flags["run"]))
     tokenizer = open_tokenizer(shards)
     view = _view(flags, shards, manifest, order)
     if page is not None:
