@@ -96,6 +96,7 @@ HELP = {
         "Steps between transfers of figures from the device. Every step is logged in any case.",
     ),
     "tensorboard": (None, "Write TensorBoard event files too."),
+    "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
     "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
     "device": (None, "Device to train on."),
@@ -117,7 +118,7 @@ SECTIONS: Sections = {
     "Longer windows": ("rope_theta", "yarn_factor"),
     "Evaluation": ("eval", "eval_every", "eval_windows"),
     "Checkpoints and logs": (
-        "save_every", "keep", "export_every", "log_every", "tensorboard",
+        "save_every", "keep", "export_every", "log_every", "tensorboard", "log_to",
     ),
     "Machine": (
         "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",

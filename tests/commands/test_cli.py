@@ -380,9 +380,9 @@ def test_people_get_tables_on_stderr(prepared, tmp_path):
     assert outcome.out == ""
     lines = outcome.err.splitlines()
     assert lines[0] == "documents end with '<|endoftext|>' (id 0)"
-    for word in ("tokens (estimated)", "token store", "windows", "tokenize  100 %", "pack      100 %",
-                 "\n effective ", "\n context ", "weight", "share of", "loss weight",
-                 "(alpha 0.15)"):  # fmt: skip
+    for word in ("tokens (estimated)", "token store", "windows",
+                 "tokenize  100 %", "pack      100 %", "\n effective ", "\n context ", "weight",
+                 "share of", "loss weight", "(alpha 0.15)"):  # fmt: skip
         assert word in outcome.err
     assert f"{tmp_path / 'out'} is complete" in outcome.err
     assert "\x1b" not in outcome.err

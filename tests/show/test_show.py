@@ -405,7 +405,7 @@ def recorded(folder: Path, shards: Path, *, batches: dict[int, int], taken: int)
     """The folder of a run of ten steps, with batch sizes by the step after which they hold."""
     digest = xxhash.xxh3_128_hexdigest((shards / "manifest.json").read_bytes())
     folder.mkdir()
-    log = RunLog(folder, step=0, tensorboard=False)
+    log = RunLog(folder, step=0)
     for after, size in batches.items():
         settings = {"shards": str(shards), "global_batch": size}
         log.write("start", {"step": after, "steps": 10, "settings": settings})

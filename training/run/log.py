@@ -13,13 +13,12 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
-from ...schemas.extras import install_line
 from ...schemas.json_text import parse_json
 from ...schemas.pace import Pace
 from ...schemas.regular import read_regular
@@ -27,6 +26,7 @@ from ...schemas.sealed import AlteredError, read_sealed, sealed
 from ...schemas.sizes import plural
 from ...schemas.status_line import amount, clock, fitted
 from ...schemas.terminal import terminal_width
+from .boards import Board
 
 __all__ = [
     "LOG",
@@ -194,27 +194,26 @@ def stretches(records: Iterable[Record]) -> list[Record]:
 
 
 class RunLog:
-    """Writes the log, and TensorBoard event files if asked to.
+    """Writes the log, and shows its figures on boards.
 
     A run that continues from a checkpoint repeats the steps after it: their old lines are removed.
 
     Args:
         run: the run's folder.
         step: the step of the checkpoint; later records are removed.
-        tensorboard: whether to write event files too.
+        boards: what else takes the figures.
 
     Attributes:
         others: all records except those of steps, old and new.
 
     Raises:
-        UsageError: event files are asked for, and TensorBoard is not installed.
         FormatError: a line of the log is damaged.
     """
 
-    def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
+    def __init__(self, run: Path, *, step: int, boards: Sequence[Board] = ()) -> None:
         found = read_log(run, until=step) if step else []
         kept = [record for record in found if record["step"] <= step]
-        self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
+        self._boards = boards
         self.others = [record for record in kept if record["kind"] != "step"]
         write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
         self._file = (run / LOG).open("a", encoding="utf-8")
@@ -226,10 +225,12 @@ class RunLog:
         self._file.flush()
         if kind != "step":
             self.others.append(record)
-        if self._board is not None:
-            prefix = f"{kind}/{record['name']}" if "name" in record else kind
-            for name, value in _scalars(record):
-                self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
+        if not self._boards:
+            return
+        prefix = f"{kind}/{record['name']}" if "name" in record else kind
+        figures = {f"{prefix}/{name}": value for name, value in _scalars(record)}
+        for board in self._boards if figures else ():
+            board.add(figures, record["step"])
 
     def sync(self) -> None:
         """Waits until all records are on the disk."""
@@ -240,8 +241,8 @@ class RunLog:
         """Closes the files; all records are on the disk."""
         self.sync()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def _scalars(record: Record) -> Iterator[tuple[str, float]]:
@@ -255,14 +256,6 @@ def _scalars(record: Record) -> Iterator[tuple[str, float]]:
 
 def _line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _summary_writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError("TensorBoard is not installed", fix=install_line("tensorboard")) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 class Progress:

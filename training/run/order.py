@@ -19,7 +19,8 @@ __all__ = ["RunOrder", "read_order"]
 
 SETTINGS_FIELDS: Fields = {"shards": str}
 IDENTITY_FIELDS: Fields = {"shards": str, "seed": int}
-START_FIELDS: Fields = {"settings": dict, "steps": int}
+START_FIELDS: Fields = {"settings": dict}
+LAST_FIELDS: Fields = {"steps": int}
 STRETCH_FIELDS: Fields = {"global_batch": int}
 
 
@@ -82,6 +83,7 @@ def read_order(run: Path) -> RunOrder:
     try:
         for start in starts:
             require(start, START_FIELDS)
+        require(starts[-1], LAST_FIELDS)  # one that was lost is written again without it
         found = stretches(log)
         for stretch in found:
             require(stretch["settings"], STRETCH_FIELDS)

@@ -64,7 +64,7 @@ RECORD = {
 
 def begun(folder, *starts: tuple[int, int]) -> None:
     write_run(folder, RECORD)
-    log = RunLog(folder, step=0, tensorboard=False)
+    log = RunLog(folder, step=0)
     for step, size in starts:
         log.write("start", {"step": step, "steps": 9, "settings": {"global_batch": size}})
     log.write("step", {"step": 4})
@@ -76,6 +76,15 @@ def test_a_start_that_went_back_counts(tmp_path):
     assert read_order(tmp_path) == RunOrder(
         shards="s", fingerprint="f", seed=3, batches=[(0, 8), (3, 2)], steps=9, taken=4
     )
+
+
+def test_a_start_that_was_written_again(tmp_path):
+    """It lacks what the run does not need."""
+    begun(tmp_path, (0, 8), (2, 4))
+    first, *others = (tmp_path / LOG).read_text().splitlines()
+    lost = {name: value for name, value in json.loads(first).items() if name != "steps"}
+    (tmp_path / LOG).write_text("\n".join([json.dumps(lost), *others]) + "\n")
+    assert read_order(tmp_path).steps == 9
 
 
 def test_a_run_that_has_not_begun(tmp_path):
