@@ -97,7 +97,7 @@ lock: ## write constraints.txt again; for the newest versions: ARGS=--upgrade
 	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	echo 'torch==2.13.0' > $(LOCK)/torch.txt
 	cp constraints.txt $(LOCK)/all.txt
-	$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev \
 		--constraints $(LOCK)/torch.txt --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" $(ARGS) pyproject.toml --output-file $(LOCK)/all.txt
 	grep -vE '^(cuda|nvidia|triton)' $(LOCK)/all.txt > constraints.txt

@@ -13,6 +13,7 @@ import click
 
 from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
+from ..schemas.help import SectionedCommand, Sections, in_sections
 from ..schemas.terminal import (
     echo,
     echo_traceback,
@@ -33,6 +34,7 @@ from .commands.options import (
     PAD_OF_ROWS,
     QUIET,
     RUN_OPTIONS,
+    SECTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
     FractionType,
@@ -48,14 +50,48 @@ from .core.choices import CONVERTED, PUBLISHED
 from .core.parameters import PARAMETERS
 from .job.interruption import end_on_signals, stop_interrupting
 
-__all__ = ["cli", "main", "run_command"]
+__all__ = ["GROUPS", "cli", "main", "run_command"]
+
+
+GROUPS: Sections = {
+    "Prepare": ("prepare", "tokenize", "pack", "weigh", "reweigh", "verify", "convert", "publish"),
+    "Look": ("inspect", "show", "doctor"),
+    "Train": ("init-model", "train", "check-trainer", "export"),
+    "Study": ("evaluate", "compare", "study", "recall-world"),
+}
+"""The commands in help, in the order in which they are met."""
+
+
+class _Command(SectionedCommand):
+    sections = SECTIONS
 
 
 class _Commands(click.Group):
     """The commands defined here and those of `training`, which no module here may import."""
 
+    command_class = _Command
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_registered().names})
+        return [name for _, names in self._grouped(ctx) for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups = self._grouped(ctx)
+        width = max(len(name) for _, names in groups for name in names)
+        for heading, names in groups:
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                room = formatter.width - width - 4
+                formatter.write_dl(
+                    [
+                        (f"{name:<{width}}", command.get_short_help_str(room))
+                        for name, command in commands
+                        if command is not None
+                    ]
+                )
+
+    def _grouped(self, ctx: click.Context) -> list[tuple[str, list[str]]]:
+        there = sorted({*super().list_commands(ctx), *_registered().names})
+        return in_sections(there, GROUPS, "More")
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
@@ -180,7 +216,7 @@ def weigh(**flags: Any) -> None:
     run_weigh(flags)
 
 
-@cli.command(short_help="Check a shard set against what its manifest claims.")
+@cli.command(short_help="Check a shard set against what its manifest claims.", sections={})
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--store",
@@ -236,7 +272,7 @@ def reweigh(**flags: Any) -> None:
     run_reweigh(flags)
 
 
-@cli.command(short_help="Write the windows of a shard set in another format.")
+@cli.command(short_help="Write the windows of a shard set in another format.", sections={})
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--to",
@@ -357,11 +393,9 @@ def inspect(**flags: Any) -> None:
     run_inspect(flags)
 
 
-@cli.command(short_help="Show windows as text, with effective contexts and weights.")
-@click.argument("shards", metavar="SHARDS")
-@click.option(
-    "--window", type=click.IntRange(0), metavar="N", help="Number of the window.  [default: 0]"
-)
+@cli.command(short_help="Show windows as text, with effective contexts and weights.", sections={})
+@click.argument("shards", metavar="[SHARDS]", required=False)
+@click.option("--window", type=click.IntRange(0), metavar="N", help="Show the window of a number.")
 @click.option(
     "--split",
     type=click.Choice(("train", "validation")),
@@ -378,12 +412,29 @@ def inspect(**flags: Any) -> None:
     is_flag=False,
     flag_value=20,
     metavar="[N]",
-    help="Show the N segments with the most extra weight.  [N: 20]",
+    help="Show the segments with the most extra weight, from N documents.  [N: 20]",
+)
+@click.option(
+    "--run",
+    metavar="RUN",
+    help="With --step: the folder of a run of `train`. Without SHARDS, its shard set is taken.",
+)
+@click.option(
+    "--step",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show the windows that a step of the run takes, in the order of the run.",
 )
 @click.option("--html", metavar="FILE", help="Write a web page instead of printing.")
 @DEBUG
 def show(**flags: Any) -> None:
-    """Show windows as text: documents, effective contexts, loss weights.
+    """Show windows as text: documents, effective contexts, loss weights. Without options, show
+    the first place where a target weighs more than 1.
+
+    \b
+    exactcpt show shards
+    exactcpt show shards --window 3
+    exactcpt show --run runs/exact --step 1234
 
     A segment is the part of a document that is in one window. The effective context of a token is
     how many tokens precede it in its segment. Colours are shades of the weight; without colour (in
@@ -393,6 +444,30 @@ def show(**flags: Any) -> None:
     from .commands.show import run_show
 
     run_show(flags)
+
+
+@cli.command(short_help="Say what is installed, and what this machine would use.", sections={})
+@click.argument("folder", metavar="[FOLDER]", default=".")
+@click.option(
+    "--tokenizer",
+    metavar="PATH",
+    help="Try a tokenizer.json: whether gigatoken gives the same tokens as tokenizers.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+@DEBUG
+def doctor(**flags: Any) -> None:
+    """Say what is installed, and what this machine would use: versions, cores, memory, disks,
+    devices, and the attention backend that `train` takes.
+
+    FOLDER is where shards or runs are to go; the room on its disk is shown.
+
+    \b
+    exactcpt doctor
+    exactcpt doctor /data --tokenizer qwen2_5/tokenizer.json
+    """
+    from .commands.doctor import run_doctor
+
+    run_doctor(flags)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

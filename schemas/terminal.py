@@ -10,6 +10,8 @@ a progress bar are rich's own and pass.
 
 import io
 import logging
+import shutil
+import sys
 import traceback
 import warnings
 from collections.abc import Iterable
@@ -30,6 +32,7 @@ __all__ = [
     "log_to_stderr",
     "own",
     "tame_warnings",
+    "terminal_width",
 ]
 
 OWN = "exactcpt"
@@ -46,6 +49,13 @@ def echo(text: str, *, err: bool = False, nl: bool = True, fg: str | None = None
         fg: its colour.
     """
     click.secho(printable(text), fg=fg, err=err, nl=nl)
+
+
+def terminal_width() -> int | None:
+    """Characters of a line on stderr; None if it is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def echo_json(text: str, *, nl: bool = True) -> None:

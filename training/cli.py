@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..schemas.errors import UsageError
+from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
 from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
@@ -99,6 +100,7 @@ HELP = {
         "Steps between transfers of figures from the device. Every step is logged in any case.",
     ),
     "tensorboard": (None, "Write TensorBoard event files too."),
+    "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
     "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
     "device": (None, "Device to train on."),
@@ -107,6 +109,27 @@ HELP = {
     ),
 }  # fmt: skip
 """Metavariable and help text of each setting's flag."""
+
+
+SECTIONS: Sections = {
+    "Run": ("shards", "model", "out", "init_from", "arm", "seed", "steps", "max_tokens"),
+    "Weights of the targets": ("weighting", "weight_table", "denominator"),
+    "Steps": (
+        "global_batch", "micro_batch", "learning_rate", "final_learning_rate", "warmup_steps",
+        "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm",
+        "grad_norm_from",
+    ),
+    "Longer windows": ("rope_theta", "yarn_factor"),
+    "Evaluation": ("eval", "eval_every", "eval_windows"),
+    "Checkpoints and logs": (
+        "save_every", "keep", "export_every", "log_every", "tensorboard", "log_to",
+    ),
+    "Machine": (
+        "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",
+        "check_shards", "peak_tflops",
+    ),
+}  # fmt: skip
+"""Headings in the help of `train`, and the settings under each."""
 
 
 def _flag(name: str) -> Callable[[F], F]:
@@ -134,7 +157,7 @@ def _settings(function: F) -> F:
     return function
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @_settings
 @click.option(
     "--eval",

@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "Precision",
     "Schedule",
+    "Tracker",
     "TrainConfig",
     "WeightingName",
     "parse_evals",
@@ -43,6 +44,7 @@ Precision = Literal["bf16", "fp32", "fp64"]
 Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
 Check = Literal["checksums", "sizes"]
+Tracker = Literal["wandb", "trackio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,7 @@ class TrainConfig:
             none.
         log_every: steps between transfers of figures from the device; every step is logged.
         tensorboard: whether TensorBoard event files are written too.
+        log_to: the tracker that gets the figures too; None for none.
         loader_workers: processes that read windows ahead; 0 to read between steps.
         check_shards: whether the checksums of the shards are checked at the start, or only their
             sizes.
@@ -139,6 +142,7 @@ class TrainConfig:
     export_every: int = 0
     log_every: int = 1
     tensorboard: bool = False
+    log_to: Tracker | None = None
     loader_workers: int = 0
     check_shards: Check = "checksums"
     device: Device = "auto"

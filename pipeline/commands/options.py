@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ...schemas.help import Sections
 from ...schemas.settings import flag_of
 from ...schemas.sizes import parse_size
 from ..config import KINDS, MAX_WORKERS, SETTINGS
@@ -29,6 +30,7 @@ __all__ = [
     "PAD_OF_ROWS",
     "QUIET",
     "RUN_OPTIONS",
+    "SECTIONS",
     "SUMMARY_AS_JSON",
     "TOKENIZE_OPTIONS",
     "FractionType",
@@ -41,6 +43,27 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+SECTIONS: Sections = {
+    "Sources": (
+        "sources", "sample", "packed", "validation", "boundaries", "pad_id", "min_tokens",
+        "on_bad_file", "max_rejected", "max_record_bytes", "split_bytes",
+    ),
+    "Tokenizer": (
+        "tokenizer", "tokenizer_backend", "eos_token", "bos", "special_tokens_in_text",
+    ),
+    "Windows": (
+        "window", "packing", "epochs", "share", "token_budget", "validation_fraction", "dedup",
+        "seed", "group_tokens", "shard_bytes",
+    ),
+    "Weights": (*PARAMETERS, "table"),
+    "Output": (
+        "out", "store", "discard_store", "overwrite", "table_only", "dry_run", "by_source",
+        "as_json", "as_csv", "html", "svg",
+    ),
+    "Running": ("workers", "worker_type", "runner", "config", "print_config"),
+}  # fmt: skip
+"""Headings in the help of commands with many options, and the parameters under each."""
 
 # Types of values
 

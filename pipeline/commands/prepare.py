@@ -57,7 +57,13 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
         if flags["dry_run"]:
             return
         require_space({store: found.store_bytes, out: found.shard_bytes})
-        finished = job.run(settings, call.console, overwrite=flags["overwrite"], probes=probes)
+        finished = job.run(
+            settings,
+            call.console,
+            overwrite=flags["overwrite"],
+            probes=probes,
+            expected=found.all_tokens,
+        )
     if flags["discard_store"]:
         job.discard_store(call.console)
     call.report(finished, out, shard_tables(finished.manifest))
@@ -117,6 +123,7 @@ class PrepareJob:
         *,
         overwrite: bool,
         probes: Mapping[str, Probe],
+        expected: int | None,
     ) -> Finished:
         """Runs the job. The output folder is checked and locked before the long part begins.
 
@@ -126,6 +133,7 @@ class PrepareJob:
             overwrite: whether output of other settings is replaced. A token store of this plan is
                 kept.
             probes: what was read of the beginning of each source.
+            expected: how many tokens the sources have, roughly; None if nobody knows.
 
         Returns:
             The shard set.
@@ -134,7 +142,13 @@ class PrepareJob:
             self._require_out(console, overwrite=overwrite)
             stale = overwrite and not is_of_plan(self.store, self.plan, console.say)
             stored = tokenize(
-                self.plan, self.store, settings, console, overwrite=stale, probes=probes
+                self.plan,
+                self.store,
+                settings,
+                console,
+                overwrite=stale,
+                probes=probes,
+                expected=expected,
             )
             if not stored.before:
                 console.show(store_tables(stored.manifest))

@@ -30,6 +30,12 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
         return
     require_space({store: found.store_bytes})
     finished = tokenize(
-        plan, store, settings, call.console, overwrite=flags["overwrite"], probes=probes
+        plan,
+        store,
+        settings,
+        call.console,
+        overwrite=flags["overwrite"],
+        probes=probes,
+        expected=found.all_tokens,
     )
     call.report(finished, store, store_tables(finished.manifest))

@@ -10,6 +10,7 @@ from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
 from ...schemas.terminal import echo_json
 from ..files.storage import Folder
+from ..job.progress import Count, Progress
 from ..shard_set.beside import store_beside, store_place
 from ..terminal import Console
 from .invocation import Invocation, folder_at
@@ -22,19 +23,32 @@ __all__ = ["run_verify"]
 
 def run_verify(flags: Mapping[str, Any]) -> None:
     """Verifies a shard set; ends the program with code 1 if it is wrong anywhere."""
-    from ..verify import verify
-
     call = Invocation(flags)
     shards = folder_at(flags["shards"])
     store = flags["store"]
-    report = verify(
-        shards.url, _store_to_compare_with(shards, call.console) if store is None else store
-    )
+    if store is None:
+        store = _store_to_compare_with(shards, call.console)
+    report = _verified(shards.url, store, call.console)
     if flags["as_json"]:
         echo_json(json.dumps(asdict(report) | {"ok": report.ok}))
     _print_report(call.console, report)
     if not report.ok:
         sys.exit(1)
+
+
+def _verified(shards: str, store: str | None, console: Console) -> "Report":
+    """Verifies, and shows how far it is, in bytes: a store and a set are read in full."""
+    from ..verify import verify
+
+    at = Count(0, None, "byte")
+
+    def note(done: int, total: int) -> None:
+        nonlocal at
+        at = Count(done, total, "byte")
+        progress.poll()
+
+    with Progress(console, "verify", lambda: at) as progress:
+        return verify(shards, store, progress=note)
 
 
 def _store_to_compare_with(shards: Folder, console: Console) -> str | None:

@@ -60,10 +60,10 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
     per_token = BYTES_PER_TOKEN if to == "parquet" else PLAIN_BYTES_PER_TOKEN
     require_space({out: int(windows * window * per_token)})
-    done = tokens = 0
+    done = 0
 
     def look() -> Count:
-        return Count("file", done, len(files), tokens)
+        return Count(done * window, windows * window)
 
     with (
         folder_written_whole(Path(resolve(out.url)[1]), same=True) as folder,
@@ -71,9 +71,8 @@ def convert(shards: Folder, out: Folder, to: ConvertedFormat, console: Console) 
     ):
 
         def count(entry: ShardFile) -> None:
-            nonlocal done, tokens
-            done += 1
-            tokens += entry.get("windows", 0) * window
+            nonlocal done
+            done += entry.get("windows", 0)
             progress.poll()
 
         for split in SPLITS:

@@ -1,4 +1,6 @@
-"""Progress for a person: a bar on a terminal, an occasional plain line elsewhere.
+"""Progress for a person: a line that changes on a terminal, an occasional plain line elsewhere.
+
+    tokenize   38 %  1.2 of about 3.1 billion tokens  12.3 M/s  2:41 left
 
 A runner reports nothing until it is done, so progress is read off the files in the job's folder.
 """
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from ...schemas.sizes import plural
-from ..terminal import Console
+from ...schemas.pace import Pace
+from ...schemas.status_line import amount, clock, fitted, percentage, speed
+from ..terminal import Console, bar
 
 __all__ = ["Count", "Progress"]
 
@@ -18,6 +21,10 @@ COUNT_SECONDS = 0.5
 LINE_SECONDS = 15.0
 COUNT_SHARE = 0.05
 """Largest share of the time spent counting: listing a large or remote folder is slow."""
+TITLE_WIDTH = 8
+BAR_WIDTH = 20
+BAR_FROM = 100
+"""Characters of a terminal that has room for a bar, whatever else the line has."""
 
 
 @dataclass(frozen=True)
@@ -25,27 +32,20 @@ class Count:
     """How far a job is.
 
     Attributes:
-        what: what is counted, in the singular: "split", "shard".
-        done: how many are done.
-        total: how many there are; None while it is unknown.
-        tokens: tokens processed so far.
+        done: how much is done.
+        total: how much there is; None while it is unknown.
+        what: what is counted, in the singular; "byte" for an amount of data.
+        about: whether the total is an estimate.
     """
 
-    what: str
     done: int
     total: int | None
-    tokens: int
-
-    @property
-    def in_words(self) -> str:
-        """The count for a person: "3 of 12 splits, 1,000 tokens"."""
-        of_all = f"{self.done:,} of " if self.total is not None else ""
-        number = self.done if self.total is None else self.total
-        return f"{of_all}{plural(number, self.what)}, {plural(self.tokens, 'token')}"
+    what: str = "token"
+    about: bool = False
 
 
 class Progress:
-    """Shows how far one graph is; `poll` may be called often and counts only now and then.
+    """Shows how far one job is; `poll` may be called often and counts only now and then.
 
     Args:
         console: where to show it.
@@ -56,23 +56,19 @@ class Progress:
     def __init__(self, console: Console, title: str, count: Callable[[], Count]) -> None:
         self._console, self._title, self._count = console, title, count
         self._next = self._said = self._began = time.monotonic()
-        self._bar: Any = None
-        self._task: Any = None
+        self._at: Count | None = None
+        self._before = 0
+        self._pace = Pace()
+        self._is_done = False
+        self._live: Any = None
 
     def __enter__(self) -> "Progress":
         rich = self._console.rich
         if rich.is_terminal and not rich.quiet:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.live import Live
 
-            self._bar = Progress(
-                TextColumn("{task.description:<10}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                console=rich,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._title, total=None, text="")
+            self._live = Live(get_renderable=self._renderable, console=rich, redirect_stdout=False)
+            self._live.start()
         return self
 
     def __exit__(
@@ -81,27 +77,77 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._show(time.monotonic(), final=True)
-        if self._bar is not None:
-            self._bar.stop()
+        try:
+            if error is None:
+                self._look(time.monotonic())
+                self._is_done = True
+        finally:
+            if self._live is not None:
+                self._live.stop()
+        if error is None and self._live is None:
+            self._console.say(self._line(None))
 
     def poll(self) -> None:
         """Counts and shows progress if the last time is long enough ago."""
         now = time.monotonic()
-        if now >= self._next:
-            self._show(now, final=False)
-            took = time.monotonic() - now
-            self._next = now + max(COUNT_SECONDS, took / COUNT_SHARE)
-
-    def _show(self, now: float, *, final: bool) -> None:
-        if self._bar is None and not final and now - self._said < LINE_SECONDS:
+        if now < self._next:
             return
-        count = self._count()
-        rate = count.tokens / max(now - self._began, 1e-3)
-        text = f"{count.in_words}, {rate / 1e6:.1f} M tokens/s"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=count.done, total=count.total, text=text)
-        else:
+        self._look(now)
+        took = time.monotonic() - now
+        self._next = now + max(COUNT_SECONDS, took / COUNT_SHARE)
+        if self._live is None and now - self._said >= LINE_SECONDS:
             self._said = now
-            self._console.say(f"{self._title}: {text}")
+            self._console.say(self._line(None))
+
+    def _look(self, now: float) -> None:
+        count = self._count()
+        if self._at is None or self._at.what != count.what:
+            self._pace, self._before = Pace(), count.done
+        self._pace.note(now, count.done)
+        self._at = count
+
+    def _renderable(self) -> Any:
+        """The line, for the width that the terminal has now."""
+        from rich.text import Text
+
+        # A terminal may wrap a line that fills it.
+        return Text(self._line(self._console.rich.width - 1), no_wrap=True, overflow="crop")
+
+    def _line(self, width: int | None) -> str:
+        """Title, bar, percentage, amount, speed, and the time that is left or was taken."""
+        count, now = self._at, time.monotonic()
+        title = (0, f"{self._title:<{TITLE_WIDTH}}")
+        if count is None:
+            return fitted([title], width)
+        rate, left, total = self._pace.rate, None, count.total
+        if self._is_done:
+            rate = (count.done - self._before) / max(now - self._began, 1e-3)
+            total = None
+        elif total is not None:
+            left = self._pace.left(now, total)
+        part = "100 %" if self._is_done else ""
+        if total is not None:
+            part = percentage(count.done, total)
+        ends = f"in {_duration(now - self._began)}" if self._is_done else ""
+        return fitted(
+            [
+                title,
+                (5, self._bar(count, width) if part else ""),
+                (1, f"{part:>5}" if part else ""),
+                (3, amount(count.done, total, count.what, about=count.about)),
+                (4, speed(rate, count.what) if rate is not None else ""),
+                (2, f"{clock(left)} left" if left is not None else ends),
+            ],
+            width,
+        )
+
+    def _bar(self, count: Count, width: int | None) -> str:
+        if width is None or width < BAR_FROM - 1:
+            return ""
+        full = count.total if count.total is not None and not self._is_done else count.done
+        ascii_only = self._console.rich.options.ascii_only
+        return f"{bar(count.done, full, BAR_WIDTH, ascii_only=ascii_only):<{BAR_WIDTH}}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)

@@ -121,10 +121,10 @@ def _copy_all(
     """Copies the files that are not there yet; returns `shards` and `documents` of the manifest."""
     weights = [[row["weight"] for row in m["weights"]["table"]] for m in (old, new)]
     files = _files(old)
-    done = tokens = 0
+    done, total = 0, sum(entry["bytes"] for entry in files)
 
     def look() -> Count:
-        return Count("file", done, len(files), tokens)
+        return Count(done, total, "byte")
 
     with Progress(console, "reweigh", look) as progress:
 
@@ -134,10 +134,9 @@ def _copy_all(
             after: Sequence[float],
             check: Check | None = None,
         ) -> ShardFile:
-            nonlocal done, tokens
+            nonlocal done
             written = _copy_once(entry, shards, out, before, after, check)
-            done += 1
-            tokens += entry.get("windows", 0) * old["settings"]["window"]
+            done += entry["bytes"]
             progress.poll()
             return written
 

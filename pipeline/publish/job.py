@@ -142,18 +142,18 @@ def _write_all(
     shards: Folder, manifest: Manifest, config: PublishConfig, out: Folder, console: Console
 ) -> Manifest:
     """Writes the files that are not there yet; returns the manifest of what is there then."""
-    window, total = manifest["settings"]["window"], len(_files(manifest))
-    done = tokens = 0
+    window = manifest["settings"]["window"]
+    windows = sum(manifest["splits"][split]["windows"] for split in SPLITS)
+    done = 0
 
     def look() -> Count:
-        return Count("file", done, total, tokens)
+        return Count(done * window, windows * window)
 
     written: dict[str, list[ShardFile]] = {split: [] for split in (*SPLITS, DOCUMENTS)}
     with Progress(console, "publish", look) as progress:
         for kind, entry, make in _works(shards, manifest, config, out):
             written[kind].append(_once(entry, out, make))
-            done += 1
-            tokens += entry.get("windows", 0) * window
+            done += entry.get("windows", 0)
             progress.poll()
     documents = written.pop(DOCUMENTS)
     kind = SHARD_SET if config.format == "arrow" else PARQUET_SET

@@ -1,7 +1,6 @@
-"""What `show` shows: a window, a document through its windows, or the heaviest segments."""
+"""What `show` shows: windows, a document through its windows, or where the extra weight is."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +9,19 @@ from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.manifest import Manifest
 from ...schemas.shard import PADDING, TRAIN
 from ...schemas.sizes import plural
-from ..core.buckets import context_codes
 from ..files.storage import Folder
 from ..shard_set.documents import DocumentRow, find_ids, ids_near, read_rows
-from ..shard_set.windows import Segment, Segments, read_segments, read_windows
+from ..shard_set.windows import Segment, read_segments, read_windows
 from .decoding import visible
 from .lines import Block, View
+from .spans import Heaviest, Span, extra_of_context, heaviest, spans_with
 
-__all__ = ["document_view", "heaviest_view", "window_view"]
+__all__ = ["document_view", "first_view", "heaviest_view", "step_view", "window_view"]
 
 EXCERPT = 60
 """How many tokens of a heavy segment are shown."""
+BEFORE, AFTER = 60, 240
+"""How many tokens a first look has, before the first extra weight and from there on."""
 AMBIGUOUS = 5
 """How many documents of one id are named."""
 MOST_DIGITS = 18
@@ -51,6 +52,59 @@ def window_view(shards: Folder, manifest: Manifest, split: str, number: int) -> 
             + (f"{plural(padding, 'token')} of padding" if padding else "no padding"),
         ),
         blocks=[_block(s, *_origin(s, rows)) for s in segments],
+        weights=_weights(manifest, split),
+    )
+
+
+def step_view(shards: Folder, manifest: Manifest, title: str, numbers: list[int]) -> View:
+    """Shows the training windows of a step.
+
+    Args:
+        shards: the shard set.
+        manifest: its manifest.
+        title: names the step.
+        numbers: of its windows, in the order in which the step takes them.
+    """
+    return View(
+        title=title,
+        notes=(f"{plural(len(numbers), 'window')} of {TRAIN}: {_some(numbers)}",),
+        blocks=_in_order(shards, manifest, numbers),
+        weights=_weights(manifest, TRAIN),
+    )
+
+
+def _in_order(shards: Folder, manifest: Manifest, numbers: list[int]) -> Iterator[Block]:
+    for i, number in enumerate(numbers, 1):
+        (segments,) = read_windows(shards, manifest, TRAIN, [number])
+        rows = read_rows(shards, manifest, _documents(segments))
+        for segment in segments:
+            where = f"{i:,} of {len(numbers):,}: window {number:,}, position {segment.start:,}"
+            yield _block(segment, where, *_origin(segment, rows))
+
+
+def first_view(shards: Folder, manifest: Manifest, split: str) -> View:
+    """Shows the first place where targets weigh more than 1; window 0 if there is none.
+
+    Raises:
+        UsageError: the split has no windows.
+    """
+    extra = extra_of_context(manifest, split)
+    span = next(spans_with(shards, manifest, split, extra), None)
+    if span is None:
+        return window_view(shards, manifest, split, 0)
+    (segments,) = read_windows(shards, manifest, split, [span.window])
+    segment = next(s for s in segments if s.start == span.start)
+    begins = int(np.flatnonzero(extra)[0])
+    shown = slice(max(begins - BEFORE, 0), begins + AFTER)
+    where = f"window {span.window:,}, position {span.start + shown.start:,}"
+    origin = _origin(segment, read_rows(shards, manifest, {segment.document}))
+    return View(
+        title=f"the first extra weight of {split}",
+        notes=(
+            f"it is that of a target with {begins:,} tokens of effective context",
+            f"--window {span.window} shows all of this window",
+        ),
+        blocks=[_excerpt(segment, shown, where, *origin)],
         weights=_weights(manifest, split),
     )
 
@@ -149,53 +203,13 @@ def _find_document(shards: Folder, manifest: Manifest, wanted: str) -> DocumentR
     )
 
 
-class _Span(NamedTuple):
-    """A segment, with the extra weight of its targets."""
-
-    extra: float
-    window: int
-    start: int
-    length: int
-
-
-class _Heaviest:
-    """The heaviest segments of those that were added, and figures of them all.
-
-    Attributes:
-        spans: at most `count`, the heaviest first.
-        total: extra weight of all segments.
-        number: segments that have any.
-        ties: segments that have as much as the heaviest.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.spans: list[_Span] = []
-        self.total, self.number, self.ties = 0.0, 0, 0
-        self._count, self._largest = count, 0.0
-
-    def add(self, segments: Segments, extra: NDArray[np.float64]) -> None:
-        """Adds segments, given the extra weight of each."""
-        self.total += float(extra.sum())
-        self.number += int(np.count_nonzero(extra))
-        most = float(extra.max(initial=0.0))
-        if most >= self._largest:
-            before = self.ties if most == self._largest else 0
-            self.ties = int(np.count_nonzero(extra == most)) + before
-            self._largest = most
-        order = np.argsort(-extra, kind="stable")[: self._count]
-        best = order[extra[order] > 0]
-        columns = (extra, segments.window, segments.start, segments.length)
-        self.spans += map(_Span, *(column[best].tolist() for column in columns))
-        self.spans = sorted(self.spans, key=lambda span: -span.extra)[: self._count]
-
-
 def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) -> View:
-    """Shows the segments whose targets have the most extra weight, from where it begins."""
-    extra = _extra_of_context(manifest, split)
-    up_to = np.concatenate([[0.0], np.cumsum(extra)])
-    found = _Heaviest(count)
-    for segments in read_segments(shards, manifest, split):
-        found.add(segments, np.where(segments.document == PADDING, 0.0, up_to[segments.length]))
+    """Shows the segments whose targets have the most extra weight, from where it begins.
+
+    A long document has many of them; only its heaviest is shown.
+    """
+    extra = extra_of_context(manifest, split)
+    found = heaviest(shards, manifest, split, extra, count)
     return View(
         title=f"the heaviest segments of {split}",
         notes=_heaviest_notes(found, split),
@@ -204,29 +218,23 @@ def heaviest_view(shards: Folder, manifest: Manifest, split: str, count: int) ->
     )
 
 
-def _heaviest_notes(found: _Heaviest, split: str) -> tuple[str, ...]:
+def _heaviest_notes(found: Heaviest, split: str) -> tuple[str, ...]:
     if not found.spans:
         return (f"no target of {split} weighs more than 1",)
     share = sum(span.extra for span in found.spans) / found.total
     some = plural(found.number, "segment has", "segments have")
     notes = [
         "extra weight: the sum of w - 1 over the targets that weigh more than 1",
-        f"{some} extra weight in {split}; {len(found.spans):,} shown, with {share:.1%} of it",
+        f"{some} extra weight in {split}; {len(found.spans):,} shown, with {share:.1%} of it, "
+        "the heaviest of each document",
     ]
     if found.ties > 1:
         notes.append(f"{found.ties:,} segments tie for the most extra weight")
     return tuple(notes)
 
 
-def _extra_of_context(manifest: Manifest, split: str) -> NDArray[np.float64]:
-    """The weight of a target above 1, for each effective context."""
-    table = [row["weight"] for row in manifest["weights"]["table"]]
-    weights = np.array([0.0, *(table if split == TRAIN else [1.0] * len(table))])
-    return np.maximum(weights[context_codes(manifest["settings"]["window"])] - 1, 0)
-
-
 def _spans(
-    shards: Folder, manifest: Manifest, split: str, spans: list[_Span], extra: NDArray[np.float64]
+    shards: Folder, manifest: Manifest, split: str, spans: list[Span], extra: NDArray[np.float64]
 ) -> Iterator[Block]:
     numbers = sorted({span.window for span in spans})
     windows = {s[0].window: s for s in read_windows(shards, manifest, split, numbers)}
@@ -235,27 +243,26 @@ def _spans(
     for i, (span, segment) in enumerate(zip(spans, chosen, strict=True)):
         heavy = np.flatnonzero(extra[: span.length])
         first, last = int(heavy[0]), int(heavy[-1])
-        shown = slice(first, min(first + EXCERPT, len(segment.tokens)))
-        yield Block(
-            heading=(
-                f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
-                f"effective contexts {first:,}-{last:,}",
-                *_origin(segment, rows),
-            ),
-            ids=segment.tokens[shown],
-            weights=segment.weights[shown],
-            supervised=segment.supervised[shown],
-            first=first,
+        yield _excerpt(
+            segment,
+            slice(first, first + EXCERPT),
+            f"{i + 1}. +{span.extra:,.1f}, window {span.window:,}, "
+            f"effective contexts {first:,}-{last:,}",
+            *_origin(segment, rows),
         )
 
 
 def _block(segment: Segment, *heading: str) -> Block:
-    shown = slice(0, 0 if segment.document == PADDING else None)
+    return _excerpt(segment, slice(0, 0 if segment.document == PADDING else None), *heading)
+
+
+def _excerpt(segment: Segment, shown: slice, *heading: str) -> Block:
     return Block(
         heading=heading,
         ids=segment.tokens[shown],
         weights=segment.weights[shown],
         supervised=segment.supervised[shown],
+        first=shown.start,
     )
 
 

@@ -36,6 +36,12 @@ class Estimate:
     store_bytes: int
     shard_bytes: int
 
+    @property
+    def all_tokens(self) -> int | None:
+        """Tokens of all sources; None if the size of one is unknown."""
+        known = [count for count in self.tokens.values() if count is not None]
+        return sum(known) if len(known) == len(self.tokens) else None
+
 
 def estimate_job(
     plan: TokenizePlan, packing: PackConfig | None

@@ -12,7 +12,7 @@ from ..core.choices import Backend
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, begin, locked
 from ..job.halt import clear_halt
-from ..job.progress import Count, Progress
+from ..job.progress import Progress
 from ..sources.splits import Split, make_splits
 from ..terminal import Console
 from .backend import choose_backend, keep_choice, kept_choice
@@ -21,6 +21,7 @@ from .inputs import state_as_begun
 from .manifest import OWNED, bad_files, refuse_left_out, write_manifest
 from .plan import TokenizePlan
 from .probe import Probe
+from .progress import TokensDone
 from .task import tokenize_task
 from .units import scan_tasks
 
@@ -35,6 +36,7 @@ def tokenize(
     *,
     overwrite: bool,
     probes: Mapping[str, Probe],
+    expected: int | None,
 ) -> Finished:
     """Runs the job.
 
@@ -45,6 +47,7 @@ def tokenize(
         console: for messages and progress.
         overwrite: whether a store of other settings is replaced.
         probes: the beginning of every source.
+        expected: how many tokens the store will have, roughly; None if nobody knows.
 
     Returns:
         The token store.
@@ -63,7 +66,7 @@ def tokenize(
         store.write(TOKENIZER, plan.tokenizer.json)
         backend, fallback = _decide_backend(store, plan, probes, console)
         try:
-            _run_to_end(plan, store, settings, console, backend)
+            _run_to_end(plan, store, settings, console, backend, expected)
         except BackendDifferenceError as error:
             if plan.config.tokenizer_backend == "gigatoken":
                 raise ExactcptError(
@@ -73,7 +76,7 @@ def tokenize(
             fallback = "gigatoken and tokenizers encoded a document differently"
             console.warn(f"{fallback} ({error}); starting again with tokenizers")
             _start_again(store, fallback)
-            _run_to_end(plan, store, settings, console, "tokenizers")
+            _run_to_end(plan, store, settings, console, "tokenizers", expected)
             backend = "tokenizers"
         manifest = write_manifest(plan, store, backend, fallback)
         return Finished(manifest=manifest, before=False)
@@ -102,7 +105,12 @@ def _start_again(store: Folder, fallback: str) -> None:
 
 
 def _run_to_end(
-    plan: TokenizePlan, store: Folder, settings: RunSettings, console: Console, backend: Backend
+    plan: TokenizePlan,
+    store: Folder,
+    settings: RunSettings,
+    console: Console,
+    backend: Backend,
+    expected: int | None,
 ) -> None:
     """Runs the graph until the store has every file that can be read."""
     from .graph import tokenize_graph
@@ -119,7 +127,7 @@ def _run_to_end(
         known = bad
         splits = _without(everything, bad)
         _forget_outdated(store, splits)
-        with Progress(console, "tokenize", _SplitsDone(store, len(splits))) as progress:
+        with Progress(console, "tokenize", TokensDone(store, splits, expected)) as progress:
 
             def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
                 tokenize_graph(p, task, scans, splits, lanes)
@@ -146,19 +154,3 @@ def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
             store.remove(name)
             for of in (store_format.part_name, store_format.index_name, store_format.rejected_name):
                 store.remove(of(ordinal))
-
-
-class _SplitsDone:
-    """Counts the finished splits, for the progress bar; reads each summary once."""
-
-    def __init__(self, store: Folder, total: int) -> None:
-        self._store, self._total = store, total
-        self._seen: dict[str, tuple[bool, int]] = {}
-
-    def __call__(self) -> Count:
-        for name in self._store.names("parts"):
-            if name.endswith(".json") and name not in self._seen and "/." not in name:
-                summary = read_summary(self._store, name)
-                self._seen[name] = (summary["last"], summary["tokens"])
-        done = sum(last for last, _ in self._seen.values())
-        return Count("split", done, self._total, sum(tokens for _, tokens in self._seen.values()))

@@ -74,7 +74,7 @@ def _run(plan: WeighPlan, out: Folder, settings: RunSettings, console: Console) 
 
 
 class _Done:
-    """Counts the splits that have been counted, and then the shards that have been written."""
+    """Counts the splits that have been counted, and then the tokens that have been written."""
 
     def __init__(self, out: Folder, task: WeighTask, splits: int) -> None:
         self._out, self._window, self._splits = out, task.window, splits
@@ -83,11 +83,10 @@ class _Done:
     def __call__(self) -> Done:
         if not self._out.exists(NUMBERED):
             counted = [name for name in self._out.names(COUNTS) if "/." not in name]
-            return Done("split counted", len(counted), None, 0)
+            return Done(len(counted), self._splits, "split")
         for split in SPLITS:
             for name in self._out.names(f"{JOB}/{split}"):
                 if name not in self._windows and "/.shard" not in name:
                     self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
-        total = read_json(self._out, NUMBERED, ("shards",))["shards"]
-        tokens = sum(self._windows.values()) * self._window
-        return Done("shard", len(self._windows), total, tokens)
+        windows = read_json(self._out, NUMBERED, ("windows",))["windows"]
+        return Done(sum(self._windows.values()) * self._window, windows * self._window)

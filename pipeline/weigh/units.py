@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 COUNTS = f"{JOB}/counts"
-NUMBERED = f"{JOB}/shards.json"
+NUMBERED = f"{JOB}/windows.json"
 Newlines = Mapping[str, Mapping[int, int]]
 
 
@@ -97,7 +97,7 @@ def number_shards(
 ) -> list[tuple[int, SplitShards]]:
     """Every split with its shards and documents, numbered in the order of the inputs, and its lane.
 
-    The number of shards is written for the progress bar.
+    The number of windows is written for the line of progress.
     """
     size = windows_per_shard(task.shard_bytes, task.window)
     filled = [
@@ -130,7 +130,9 @@ def number_shards(
         )
         next_shard[name] += len(parts)
         first += count["segments"]
-    Folder(task.out).write(NUMBERED, json.dumps({"shards": sum(total.values())}).encode())
+    Folder(task.out).write(
+        NUMBERED, json.dumps({"windows": sum(windows for _, windows, _ in filled)}).encode()
+    )
     return [(i if lanes is None else i % lanes, each) for i, each in enumerate(numbered)]
 
 

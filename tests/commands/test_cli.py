@@ -14,11 +14,12 @@ from typing import Any
 import click
 import harness
 import pytest
+from click.shell_completion import ShellComplete
 from harness import DATA, TOKENIZER, bundled, done, finish, run, source, start
 
 from exactcpt.pipeline import cli as program
-from exactcpt.pipeline.cli import cli
-from exactcpt.pipeline.commands.options import HELP
+from exactcpt.pipeline.cli import GROUPS, cli
+from exactcpt.pipeline.commands.options import HELP, SECTIONS
 from exactcpt.pipeline.config import SETTINGS
 
 COMMANDS = ("prepare", "tokenize", "pack", "verify")
@@ -50,7 +51,7 @@ def test_help_names_every_command():
     assert text.startswith("Usage: exactcpt ")
     for command in COMMANDS:
         assert re.search(rf"^  {command} +\S", text, re.MULTILINE)
-    assert "..." not in text.partition("Commands:")[2], "a first sentence is cut off"
+    assert "..." not in text.partition("Prepare:")[2], "a first sentence is cut off"
     assert done("-h").out == text
 
 
@@ -81,6 +82,42 @@ def test_a_setting_has_one_help_text_in_all_commands():
                 text = (option.help or "").partition("  [default:")[0]
                 found.setdefault(option.name, set()).add(text.removesuffix(" inf: no limit."))
     assert found == {name: {HELP[name]} for name in SETTINGS}
+
+
+@pytest.mark.parametrize("command", ["prepare", "tokenize", "pack", "weigh", "reweigh", "inspect"])
+def test_options_stand_under_headings(command):
+    """A new option needs a heading: without one, it stands beside --help."""
+    options = {p.name for p in cli.commands[command].params if isinstance(p, click.Option)}
+    placed = {name for names in SECTIONS.values() for name in names}
+    assert options - placed <= {"quiet", "debug"}
+    assert len(options & placed) > 5
+    assert len(placed) == sum(map(len, SECTIONS.values()))
+
+
+def test_every_command_stands_under_a_heading():
+    text = done("--help").out
+    assert re.findall(r"^(\w+):$", text, re.MULTILINE) == [
+        "Options", "Prepare", "Look", "Train", "Study",
+    ]  # fmt: skip
+    listed = re.findall(r"^  ([a-z]\S*)", text.partition("Prepare:")[2], re.MULTILINE)
+    assert listed == [name for names in GROUPS.values() for name in names]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("exactcpt ver", {"verify"}),
+        ("exactcpt comp", {"compare"}),
+        ("exactcpt show --he", {"--heaviest", "--help"}),
+        ("exactcpt train --weighting sh", {"shuffled"}),
+        ("exactcpt pack --packing ", {"concat", "best_fit"}),
+    ],
+)
+def test_a_shell_completes(words, expected):
+    """Also the commands of the other half, which are loaded when they are needed."""
+    *before, last = words.split(" ")
+    completion = ShellComplete(cli, {}, "exactcpt", "_EXACTCPT_COMPLETE")
+    assert {item.value for item in completion.get_completions(before[1:], last)} == expected
 
 
 def test_version():
@@ -344,9 +381,9 @@ def test_people_get_tables_on_stderr(prepared, tmp_path):
     assert outcome.out == ""
     lines = outcome.err.splitlines()
     assert lines[0] == "documents end with '<|endoftext|>' (id 0)"
-    for word in ("tokens (estimated)", "token store", "windows", "tokenize: ", "pack: ",
-                 "\n effective ", "\n context ", "weight", "share of", "loss weight",
-                 "(alpha 0.15)"):  # fmt: skip
+    for word in ("tokens (estimated)", "token store", "windows",
+                 "tokenize  100 %", "pack      100 %", "\n effective ", "\n context ", "weight",
+                 "share of", "loss weight", "(alpha 0.15)"):  # fmt: skip
         assert word in outcome.err
     assert f"{tmp_path / 'out'} is complete" in outcome.err
     assert "\x1b" not in outcome.err
@@ -463,7 +500,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
     assert process.wait() == 0
     text = shown.decode()
     assert "tokenize" in text and "pack" in text
-    assert "━" in text and "M tokens/s" in text
+    assert "█" in text and "100 %" in text and "k/s  in " in text
     assert "is complete" in text
 
 

@@ -48,7 +48,7 @@ def write(
     ]
     identity = {"shards": "s", "model": model, "weight_table": table, "grad_norm_from": norms}
     chosen |= settings
-    log = RunLog(folder, step=0, tensorboard=False)
+    log = RunLog(folder, step=0)
     log.write("start", {"step": 0, "settings": chosen})
     for step in range(1, steps + 1):
         losses = [5 - step / 100 + seed, None, 4 - step / 100 + seed - gain]

@@ -61,8 +61,8 @@ def test_a_histogram(shards: Path):
 small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 64, alpha 0.15, gamma 0.5, validation fraction 0
 
-effective                                 cumu-        weighted
-context   targets  share                 lative weight    share
+effective                                 up to        weighted
+context   targets  share                   here weight    share
 ───────────────────────────────────────────────────────────────────────────────
 0-7            70  4.53% █▋                4.5% 1.0000    4.12% █▍
 8-15           72  4.66% █▋                9.2% 1.0000    4.23% █▌
@@ -92,8 +92,8 @@ def test_a_histogram_in_ascii(shards: Path):
 small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 64, alpha 0.15, gamma 0.5, validation fraction 0
 
-effective                                cumu-        weighted
-context   targets  share                lative weight    share
+effective                                up to        weighted
+context   targets  share                  here weight    share
 ------------------------------------------------------------------------------
 0-7            70  4.53% ##               4.5% 1.0000    4.12% #
 8-15           72  4.66% ##               9.2% 1.0000    4.23% ##
@@ -161,19 +161,19 @@ def test_combinations(store: Path):
 small.store: token store, 5 documents, 1,556 tokens, longest document 903
 alpha 0.15, gamma 0.5, validation fraction 0
 
-                                    split   tail's weigh- windows largest effec-
-                              pad-  docu- share of    ted  with a           tive
-window  packing tau windows   ding  ments  targets  share    tail  weight sample
-────────────────────────────────────────────────────────────────────────────────
-64       concat  16      25  2.75% 40.00%   73.67% 76.29% 100.00%   1.181 99.62%
-64     best_fit  16      25  2.75% 40.00%   74.61% 77.16% 100.00%   1.183 99.62%
-256      concat  64       7 13.17% 40.00%   67.12% 70.13%  85.71%   1.174 99.57%
-256    best_fit  64       7 13.17% 40.00%   68.37% 71.31%  85.71%   1.171 99.59%
+                                           tail's tail's windows
+                                     split target weight  with a largest sample
+window  packing tau windows padding   docs  share  share    tail  weight   size
+───────────────────────────────────────────────────────────────────────────────
+64       concat  16      25   2.75% 40.00% 73.67% 76.29% 100.00%   1.181 99.62%
+64     best_fit  16      25   2.75% 40.00% 74.61% 77.16% 100.00%   1.183 99.62%
+256      concat  64       7  13.17% 40.00% 67.12% 70.13%  85.71%   1.174 99.57%
+256    best_fit  64       7  13.17% 40.00% 68.37% 71.31%  85.71%   1.171 99.59%
 
-split documents: those split across windows; tail: the buckets of effective
-context from tau on; weighted share: the tail's share of the total loss weight;
-effective sample: the effective sample size, (sum w)^2 / sum w^2, relative to
-the number of targets"""
+split docs: documents split across windows; tail: the buckets of effective
+context from tau on; weight share: the tail's share of the total loss weight;
+sample size: the effective sample size, (sum w)^2 / sum w^2, relative to the
+number of targets"""
     )
 
 
@@ -247,8 +247,8 @@ small: shard set, 5 documents, 1,556 tokens, longest document 903
 window 256, packing concat, tau 255, alpha 0.15, gamma 0.5, validation fraction
 0
 
-effective                                 cumu-        weighted
-context   targets  share                 lative weight    share
+effective                                 up to        weighted
+context   targets  share                   here weight    share
 ───────────────────────────────────────────────────────────────────────────────
 0-7            70  4.53% █▋                4.5% 1.0000    4.53% █▋
 8-15           72  4.66% █▋                9.2% 1.0000    4.66% █▋
@@ -284,8 +284,7 @@ def test_a_narrow_terminal_goes_without_some_figures(store: Path):
     assert max(map(len, narrow.splitlines())) <= 60
     assert "…" not in printed(store, *flags, width=36)
     assert narrow.endswith(
-        "too wide for this terminal, but in --json: windows, padding,\n"
-        "split documents, weighted share"
+        "too wide for this terminal, but in --json: windows, split\ndocuments, tail's weight share"
     )
 
 

@@ -22,9 +22,11 @@ from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Quota
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.job.progress import Count
 from exactcpt.pipeline.pack import units as pack_units
 from exactcpt.pipeline.pack.documents import PartRef, PlanSettings
 from exactcpt.pipeline.pack.plan import Group, GroupMember
+from exactcpt.pipeline.pack.progress import TokensDone
 from exactcpt.pipeline.pack.selection_units import plain_quotas
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (
@@ -248,3 +250,20 @@ def test_files_of_the_documents_table_hold_consecutive_parts(monkeypatch):
         ("documents/part-00004.parquet", 1),
     ]
     assert documents_tasks([]) == []
+
+
+def test_how_far_packing_is(task):
+    """Until every group is planned, the total is the store's tokens; then it is exact."""
+    done = TokensDone(Folder(task.out), task)
+    stored = sum(part.tokens for part in task.parts)
+    assert done() == Count(0, stored, about=True)
+    pack_all(task)
+    total = sum(read["windows"] for read in shard_summaries(task)) * task.settings.window
+    assert done() == Count(total, total)
+    assert total > stored
+
+
+def shard_summaries(task: PackTask) -> list[dict]:
+    job = Path(task.out) / ".job"
+    names = [name for split in ("train", "validation") for name in job.glob(f"{split}/*.json")]
+    return [json.loads(name.read_bytes()) for name in names]

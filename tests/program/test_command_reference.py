@@ -20,7 +20,7 @@ def test_the_page_is_current():
 
 
 def test_every_command_has_a_section_with_its_help():
-    listed = harness.done("--help").out.partition("Commands:\n")[2]
+    listed = harness.done("--help").out.partition("Prepare:\n")[2]
     names = re.findall(r"^  (\S+)", listed, re.MULTILINE)
     assert {"prepare", "train"} <= set(names)
     found = sections(PAGE.read_text("utf-8"))

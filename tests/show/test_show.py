@@ -14,12 +14,15 @@ from typing import Any
 import harness
 import numpy as np
 import pytest
+import xxhash
 from harness import done, run
 from rich.cells import cell_len
 from tokenizers import Tokenizer
 
 from exactcpt.pipeline.cli import run_command
 from exactcpt.pipeline.show.decoding import visible
+from exactcpt.training.run.log import RunLog, write_run
+from exactcpt.training.windows.order import windows_at
 
 STORY = "The same words again and again, until the tail is reached. " * 12
 TEXTS = {
@@ -149,23 +152,51 @@ def test_right_to_left_text_is_isolated_from_the_margin(made):
 
 def test_the_heaviest_segments(made):
     """The order is that of the sums over the shards' own weights."""
-    expected = []
-    for number, row in enumerate(harness.windows(made)):
-        start = 0
-        for length in row["seq_lengths"]:
-            weights = row["loss_weight"][start : start + length]
-            expected.append((sum(max(w - 1, 0) for w in weights), number))
-            start += length
-    expected = sorted((e for e in expected if e[0]), key=lambda e: (-round(e[0], 4), e[1]))
+    extra = extra_of_segments(made)
+    by_document = {document: (weight, number) for weight, number, document in reversed(extra)}
+    expected = sorted(by_document.values(), key=lambda e: (-round(e[0], 4), e[1]))
+    assert 3 < len(expected) < len(extra)  # some documents have several
     out = shown(made, "--heaviest", 3)
     found = re.findall(r"^── \d+\. \+([\d.]+), window (\d+), effective contexts 32-", out, re.M)
     assert [(float(a), int(b)) for a, b in found] == [
         (pytest.approx(a, abs=0.06), b) for a, b in expected[:3]
     ]
-    assert f"{len(expected)} segments have extra weight in train; 3 shown" in out
+    assert f"{len(extra)} segments have extra weight in train; 3 shown" in out
     assert "docs: " in out
     assert body(out)[0][0] == 32
-    assert len(re.findall(r"^── ", shown(made, "--heaviest"), re.M)) == min(20, len(expected))
+    headings = re.findall(r"^── .*(?:\n   .*)*", shown(made, "--heaviest"), re.M)
+    documents = [re.search(r"\(#(\d+)\)", heading)[1] for heading in headings]
+    assert sorted(map(int, documents)) == sorted(by_document)
+
+
+def extra_of_segments(made: Path) -> list[tuple[float, int, int]]:
+    """Extra weight, window and document of the segments that have any, the heaviest first."""
+    found = []
+    for number, row in enumerate(harness.windows(made)):
+        start = 0
+        for length, document in zip(row["seq_lengths"], row["doc_index"], strict=True):
+            weights = row["loss_weight"][start : start + length]
+            found.append((sum(max(w - 1, 0) for w in weights), number, document))
+            start += length
+    return sorted((e for e in found if e[0]), key=lambda e: (-round(e[0], 4), e[1]))
+
+
+def test_a_first_look_is_where_weights_begin(made):
+    out = shown(made)
+    first = min(number for _, number, _ in extra_of_segments(made))
+    lines = body(out)
+    weights = [float(weight) for _, weight, _ in lines if weight != "-"]
+    assert out.startswith("the first extra weight of train\n")
+    assert f"--window {first} shows all of this window" in out
+    assert f"── window {first}, position" in out
+    assert weights[0] == 1 and weights[-1] > 1
+    assert {context >= 32 for context, weight, _ in lines if weight not in ("-", "1")} == {True}
+    assert next(context for context, weight, _ in lines if weight not in ("-", "1")) == 32
+
+
+def test_a_first_look_without_weights(made, tmp_path):
+    done("reweigh", made, "--alpha=0", "--out", tmp_path / "plain", "--quiet")
+    assert shown(tmp_path / "plain") == shown(tmp_path / "plain", "--window", 0)
 
 
 def test_there_may_be_no_extra_weight(made, tmp_path):
@@ -316,6 +347,11 @@ def test_documents_by_number(made):
         (["--doc=twice"], ["2 documents have the id 'twice'", "by its doc_index: #6, #7"]),
         (["--doc=7", "--window=1"], ["--window and --doc", "one of them"]),
         (["--heaviest=0"], ["heaviest"]),
+        (["--run=r", "--step=1", "--window=1"], ["--window and --step", "one of them"]),
+        (["--run=r"], ["--run is given without --step", "expected: both"]),
+        (["--step=1"], ["--step is given without --run", "expected: both"]),
+        (["--run=r", "--step=1", "--split=train"], ["a step has training windows alone"]),
+        (["--run=no-run", "--step=1"], ["there is no such folder", "no-run"]),
         (["--window=-1"], ["window"]),
     ],
 )
@@ -325,6 +361,66 @@ def test_wrong_usage(made, flags, words):
     assert outcome.out == ""
     for word in words:
         assert word in outcome.err
+
+
+def test_no_shards():
+    outcome = run("show")
+    assert outcome.code == 2
+    assert "SHARDS is missing" in outcome.err
+
+
+def test_the_windows_of_a_step(made, tmp_path):
+    """Those of the order, in its order, for each size of a step that the run has had."""
+    recorded(tmp_path / "run", made, batches={0: 3, 2: 2}, taken=3)
+    order = windows_at(np.arange(3 + 3 + 2), len(harness.windows(made)), 7).tolist()
+    for step, expected in ((1, order[:3]), (2, order[3:6]), (3, order[6:])):
+        out = shown("--run", tmp_path / "run", "--step", step)
+        assert out.startswith(f"step {step} of {tmp_path / 'run'}\n")
+        headings = re.findall(r"^── (\d+) of (\d+): window (\d+), position 0", out, re.M)
+        count = len(expected)
+        assert headings == [(str(i), str(count), str(n)) for i, n in enumerate(expected, 1)]
+        alone = "".join(shown(made, "--window", number) for number in expected)
+        assert body(out) == body(alone)
+
+
+def test_a_step_that_is_not_taken_yet(made, tmp_path):
+    recorded(tmp_path / "run", made, batches={0: 3}, taken=3)
+    assert "step 4 of" in shown(made, "--run", tmp_path / "run", "--step", 4)
+    assert ", which is not taken yet" in shown("--run", tmp_path / "run", "--step", 4)
+    outcome = run("show", "--run", tmp_path / "run", "--step", 11)
+    assert outcome.code == 2
+    assert "the run has no step 11" in outcome.err and "expected: 1 to 10" in outcome.err
+
+
+def test_the_shards_of_another_run(made, tmp_path):
+    recorded(tmp_path / "run", made, batches={0: 3}, taken=3)
+    done("reweigh", made, "--alpha=0", "--out", tmp_path / "plain", "--quiet")
+    outcome = run("show", tmp_path / "plain", "--run", tmp_path / "run", "--step", 1)
+    assert outcome.code == 2
+    assert "these are not the shards of the run" in outcome.err
+    assert f"trained on: {made} when it began" in outcome.err
+
+
+def recorded(folder: Path, shards: Path, *, batches: dict[int, int], taken: int) -> None:
+    """The folder of a run of ten steps, with batch sizes by the step after which they hold."""
+    digest = xxhash.xxh3_128_hexdigest((shards / "manifest.json").read_bytes())
+    folder.mkdir()
+    log = RunLog(folder, step=0)
+    for after, size in batches.items():
+        settings = {"shards": str(shards), "global_batch": size}
+        log.write("start", {"step": after, "steps": 10, "settings": settings})
+    for step in range(1, taken + 1):
+        log.write("step", {"step": step})
+    log.close()
+    record = {
+        "settings": {"shards": str(shards)},
+        "identity": {"shards": digest, "seed": 7},
+        "earlier": None,
+        "model_folder": "",
+        "longest_window": 128,
+        "buckets": [],
+    }
+    write_run(folder, record)
 
 
 def test_a_manifest_whose_buckets_are_not_those_of_its_window(shards):

@@ -13,17 +13,20 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...schemas.disk import written_whole
 from ...schemas.errors import FormatError, UsageError
-from ...schemas.extras import install_line
 from ...schemas.json_text import parse_json
+from ...schemas.pace import Pace
 from ...schemas.regular import read_regular
 from ...schemas.sealed import AlteredError, read_sealed, sealed
 from ...schemas.sizes import plural
+from ...schemas.status_line import amount, clock, fitted
+from ...schemas.terminal import terminal_width
+from .boards import Board
 
 __all__ = [
     "LOG",
@@ -191,27 +194,26 @@ def stretches(records: Iterable[Record]) -> list[Record]:
 
 
 class RunLog:
-    """Writes the log, and TensorBoard event files if asked to.
+    """Writes the log, and shows its figures on boards.
 
     A run that continues from a checkpoint repeats the steps after it: their old lines are removed.
 
     Args:
         run: the run's folder.
         step: the step of the checkpoint; later records are removed.
-        tensorboard: whether to write event files too.
+        boards: what else takes the figures.
 
     Attributes:
         others: all records except those of steps, old and new.
 
     Raises:
-        UsageError: event files are asked for, and TensorBoard is not installed.
         FormatError: a line of the log is damaged.
     """
 
-    def __init__(self, run: Path, *, step: int, tensorboard: bool) -> None:
+    def __init__(self, run: Path, *, step: int, boards: Sequence[Board] = ()) -> None:
         found = read_log(run, until=step) if step else []
         kept = [record for record in found if record["step"] <= step]
-        self._board = _summary_writer(run / "tensorboard", step) if tensorboard else None
+        self._boards = boards
         self.others = [record for record in kept if record["kind"] != "step"]
         write_whole(run / LOG, "".join(_line(record) for record in kept).encode())
         self._file = (run / LOG).open("a", encoding="utf-8")
@@ -223,10 +225,12 @@ class RunLog:
         self._file.flush()
         if kind != "step":
             self.others.append(record)
-        if self._board is not None:
-            prefix = f"{kind}/{record['name']}" if "name" in record else kind
-            for name, value in _scalars(record):
-                self._board.add_scalar(f"{prefix}/{name}", value, record["step"])
+        if not self._boards:
+            return
+        prefix = f"{kind}/{record['name']}" if "name" in record else kind
+        figures = {f"{prefix}/{name}": value for name, value in _scalars(record)}
+        for board in self._boards if figures else ():
+            board.add(figures, record["step"])
 
     def sync(self) -> None:
         """Waits until all records are on the disk."""
@@ -237,8 +241,8 @@ class RunLog:
         """Closes the files; all records are on the disk."""
         self.sync()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def _scalars(record: Record) -> Iterator[tuple[str, float]]:
@@ -254,35 +258,45 @@ def _line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _summary_writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError("TensorBoard is not installed", fix=install_line("tensorboard")) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)
-
-
 class Progress:
-    """Tells a person how training goes, at most once per second."""
+    """Tells a person how training goes, at most once per second.
 
-    def __init__(self, say: Callable[[str], None], steps: int) -> None:
-        self._say, self._steps = say, steps
+    Args:
+        say: takes a line.
+        steps: of the whole run.
+        tokens: of a step, padding included.
+    """
+
+    def __init__(self, say: Callable[[str], None], steps: int, tokens: int) -> None:
+        self._say, self._steps, self._tokens = say, steps, tokens
         self._said = 0.0
+        self._pace = Pace()
 
     def step(self, record: Record) -> None:
-        """Reports a step."""
-        now = time.monotonic()
-        if now - self._said < LINE_SECONDS and record["step"] != self._steps:
+        """Reports a step: as much of it as a line of the terminal holds."""
+        now, step = time.monotonic(), record["step"]
+        self._pace.note(now, step)
+        if now - self._said < LINE_SECONDS and step != self._steps:
             return
         self._said = now
-        used = "" if record["mfu"] is None else f"  MFU {record['mfu']:.1%}"
+        left = self._pace.left(now, self._steps) if step < self._steps else None
         clipped = " clipped" if record["clipped"] else ""
+        done, total = step * self._tokens, self._steps * self._tokens
         self._say(
-            f"step {record['step']:,} of {self._steps:,}  loss {record['loss']:.4f}"
-            f"  unweighted {record['unweighted_loss'] or 0:.4f}"
-            f"  gradient {record['gradient_norm']:.3g}{clipped}"
-            f"  lr {record['learning_rate']:.3g}"
-            f"  {record['tokens_per_second']:,.0f} tokens/s{used}"
+            fitted(
+                [
+                    (0, f"step {step:,} of {self._steps:,}"),
+                    (1, f"loss {record['loss']:.4f}"),
+                    (5, f"unweighted {record['unweighted_loss'] or 0:.4f}"),
+                    (4, f"gradient {record['gradient_norm']:.3g}{clipped}"),
+                    (6, f"lr {record['learning_rate']:.3g}"),
+                    (8, amount(done, total, "token")),
+                    (3, f"{record['tokens_per_second']:,.0f} tokens/s"),
+                    (7, "" if record["mfu"] is None else f"MFU {record['mfu']:.1%}"),
+                    (2, "" if left is None else f"{clock(left)} left"),
+                ],
+                terminal_width(),
+            )
         )
 
     def warning(self, text: str) -> None:

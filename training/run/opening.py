@@ -125,7 +125,7 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
         checkpoints=checkpoints,
         flops=Flops.of(model, world.device, world.size, config),
         log=world.together(lambda: open_log(config, inputs, world, start)),
-        progress=Progress(say, steps),
+        progress=Progress(say, steps, config.global_batch * inputs.windows.window),
     )
 
 

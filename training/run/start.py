@@ -22,6 +22,7 @@ from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
 from ..windows.batches import ShardDataset
+from .boards import open_boards
 from .checkpoint_files import newest_checkpoint, read_meta
 from .folder import is_unused
 from .gradient_norms import norms_identity
@@ -247,7 +248,14 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
         },
     }
     write_run(Path(config.out), run)
-    log = RunLog(Path(config.out), step=start.at.step, tensorboard=config.tensorboard)
+    boards = open_boards(
+        Path(config.out),
+        step=start.at.step,
+        tensorboard=config.tensorboard,
+        tracker=config.log_to,
+        settings=config.recorded(),
+    )
+    log = RunLog(Path(config.out), step=start.at.step, boards=boards)
     if not stretches(log.others):  # it was lost
         for stretch in start.stretches:
             log.write("start", {"step": stretch["after"], "settings": stretch["settings"]})

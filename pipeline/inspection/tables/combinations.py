@@ -25,37 +25,37 @@ class _Column(NamedTuple):
 
 COLUMNS = {
     "windows": _Column("\n\nwindows", lambda row: f"{row['windows']:,}"),
-    "padding": _Column("\npad-\nding", lambda row: percent(row["padding"], capacity(row))),
+    "padding": _Column("\n\npadding", lambda row: percent(row["padding"], capacity(row))),
     "split documents": _Column(
-        "split\ndocu-\nments",
+        "\nsplit\ndocs",
         lambda row: percent(row["cut_documents"], row["documents"]),
-        "split documents: those split across windows",
+        "split docs: documents split across windows",
     ),
     "tail": _Column(
-        "tail's\nshare of\ntargets",
+        "tail's\ntarget\nshare",
         lambda row: f"{tail_sum(row, 'share'):.2%}",
         "tail: the buckets of effective context from tau on",
     ),
-    "weighted share": _Column(
-        "weigh-\nted\nshare",
+    "tail's weight share": _Column(
+        "tail's\nweight\nshare",
         lambda row: f"{tail_sum(row, 'mass_after'):.2%}",
-        "weighted share: the tail's share of the total loss weight",
+        "weight share: the tail's share of the total loss weight",
     ),
     "windows with a tail": _Column(
         "windows\nwith a\ntail", lambda row: percent(row["tail_windows"], row["windows"])
     ),
-    "largest weight": _Column("largest\n\nweight", lambda row: f"{row['largest_weight']:.3f}"),
+    "largest weight": _Column("\nlargest\nweight", lambda row: f"{row['largest_weight']:.3f}"),
     "effective sample": _Column(
-        "effec-\ntive\nsample",
+        "\nsample\nsize",
         lambda row: figure(row["effective_sample_size"], ".2%"),
-        "effective sample: the effective sample size, (sum w)^2 / sum w^2, relative to the number "
+        "sample size: the effective sample size, (sum w)^2 / sum w^2, relative to the number "
         "of targets",
     ),
 }
 LEAST_WANTED = (
     "split documents",
     "windows",
-    "weighted share",
+    "tail's weight share",
     "padding",
     "largest weight",
     "effective sample",

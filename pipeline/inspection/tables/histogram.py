@@ -42,7 +42,7 @@ def _print_buckets(printer: Printer, row: RowJson) -> None:
             "\nshare",
             *(["\n+-"] if intervals else []),
             "<",
-            "cumu-\nlative",
+            "up to\nhere",
             "\nweight",
             "weighted\nshare",
             "<",

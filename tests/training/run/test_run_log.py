@@ -1,10 +1,13 @@
 import os
 import sys
+from dataclasses import dataclass
 
 import pytest
 
 from exactcpt.schemas.errors import FormatError, UsageError
 from exactcpt.schemas.extras import install_line
+from exactcpt.training.run import log
+from exactcpt.training.run.boards import open_boards
 from exactcpt.training.run.log import (
     LOG,
     RUN,
@@ -19,7 +22,7 @@ from exactcpt.training.run.log import (
 
 
 def write_steps(run, first: int, last: int, *, after: int = 0) -> None:
-    records = RunLog(run, step=after, tensorboard=False)
+    records = RunLog(run, step=after)
     for step in range(first, last + 1):
         records.write("step", {"step": step, "loss": step / 2})
     records.close()
@@ -82,14 +85,14 @@ def test_a_damaged_line(tmp_path, line, reason, after):
         file.write(line + b"\n" + after)
     text = (tmp_path / LOG).read_bytes()
     with pytest.raises(FormatError) as caught:
-        RunLog(tmp_path, step=2, tensorboard=False)
+        RunLog(tmp_path, step=2)
     error = caught.value
     assert error.found.startswith(f"a line of the log is damaged: {reason}")
     assert error.where == f"{tmp_path / LOG}, line 2"
     assert error.expected == "an object with kind and step"
     assert error.fix == "restore the file, or remove the line"
     assert (tmp_path / LOG).read_bytes() == text
-    RunLog(tmp_path, step=0, tensorboard=False).close()
+    RunLog(tmp_path, step=0).close()
     assert read_log(tmp_path) == []
 
 
@@ -104,7 +107,7 @@ def test_a_power_cut_after_the_checkpoint(tmp_path, torn):
 
 
 def test_a_record_is_on_the_disk_once_it_is_synced(tmp_path, monkeypatch):
-    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records = RunLog(tmp_path, step=0)
     records.write("step", {"step": 1})
     sizes: list[int] = []
     fsync = os.fsync
@@ -145,7 +148,7 @@ def test_a_character_that_was_not_finished(tmp_path):
 
 def test_names_with_other_ends_of_lines(tmp_path):
     name = "a\u2028b\u0085c\rd\ne"
-    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records = RunLog(tmp_path, step=0)
     records.write("eval", {"step": 1, "name": name})
     records.close()
     assert read_log(tmp_path) == [{"kind": "eval", "step": 1, "name": name}]
@@ -166,7 +169,7 @@ def test_files_are_whole_or_absent(tmp_path):
 def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError) as caught:
-        RunLog(tmp_path, step=0, tensorboard=True)
+        open_boards(tmp_path, step=0, tensorboard=True, tracker=None, settings={})
     assert caught.value.fix == install_line("tensorboard")
 
 
@@ -185,18 +188,56 @@ def record(step: int) -> dict:
 
 def test_a_line_now_and_then():
     said: list[str] = []
-    progress = Progress(said.append, 50)
+    progress = Progress(said.append, 50, 4096)
     for step in range(1, 51):
         progress.step(record(step))
     assert said == [
         f"step {step} of 50  loss 2.2500  unweighted 2.0000  gradient 1.23 clipped"
-        "  lr 1e-05  12,346 tokens/s  MFU 33.1%"
+        f"  lr 1e-05  {4096 * step:,} of 204,800 tokens  12,346 tokens/s  MFU 33.1%"
         for step in (1, 50)
     ]
 
 
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_that_is_left(monkeypatch):
+    """The first step compiles, and does not count. The last line claims nothing any more."""
+    clock, said = Clock(), list[str]()
+    monkeypatch.setattr(log, "time", clock)
+    progress = Progress(said.append, 50, 4096)
+    for step in range(1, 51):
+        clock.now += 100 if step == 1 else 4
+        progress.step(record(step))
+    assert [line.rpartition("  ")[2] for line in said] == [
+        *["MFU 33.1%"] * 3,
+        *(f"{4 * n // 60}:{4 * n % 60:02} left" for n in range(46, 0, -1)),
+        "MFU 33.1%",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
+def test_a_line_fits_the_terminal(monkeypatch, width):
+    clock, said = Clock(), list[str]()
+    monkeypatch.setattr(log, "time", clock)
+    monkeypatch.setattr(log, "terminal_width", lambda: width)
+    progress = Progress(said.append, 5000, 4096)
+    for step in range(1, 20):
+        clock.now += 4
+        progress.step(record(step))
+    assert all(len(line) <= width for line in said)
+    assert all(line.startswith(f"step {i} of 5,000") for i, line in enumerate(said, 1))
+    assert ("left" in said[-1]) == (width >= 60)
+    assert ("tokens/s" in said[-1]) == (width >= 80)
+
+
 def test_json_has_no_nan(tmp_path):
-    records = RunLog(tmp_path, step=0, tensorboard=False)
+    records = RunLog(tmp_path, step=0)
     with pytest.raises(ValueError, match="not JSON compliant"):
         records.write("step", {"step": 1, "loss": float("nan")})
     records.close()
