@@ -43,6 +43,7 @@ WORKS = {
     "inspect": ["shards.store", "--html", "page.html"],
     "show": ["shards", "--window", "3"],
     "verify": ["shards"],
+    "doctor": ["."],
     "reweigh": ["shards", "--alpha", "0.3", "--out", "reweighed"],
     "convert": ["shards", "--to", "mds", "--out", "converted"],
     "publish": ["shards", "--out", "published"],
