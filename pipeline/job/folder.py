@@ -160,14 +160,19 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
 
 
 def _locked_remotely(folder: Folder) -> Iterator[None]:
-    """Locks by a file that says who and when. Two jobs that begin at once may both get it."""
+    """Locks by a file that says who and when.
+
+    Of two jobs that begin at once, one gets it; both may where one that was killed has left its
+    lock, and on servers that overwrite what they were told to create.
+    """
     mine = f"{socket.gethostname()}:{os.getpid()}"
-    if folder.exists(LOCK):
+    if not folder.create_if_absent(LOCK, _lock_of(mine)):
         held = read_json(folder, LOCK, ("by", "at"))
         if not isinstance(held["at"], int | float):
             raise damaged_json("'at' is not a time", folder.url_of(LOCK))
         if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
             raise _busy(folder)
+        _write_lock(folder, mine)
     ended = threading.Event()
 
     def renew() -> None:
@@ -175,7 +180,6 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
             with suppress(Exception):  # drivers raise any class; the next renewal may succeed
                 _write_lock(folder, mine)
 
-    _write_lock(folder, mine)
     renewal = threading.Thread(name="exactcpt-lock", target=renew, daemon=True)
     renewal.start()
     try:
@@ -188,7 +192,11 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
 
 
 def _write_lock(folder: Folder, mine: str) -> None:
-    folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
+    folder.write(LOCK, _lock_of(mine))
+
+
+def _lock_of(mine: str) -> bytes:
+    return json.dumps({"by": mine, "at": time.time()}).encode()
 
 
 def _busy(folder: Folder) -> ExactcptError:
@@ -336,9 +344,7 @@ def tidy(folder: Folder) -> None:
 
 
 def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
-    for name in folder.names(JOB):
-        if name not in keep:
-            folder.remove(name)
+    folder.remove_all([name for name in folder.names(JOB) if name not in keep])
     folder.remove_empty_below(JOB)
 
 

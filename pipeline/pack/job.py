@@ -96,8 +96,9 @@ class _ShardsDone:
             if len(planned) == read_json(self._out, GROUPS, ("groups",))["groups"]:
                 self._total = len(number_shards(planned, self._task, None))
         for split in SPLITS:
-            for name in self._out.names(f"{JOB}/{split}"):
-                if name not in self._windows and "/.shard" not in name:
-                    self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
+            names = self._out.names(f"{JOB}/{split}")
+            new = [name for name in names if name not in self._windows and "/.shard" not in name]
+            found = self._out.for_all(new, lambda name: read_json(self._out, name, ("windows",)))
+            self._windows |= {name: each["windows"] for name, each in zip(new, found, strict=True)}
         tokens = sum(self._windows.values()) * self._task.settings.window
         return Count("shard", len(self._windows), self._total, tokens)

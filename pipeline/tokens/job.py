@@ -138,11 +138,11 @@ def _without(splits: Sequence[Split], bad: Mapping[str, str]) -> list[Split]:
 def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
     """Removes the parts of splits that have since lost a bad file, summaries first."""
     members = {f"{split.ordinal:06d}": len(split.members) for split in splits}
-    for name in store.names("parts"):
+    names = [name for name in store.names("parts") if name.endswith(".json")]
+    summaries = store.for_all(names, lambda name: read_summary(store, name))
+    for name, summary in zip(names, summaries, strict=True):
         ordinal = name.rpartition("/")[2].removesuffix(".json")
-        if not name.endswith(".json"):
-            continue
-        if read_summary(store, name)["members"] != members.get(ordinal.partition("-")[0], 0):
+        if summary["members"] != members.get(ordinal.partition("-")[0], 0):
             store.remove(name)
             for of in (store_format.part_name, store_format.index_name, store_format.rejected_name):
                 store.remove(of(ordinal))
@@ -156,9 +156,13 @@ class _SplitsDone:
         self._seen: dict[str, tuple[bool, int]] = {}
 
     def __call__(self) -> Count:
-        for name in self._store.names("parts"):
-            if name.endswith(".json") and name not in self._seen and "/." not in name:
-                summary = read_summary(self._store, name)
-                self._seen[name] = (summary["last"], summary["tokens"])
+        names = [
+            name
+            for name in self._store.names("parts")
+            if name.endswith(".json") and name not in self._seen and "/." not in name
+        ]
+        summaries = self._store.for_all(names, lambda name: read_summary(self._store, name))
+        for name, summary in zip(names, summaries, strict=True):
+            self._seen[name] = (summary["last"], summary["tokens"])
         done = sum(last for last, _ in self._seen.values())
         return Count("split", done, self._total, sum(tokens for _, tokens in self._seen.values()))

@@ -85,9 +85,10 @@ class _Done:
             counted = [name for name in self._out.names(COUNTS) if "/." not in name]
             return Done("split counted", len(counted), None, 0)
         for split in SPLITS:
-            for name in self._out.names(f"{JOB}/{split}"):
-                if name not in self._windows and "/.shard" not in name:
-                    self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
+            names = self._out.names(f"{JOB}/{split}")
+            new = [name for name in names if name not in self._windows and "/.shard" not in name]
+            found = self._out.for_all(new, lambda name: read_json(self._out, name, ("windows",)))
+            self._windows |= {name: each["windows"] for name, each in zip(new, found, strict=True)}
         total = read_json(self._out, NUMBERED, ("shards",))["shards"]
         tokens = sum(self._windows.values()) * self._window
         return Done("shard", len(self._windows), total, tokens)
