@@ -36,10 +36,9 @@ PAUSE_SECONDS = 1.0
 that workers which were refused together do not come back together."""
 COPY_BYTES = 16 << 20
 """Bytes per request when a remote file is copied."""
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-"""Protocol -> the extra that installs its driver; the base installation has the others."""
-STORES = frozenset(EXTRAS)
-"""Protocols of object stores. Their drivers publish an upload in one step, at its end."""
+STORES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""Protocol of an object store, whose driver publishes an upload in one step -> its extra."""
+EXTRAS = STORES | {"http": "http", "https": "http"}
 
 
 def is_local_url(url: str) -> bool:
