@@ -33,12 +33,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.schemas.remote_errors import RemoteError
 from exactcpt.pipeline.sources import compression, reading, scanning
 from exactcpt.pipeline.sources.reading import BadFileError, join_small, read_member
 from exactcpt.pipeline.sources.records import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources.splits import Member, make_splits
 from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.remote_errors import RemoteError
 
 
 class TestByteRanges:
