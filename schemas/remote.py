@@ -155,7 +155,11 @@ class RemoteFilesystem:
 
     def _url(self, args: tuple[Any, ...]) -> str:
         path = next((each for each in args if isinstance(each, str)), "")
-        return str(self._fs.unstrip_protocol(path))
+        if "://" in path:
+            return path
+        # Not `unstrip_protocol`: the driver of hf:// asks its server there.
+        protocol = self._fs.protocol
+        return f"{protocol if isinstance(protocol, str) else protocol[0]}://{path}"
 
 
 class RemoteStream:

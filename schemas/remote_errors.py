@@ -36,7 +36,8 @@ AGAIN = "run the same command again; a job continues where it stopped"
 PLAIN = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 """Errors that mean the same on a server as on a disk."""
 OF_DRIVERS = frozenset(
-    {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "httpcore", "httpx"}
+    {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google"}
+    | {"httpcore", "httpcore2", "httpx", "httpx2"}
     | {"huggingface_hub", "requests", "urllib3"}
 )
 """Packages whose errors are about a request, whatever their class."""
@@ -62,6 +63,7 @@ HOPELESS = frozenset(
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers of a server that may be others a moment later."""
 DENIED = frozenset({401, 403})
+READ_ONLY = frozenset({405, 501})
 PASSING = frozenset(
     {None, errno.EAGAIN, errno.EBUSY, errno.EIO, errno.EPIPE, errno.EREMOTEIO}
     | {errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH}
@@ -85,7 +87,7 @@ class RemoteError(OSError):
         return type(self), (self.errno, self.strerror, self.filename, self.fix)
 
 
-def may_pass(error: BaseException, *, answered: bool = True) -> bool:
+def may_pass(error: Exception, *, answered: bool = True) -> bool:
     """Whether a request that failed may succeed a moment later.
 
     Args:
@@ -93,6 +95,7 @@ def may_pass(error: BaseException, *, answered: bool = True) -> bool:
         answered: whether the server has ever answered this process. One that has not is more likely
             to be a wrong address.
     """
+    error = _behind(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & (NO_CREDENTIALS | HOPELESS) or (_is_unreachable(error) and not answered):
         return False
@@ -109,6 +112,7 @@ def remote_error(error: Exception, url: str) -> RemoteError | None:
     """A driver's error in words; None if it is not about a request."""
     if isinstance(error, RemoteError):
         return error
+    error = _behind(error)
     if isinstance(error, PLAIN) or not (isinstance(error, OSError) or _is_of_driver(error)):
         return None
     kinds = {kind.__name__ for kind in type(error).__mro__}
@@ -135,7 +139,23 @@ def remote_error(error: Exception, url: str) -> RemoteError | None:
             url,
             f"check the server's address{named} and the network; then {AGAIN}",
         )
+    if _status(error) in READ_ONLY:
+        return RemoteError(
+            errno.EROFS,
+            f"the server takes no files: {text}",
+            url,
+            "name a folder of this machine, or one at s3:// or gs://",
+        )
     return RemoteError(errno.EIO, f"a request to the server failed: {text}", url)
+
+
+def _behind(error: Exception) -> Exception:
+    """What a driver has told as a missing file, if it is that the server did not let it look."""
+    cause = error.__cause__
+    if not (isinstance(error, FileNotFoundError) and isinstance(cause, Exception)):
+        return error
+    was_refused = _status(cause) in BUSY | DENIED
+    return cause if was_refused or (_is_of_driver(cause) and _is_unreachable(cause)) else error
 
 
 def _status(error: BaseException) -> int | None:

@@ -142,6 +142,48 @@ def test_what_is_not_there_is_no_fault() -> None:
     assert FaultyFileSystem.requests == [("get", "/bucket/none")]
 
 
+def hidden(cause: Exception) -> FileNotFoundError:
+    """As drivers tell a file that they could not look for."""
+    error = FileNotFoundError(URL)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "found"),
+    [
+        (raised_by("aiohttp", "ClientConnectorError"), "the server cannot be reached"),
+        (answered(401, "huggingface_hub"), "the server denies access"),
+        (answered(503), "a request to the server failed"),
+    ],
+)
+def test_a_file_that_could_not_be_looked_for_is_not_missing(cause: Exception, found: str) -> None:
+    fs, path = resolve(URL)
+    failing(hidden(cause), TRIES)
+    with pytest.raises(RemoteError, match=found):
+        fs.cat_file(path)
+
+
+def test_a_file_that_was_looked_for_is_missing() -> None:
+    fs, path = resolve(URL)
+    asked = failing(hidden(answered(404)), 1)
+    with pytest.raises(FileNotFoundError):
+        fs.cat_file(path)
+    assert len(asked) == 1
+
+
+def test_an_error_names_the_file_without_asking_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver of hf:// asks its server for the address."""
+    fs, path = resolve(URL)
+    monkeypatch.setattr(FaultyFileSystem, "unstrip_protocol", lambda *_: 1 // 0)
+    failing(PermissionError("no"), 1)
+    with pytest.raises(RemoteError) as caught:
+        fs.cat_file(path)
+    assert caught.value.filename == "faulty:///bucket/a"
+
+
 @pytest.mark.parametrize("error", [TypeError("a mistake in the program"), KeyError("a")])
 def test_other_errors_are_let_through(error: Exception) -> None:
     fs, path = resolve(URL)
@@ -203,6 +245,11 @@ def test_errors_pass_between_processes() -> None:
             "the server cannot be reached: as the library words it",
             "check the server's address and the network; then run the same command again; a job "
             "continues where it stopped",
+        ),
+        (
+            answered(405),
+            "the server takes no files: as the library words it",
+            "name a folder of this machine, or one at s3:// or gs://",
         ),
         (
             OSError("503 Slow Down\n<html>"),
