@@ -79,7 +79,7 @@ def disk_error(error: OSError, where: object = None) -> ExactcptError:
         The error to raise.
     """
     if isinstance(error, RemoteError):
-        return ExactcptError(error.strerror, where=error.filename, fix=error.fix)
+        return ExactcptError(str(error.strerror), where=error.filename, fix=error.fix)
     path = _path_of(error) or (None if where is None else str(where))
     if path is not None and (target := _dangling(Path(path))) is not None:
         return ExactcptError(

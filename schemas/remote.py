@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, TypeVar
 
 from .errors import ExactcptError
@@ -63,11 +64,10 @@ def resolve(url: str) -> tuple[Any, str]:
 
 
 def _resolve(url: str) -> tuple[Any, str]:
-    import fsspec
-
+    fsspec: Any = import_module("fsspec")  # which has no types
     if "://" not in url:
         # A path may have `::` in it, which in a URL leads from one filesystem to the next.
-        fs: Any = fsspec.filesystem("file")
+        fs = fsspec.filesystem("file")
         return fs, fs._strip_protocol(url)
     try:
         fs, path = fsspec.core.url_to_fs(url)

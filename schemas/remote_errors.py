@@ -21,14 +21,20 @@ __all__ = [
 TRIES = 4
 """How often a request is made, unless an attempt succeeds. Drivers have tries of their own below
 this, within a few seconds."""
+OF_S3 = (
+    "run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile "
+    "with AWS_PROFILE"
+)
+OF_GOOGLE = (
+    "run `gcloud auth application-default login`, or name a key file with "
+    "GOOGLE_APPLICATION_CREDENTIALS"
+)
 CREDENTIALS = {
-    "s3": "run `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a "
-    "profile with AWS_PROFILE",
-    "gs": "run `gcloud auth application-default login`, or name a key file with "
-    "GOOGLE_APPLICATION_CREDENTIALS",
+    **dict.fromkeys(("s3", "s3a"), OF_S3),
+    **dict.fromkeys(("gs", "gcs"), OF_GOOGLE),
     "hf": "run `hf auth login`, or set HF_TOKEN",
 }
-CREDENTIALS |= {"s3a": CREDENTIALS["s3"], "gcs": CREDENTIALS["gs"]}
+"""What gives the driver of a protocol its credentials."""
 ENDPOINTS = {"s3": "AWS_ENDPOINT_URL", "s3a": "AWS_ENDPOINT_URL", "hf": "HF_ENDPOINT"}
 """Where some protocols' servers are set."""
 AGAIN = "run the same command again; a job continues where it stopped"
@@ -163,11 +169,11 @@ def _status(error: BaseException) -> int | None:
     found: BaseException | None = error
     while found is not None:
         answer: Any = getattr(found, "response", None)
-        if isinstance(answer, dict):  # botocore's
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:
-            status = getattr(answer, "status_code", None)
-        for each in (status, getattr(found, "status", None), getattr(found, "code", None)):
+        if hasattr(answer, "get"):  # botocore's
+            answer = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        told: list[Any] = [answer, getattr(answer, "status_code", None)]
+        told += [getattr(found, name, None) for name in ("status", "code")]
+        for each in told:
             if isinstance(each, int):
                 return each
         found = found.__cause__
