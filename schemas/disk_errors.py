@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import ExactcptError
+from .remote_errors import RemoteError
 
 __all__ = ["disk_error"]
 
@@ -77,6 +78,8 @@ def disk_error(error: OSError, where: object = None) -> ExactcptError:
     Returns:
         The error to raise.
     """
+    if isinstance(error, RemoteError):
+        return ExactcptError(str(error.strerror), where=error.filename, fix=error.fix)
     path = _path_of(error) or (None if where is None else str(where))
     if path is not None and (target := _dangling(Path(path))) is not None:
         return ExactcptError(

@@ -1,6 +1,7 @@
-"""A shard set opened on a local disk: finished, unaltered, in a format that this version reads."""
+"""A shard set that is open: finished, unaltered, in a format that this version reads."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,21 +143,20 @@ class ShardSet:
         return [entry for split in shard.SPLITS for entry in self.shards(split)]
 
 
-def open_set(path: str | Path) -> ShardSet:
+def open_set(path: str | Path, say: Callable[[str], None] | None = None) -> ShardSet:
     """Opens a shard set and compares the sizes of its shards with those in the manifest.
 
+    Args:
+        path: its folder, or its URL: then a copy on this disk is opened, see `cached_set`.
+        say: is told what is copied.
+
     Raises:
-        UsageError: the set is not a folder on a local disk.
+        UsageError: there is no such folder.
         IncompleteError: the set is unfinished, or a file is missing.
         FormatError: the set has another format or a newer version, or a file has another size.
+        ExactcptError, RemoteError: as `cached_set`.
     """
-    if "://" in str(path):
-        raise UsageError(
-            f"the shards are not on a local disk: {path}",
-            expected="a folder that can be memory-mapped",
-            fix="copy the shard set to the machine that trains",
-        )
-    root = Path(path)
+    root = _local_folder(str(path), say)
     if not root.is_dir():
         raise UsageError("there is no such folder", where=str(path), expected="a shard set")
     try:
@@ -174,6 +174,15 @@ def open_set(path: str | Path) -> ShardSet:
     stamps |= _checked_sizes(root, manifest)
     fingerprint = xxhash.xxh3_128_hexdigest(data)
     return ShardSet(root=root, manifest=manifest, fingerprint=fingerprint, stamps=stamps)
+
+
+def _local_folder(path: str, say: Callable[[str], None] | None) -> Path:
+    if "://" not in path:
+        return Path(path)
+    from .cached_set import cached_set
+    from .remote import is_local_url, resolve
+
+    return Path(resolve(path)[1]) if is_local_url(path) else cached_set(path, say)
 
 
 def _checked_sizes(root: Path, manifest: Manifest) -> dict[str, Stamp]:

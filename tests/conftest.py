@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from exactcpt.schemas import remote
+
 # Torch looks at it when it is imported. In operations as small as those of the tests, threads cost
 # more than they do, and pytest itself runs on all cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,6 +47,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
         return None
     return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") or None
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests to servers are tried again at once."""
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

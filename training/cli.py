@@ -27,7 +27,7 @@ STOPPED = 75
 """Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
 
 HELP = {
-    "shards": ("DIR", "Shard set to train on."),
+    "shards": ("DIR", "Shard set to train on, or its URL."),
     "model": (
         "DIR|NAME",
         "Hugging Face folder with config, tokenizer and weights, or a repository of the Hugging "

@@ -89,14 +89,14 @@ class Windows(Sequence[Window]):
 
 
 def open_shards(folder: str | Path, split: str = TRAIN) -> Windows:
-    """Opens the windows of a shard set on a local disk.
+    """Opens the windows of a shard set; one on a server is first copied to this machine.
 
     Args:
-        folder: that `exactcpt prepare`, `pack` or `reweigh` has written.
+        folder: that `exactcpt prepare`, `pack` or `reweigh` has written; or its URL.
         split: "train" or "validation", where all weights are 1.
 
     Raises:
-        UsageError: it is no folder on a local disk, there is no such split, or it has no windows.
+        UsageError: there is no such folder, there is no such split, or it has no windows.
             This and the other errors are `exactcpt.ExactcptError`s.
         IncompleteError: the set is unfinished, or a file is missing.
         FormatError: it is damaged, or of a newer version; also when a window is read.

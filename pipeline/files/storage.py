@@ -1,72 +1,45 @@
 """Folders of files, on a local disk or on any filesystem that fsspec has a driver for.
 
 A file appears under its name whole or not at all. Locally it is written under a temporary name in
-the same folder, synced and renamed, and then the folder is synced. On an object store, where a
-rename is a copy, it is written to a local temporary file first, uploaded under a temporary name,
-and moved.
+the same folder, synced and renamed, and then the folder is synced. What goes to a server is written
+to a local temporary file first and uploaded. An object store publishes an upload at its end; to any
+other server it goes under a temporary name, and is moved.
 """
 
-import errno
 import io
 import mmap
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import xxhash
 
 from ...schemas.disk import TEMPORARY, is_temporary, sync_folder, written_whole
-from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ...schemas.regular import check_inside, open_regular, read_regular
+from ...schemas.remote import (
+    COPY_BYTES,
+    RemoteFile,
+    is_local_url,
+    publishes_whole,
+    resolve,
+    resolve_fresh,
+)
+from ...schemas.remote_errors import RemoteError, no_bucket
 from .scratch import scratch_folder
 
-__all__ = ["Folder", "RemoteReadError", "checksum", "is_local_url", "open_input", "resolve"]
+__all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
 
-COPY_BYTES = 16 << 20
-"""Bytes per request when a remote file is copied."""
-TRIES = 3
-"""Requests for a range of a remote file that may come back incomplete."""
+T = TypeVar("T")
 
-
-def resolve(url: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a path or URL, and the path inside it.
-
-    Raises:
-        ExactcptError: no driver is installed for the URL's protocol.
-    """
-    # A relative path means another file once the working directory changes: it is not cached.
-    return _resolve(url) if is_local_url(url) else _resolve_once(url)
-
-
-def _resolve(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    if "://" not in url:
-        # A path may have `::` in it, which in a URL leads from one filesystem to the next.
-        fs: Any = fsspec.filesystem("file")
-        return fs, fs._strip_protocol(url)
-    try:
-        return fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise ExactcptError(
-            f"no filesystem for {url}: {error}",
-            fix="install the fsspec driver that the message names",
-        ) from None
-
-
-_resolve_once = lru_cache(maxsize=1 << 12)(_resolve)
-
-
-def is_local_url(url: str) -> bool:
-    """Whether a path or URL is on this machine's disk."""
-    return "://" not in url or url.startswith(("file://", "local://"))
+AT_ONCE = 16
+"""Requests to a server that are under way together, where there are many small ones."""
 
 
 def open_input(url: str) -> Any:
@@ -77,43 +50,7 @@ def open_input(url: str) -> Any:
     if "memory" in fs.protocol:
         # Its `open` returns the same object to all threads, with one position.
         return io.BytesIO(fs.cat_file(path))
-    return _RemoteStream(fs.open(path, "rb"), url)
-
-
-class RemoteReadError(OSError):
-    """A driver failed to read a remote file, which says nothing about the file's content."""
-
-
-class _RemoteStream:
-    """A file opened by a driver, whose errors become RemoteReadErrors.
-
-    Drivers raise errors of many kinds when a server is busy, among them plain OSErrors, which Arrow
-    raises for damaged files. This way the two can be told apart.
-    """
-
-    def __init__(self, file: Any, url: str) -> None:
-        self._file, self._url = file, url
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def __enter__(self) -> "_RemoteStream":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def read(self, *size: int) -> bytes:
-        with self._telling():
-            return self._file.read(*size)
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise RemoteReadError(errno.EIO, what, self._url) from error
+    return fs.open(path, "rb")
 
 
 def checksum(path: Path) -> str:
@@ -123,13 +60,6 @@ def checksum(path: Path) -> str:
             return xxhash.xxh3_128_hexdigest(b"")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             return xxhash.xxh3_128_hexdigest(view)
-
-
-def _resolve_fresh(url: str) -> tuple[Any, str]:
-    """Like `resolve`, for reading what others write: drops the listings that the driver caches."""
-    fs, path = resolve(url)
-    fs.invalidate_cache()
-    return fs, path
 
 
 @dataclass(frozen=True)
@@ -149,8 +79,49 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or subfolder of this name."""
-        fs, path = _resolve_fresh(self.url_of(name))
+        fs, path = resolve_fresh(self.url_of(name))
         return fs.exists(path)
+
+    def create_if_absent(self, name: str, data: bytes) -> bool:
+        """Writes a small remote file unless there is one; whether it was written.
+
+        Of two that call this together, one is told no: on S3 and Google's store. Others, and
+        servers that only resemble S3, may tell both yes.
+        """
+        fs, path = resolve(self.url_of(name))
+        if not publishes_whole(self.url):
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except FileNotFoundError as error:
+            raise no_bucket(self.url_of(name)) from error
+        return True
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """All bytes of a small file; None if there is none. One request, where `exists` makes two.
+
+        Raises:
+            FormatError: as `read`.
+        """
+        try:
+            if self.is_local:
+                return self.read(name)
+            fs, path = resolve_fresh(self.url_of(name))
+            try:
+                return fs.cat_file(path, start=0)
+            except RemoteError:  # an empty file has no range that a server could send
+                return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def for_all(self, names: Iterable[str], do: Callable[[str], T]) -> list[T]:
+        """The results of a function for names of files; of remote ones, many at once, in order."""
+        if self.is_local:
+            return [do(name) for name in names]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(do, names))
 
     def read(self, name: str) -> bytes:
         """All bytes of a file.
@@ -158,12 +129,12 @@ class Folder:
         Raises:
             FormatError: it is on the disk, and a pipe or something else that is not a file.
         """
-        fs, path = _resolve_fresh(self.url_of(name))
+        fs, path = resolve_fresh(self.url_of(name))
         return read_regular(Path(path)) if self.is_local else fs.cat_file(path)
 
     def stamp(self, name: str) -> str:
         """What changes when a file is replaced: its size, when it was written, and the like."""
-        fs, path = _resolve_fresh(self.url_of(name))
+        fs, path = resolve_fresh(self.url_of(name))
         return fs.ukey(path)
 
     def check_own(self, name: str) -> None:
@@ -178,11 +149,24 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """The size of a file in bytes; None if there is no such file."""
-        fs, path = _resolve_fresh(self.url_of(name))
+        fs, path = resolve_fresh(self.url_of(name))
         try:
             return int(fs.info(path)["size"])
         except FileNotFoundError:
             return None
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """The size in bytes of every complete file in a subfolder and below."""
+        if self.is_local:
+            known = {name: self.size(name) for name in self.names(below)}
+            return {name: size for name, size in known.items() if size is not None}
+        _, root = resolve(self.url.rstrip("/"))
+        fs, path = resolve_fresh(self.url_of(below).rstrip("/"))
+        found = {
+            str(PurePosixPath(file).relative_to(root)): int(info["size"] or 0)
+            for file, info in fs.find(path, detail=True).items()
+        }
+        return {name: found[name] for name in sorted(found) if not is_temporary(name)}
 
     def names(self, below: str = "") -> list[str]:
         """The names of all complete files in a subfolder and below, sorted."""
@@ -190,7 +174,7 @@ class Folder:
 
     def _all_names(self, below: str = "") -> list[str]:
         _, root = resolve(self.url.rstrip("/"))
-        fs, path = _resolve_fresh(self.url_of(below).rstrip("/"))
+        fs, path = resolve_fresh(self.url_of(below).rstrip("/"))
         if self.is_local:
             found = [f"{at}/{file}" for at, _, files in os.walk(path) for file in files]
         else:
@@ -202,6 +186,16 @@ class Folder:
         fs, path = resolve(self.url_of(name))
         with suppress(FileNotFoundError):
             fs.rm_file(path)
+
+    def remove_all(self, names: list[str]) -> None:
+        """Removes files that are there."""
+        if self.is_local or not names:
+            for name in names:
+                self.remove(name)
+            return
+        fs, _ = resolve(self.url)
+        with suppress(FileNotFoundError):
+            fs.rm([resolve(self.url_of(name))[1] for name in names])
 
     def remove_tree(self, name: str = "") -> None:
         """Removes a subfolder, or the folder itself, with all it holds."""
@@ -260,6 +254,12 @@ class Folder:
 
     def _upload(self, scratch: Path, name: str) -> None:
         fs, target = resolve(self.url_of(name))
+        if publishes_whole(self.url):
+            try:
+                fs.put_file(str(scratch), target)
+            except FileNotFoundError as error:
+                raise no_bucket(self.url_of(name)) from error
+            return
         parent, _, base = target.rpartition("/")
         temporary = f"{parent}/.{base}.{uuid.uuid4().hex}{TEMPORARY}"
         fs.makedirs(parent, exist_ok=True)
@@ -273,9 +273,7 @@ class Folder:
 
     def remove_temporaries(self) -> None:
         """Removes the files that killed writers left behind. No other job may be running here."""
-        for name in self._all_names():
-            if is_temporary(name):
-                self.remove(name)
+        self.remove_all([name for name in self._all_names() if is_temporary(name)])
 
     def disk(self) -> tuple[int, int] | None:
         """The number of the disk that has, or will have, the folder, and the bytes free on it.
@@ -300,12 +298,11 @@ class Folder:
             return
         with scratch_folder() as directory:
             paths = {name: directory / f"{i}" for i, name in enumerate(names)}
-            for name, path in paths.items():
-                self._download(name, path)
+            self.for_all(names, lambda name: self._download(name, paths[name]))
             yield paths
 
     def _download(self, name: str, path: Path) -> None:
-        remote = _RemoteFile(self.url_of(name))
+        remote = RemoteFile(self.url_of(name))
         with path.open("wb") as copy:
             while data := remote.read(COPY_BYTES):
                 copy.write(data)
@@ -314,53 +311,4 @@ class Folder:
         """Opens a file to read ranges of it; no more of a remote file is fetched."""
         if self.is_local:
             return Path(resolve(self.url_of(name))[1]).open("rb")
-        return _RemoteFile(self.url_of(name))
-
-
-class _RemoteFile(io.RawIOBase):
-    """A remote file of which exactly the ranges that are read are requested.
-
-    A driver that does not notice a broken connection returns too few bytes. Such a range is
-    requested again.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._fs, self._path = _resolve_fresh(url)
-        self._size = int(self._fs.info(self._path)["size"])
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = origin + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        start = min(self._position, self._size)
-        stop = self._size if size < 0 else min(start + size, self._size)
-        self._position = stop
-        return self._range(start, stop) if stop > start else b""
-
-    def _range(self, start: int, stop: int) -> bytes:
-        found = 0
-        for _ in range(TRIES):
-            data = self._fs.cat_file(self._path, start=start, end=stop)
-            if len(data) == stop - start:
-                return data
-            found = len(data)
-        raise ExactcptError(
-            f"a remote file was read only in part: {found:,} of {stop - start:,} bytes from byte "
-            f"{start:,}",
-            where=self._url,
-            expected=f"{self._size:,} bytes in all, its listed size",
-            fix="run the same command again: it continues where it stopped",
-        )
+        return RemoteFile(self.url_of(name))

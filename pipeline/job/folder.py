@@ -160,14 +160,20 @@ def _locked_on_disk(folder: Folder) -> Iterator[None]:
 
 
 def _locked_remotely(folder: Folder) -> Iterator[None]:
-    """Locks by a file that says who and when. Two jobs that begin at once may both get it."""
-    mine = f"{socket.gethostname()}:{os.getpid()}"
-    if folder.exists(LOCK):
+    """Locks by a file that says who and when.
+
+    Of two jobs that begin at once, one gets it; both may where one that was killed has left its
+    lock, and on servers that overwrite what they were told to create.
+    """
+    mine = _process(os.getpid())
+    if not folder.create_if_absent(LOCK, _lock_of(mine)):
         held = read_json(folder, LOCK, ("by", "at"))
         if not isinstance(held["at"], int | float):
             raise damaged_json("'at' is not a time", folder.url_of(LOCK))
-        if held["by"] != mine and time.time() - held["at"] < STALE_SECONDS:
-            raise _busy(folder)
+        is_fresh = time.time() - held["at"] < STALE_SECONDS
+        if held["by"] != mine and is_fresh and not _has_ended(held["by"]):
+            raise _busy(folder, "; the lock of one that was killed expires after two minutes")
+        _write_lock(folder, mine)
     ended = threading.Event()
 
     def renew() -> None:
@@ -175,7 +181,6 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
             with suppress(Exception):  # drivers raise any class; the next renewal may succeed
                 _write_lock(folder, mine)
 
-    _write_lock(folder, mine)
     renewal = threading.Thread(name="exactcpt-lock", target=renew, daemon=True)
     renewal.start()
     try:
@@ -188,14 +193,39 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
 
 
 def _write_lock(folder: Folder, mine: str) -> None:
-    folder.write(LOCK, json.dumps({"by": mine, "at": time.time()}).encode())
+    folder.write(LOCK, _lock_of(mine))
 
 
-def _busy(folder: Folder) -> ExactcptError:
+def _process(number: int) -> str:
+    """A name that no other process has: containers may share a host's name, and not its numbers."""
+    with suppress(OSError):
+        return f"{socket.gethostname()}:{Path('/proc/self/ns/pid').readlink()}:{number}"
+    return f"{socket.gethostname()}::{number}"
+
+
+def _has_ended(holder: object) -> bool:
+    """Whether the holder of a lock was a process of this machine, and is no more."""
+    number = str(holder).rpartition(":")[2]
+    if not number.isdecimal() or holder != _process(int(number)):
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _lock_of(mine: str) -> bytes:
+    return json.dumps({"by": mine, "at": time.time()}).encode()
+
+
+def _busy(folder: Folder, more: str = "") -> ExactcptError:
     return ExactcptError(
         "another job is at work in this folder",
         where=folder.url,
-        fix="wait for it to end, or write to another folder",
+        fix=f"wait for it to end, or write to another folder{more}",
     )
 
 
@@ -336,9 +366,7 @@ def tidy(folder: Folder) -> None:
 
 
 def _clear_job(folder: Folder, *, keep: tuple[str, ...]) -> None:
-    for name in folder.names(JOB):
-        if name not in keep:
-            folder.remove(name)
+    folder.remove_all([name for name in folder.names(JOB) if name not in keep])
     folder.remove_empty_below(JOB)
 
 

@@ -56,7 +56,7 @@ class Guard:
                 wait forever.
         """
         folder = Folder(self.folder)
-        if folder.exists(NAME):
+        if folder.read_if_there(NAME) is not None:
             raise HaltedError("another work unit has ended the job")
         try:
             return self.function(*args)
@@ -107,7 +107,7 @@ def read_halt(folder: Folder) -> None:
         BackendDifferenceError: the tokenizer backends differ.
         ExactcptError: anything else.
     """
-    if not folder.exists(NAME):
+    if folder.read_if_there(NAME) is None:
         return
     halt = read_json(folder, NAME, ("traceback",))
     cause = HaltedError(halt.pop("traceback"))

@@ -123,7 +123,7 @@ def require_space(needed: Mapping[Folder, int]) -> None:
         disk = folder.disk()
         if disk is not None:
             device, room[disk[0]] = disk
-            there = sum(folder.size(name) or 0 for name in folder.names())
+            there = sum(folder.sizes().values())
             missing[device] = missing.get(device, 0) + max(0, size - there)
     for device, size in missing.items():
         free = room[device]

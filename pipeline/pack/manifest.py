@@ -24,7 +24,7 @@ HEAVY = 10.0
 def read_summaries(out: Folder, kind: str) -> list[dict[str, Any]]:
     """The summaries of one kind: plans, the shards of a split, or documents."""
     names = [name for name in out.names(f"{JOB}/{kind}") if name.endswith(".json")]
-    return [read_json(out, name) for name in names]
+    return out.for_all(names, lambda name: read_json(out, name))
 
 
 def write_manifest(

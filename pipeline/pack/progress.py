@@ -37,9 +37,10 @@ class TokensDone:
                 splits = [split for plan in plans for split in plan["splits"].values()]
                 self._planned = sum(split["windows"] for split in splits)
         for split in SPLITS:
-            for name in self._out.names(f"{JOB}/{split}"):
-                if name not in self._windows and "/.shard" not in name:
-                    self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
+            names = self._out.names(f"{JOB}/{split}")
+            new = [name for name in names if name not in self._windows and "/.shard" not in name]
+            found = self._out.for_all(new, lambda name: read_json(self._out, name, ("windows",)))
+            self._windows |= {name: each["windows"] for name, each in zip(new, found, strict=True)}
         window = self._task.settings.window
         done = sum(self._windows.values()) * window
         if self._planned is None:

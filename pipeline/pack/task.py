@@ -101,6 +101,7 @@ def store_parts(
         ExactcptError: the store has no documents.
     """
     refuse_contradiction(manifest, store)
+    sizes = store.sizes("parts")
     parts: list[PartRef] = []
     first = 0
     for part in manifest["parts"]:
@@ -110,7 +111,7 @@ def store_parts(
             "index": _named(store, part["index"], store_format.index_name(name)),
         }
         for kind in kinds:
-            _check_size(store, files[kind])
+            _check_size(store, files[kind], sizes)
         parts.append(
             PartRef(
                 part=name,
@@ -138,8 +139,8 @@ def _named(store: Folder, file: PartFile, expected: str) -> StoredFile:
     return StoredFile(**file)
 
 
-def _check_size(store: Folder, file: StoredFile) -> None:
-    found = store.size(file.path)
+def _check_size(store: Folder, file: StoredFile, sizes: Mapping[str, int]) -> None:
+    found = sizes.get(file.path)
     if found != file.bytes:
         size = plural(file.bytes, "byte")
         what = "the file is missing" if found is None else f"not {found:,}"

@@ -113,7 +113,8 @@ def _files_of_folder(fs: Any, folder: str, refuse: Refuse) -> Matches:
 def _files_below(fs: Any, folder: str, refuse: Refuse) -> Matches:
     if is_local(fs):
         return {path: info_of(fs, path) for path in _walk(folder, refuse)}
-    own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
+    driver = fs.driver
+    own = driver._find if issubclass(driver, AsyncFileSystem) else driver.find
     if own in (AsyncFileSystem._find, AbstractFileSystem.find):
         # These pass over folders that they fail to list.
         return dict(_listed_below(fs, folder))

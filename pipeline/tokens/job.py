@@ -146,11 +146,11 @@ def _without(splits: Sequence[Split], bad: Mapping[str, str]) -> list[Split]:
 def _forget_outdated(store: Folder, splits: Sequence[Split]) -> None:
     """Removes the parts of splits that have since lost a bad file, summaries first."""
     members = {f"{split.ordinal:06d}": len(split.members) for split in splits}
-    for name in store.names("parts"):
+    names = [name for name in store.names("parts") if name.endswith(".json")]
+    summaries = store.for_all(names, lambda name: read_summary(store, name))
+    for name, summary in zip(names, summaries, strict=True):
         ordinal = name.rpartition("/")[2].removesuffix(".json")
-        if not name.endswith(".json"):
-            continue
-        if read_summary(store, name)["members"] != members.get(ordinal.partition("-")[0], 0):
+        if summary["members"] != members.get(ordinal.partition("-")[0], 0):
             store.remove(name)
             for of in (store_format.part_name, store_format.index_name, store_format.rejected_name):
                 store.remove(of(ordinal))

@@ -1,7 +1,6 @@
 """The manifest of a token store, from the summaries of its parts."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -30,12 +29,12 @@ __all__ = [
 
 OWNED = (TOKENIZER, "parts", "rejected")
 """What a job writes into its folder besides the manifest."""
-THREADS = 16
 
 
 def bad_files(store: Folder) -> dict[str, str]:
     """The input files that could not be read, by URL, and why."""
-    bad = [read_json(store, name, ("url", "reason")) for name in store.names(f"{JOB}/bad")]
+    names = store.names(f"{JOB}/bad")
+    bad = store.for_all(names, lambda name: read_json(store, name, ("url", "reason")))
     return {each["url"]: each["reason"] for each in bad}
 
 
@@ -82,8 +81,7 @@ def write_manifest(
 
 def _summaries(store: Folder) -> list[dict[str, Any]]:
     names = [name for name in store.names("parts") if name.endswith(".json")]
-    with ThreadPoolExecutor(THREADS) as pool:  # a remote store may have many
-        return list(pool.map(lambda name: read_summary(store, name), names))
+    return store.for_all(names, lambda name: read_summary(store, name))
 
 
 def refuse_contradiction(manifest: Manifest, store: Folder) -> None:
@@ -142,8 +140,8 @@ def inputs_of(plan: TokenizePlan, store: Folder) -> list[Input]:
         store: the folder that the job writes, where their checksums were noted.
     """
     facts: dict[str, Any] = {}
-    for name in store.names(f"{JOB}/files"):
-        facts |= read_json(store, name)
+    for each in store.for_all(store.names(f"{JOB}/files"), lambda name: read_json(store, name)):
+        facts |= each
     bad = bad_files(store)
     return [
         {

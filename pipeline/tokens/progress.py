@@ -25,10 +25,14 @@ class TokensDone:
 
     def __call__(self) -> Count:
         """Looks at the folder."""
-        for name in self._store.names("parts"):
-            if name.endswith(".json") and name not in self._seen and "/." not in name:
-                summary = read_summary(self._store, name)
-                self._seen[name] = (summary["last"], summary["tokens"])
+        names = [
+            name
+            for name in self._store.names("parts")
+            if name.endswith(".json") and name not in self._seen and "/." not in name
+        ]
+        summaries = self._store.for_all(names, lambda name: read_summary(self._store, name))
+        for name, summary in zip(names, summaries, strict=True):
+            self._seen[name] = (summary["last"], summary["tokens"])
         done = sum(tokens for _, tokens in self._seen.values())
         return Count(done, self._total(done), about=True)
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 import xxhash
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from ...schemas import shard
 from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import MANIFEST, TOKENIZER, Kind, Manifest, parse
 from ...schemas.regular import check_inside, read_regular
+from ...schemas.remote import is_local_url, resolve
 from ...schemas.sizes import plural
 from .arrays import cause
 from .encoding import check_vocabulary
@@ -48,9 +47,10 @@ class Folder:
     """A store or shard set, on any filesystem."""
 
     def __init__(self, url: str, problems: Problems, meter: Meter) -> None:
-        self._fs, root = _resolve(url)
+        self._fs, root = resolve(url)
+        self._url = url
         self.root = root.rstrip("/")
-        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._is_local = is_local_url(url)
         self._problems = problems
         self._meter = meter
 
@@ -68,7 +68,7 @@ class Folder:
             raise IncompleteError(
                 "there is no manifest: the job has not finished, or this is another folder",
                 expected=f"the file {MANIFEST}, which is written last",
-                where=self.root,
+                where=self._url,
                 fix="check the path, or run the job again: it continues where it stopped",
             ) from None
         return parse(data, where, kind), xxhash.xxh3_128_hexdigest(data)
@@ -134,14 +134,6 @@ class Folder:
         self._problems.compare(check, f"{TOKENIZER}: sha256", found, claims["sha256"])
         if found == claims["sha256"]:
             check_vocabulary(data, claims, check, self._problems)
-
-
-def _resolve(url: str) -> tuple[Any, str]:
-    if "://" in url:
-        return url_to_fs(url)
-    # A path may have `::` in it, which in a URL leads from one filesystem to the next.
-    local: Any = LocalFileSystem()
-    return local, local._strip_protocol(url)
 
 
 def _mapped(descriptor: int) -> pa.Buffer:

@@ -85,8 +85,9 @@ class _Done:
             counted = [name for name in self._out.names(COUNTS) if "/." not in name]
             return Done(len(counted), self._splits, "split")
         for split in SPLITS:
-            for name in self._out.names(f"{JOB}/{split}"):
-                if name not in self._windows and "/.shard" not in name:
-                    self._windows[name] = read_json(self._out, name, ("windows",))["windows"]
+            names = self._out.names(f"{JOB}/{split}")
+            new = [name for name in names if name not in self._windows and "/.shard" not in name]
+            found = self._out.for_all(new, lambda name: read_json(self._out, name, ("windows",)))
+            self._windows |= {name: each["windows"] for name, each in zip(new, found, strict=True)}
         windows = read_json(self._out, NUMBERED, ("windows",))["windows"]
         return Done(sum(self._windows.values()) * self._window, windows * self._window)

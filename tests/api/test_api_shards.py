@@ -87,8 +87,8 @@ def test_a_damaged_window_is_told_when_it_is_read(folder):
 def test_what_is_no_set_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there is no such folder"):
         exactcpt.open_shards(tmp_path / "none")
-    with pytest.raises(UsageError, match="not on a local disk"):
-        exactcpt.open_shards("s3://bucket/shards")
+    with pytest.raises(exactcpt.ExactcptError, match="there is no manifest"):
+        exactcpt.open_shards("memory://bucket/shards")
 
 
 def test_what_is_no_split_is_refused(folder):

@@ -14,7 +14,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from exactcpt.pipeline.files import storage
 from exactcpt.pipeline.files.storage import Folder, checksum, is_local_url, open_input, resolve
+from exactcpt.schemas.disk_errors import disk_error
 from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.remote_errors import RemoteError
 
 
 class CachingFileSystem(MemoryFileSystem):
@@ -333,7 +335,9 @@ def test_a_protocol_nobody_knows() -> None:
     with pytest.raises(ExactcptError) as caught:
         resolve("nosuch://bucket/a")
     assert caught.value.found.startswith("no filesystem for nosuch://bucket/a: ")
-    assert caught.value.fix == "install the fsspec driver that the message names"
+    assert caught.value.expected == (
+        "a path, or a URL that begins with s3://, gs://, hf:// or https://"
+    )
 
 
 class TestRemoteReading:
@@ -371,14 +375,13 @@ class TestRemoteReading:
     def test_what_stays_short_is_an_error(
         self, remote: Folder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.break_off(monkeypatch, 3)
-        with pytest.raises(ExactcptError) as caught, remote.local_copies(["a"]):
+        self.break_off(monkeypatch, 4)
+        with pytest.raises(RemoteError) as caught, remote.local_copies(["a"]):
             pass
-        assert str(caught.value) == (
-            "a remote file was read only in part: 997 of 1,000 bytes from byte 2,000\n"
+        assert str(disk_error(caught.value)) == (
+            "a remote file was read only in part: 997 of 1,000 bytes from byte 2,000 of 10,240\n"
             "  where:    memory://remote/a\n"
-            "  expected: 10,240 bytes in all, its listed size\n"
-            "  fix:      run the same command again: it continues where it stopped"
+            "  fix:      run the same command again; a job continues where it stopped"
         )
 
     def test_threads_read_one_file(self, remote: Folder) -> None:

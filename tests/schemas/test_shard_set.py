@@ -96,11 +96,6 @@ def test_no_folder(tmp_path):
         open_set(tmp_path / "none")
 
 
-def test_a_remote_folder():
-    with pytest.raises(UsageError, match="not on a local disk: s3://bucket/shards"):
-        open_set("s3://bucket/shards")
-
-
 def test_another_histogram(folder):
     """It agrees with all else in the manifest, and with no window."""
 

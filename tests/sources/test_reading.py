@@ -33,12 +33,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline.files.storage import RemoteReadError
 from exactcpt.pipeline.sources import compression, reading, scanning
 from exactcpt.pipeline.sources.reading import BadFileError, join_small, read_member
 from exactcpt.pipeline.sources.records import Batch, Fields, Rejected, Strings
 from exactcpt.pipeline.sources.splits import Member, make_splits
 from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.remote_errors import RemoteError
 
 
 class TestByteRanges:
@@ -544,10 +544,12 @@ def test_a_busy_server_makes_no_bad_file(
     put(f"busy://corpus/{name}", gzip.compress(data) if name.endswith("gz") else data)
     [file] = find(f"busy://corpus/{name}")
     monkeypatch.setattr(BusyFileSystem, "error", error)
-    with pytest.raises(RemoteReadError) as caught:
+    with pytest.raises(RemoteError) as caught:
         list(read_member(Member(file=file), TEXT))
     assert caught.value.filename == file.url
-    assert caught.value.strerror == f"{type(error).__name__}: {error}"
+    assert caught.value.strerror is not None
+    assert caught.value.strerror.startswith("a request to the server failed: ")
+    assert caught.value.strerror.endswith(str(error))
 
 
 def test_a_damaged_file_of_a_server_is_bad() -> None:

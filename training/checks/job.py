@@ -79,7 +79,7 @@ def check_trainer(
             no windows to try it with.
         ExactcptError: the step ends with an error, or returns no gradient.
     """
-    opened = open_set(shards)
+    opened = open_set(shards, say)
     tried = choose_windows(opened)
     is_function = ":" in trainer and not Path(trainer).exists()
     if is_function and loop is not None:

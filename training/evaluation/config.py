@@ -164,7 +164,7 @@ def chosen_suites(text: str) -> tuple[Suite, ...]:
 
 def is_world(haystack: str | None) -> bool:
     """Whether a haystack is the world.json of a recall world, by its name."""
-    return haystack is not None and Path(haystack).suffix == ".json"
+    return haystack is not None and "://" not in haystack and Path(haystack).suffix == ".json"
 
 
 def chosen_scores(text: str | None, suites: Sequence[Suite]) -> tuple[Score, ...]:

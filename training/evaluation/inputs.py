@@ -156,22 +156,30 @@ class Inputs:
         }
 
 
-def open_inputs(config: EvaluateConfig, subjects: Sequence[Subject]) -> Inputs:
+def open_inputs(
+    config: EvaluateConfig, subjects: Sequence[Subject], say: Callable[[str], None]
+) -> Inputs:
     """Opens the tokenizer and the haystack.
+
+    Args:
+        config: the settings.
+        subjects: what is evaluated.
+        say: is told what is copied from a server.
 
     Raises:
         UsageError: no haystack or no length is given, or what is given is not there.
         IncompleteError, FormatError: the shard set or the tokenizer cannot be read.
     """
     place = config.haystack or _shards_of(subjects)
-    if not Path(place).exists():
+    is_remote = "://" in place
+    if not is_remote and not Path(place).exists():
         raise UsageError(
             "there is no such haystack",
             where=place,
             expected="a shard set, a file named *.txt or *.jsonl, or a world.json",
             fix="name one with --haystack",
         )
-    shards = open_set(place) if Path(place).is_dir() else None
+    shards = open_set(place, say) if is_remote or Path(place).is_dir() else None
     world, longest = read_world(Path(place)) if is_world(place) else (None, None)
     if shards is None and "buckets" in config.suites:
         raise UsageError(

@@ -36,7 +36,7 @@ def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
     """
-    inputs = open_inputs(config, [])
+    inputs = open_inputs(config, [], say)
     written: list[Path] = []
     if "probe" in config.suites:
         for each in inputs.item_sets(say):

@@ -68,7 +68,7 @@ def evaluate(config: EvaluateConfig, say: Say) -> list[Evaluation]:
     device = device_of(config.device)
     precision = config.precision or PRECISIONS[device.type]
     subjects = find_subjects(config.models, config.out)
-    inputs = open_inputs(config, subjects)
+    inputs = open_inputs(config, subjects, say)
     for subject in subjects:
         check_vocabulary(subject, inputs.vocabulary)
     suites: list[SuiteOfLength] = []

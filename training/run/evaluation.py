@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,15 @@ class EvalSet:
                 yield self.windows.batch(groups[first]).ignored()
 
 
-def open_eval_sets(config: TrainConfig, shards: ShardSet) -> list[EvalSet]:
+def open_eval_sets(
+    config: TrainConfig, shards: ShardSet, say: Callable[[str], None] | None = None
+) -> list[EvalSet]:
     """Opens the sets of `eval`, or the validation split of the training set if it has one.
+
+    Args:
+        config: the settings of the run.
+        shards: the training set.
+        say: is told what is copied from a server.
 
     Raises:
         UsageError, IncompleteError, FormatError: as `ShardDataset`.
@@ -74,7 +80,7 @@ def open_eval_sets(config: TrainConfig, shards: ShardSet) -> list[EvalSet]:
         own = shards.shards(shard.VALIDATION)
         return [_eval_set(shard.VALIDATION, shards, config, shards.window)] if own else []
     return [
-        _eval_set(name, open_set(Path(path)), config, shards.window)
+        _eval_set(name, open_set(path, say), config, shards.window)
         for name, path in config.eval.items()
     ]
 

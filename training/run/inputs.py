@@ -1,5 +1,6 @@
 """The inputs of a run: shards, eval sets, weights of targets, the model; all checked here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +56,15 @@ class Inputs:
         return max([self.shards.window, *(eval_set.windows.window for eval_set in self.eval_sets)])
 
 
-def open_inputs(config: TrainConfig, world: World) -> Inputs:
+def open_inputs(
+    config: TrainConfig, world: World, say: Callable[[str], None] | None = None
+) -> Inputs:
     """Opens and checks everything a run reads, except the model's weights.
+
+    Args:
+        config: the settings of the run.
+        world: its ranks.
+        say: is told what is copied from a server; on any rank.
 
     Raises:
         UsageError, IncompleteError, FormatError: something is missing, altered, or does not fit
@@ -66,9 +74,9 @@ def open_inputs(config: TrainConfig, world: World) -> Inputs:
     model = Path(config.model)
     read_config(model)
     check_weights(model)
-    shards = open_set(config.shards)
+    shards = open_set(config.shards, say)
     check_agreement(shards, model)
-    eval_sets = open_eval_sets(config, shards)
+    eval_sets = open_eval_sets(config, shards, say)
     others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}
     others.pop(shards.fingerprint, None)
     for other in others.values():

@@ -90,14 +90,14 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     Args:
         config: its settings.
         world: the ranks; all call this.
-        say: takes a line for a person; called on the first rank only.
+        say: takes a line for a person; called on the first rank, and on one that copies shards.
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
     """
+    inputs = world.together(lambda: open_inputs(config, world, say))
     if not world.is_first:
         say = _silent
-    inputs = world.together(lambda: open_inputs(config, world))
     trained = _same_inputs(config, inputs, world)
     # One rank looks for all: folders may change meanwhile.
     start = world.first(lambda: find_start(config, inputs, trained))
