@@ -1,15 +1,13 @@
 """What the commands of training have in common. Nothing heavy is imported before it is needed."""
 
-import gc
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 
 import click
 
 from ..schemas.errors import UsageError
 from ..schemas.extras import install_line
+from ..schemas.importing import import_to_stay
 from ..schemas.sizes import parse_size
 from ..schemas.terminal import echo
 
@@ -26,24 +24,12 @@ def check_installed() -> None:
         if find_spec(name) is None:
             raise UsageError(f"{name} is not installed", fix=install_line("train"))
         try:
-            _import_to_stay(name)
+            import_to_stay(name)
         except (ImportError, OSError) as error:
             raise UsageError(
                 f"{name} is installed, but cannot be imported: {error}",
                 fix="make a new environment, and install exactcpt with its extra `train` there",
             ) from error
-
-
-def _import_to_stay(name: str) -> None:
-    """Imports a module. Looking for garbage in what stays would take a quarter of the time."""
-    is_new = name not in sys.modules
-    gc.disable()
-    try:
-        import_module(name)
-    finally:
-        if is_new:
-            gc.freeze()
-        gc.enable()
 
 
 def size(_: click.Context, parameter: click.Parameter, text: str | None) -> int | None:

@@ -2,5 +2,6 @@
 
 transforms   what the graphs are made of: `Work`, `Once`, `Spread`, sums of histograms
 runner       runs a graph on this machine's cores or on another runner, and watches it
+loading      imports Beam, without what the graphs do not use
 processes    starts worker processes and notices when one dies; `worker` is what they run
 """

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+from .loading import load_beam
+
 __all__ = ["PARENT", "main"]
 
 PARENT = "EXACTCPT_RUNNER_PID"
@@ -21,6 +23,7 @@ def main() -> None:
         logging.getLogger().addHandler(logging.NullHandler())  # else Beam logs to stderr
     parent = int(os.environ[PARENT])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    load_beam()
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

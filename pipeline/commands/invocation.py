@@ -5,10 +5,8 @@ flags ──┐
 file ───┘
 """
 
-import importlib
 import json
 import os
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -36,7 +34,7 @@ from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
 from .summary import estimate_table, summary_of
 
-__all__ = ["Invocation", "folder_at", "import_beam_meanwhile", "show_estimate"]
+__all__ = ["Invocation", "folder_at", "show_estimate"]
 
 
 def folder_at(path: str) -> Folder:
@@ -155,13 +153,6 @@ class Invocation:
         if self.flags["as_json"]:
             found = summary_of(finished, out=out.url, seconds=seconds)
             echo_json(json.dumps(found, ensure_ascii=False))
-
-
-def import_beam_meanwhile() -> None:
-    """Imports Beam in the background, while the inputs are read: the import takes longer."""
-    threading.Thread(
-        name="exactcpt-import", target=importlib.import_module, args=("apache_beam",), daemon=True
-    ).start()
 
 
 def show_estimate(

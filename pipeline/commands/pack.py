@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..beam.loading import load_beam_meanwhile
 from ..job.folder import locked
 from ..job.places import refuse_one_inside_another
 from ..pack.job import pack
@@ -21,6 +22,7 @@ def run_pack(flags: Mapping[str, Any]) -> None:
     store, out = folder_at(flags["store"]), call.folder("out")
     settings.refuse_unreachable([store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
+    load_beam_meanwhile(whole=not settings.is_embedded)
     with locked(out):
         finished = pack(config, store, out, settings, call.console, overwrite=flags["overwrite"])
     call.report(finished, out, shard_tables(finished.manifest))

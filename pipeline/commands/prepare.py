@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...schemas.manifest import MANIFEST, SHARD_SET
+from ..beam.loading import load_beam_meanwhile
 from ..beam.runner import RunSettings
 from ..config import PackConfig
 from ..files.storage import Folder
@@ -32,7 +33,7 @@ from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
 from ..tokens.plan import TokenizePlan, plan_tokenize
 from ..tokens.probe import Probe
-from .invocation import Invocation, folder_at, import_beam_meanwhile, show_estimate
+from .invocation import Invocation, folder_at, show_estimate
 from .summary import shard_tables, store_tables
 
 __all__ = ["PrepareJob", "run_prepare"]
@@ -49,7 +50,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
     refuse_inside_sources(config.sources, [store, out])
-    import_beam_meanwhile()
+    load_beam_meanwhile(whole=not settings.is_embedded)
     job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
     finished = None if flags["overwrite"] else job.finished(call.console)
     if finished is None:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..beam.loading import load_beam_meanwhile
 from ..job.places import refuse_inside_sources, require_space
 from ..tokens.job import tokenize
 from ..tokens.plan import plan_tokenize
-from .invocation import Invocation, import_beam_meanwhile, show_estimate
+from .invocation import Invocation, show_estimate
 from .summary import store_tables
 
 __all__ = ["run_tokenize"]
@@ -23,7 +24,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     refuse_inside_sources(config.sources, [store])
     if any(s.is_mixed for s in config.sources):
         call.console.say("epochs and shares take effect in packing: exactcpt pack --epochs NAME=X")
-    import_beam_meanwhile()
+    load_beam_meanwhile(whole=not settings.is_embedded)
     plan = plan_tokenize(config)
     found, probes = show_estimate(call, plan, None)
     if flags["dry_run"]:

@@ -5,12 +5,13 @@ from itertools import takewhile
 from typing import Any
 
 from ...schemas.errors import UsageError
+from ..beam.loading import load_beam_meanwhile
 from ..config import SourceConfig, TokenizeConfig, parse_source
 from ..core.parameters import PARAMETERS
 from ..job.places import refuse_inside_sources
 from ..weigh.job import weigh
 from ..weigh.plan import WeighPlan, plan_weigh
-from .invocation import Invocation, import_beam_meanwhile
+from .invocation import Invocation
 from .summary import shard_tables
 
 __all__ = ["packed_plan", "run_weigh"]
@@ -26,7 +27,7 @@ def run_weigh(flags: Mapping[str, Any]) -> None:
     sources = list(takewhile(lambda word: not word.startswith("-"), words))
     call = Invocation({**flags, "beam_args": tuple(words[len(sources) :])})
     settings, out = call.run_settings(), call.folder("out")
-    import_beam_meanwhile()
+    load_beam_meanwhile(whole=not settings.is_embedded)
     plan = packed_plan(flags, sources)
     config = plan.tokens.config
     settings.refuse_unreachable([*(source.pattern for source in config.sources), out.url])
