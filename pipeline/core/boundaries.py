@@ -134,10 +134,7 @@ def _row_of(places: NDArray[np.integer], rows: Rows) -> NDArray[np.int64]:
 
 def _stops_at(stops: NDArray[np.integer], ids: Rows) -> NDArray[np.int64]:
     """The ends of segments, and those of all rows, in order and each once."""
-    is_stop = np.zeros(len(ids.values) + 1, np.bool_)
-    is_stop[stops] = True
-    is_stop[ids.ends[1:]] = True
-    return np.flatnonzero(is_stop)
+    return np.unique(np.concatenate((stops, ids.ends[1:])))
 
 
 def _of_lengths(

@@ -1,6 +1,6 @@
 """The documents table of a shard set: one row per document of the token store."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ def documents_table(
     ids: Any,
     hashes: NDArray[np.void],
     chosen: Documents,
-    *,
-    first_row: int = 0,
 ) -> pa.Table:
     """The rows of documents of one part.
 
@@ -33,7 +31,6 @@ def documents_table(
         ids: the documents' ids, a column of strings.
         hashes: their content hashes, shape [documents].
         chosen: what selection decided of them.
-        first_row: number of the first of them in the part.
     """
     n = len(chosen.index)
     reasons = np.where(chosen.repeated, 0, 1).astype(np.int32)
@@ -46,7 +43,7 @@ def documents_table(
         "id": ids,
         "source": constant(source),
         "part": constant(part),
-        "row": pa.array(np.arange(first_row, first_row + n, dtype=np.int32)),
+        "row": pa.array(np.arange(n, dtype=np.int32)),
         "n_tokens": pa.array(chosen.lengths),
         "content_hash": pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(16), n, [None, pa.py_buffer(hashes.tobytes())]
@@ -59,7 +56,7 @@ def documents_table(
     return pa.Table.from_arrays([columns[name] for name in types.names], schema=types)
 
 
-def write_documents(out: Folder, name: str, tables: Iterator[pa.Table]) -> ShardFile:
+def write_documents(out: Folder, name: str, tables: Iterable[pa.Table]) -> ShardFile:
     """Writes one file of the documents table, one row group per part; returns its description."""
     rows = 0
     with out.create(name) as scratch:

@@ -85,7 +85,8 @@ def _count(rows: PackedRows, task: WeighTask) -> Count:
     longest = np.maximum.reduceat(lengths, first)
     by_longest = np.bincount(longest, minlength=2)
     texts = rows.texts()
-    inner, with_inner = _inner_ends(texts, task.end_id)
+    ends = np.flatnonzero(texts.data == task.end_id)
+    inner, with_inner = _inner_ends(ends, texts)
     return Count(
         histogram=histogram(lengths, task.window),
         windows_by_largest=windows_by_largest_context(by_longest, task.window),
@@ -98,29 +99,26 @@ def _count(rows: PackedRows, task: WeighTask) -> Count:
         unknown_tokens=(
             0 if task.unk_id is None else int(np.count_nonzero(texts.data == task.unk_id))
         ),
-        inner_padding=_inner_padding(texts.data, rows.cut.texts, task),
+        inner_padding=_inner_padding(ends, texts.data, rows.cut.texts, task),
         repeated_ends=_repeated_ends(texts.data, rows.cut.texts),
     )
 
 
-def _inner_ends(texts: Strings, end_id: int) -> tuple[int, int]:
+def _inner_ends(ends: NDArray[np.int64], texts: Strings) -> tuple[int, int]:
     """End tokens inside segments, and the segments that have some."""
-    places = np.flatnonzero(texts.data == end_id)
-    segment = np.searchsorted(texts.offsets, places, "right") - 1
-    inner = places + 1 != texts.offsets[segment + 1]
+    segment = np.searchsorted(texts.offsets, ends, "right") - 1
+    inner = ends + 1 != texts.offsets[segment + 1]
     return int(inner.sum()), len(np.unique(segment[inner]))
 
 
-def _inner_padding(ids: NDArray[np.int32], texts: NDArray[np.int64], task: WeighTask) -> int:
+def _inner_padding(
+    ends: NDArray[np.int64], ids: NDArray[np.int32], texts: NDArray[np.int64], task: WeighTask
+) -> int:
     """Padding in the text of rows. End tokens are padding where no word precedes them."""
-    is_end, is_fill = ids == task.end_id, ids == task.fill_id
-    behind = np.ones(len(ids), np.bool_)
-    behind[1:] = (is_end | is_fill)[:-1]
-    behind[np.cumsum(texts)[:-1]] = True
-    padding = is_end & behind
-    if task.fill_id != task.end_id:
-        padding |= is_fill
-    return int(np.count_nonzero(padding))
+    fills = np.flatnonzero(ids == task.fill_id) if task.fill_id != task.end_id else ends[:0]
+    begin = np.concatenate(([0], np.cumsum(texts)[:-1]))
+    alone = np.isin(ends, begin) | np.isin(ends - 1, np.concatenate((ends, fills)))
+    return len(fills) + int(np.count_nonzero(alone))
 
 
 def _repeated_ends(ids: NDArray[np.int32], texts: NDArray[np.int64]) -> int:

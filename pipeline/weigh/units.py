@@ -5,7 +5,7 @@ twice, and a job that was killed can be continued.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,9 +158,8 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
         write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
     if next(rows, None) is not None or not writer.has_all():
         raise _changed(mine.read)
-    write_json(
-        out, f"{JOB}/{mine.documents}.json", write_documents(out, mine.documents, writer.tables())
-    )
+    described = write_documents(out, mine.documents, [writer.documents()])
+    write_json(out, f"{JOB}/{mine.documents}.json", described)
 
 
 def _sizes(windows: int, per_batch: int) -> list[int]:
@@ -236,19 +235,19 @@ class _Writer:
         written = self._next - self._mine.first_document
         return written == self._mine.segments and found.tolist() == [*self._mine.histogram]
 
-    def tables(self) -> Iterator[pa.Table]:
+    def documents(self) -> pa.Table:
         """The rows of the documents table: every segment is a document of its own."""
-        read, row = self._mine.read, 0
-        validates = self._task.split_of(read.source) != TRAIN
-        for names, lengths, hashes in self._segments:
-            n = len(lengths)
-            chosen = Documents(
-                index=np.arange(n) + self._mine.first_document + row,
-                lengths=lengths.astype(np.int32),
-                validates=np.full(n, validates, np.bool_),
-                copies=np.ones(n, np.int32),
-                repeated=np.zeros(n, np.bool_),
-            )
-            part = f"{read.ordinal:06d}"
-            yield documents_table(read.source, part, names, hashes, chosen, first_row=row)
-            row += n
+        read = self._mine.read
+        names, lengths, hashes = zip(*self._segments, strict=True)
+        n = self._mine.segments
+        chosen = Documents(
+            index=np.arange(n) + self._mine.first_document,
+            lengths=np.concatenate(lengths).astype(np.int32),
+            validates=np.full(n, self._task.split_of(read.source) != TRAIN, np.bool_),
+            copies=np.ones(n, np.int32),
+            repeated=np.zeros(n, np.bool_),
+        )
+        part = f"{read.ordinal:06d}"
+        return documents_table(
+            read.source, part, pa.concat_arrays(names), np.concatenate(hashes), chosen
+        )
