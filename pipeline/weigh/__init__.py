@@ -8,6 +8,7 @@ tokenized, packed, shuffled or dropped; a row becomes a window, and its segments
 of the set.
 
 plan        tokenizer, files, window length, and where the boundaries are
+lists       lists that were read, as rows
 rows        packed rows, cut into segments          counting    the first reading
 job         the job `weigh`; `graph` is its Beam graph, `task` what all work units share
 units       the work units                          manifest    the manifest

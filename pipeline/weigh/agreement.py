@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.errors import UsageError
-from ..core.boundaries import CutError, Rows, cut_rows
+from ..core.boundaries import CutError, cut_rows
 from ..core.choices import BOUNDARIES, Boundaries
 from ..sources.reading import read_member
-from ..sources.records import Strings
 from ..sources.splits import Member
 from ..tokens.plan import TokenizePlan
+from .lists import lists_of
 
 __all__ = ["refuse_contradictions"]
 
@@ -61,15 +61,15 @@ def _first_rows(
         return []
     try:
         cut = cut_rows(
-            _rows(batch.content), kind, _rows(batch.boundaries), end_id=plan.eos_id, pad_id=pad_id
+            lists_of(batch.content),
+            kind,
+            lists_of(batch.boundaries),
+            end_id=plan.eos_id,
+            pad_id=pad_id,
         )
     except CutError as error:
         return error
     return np.split(cut.lengths, np.cumsum(cut.counts)[:-1])
-
-
-def _rows(lists: Strings) -> Rows:
-    return Rows(lists.offsets - lists.offsets[0], lists.data)
 
 
 def _first_difference(some: list[NDArray[np.int64]], others: list[NDArray[np.int64]]) -> int | None:

@@ -15,6 +15,7 @@ from ..core.boundaries import Cut, CutError, Rows, cut_rows
 from ..sources.reading import read_member
 from ..sources.records import Batch, Strings
 from ..sources.splits import Split
+from .lists import lists_of
 from .task import WeighTask
 
 __all__ = ["PackedRows", "regrouped", "rows_of"]
@@ -121,8 +122,8 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
             expected="rows of token ids of the tokenizer that the job names",
             fix="correct the row, or name the column of token ids with ,tokens=FIELD in the source",
         )
-    names, ids = batch.ids.cast(pa.string()), _as_rows(batch.content)
-    boundaries = None if batch.boundaries is None else _as_rows(batch.boundaries)
+    names, ids = batch.ids.cast(pa.string()), lists_of(batch.content)
+    boundaries = None if batch.boundaries is None else lists_of(batch.boundaries)
     kind = task.boundaries[source]
     try:
         _check_lengths(ids.lengths, task)
@@ -143,10 +144,6 @@ def _check_lengths(lengths: NDArray[np.int64], task: WeighTask) -> None:
         limit = f"at most {task.window:,}, the window" if task.pads else f"{task.window:,}"
         advice = "" if task.pads else ", as the first row; with --window, shorter rows are padded"
         raise CutError(row, f"a row has {plural(int(lengths[row]), 'token')}", limit + advice)
-
-
-def _as_rows(lists: Strings) -> Rows:
-    return Rows(lists.offsets - lists.offsets[0], lists.data)
 
 
 def regrouped(rows: Iterable[PackedRows], sizes: Iterable[int]) -> Iterator[PackedRows]:
