@@ -46,7 +46,7 @@ def write_manifest(
     ]
     manifest: Manifest = {
         "format": SHARD_SET,
-        "format_version": 1,
+        "format_version": store_manifest["format_version"],
         "versions": {**store_manifest["versions"], "exactcpt": version("exactcpt")},
         "settings": dict(state.settings),
         "tokenizer": store_manifest["tokenizer"],
