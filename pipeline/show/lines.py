@@ -7,7 +7,8 @@
 
 A line ends where the text's own line does, before the weight changes, before text that is
 supervised or no longer is, and where the room runs out. The first token of a document is never a
-target, and does not begin a line of its own. The margin has the effective context and the weight of its first target.
+target, and does not begin a line of its own. The margin has the effective context and the weight of
+a line's first target.
 """
 
 import math

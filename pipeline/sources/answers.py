@@ -149,13 +149,12 @@ def _of_messages(name: str, record: Mapping[str, Any]) -> list[tuple[str, bool]]
 
 def _message(message: Any, number: int) -> tuple[str, str]:
     """The role and the content of a message."""
-    pairs = list(message.items()) if isinstance(message, Mapping) else message
-    names = [name for name, _ in pairs] if isinstance(pairs, list | tuple) else []
-    values = dict(pairs) if names else {}
+    pairs = tuple(message.items()) if isinstance(message, Mapping) else message
+    values = dict(pairs) if isinstance(pairs, tuple) else {}
     role, content = values.get("role"), values.get("content")
     if not (isinstance(role, str) and isinstance(content, str)):
         raise UnusableError(f"message {number} has no role or no content, or one is no string")
-    if names.count("role") + names.count("content") > 2:
+    if sum(name in ("role", "content") for name, _ in pairs) > 2:
         raise UnusableError(f"message {number} has a role or a content twice")
     if role not in ROLES:
         raise UnusableError(

@@ -169,8 +169,16 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
     Raises:
         ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
             to two sources.
-        UsageError: a source of text names fields.
+        UsageError: a source of text names fields, a template is none, or the records of a source
+            cannot have answers.
     """
+    for source in config.sources if packed else ():
+        if source.of_answers:
+            raise UsageError(
+                f"source {source.name!r} of packed windows has {source.of_answers[0]}=FIELD",
+                expected="tokens=FIELD, or nothing",
+                fix="use `exactcpt prepare` for records with questions and answers",
+            )
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
     bos_id, about_bos = tokenizer.choose_bos(config.bos)
