@@ -101,6 +101,19 @@ def make_groups(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers in the windows of a split: the supervised spans of documents that have others.
+
+    Attributes:
+        answers: how many there are; one that is cut counts once for each window.
+        cut_off: those in segments that do not begin with their document.
+    """
+
+    answers: int
+    cut_off: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitPlan:
     """The windows of one split of a group, and their sums.
 
@@ -110,6 +123,7 @@ class SplitPlan:
         by_source: documents (occurrences), tokens, targets and histogram of each source.
         cut_documents: occurrences that are split across windows.
         supervised: the supervised spans of each segment; None if all tokens are supervised.
+        answers: counts of them; None if all tokens are supervised.
     """
 
     packing: Packing
@@ -117,6 +131,7 @@ class SplitPlan:
     by_source: Mapping[str, Mapping[str, Any]]
     cut_documents: int
     supervised: Spans | None
+    answers: Answers | None
 
 
 @dataclass(frozen=True)
@@ -237,9 +252,10 @@ def _plan_split(
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)
     packing = reorder_windows(packing, windows)
-    spans = occurrences.supervised
-    if spans is not None:
-        spans = spans.within(packing.document, packing.offset, packing.length)
+    of_documents, spans, answers = occurrences.supervised, None, None
+    if of_documents is not None:
+        spans = of_documents.within(packing.document, packing.offset, packing.length)
+        answers = _count_answers(of_documents, spans, lengths, packing)
     return SplitPlan(
         packing=packing,
         doc_index=occurrences.index,
@@ -251,7 +267,20 @@ def _plan_split(
         },
         cut_documents=int((np.bincount(packing.document) > 1).sum()),
         supervised=spans,
+        answers=answers,
     )
+
+
+def _count_answers(
+    of_documents: Spans, of_segments: Spans, lengths: NDArray[np.int32], packing: Packing
+) -> Answers:
+    plain = np.diff(of_documents.bounds) == 1
+    first = of_documents.bounds[:-1]
+    plain &= (of_documents.stop - of_documents.start)[first] == lengths
+    counts = np.diff(of_segments.bounds)
+    counts[plain[packing.document]] = 0
+    cut_off = counts[packing.offset > 0]
+    return Answers(answers=int(counts.sum()), cut_off=int(cut_off.sum()))
 
 
 def _share(

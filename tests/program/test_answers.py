@@ -314,3 +314,24 @@ def test_a_sample_is_not_inspected(tmp_path):
     outcome = run("inspect", *inputs)
     assert outcome.code == 2
     assert "exactcpt tokenize" in outcome.err
+
+
+@pytest.mark.parametrize("packing", ["concat", "best_fit"])
+def test_answers_cut_off_from_their_prompt_are_warned_of(made, packing):
+    documents = expected_documents()
+    ids = {row["doc_index"]: row["id"] for row in documents_table(made / packing)}
+    answered = cut_off = 0
+    for path in sorted((made / packing / "train").glob("*.arrow")):
+        for row in rows(path):
+            begin = 0
+            segments = zip(row["seq_lengths"], row["doc_index"], row["doc_offset"], strict=True)
+            for length, index, offset in segments:
+                spans = [s for s in row["supervised"] if begin <= s["start"] < begin + length]
+                begin += length
+                if index >= 0 and not all(documents[ids[index]][1]):
+                    answered += len(spans)
+                    cut_off += len(spans) * (offset > 0)
+    warning = f"{cut_off} of {answered} answers do not see the beginning of their prompt"
+    found = manifest(made / packing)["warnings"]
+    assert any(text.startswith(warning) for text in found) == bool(cut_off)
+    assert bool(cut_off) or packing == "best_fit"
