@@ -13,6 +13,8 @@ from harness import TOKENIZER, done, manifest, run, source
 from oracles import bucket_by_search
 from stores import contents, differing
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 48
 RECORDS = answers.records(60)
 TEXTS = [f"The tide of day {i} is high." + " And low." * (i % 9) for i in range(25)]
