@@ -147,14 +147,25 @@ def test_the_loss_is_that_of_the_answers_in_documents_run_alone(folder):
         assert (mine - parameter.grad).norm() < 1e-5 * parameter.grad.norm()  # losses are in fp32
 
 
-def test_a_run(folder, tmp_path):
-    """The stage that all arms share: a plain run with uniform weights."""
-    config = config_of(folder, tmp_path / "run", weighting="uniform", steps=2, eval_every=2)
-    train(config, lambda _: None)
-    steps = [record for record in read_log(tmp_path / "run") if record["kind"] == "step"]
+def test_the_stage_that_arms_share(folder, tmp_path):
+    """A plain run with uniform weights, from a run of each arm: the same answers in each step."""
+    for arm in ("uniform", "exact"):
+        own, stage = (tmp_path / kind / arm for kind in ("own", "stage"))
+        alike = {"weighting": "uniform", "steps": 2, "eval_every": 2, "seed": 1}
+        train(config_of(folder, own, weighting=arm, steps=1), lambda _: None)
+        train(config_of(folder, stage, init_from=str(own), **alike), lambda _: None)
+    one, other = (
+        [record for record in read_log(tmp_path / "stage" / arm) if record["kind"] == "step"]
+        for arm in ("uniform", "exact")
+    )
+    same = ("digest", "targets", "bucket_targets")
+    assert [[s[name] for name in same] for s in one] == [[s[name] for name in same] for s in other]
+    assert one[0]["loss"] != other[0]["loss"]
+    steps = one
     shards = open_set(folder / "shards")
     per_window = [sum(code > 0 for code in codes_of(n)) for n in range(len(ShardDataset(shards)))]
     assert len(steps) == 2
     assert all(min(per_window) * 4 <= s["targets"] <= max(per_window) * 4 for s in steps)
-    evaluated = next(r for r in read_log(tmp_path / "run") if r["kind"] == "eval")
+    log = read_log(tmp_path / "stage" / "exact")
+    evaluated = next(record for record in log if record["kind"] == "eval")
     assert evaluated["targets"] == int(shards.histogram("validation").sum())
