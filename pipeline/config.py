@@ -40,7 +40,9 @@ MIN_SPLIT_BYTES = 1000
 """Each split becomes separate files; see also `sources.splits.MAX_SPLITS`."""
 MAX_RECORD_BYTES = (1 << 31) - 1
 """Arrow's strings have offsets of 32 bits."""
-SOURCE_OPTIONS = ("text", "id", "tokens", "epochs", "share", "format", "split")
+ANSWER_OPTIONS = ("prompt", "answer", "context", "template", "messages")
+"""Options of sources whose documents have answers."""
+SOURCE_OPTIONS = ("text", "id", "tokens", *ANSWER_OPTIONS, "epochs", "share", "format", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,10 @@ class SourceConfig:
         text: the field of a record that holds the text of the document.
         id: the field that holds the id of the document.
         tokens: the field that holds token ids, if the documents are already tokenized.
+        prompt, answer, context: the fields of a prompt, of its answer, and of the text that the
+            prompt is about. Only the answer's tokens are supervised.
+        template: the file that says how a document is made of them; None for the usual form.
+        messages: the field with the messages of a conversation, in the place of these fields.
         epochs: how many times it is seen.
         share: the fraction of the token budget that it fills.
         format: the format of its files, where their names do not show it.
@@ -64,6 +70,11 @@ class SourceConfig:
     text: str = "text"
     id: str = "id"
     tokens: str | None = None
+    prompt: str | None = None
+    answer: str | None = None
+    context: str | None = None
+    template: str | None = None
+    messages: str | None = None
     epochs: float | None = None
     share: float | None = None
     format: Format | None = None
@@ -75,11 +86,14 @@ class SourceConfig:
             value = getattr(self, option)
             if value is not None or option in ("name", "pattern", "text", "id"):
                 typed(f"{this}: {option}", value, kind, None)
-        for option in ("name", "pattern", "text", "id", "tokens"):
+        for option in ("name", "pattern", "text", "id", "tokens", *ANSWER_OPTIONS):
             _refuse_unwritable(f"{this}: {option}", getattr(self, option) or "")
-        for option in ("text", "id", "tokens"):
+        for option in ("text", "id", "tokens", *ANSWER_OPTIONS):
             if getattr(self, option) == "":
-                raise UsageError(f"{this}: {option} names no field", expected=f"{option}=FIELD")
+                value = "FILE" if option == "template" else "FIELD"
+                what = f"{this}: {option} names no {value.lower()}"
+                raise UsageError(what, expected=f"{option}={value}")
+        self._check_answers(this)
         if self.split == "":
             raise UsageError(f"{this}: split names no split", expected="split=NAME")
         if not self.pattern:
@@ -92,8 +106,36 @@ class SourceConfig:
             raise UsageError(f"{this} has both epochs and share", fix="give one of them")
         check_range(f"{this}: epochs", self.epochs, *MIXING_RANGES["epochs"])
         check_range(f"{this}: share", self.share, *MIXING_RANGES["share"])
-        if self.id == (self.tokens or self.text):
+        if self.id in (self.of_answers or (self.tokens or self.text,)):
             raise UsageError(f"{this} uses field {self.id!r} both as id and as document")
+
+    @property
+    def of_answers(self) -> tuple[str, ...]:
+        """The fields of a document with answers; empty if it has none."""
+        named = (self.messages, self.context, self.prompt, self.answer)
+        return tuple(name for name in named if name is not None)
+
+    def _check_answers(self, this: str) -> None:
+        given = [option for option in ANSWER_OPTIONS if getattr(self, option) is not None]
+        if given and (self.tokens is not None or self.text != "text"):
+            other = "tokens" if self.tokens is not None else "text"
+            raise _both(this, other, given[0])
+        if self.messages is not None and len(given) > 1:
+            raise _both(this, given[0], "messages")
+        if self.messages is None:
+            lacking = [o for o in ("prompt", "answer") if given and getattr(self, o) is None]
+            if lacking:
+                raise UsageError(
+                    f"{this} has {given[0]}={getattr(self, given[0])} and no {lacking[0]}",
+                    expected="prompt=FIELD,answer=FIELD, and optionally context=FIELD and "
+                    "template=FILE",
+                )
+        twice = sorted({name for name in self.of_answers if self.of_answers.count(name) > 1})
+        if twice:
+            raise UsageError(
+                f"{this} takes the field {twice[0]!r} twice",
+                expected="a field of its own for prompt, answer and context",
+            )
 
     @property
     def is_mixed(self) -> bool:
@@ -104,6 +146,14 @@ class SourceConfig:
     def mixing(self) -> dict[str, float]:
         """Its entry in the settings' `mixing`, if it is mixed."""
         return {"share": self.share} if self.share is not None else {"epochs": self.epochs or 0.0}
+
+
+def _both(this: str, one: str, other: str) -> UsageError:
+    return UsageError(
+        f"{this} has both {one} and {other}",
+        expected="text=FIELD for plain documents, tokens=FIELD for token ids, prompt=FIELD with "
+        "answer=FIELD for questions and answers, or messages=FIELD for conversations",
+    )
 
 
 def _refuse_unwritable(what: str, text: str) -> None:
@@ -266,8 +316,9 @@ def parse_source(text: str) -> SourceConfig:
     """Reads a source from its flag.
 
     [NAME=]PATTERN[,text=FIELD][,id=FIELD][,tokens=FIELD][,epochs=X|share=X][,format=F]
-    [,split=NAME]. A comma that no option follows belongs to the pattern. `naming` says which name
-    a source has that is given none.
+    [,split=NAME], or in the place of text [,prompt=FIELD,answer=FIELD][,context=FIELD]
+    [,template=FILE] or [,messages=FIELD]. A comma that no option follows belongs to the pattern.
+    `naming` says which name a source has that is given none.
 
     Raises:
         UsageError: the flag has another form, an unknown option or a value out of range.
@@ -308,6 +359,9 @@ def source_of_table(table: Mapping[str, Any]) -> SourceConfig:
     Raises:
         UsageError: a value is of another kind or out of range, or nothing can name the source.
     """
+    answers = [option for option in ANSWER_OPTIONS if option in table]
+    if "text" in table and answers:
+        raise _both(f"source {table.get('name') or table['pattern']!r}", "text", answers[0])
     if "name" not in table:
         table = {"name": name_of(str(table["pattern"]), table.get("format")), **table}
     return SourceConfig(**table)

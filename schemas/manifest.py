@@ -15,6 +15,7 @@ __all__ = [
     "PARQUET_SET",
     "RECALL_WORLD",
     "SHARD_SET",
+    "SUPERVISED_VERSION",
     "TOKENIZER",
     "TOKEN_STORE",
     "WEIGHT_TABLE",
@@ -28,6 +29,7 @@ __all__ = [
     "Read",
     "ShardFile",
     "dump",
+    "has_spans",
     "parse",
 ]
 
@@ -42,6 +44,10 @@ WEIGHT_TABLE = "exactcpt weight table"
 EVALUATION = "exactcpt evaluation"
 RECALL_WORLD = "exactcpt recall world"
 FORMAT_VERSION = 1
+SUPERVISED_VERSION = 2
+"""Of a token store or shard set that says which tokens of its documents are supervised."""
+NEWEST = {TOKEN_STORE: SUPERVISED_VERSION, SHARD_SET: SUPERVISED_VERSION}
+"""The highest version of a format, where it is not 1."""
 
 Manifest = dict[str, Any]
 Kind = Literal[
@@ -135,6 +141,11 @@ class ShardFile(TypedDict):
     rows: NotRequired[int]
 
 
+def has_spans(manifest: Manifest) -> bool:
+    """Whether a token store or shard set says which tokens of its documents are supervised."""
+    return manifest["format_version"] == SUPERVISED_VERSION
+
+
 def dump(manifest: Manifest) -> bytes:
     """The bytes of a manifest; equal manifests have equal bytes."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
@@ -166,10 +177,11 @@ def parse(data: bytes, where: str, kind: Kind) -> Manifest:
             where=f'{where} says "format": {json.dumps(found)[:80]}',
         )
     version = manifest.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    newest = NEWEST.get(kind, FORMAT_VERSION)
+    if isinstance(version, int) and version > newest:
         raise FormatError(
             f"the {kind} has format version {version}",
-            expected=f"at most {FORMAT_VERSION}",
+            expected=f"at most {newest}",
             where=where,
             fix="update exactcpt",
         )

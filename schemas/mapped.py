@@ -30,6 +30,8 @@ class WindowColumns(NamedTuple):
     lengths: NDArray[np.int32]
     document: NDArray[np.int64]
     offset: NDArray[np.int64]
+    spans: NDArray[np.int32] | None
+    """Start and stop of the supervised spans, [spans, 2]; None if all targets are supervised."""
 
     @property
     def padded(self) -> bool:
@@ -45,11 +47,16 @@ class MappedShard:
     """
 
     def __init__(
-        self, path: Path, windows: int, dictionary: NDArray[np.float32], window: int
+        self,
+        path: Path,
+        windows: int,
+        dictionary: NDArray[np.float32],
+        window: int,
+        spans: bool = False,
     ) -> None:
         self._rows = shard.rows_per_batch(window)
         try:
-            batches = _batches(path, window)
+            batches = _batches(path, window, spans)
             _check_rows([batch.num_rows for batch in batches], windows, self._rows)
             self._columns = [_Columns(batch, window, dictionary) for batch in batches]
         except UNREADABLE as error:
@@ -77,17 +84,18 @@ class _Columns:
             lengths=segments.length[first:end],
             document=segments.document[first:end],
             offset=segments.offset[first:end],
+            spans=segments.spans_of(row),
         )
 
 
-def read_segments(path: Path, window: int) -> list[WindowSegments]:
+def read_segments(path: Path, window: int, spans: bool = False) -> list[WindowSegments]:
     """The segments of a shard, by record batch.
 
     Raises:
         FormatError: it cannot be read, or its segments do not make up windows.
     """
     try:
-        return [segments_of(batch, window) for batch in _batches(path, window)]
+        return [segments_of(batch, window) for batch in _batches(path, window, spans)]
     except UNREADABLE as error:
         raise damaged(path, error) from None
 
@@ -102,9 +110,9 @@ def damaged(where: object, error: Exception) -> Exception:
 FIX = f"{SEE_VERIFY}, then write the shards again"
 
 
-def _batches(path: Path, window: int) -> list[pa.RecordBatch]:
+def _batches(path: Path, window: int, spans: bool) -> list[pa.RecordBatch]:
     with pa.memory_map(str(path)) as source:
-        reader = open_shard(source, window)
+        reader = open_shard(source, window, spans=spans)
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
 

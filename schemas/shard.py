@@ -6,6 +6,7 @@ __all__ = [
     "GIVEN",
     "PADDING",
     "SPLITS",
+    "SUPERVISED",
     "TRAIN",
     "UNSUPERVISED",
     "VALIDATION",
@@ -13,6 +14,7 @@ __all__ = [
     "rows_per_batch",
     "shard_name",
     "shard_schema",
+    "spans_type",
     "weight_dictionary",
 ]
 
@@ -27,6 +29,9 @@ which of them belong together is not known."""
 UNSUPERVISED = 0
 """Dictionary code of a position that is not a target; code b + 1 stands for bucket b."""
 
+SUPERVISED = "supervised"
+"""The column of supervised spans, of indices and shards of format version 2."""
+
 PADDING = -1
 """`doc_index` of a run of padding."""
 
@@ -34,8 +39,19 @@ TOKENS_PER_BATCH = 1 << 20
 """Tokens per record batch, about."""
 
 
-def shard_schema(window: int) -> pa.Schema:
-    """The columns of a shard with windows of `window` tokens. No value is ever null."""
+def spans_type() -> pa.DataType:
+    """The type of a column of supervised spans: runs of positions, `stop` not included."""
+    ends = [pa.field(name, pa.int32(), nullable=False) for name in ("start", "stop")]
+    return pa.list_(pa.field("item", pa.struct(ends), nullable=False))
+
+
+def shard_schema(window: int, spans: bool = False) -> pa.Schema:
+    """The columns of a shard. No value is ever null.
+
+    Args:
+        window: tokens of a window.
+        spans: whether it has supervised spans, as format version 2 has.
+    """
     weight = pa.dictionary(pa.uint8(), pa.float32())
 
     def tokens(value_type: pa.DataType) -> pa.DataType:
@@ -51,6 +67,7 @@ def shard_schema(window: int) -> pa.Schema:
             pa.field("seq_lengths", segments(pa.int32()), nullable=False),
             pa.field("doc_index", segments(pa.int64()), nullable=False),
             pa.field("doc_offset", segments(pa.int64()), nullable=False),
+            *([pa.field(SUPERVISED, spans_type(), nullable=False)] if spans else []),
         ]
     )
 

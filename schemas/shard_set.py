@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from . import shard
 from .consistency import check_consistency
 from .errors import ExactcptError, FormatError, IncompleteError, UsageError
-from .manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, parse
+from .manifest import MANIFEST, SHARD_SET, TOKENIZER, Bucket, Manifest, ShardFile, has_spans, parse
 from .mapped import read_segments
 from .regular import check_inside, check_regular, hash_regular, read_regular
-from .windows import targets_by_bucket, weights_of_codes
+from .windows import histogram_of, weights_of_codes
 
 __all__ = ["ShardSet", "open_set"]
 
@@ -48,6 +48,11 @@ class ShardSet:
     def buckets(self) -> list[Bucket]:
         """The weight table, one row per bucket."""
         return self.manifest["weights"]["table"]
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether only some tokens of the documents are supervised."""
+        return has_spans(self.manifest)
 
     @property
     def tokenizer(self) -> Path:
@@ -90,17 +95,16 @@ class ShardSet:
     def check_counts(self) -> None:
         """Compares the training windows with the histogram, from which weights follow.
 
-        It needs the lengths of the segments alone.
+        It needs the lengths of the segments alone, and the supervised spans if there are some.
 
         Raises:
             FormatError: they differ, or a shard is damaged.
         """
-        by_length = np.zeros(self.window + 1, np.int64)
+        histogram = np.zeros(len(self.buckets), np.int64)
         for entry in self.shards(shard.TRAIN):
-            for segments in read_segments(self.root / entry["path"], self.window):
-                real = segments.length[segments.document != shard.PADDING]
-                by_length += np.bincount(real, minlength=len(by_length))
-        found = targets_by_bucket(by_length, self.window)
+            segments = read_segments(self.root / entry["path"], self.window, self.has_spans)
+            histogram += histogram_of(segments, self.window)
+        found = histogram.tolist()
         expected = self.histogram(shard.TRAIN).tolist()
         if found != expected:
             raise FormatError(

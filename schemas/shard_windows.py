@@ -67,7 +67,9 @@ class ShardWindows:
         """
         largest = self.shards.largest_id
         try:
-            check_tokens(window.ids, window.codes, window.lengths, window.padded, largest)
+            check_tokens(
+                window.ids, window.codes, window.lengths, window.padded, largest, window.spans
+            )
         except ValueError as error:
             where = self.shards.root / self.where(index)
             raise damaged(where, ValueError(f"the window {error}")) from None
@@ -85,6 +87,7 @@ class ShardWindows:
                 self._first[number + 1] - self._first[number],
                 self.shards.dictionary(self._split),
                 self.shards.window,
+                self.shards.has_spans,
             )
         finally:  # if the set was replaced, that is the reason for any other error
             self.shards.check_same(name)

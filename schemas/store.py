@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from .shard import SUPERVISED, spans_type
+
 __all__ = [
     "index_name",
     "index_schema",
@@ -27,13 +29,18 @@ def part_schema(source: str | None = None) -> pa.Schema:
     )
 
 
-def index_schema() -> pa.Schema:
-    """The columns of a part's index: what packing needs to plan, one row per document."""
+def index_schema(spans: bool = False) -> pa.Schema:
+    """The columns of a part's index: what packing needs to plan, one row per document.
+
+    Args:
+        spans: whether it has supervised spans, as format version 2 has.
+    """
     return pa.schema(
         [
             pa.field("length", pa.int32(), nullable=False),
             pa.field("content_hash", pa.binary(16), nullable=False),
             pa.field("row", pa.int32(), nullable=False),
+            *([pa.field(SUPERVISED, spans_type(), nullable=False)] if spans else []),
         ]
     )
 

@@ -5,16 +5,19 @@ them, and a code without a weight is looked up anyway. A checksum does not help,
 the file made the checksum too. So every reader takes its arrays from here:
 
     open_shard      an Arrow file with the columns of a shard, not compressed
-    segments_of     the segments of a record batch; they make up its windows
+    segments_of     the segments of a record batch, and its supervised spans if it has some; the
+                    segments make up its windows, and the spans are inside of them
     tokens_of       its ids and codes, and the weights of the codes
-    check_tokens    the ids are in the vocabulary, and each code is that of its effective context
+    check_tokens    the ids are in the vocabulary, and each code is that of its effective context,
+                    or 0 outside of the supervised spans
     check_batch     all of that, for all windows of a record batch
 
 Errors are ValueErrors whose message is about "it", the shard. Only `check_tokens` touches tokens,
 so a reader of few windows can call it for those alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,16 +27,19 @@ from numpy.typing import NDArray
 
 from .ipc import is_compressed
 from .manifest import Manifest
-from .shard import PADDING, TRAIN, UNSUPERVISED, shard_schema
+from .shard import PADDING, SUPERVISED, TRAIN, UNSUPERVISED, shard_schema
 from .weights import bucket_ranges
 
 __all__ = [
     "SEGMENT_COLUMNS",
     "WindowSegments",
+    "WindowSpans",
     "check_batch",
     "check_tokens",
     "expected_codes",
+    "histogram_of",
     "open_shard",
+    "segment_columns",
     "segments_of",
     "targets_by_bucket",
     "tokens_of",
@@ -41,6 +47,30 @@ __all__ = [
 ]
 
 SEGMENT_COLUMNS = ("seq_lengths", "doc_index", "doc_offset")
+
+
+def segment_columns(spans: bool) -> tuple[str, ...]:
+    """The columns that tell the targets of windows, without their tokens.
+
+    Args:
+        spans: whether the set has supervised spans.
+    """
+    return (*SEGMENT_COLUMNS, *([SUPERVISED] if spans else []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpans:
+    """The supervised spans of the windows of a record batch.
+
+    Attributes:
+        bounds: window i has the spans bounds[i]..bounds[i+1]-1, int64[windows + 1].
+        ends: start and stop of each as positions in its window, int32[spans, 2].
+        segment: the segment that each is in, int64[spans].
+    """
+
+    bounds: NDArray[np.int64]
+    ends: NDArray[np.int32]
+    segment: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +82,32 @@ class WindowSegments:
         length: in tokens, int32[segments].
         document: the document's `doc_index`, or -1 for padding, int64[segments].
         offset: position of its first token in the document, int64[segments].
+        spans: the supervised spans; None if all targets are supervised.
     """
 
     bounds: NDArray[np.int64]
     length: NDArray[np.int32]
     document: NDArray[np.int64]
     offset: NDArray[np.int64]
+    spans: WindowSpans | None = None
+
+    def spans_of(self, row: int) -> NDArray[np.int32] | None:
+        """The spans of a window, int32 [spans, 2]; None if all targets are supervised."""
+        if self.spans is None:
+            return None
+        return self.spans.ends[self.spans.bounds[row] : self.spans.bounds[row + 1]]
 
 
-def open_shard(source: Any, window: int, columns: tuple[str, ...] | None = None) -> Any:
+def open_shard(
+    source: Any, window: int, columns: tuple[str, ...] | None = None, *, spans: bool = False
+) -> Any:
     """Opens a shard of windows of `window` tokens.
 
     Args:
         source: a seekable file, or a memory map of Arrow.
         window: window length in tokens.
         columns: those to read; None for all.
+        spans: whether it has supervised spans.
 
     Returns:
         Arrow's reader of record batches.
@@ -77,9 +118,14 @@ def open_shard(source: Any, window: int, columns: tuple[str, ...] | None = None)
     """
     if is_compressed(source):
         raise ValueError("it is compressed, and shards are not")
-    schema: Any = shard_schema(window)
+    schema: Any = shard_schema(window, spans)
     names = list(columns or schema.names)
     fields = [schema.names.index(name) for name in names]
+    if spans and SUPERVISED not in pa.ipc.open_file(source).schema.names:
+        raise ValueError(
+            f"it has no column {SUPERVISED}, and the manifest says that it has supervised spans "
+            "(format version 2)"
+        )
     reader: Any = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
     found = [(field.name, field.type) for field in reader.schema]
     wanted = [(name, schema.field(name).type) for name in names]
@@ -99,7 +145,8 @@ def segments_of(batch: pa.RecordBatch, window: int, first: int = 0) -> WindowSeg
         first: the number of its first window, for errors.
 
     Raises:
-        ValueError: the columns are damaged, or the segments do not make up windows.
+        ValueError: the columns are damaged, the segments do not make up windows, or a supervised
+            span is not inside of a segment or not after the one before it.
     """
     lists = [_whole(batch, name, window) for name in SEGMENT_COLUMNS]
     counts, *others = (np.diff(column.offsets.to_numpy()) for column in lists)
@@ -125,7 +172,40 @@ def segments_of(batch: pa.RecordBatch, window: int, first: int = 0) -> WindowSeg
     refuse(document < PADDING, row, "has a negative doc_index that is not padding")
     wrong_offset = (offset < 0) | (is_padding & (offset != 0))
     refuse(wrong_offset, row, "has a doc_offset below 0, or one of padding that is not 0")
-    return WindowSegments(bounds=bounds, length=length, document=document, offset=offset)
+    found = WindowSegments(bounds=bounds, length=length, document=document, offset=offset)
+    if SUPERVISED not in batch.schema.names:
+        return found
+    return replace(found, spans=_spans_of(batch, window, found, first))
+
+
+def _spans_of(
+    batch: pa.RecordBatch, window: int, segments: WindowSegments, first: int
+) -> WindowSpans:
+    """The supervised spans of a record batch with these segments."""
+    column = _whole(batch, SUPERVISED, window)
+    counts = np.diff(column.offsets.to_numpy())
+    row = np.repeat(np.arange(batch.num_rows), counts)
+    fields = [each.to_numpy() for each in column.flatten().flatten()]
+    ends = np.stack(fields, axis=1).reshape(-1, 2)
+    start, stop = (ends[:, i] + window * row for i in (0, 1))
+
+    def refuse(wrong: NDArray[np.bool_], what: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            found = f"a supervised span {ends[at].tolist()}"
+            raise ValueError(f"window {first + int(row[at]):,} has {found} {what}")
+
+    wrong = (ends[:, 0] < 0) | (ends[:, 1] > window) | (ends[:, 0] >= ends[:, 1])
+    refuse(wrong, f"that is no run of its {window:,} positions")
+    after = np.cumsum(segments.length, dtype=np.int64)
+    segment = np.searchsorted(after, start, side="right")
+    refuse(stop > after[segment], "that goes beyond a segment")
+    refuse(segments.document[segment] == PADDING, "in padding")
+    same = np.diff(segment, prepend=-1) == 0
+    before = np.concatenate([[0], stop[:-1]])
+    refuse((start < before) | (same & (start == before)), "that is not apart from the one before")
+    bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return WindowSpans(bounds=bounds, ends=ends, segment=segment)
 
 
 def tokens_of(
@@ -158,6 +238,7 @@ def check_tokens(
     lengths: NDArray[np.int32],
     is_padded: bool,
     largest_id: int,
+    spans: NDArray[np.int32] | None = None,
 ) -> None:
     """Checks the tokens of one window.
 
@@ -167,6 +248,7 @@ def check_tokens(
         lengths: those of its segments, a run of padding included.
         is_padded: whether the last of them is padding.
         largest_id: of the vocabulary.
+        spans: its supervised spans, [spans, 2]; None if all targets are supervised.
 
     Raises:
         ValueError: an id is not in the vocabulary, or a code is not that of its effective context.
@@ -175,12 +257,14 @@ def check_tokens(
     if ids.view(np.uint32).max() > largest_id:  # an id below 0 is a large one
         at = int(np.argmax(ids.view(np.uint32) > largest_id))
         raise ValueError(f"has the id {ids[at]} at position {at:,}, not one of 0 to {largest_id:,}")
-    expected = expected_codes(lengths, is_padded, length)
+    expected = expected_codes(lengths, is_padded, length, spans)
     if codes.tobytes() != expected:
         at = int(np.argmax(codes != np.frombuffer(expected, np.uint8)))
+        reason = "that of its effective context is"
+        if spans is not None and not ((spans[:, 0] <= at) & (at < spans[:, 1])).any():
+            reason = "outside of the supervised spans it is"
         raise ValueError(
-            f"has the code {codes[at]} at position {at:,}, but that of its effective context is "
-            f"{expected[at]}"
+            f"has the code {codes[at]} at position {at:,}, but {reason} {expected[at]}"
         )
 
 
@@ -209,13 +293,19 @@ def check_batch(
         begin, end = segments.bounds[row], segments.bounds[row + 1]
         lengths = segments.length[begin:end]
         is_padded = bool(segments.document[end - 1] == PADDING)
+        spans = segments.spans_of(row)
         try:
-            check_tokens(ids[row], codes[row], lengths, is_padded, largest_id)
+            check_tokens(ids[row], codes[row], lengths, is_padded, largest_id, spans)
         except ValueError as error:
             raise ValueError(f"window {first + row:,} {error}") from None
 
 
-def expected_codes(lengths: NDArray[np.int32], is_padded: bool, window: int) -> bytes:
+def expected_codes(
+    lengths: NDArray[np.int32],
+    is_padded: bool,
+    window: int,
+    spans: NDArray[np.int32] | None = None,
+) -> bytes:
     """The codes of the tokens of segments laid end to end, one byte each.
 
     A segment of n tokens has the codes of the contexts 0 .. n - 1. To join slices of bytes is
@@ -225,12 +315,19 @@ def expected_codes(lengths: NDArray[np.int32], is_padded: bool, window: int) -> 
         lengths: of the segments, in tokens.
         is_padded: whether the last of them is padding.
         window: window length in tokens, at least the length of the longest segment.
+        spans: runs of positions outside of which codes are 0, [spans, 2]; None for everywhere.
     """
     by_context = _codes_by_context(window)
     parts = [by_context[:length] for length in lengths.tolist()]
     if is_padded:
         parts[-1] = bytes([UNSUPERVISED]) * len(parts[-1])
-    return b"".join(parts)
+    codes = b"".join(parts)
+    if spans is None:
+        return codes
+    inside = bytearray([UNSUPERVISED]) * len(codes)
+    for start, stop in spans.tolist():
+        inside[start:stop] = codes[start:stop]
+    return bytes(inside)
 
 
 @lru_cache(maxsize=8)
@@ -249,7 +346,37 @@ def targets_by_bucket(segments: NDArray[np.int64], window: int) -> list[int]:
     """
     longer = np.cumsum(segments[::-1])[::-1][1:]  # at c: those with a token of context c
     longer[0] = 0
-    return np.add.reduceat(longer, [low for low, _ in bucket_ranges(window)]).tolist()
+    return _by_bucket(longer, window)
+
+
+def histogram_of(segments: Sequence[WindowSegments], window: int) -> list[int]:
+    """The histogram of targets by effective context, of windows in record batches.
+
+    Args:
+        segments: of the windows of each record batch, with its spans if it has some.
+        window: window length in tokens.
+    """
+    by_length = np.zeros(window + 1, np.int64)
+    change = np.zeros(window + 1, np.int64)
+    for each in segments:
+        if each.spans is None:
+            real = each.length[each.document != PADDING]
+            by_length += np.bincount(real, minlength=window + 1)
+            continue
+        begin = np.cumsum(each.length, dtype=np.int64) - each.length
+        before = begin[each.spans.segment] % window
+        # A span has targets of the contexts from its start in the segment, 0 left out, to its stop.
+        start, stop = (np.maximum(each.spans.ends[:, i] - before, 1) for i in (0, 1))
+        change += np.bincount(start, minlength=window + 1)
+        change -= np.bincount(stop, minlength=window + 1)
+    whole = targets_by_bucket(by_length, window)
+    return [
+        a + b for a, b in zip(whole, _by_bucket(np.cumsum(change)[:window], window), strict=True)
+    ]
+
+
+def _by_bucket(by_context: NDArray[np.int64], window: int) -> list[int]:
+    return np.add.reduceat(by_context, [low for low, _ in bucket_ranges(window)]).tolist()
 
 
 def weights_of_codes(manifest: Manifest, split: str) -> NDArray[np.float32]:
@@ -267,7 +394,7 @@ def _whole(batch: pa.RecordBatch, name: str, window: int) -> Any:
     """
     columns: Any = batch
     column = columns.column(name)
-    schema: Any = shard_schema(window)
+    schema: Any = shard_schema(window, spans=True)
     wanted = schema.field(name).type
     if column.type != wanted:
         raise ValueError(f"{name} is {column.type}, not {wanted}")

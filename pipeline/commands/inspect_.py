@@ -97,7 +97,7 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
     from ..inspection.estimated import inspect_sample
     from ..inspection.sampling import draw
     from ..tokens.backend import choose_backend
-    from ..tokens.plan import plan_tokenize
+    from ..tokens.plan import has_answers, plan_tokenize
     from ..tokens.probe import probe_sources
 
     sources = tuple(parse_source(text) for text in flags["sources"])
@@ -106,6 +106,13 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
     config = TokenizeConfig(sources=sources, **given)
     packings = packings_asked_for(flags, mixing)
     plan = plan_tokenize(config)
+    if has_answers(plan.fields):
+        raise UsageError(
+            "a sample of documents with answers cannot be inspected: it would count the prompts",
+            expected="sources of plain documents, or a token store",
+            fix="run `exactcpt tokenize` with the same --source, and inspect the store: it counts "
+            "the answers exactly",
+        )
     backend, fallback = choose_backend(plan, probe_sources(plan))
     fraction = DEFAULT_SAMPLE if flags["sample"] is None else flags["sample"]
     return inspect_sample(

@@ -245,7 +245,9 @@ TOKENIZE_OPTIONS = options(
         metavar="[NAME=]PATTERN[,OPTION=X]...",
         help="A corpus: a file, folder, glob or URL. Without NAME, its name is that of the file or "
         "folder; of a glob, the last part without wildcards. Options: text=FIELD and id=FIELD of a "
-        "record; tokens=FIELD for documents that are already tokenized; epochs=X (times seen) or "
+        "record; tokens=FIELD for documents that are already tokenized; prompt=FIELD and "
+        "answer=FIELD, with context=FIELD and template=FILE if you like, or messages=FIELD, for "
+        "documents of which only the answers are learnt; epochs=X (times seen) or "
         "share=X (fraction of the token budget); format=F where file names do not show it or a "
         "folder has several; split=NAME where names show several and the one for training is not "
         f"wanted, or split=all. Formats: {', '.join(FORMATS)}. Repeatable.",

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
-from ...schemas.manifest import Manifest, ShardFile
+from ...schemas.manifest import Manifest, ShardFile, has_spans
 from ...schemas.windows import (
     WindowSegments,
     check_batch,
@@ -109,7 +109,7 @@ def checked_batches(
         with pa.memory_map(str(path)) as source:
             unchanged.check()
             _check_bytes(checksum(path), entry, shards)
-            reader = open_shard(source, window)
+            reader = open_shard(source, window, spans=has_spans(manifest))
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 check_batch(batch, window, weights, largest_id, first)

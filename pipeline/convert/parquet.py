@@ -6,6 +6,7 @@
     seq_lengths       list<int32>   as in a shard, like the next two
     doc_index         list<int64>
     doc_offset        list<int64>
+    supervised        list<struct>  the supervised spans, if the shards have some
 
 Nothing is nullable. Whoever opens a file alone finds in its key-value metadata what the columns
 mean and which weight a bucket has. Row groups, the page index, and pages that are cut where the
@@ -22,11 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ...schemas.manifest import Manifest, ShardFile
-from ...schemas.shard import TRAIN
+from ...schemas.manifest import Manifest, ShardFile, has_spans
+from ...schemas.shard import SUPERVISED, TRAIN, spans_type
+from ..files.arrow import span_lists
 from .checked import WindowBatch
 
-__all__ = ["BYTES_PER_TOKEN", "COLUMNS", "parquet_name", "write_parquet"]
+__all__ = ["BYTES_PER_TOKEN", "columns_of", "parquet_name", "write_parquet"]
 
 COLUMNS = {
     "input_ids": "the token ids of the window",
@@ -47,12 +49,23 @@ TYPES: dict[str, Any] = {
     "seq_lengths": pa.int32(),
     "doc_index": pa.int64(),
     "doc_offset": pa.int64(),
+    SUPERVISED: spans_type().value_type,
 }
+SPANS = (
+    "the supervised spans as positions in the window, stop not included; tokens outside of them, "
+    "such as those of questions, are read and not learnt: no targets"
+)
+"""What the column `supervised` means, of shards that have one."""
 ROW_GROUP_TOKENS = 1 << 24
 """About 150 MB in memory: the hub's viewer wants 100 to 300."""
 
 BYTES_PER_TOKEN = 2.6
 """Of a file at most: with ids drawn at random from 2^18. With text, it is little more than half."""
+
+
+def columns_of(manifest: Manifest) -> dict[str, str]:
+    """The columns of the files of a shard set, in their order, and what they mean."""
+    return COLUMNS | ({SUPERVISED: SPANS} if has_spans(manifest) else {})
 
 
 def parquet_name(entry: ShardFile) -> str:
@@ -72,7 +85,7 @@ def write_parquet(
         path: of the file.
     """
     schema = pa.schema(
-        [pa.field(name, _list_of(kind), nullable=False) for name, kind in TYPES.items()]
+        [pa.field(name, _list_of(TYPES[name]), nullable=False) for name in columns_of(manifest)]
     )
     rows = max(1, ROW_GROUP_TOKENS // manifest["settings"]["window"])
     with pq.ParquetWriter(
@@ -98,7 +111,7 @@ def _metadata(manifest: Manifest, split: str) -> dict[str, str]:
     if split != TRAIN:
         rows = [{**row, "weight": 1.0} for row in rows]
     return {
-        "exactcpt.columns": json.dumps(COLUMNS),
+        "exactcpt.columns": json.dumps(columns_of(manifest)),
         "exactcpt.window": str(manifest["settings"]["window"]),
         "exactcpt.split": split,
         "exactcpt.tokenizer_sha256": manifest["tokenizer"]["sha256"],
@@ -132,8 +145,12 @@ def _record_batch(batch: WindowBatch, schema: pa.Schema) -> pa.RecordBatch:
     ]
     arrays = [
         _lists(offsets, values, field.type)
-        for (offsets, values), field in zip(columns, schema, strict=True)
+        for (offsets, values), field in zip(columns, schema, strict=False)
     ]
+    if batch.segments.spans is not None:
+        spans = batch.segments.spans
+        found = span_lists(spans.bounds, spans.ends[:, 0], spans.ends[:, 1])
+        arrays.append(found.cast(schema.field(SUPERVISED).type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

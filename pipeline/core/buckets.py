@@ -41,7 +41,6 @@ __all__ = [
     "histogram_by_length",
     "lower_edges",
     "sum_by_bucket",
-    "targets_in",
 ]
 
 
@@ -116,8 +115,3 @@ def sum_by_bucket(counts: NDArray[np.integer], window: int) -> NDArray[np.int64]
     before = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
     edges = np.append(lower_edges(bucket_count(window)), window)
     return np.diff(before[np.minimum(edges, len(counts))])
-
-
-def targets_in(segment_lengths: NDArray[np.integer]) -> int:
-    """Supervised targets of segments of the given lengths: all tokens but the first of each."""
-    return int(np.sum(segment_lengths, dtype=np.int64)) - int(np.size(segment_lengths))

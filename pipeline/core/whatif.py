@@ -17,6 +17,9 @@ windows opened for pieces of each length are the windows by their longest segmen
 
     pieces of   4  3  2  1 tokens     documents of 3, 2 and 5 tokens: pieces of 3, 2, 4 and 1
     opened      1  1  1  0            the piece of 1 goes into the window of the 3
+
+Where only spans of the documents are supervised, the targets of a window depend on which segments
+it has. Then the documents are placed as packing places them, and their spans are cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +30,8 @@ from numpy.typing import NDArray
 
 from .buckets import bucket_count, histogram_by_length, lower_edges, sum_by_bucket
 from .choices import PackingName
-from .packing import best_fit_steps
+from .packing import best_fit_steps, pack
+from .spans import Spans
 
 __all__ = [
     "Counter",
@@ -114,10 +118,16 @@ class OrderedLengths:
         ends: where each ends in the joined documents, in tokens; shape [n].
         class_source, class_length, class_count: every pair of a source and a length that occurs,
             and how often; shape [pairs].
+        supervised: the supervised spans of each; None if all tokens are supervised.
     """
 
-    def __init__(self, lengths: NDArray[np.int32], source: NDArray[np.integer]) -> None:
-        self.lengths, self.source = lengths, source
+    def __init__(
+        self,
+        lengths: NDArray[np.int32],
+        source: NDArray[np.integer],
+        supervised: Spans | None = None,
+    ) -> None:
+        self.lengths, self.source, self.supervised = lengths, source, supervised
         self.ends = np.cumsum(lengths, dtype=np.int64)
         keys = source.astype(np.int64) << 32 | lengths
         keys, self.class_count = np.unique(keys, return_counts=True)
@@ -143,7 +153,10 @@ class Counter:
         self._window, self._packing, self._names = window, packing, sources
         size = min(window, longest) + 1
         self._segments = np.zeros((len(sources), size), np.int64)  # by source and length
-        self._longest = np.zeros(size, np.int64)  # windows by the length of their longest segment
+        # Windows by the length of their longest segment; with spans, by their largest context + 1.
+        self._longest = np.zeros(size, np.int64)
+        self._targets = np.zeros((len(sources), window), np.int64)  # of spans, by context
+        self._has_spans = False
         self._documents = np.zeros(len(sources), np.int64)
         self._cut = 0
 
@@ -151,7 +164,9 @@ class Counter:
         """Counts a group: documents that are packed together, apart from all others."""
         if not len(group):
             return
-        if self._packing == "concat":
+        if group.supervised is not None:
+            self._add_supervised(group, group.supervised)
+        elif self._packing == "concat":
             self._add_concat(group)
         else:
             self._add_best_fit(group)
@@ -189,6 +204,18 @@ class Counter:
         self._cut += int(group.class_count[group.class_length > self._window].sum())
         self._longest += windows_opened(self._segments.sum(axis=0) - before, self._window)
 
+    def _add_supervised(self, group: OrderedLengths, supervised: Spans) -> None:
+        self._has_spans = True
+        packing = pack(group.lengths, self._window, self._packing)
+        source = group.source[packing.document]
+        self._count(source, packing.length, np.ones(len(source), np.int64))
+        spans = supervised.within(packing.document, packing.offset, packing.length)
+        for i in np.unique(source):
+            self._targets[i] += spans[source == i].targets_by_context(self._window)
+        self._cut += int((np.bincount(packing.document) > 1).sum())
+        largest = np.maximum.reduceat(spans.largest_contexts(), packing.first[:-1])
+        self._longest += np.bincount(largest + 1, minlength=len(self._longest))
+
     def _count(
         self,
         source: NDArray[np.integer],
@@ -219,11 +246,17 @@ class Counter:
                 name: SourceExposure(
                     documents=int(self._documents[i]),
                     tokens=int(self._segments[i] @ lengths),
-                    histogram=histogram_by_length(self._segments[i], self._window),
+                    histogram=self._histogram(i),
                 )
                 for i, name in enumerate(self._names)
             },
         )
+
+    def _histogram(self, source: int) -> NDArray[np.int64]:
+        """c_b of a source."""
+        if self._has_spans:
+            return sum_by_bucket(self._targets[source], self._window)
+        return histogram_by_length(self._segments[source], self._window)
 
 
 def windows_by_largest_context(windows: NDArray[np.integer], window: int) -> NDArray[np.int64]:

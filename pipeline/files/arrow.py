@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ...schemas.manifest import PartFile
+from ...schemas.shard import spans_type
 from .storage import Folder
 
-__all__ = ["map_batches", "map_table", "read_column", "write_batches"]
+__all__ = ["map_batches", "map_table", "read_column", "span_lists", "write_batches"]
 
 
 def write_batches(
@@ -41,3 +45,19 @@ def read_column(folder: Folder, name: str, column: str) -> pa.Array:
         at = pa.ipc.open_file(source).schema.get_field_index(column)
         options = pa.ipc.IpcReadOptions(included_fields=[at])
         return pa.ipc.open_file(source, options=options).read_all()[column].combine_chunks()
+
+
+def span_lists(
+    bounds: NDArray[np.int64], start: NDArray[np.int32], stop: NDArray[np.int32]
+) -> pa.Array:
+    """A column of supervised spans.
+
+    Args:
+        bounds: row i has the spans bounds[i]:bounds[i + 1]; shape [rows + 1].
+        start, stop: of the spans.
+    """
+    kind: Any = spans_type()
+    making: Any = pa.StructArray
+    fields: Any = list(kind.value_type)
+    spans = making.from_arrays([pa.array(start), pa.array(stop)], fields=fields)
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), spans, type=kind)

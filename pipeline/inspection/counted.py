@@ -168,7 +168,9 @@ def _packed_exposure(shards: Folder, manifest: Manifest, longest_document: int) 
 
 
 def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: str) -> None:
-    """Counts windows by the length of their longest segment.
+    """Counts windows by their largest effective context of a target + 1.
+
+    That is the length of their longest segment, where all targets are supervised.
 
     Args:
         found: the segments of whole windows.
@@ -180,6 +182,7 @@ def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: st
     """
     is_padding = found.document == PADDING
     lengths = np.where(is_padding, 0, found.length)
+    counted = lengths if found.spans is None else found.spans.largest_contexts() + 1
     if (longest := int(lengths.max(initial=0))) >= len(windows):
         raise FormatError(
             f"the shards have a segment of {plural(longest, 'token')}",
@@ -188,7 +191,7 @@ def _add_longest_segments(found: Segments, windows: NDArray[np.int64], where: st
             fix=SEE_VERIFY,
         )
     first = np.flatnonzero(np.diff(found.window, prepend=-1))
-    np.add.at(windows, np.maximum.reduceat(lengths, first), 1)
+    np.add.at(windows, np.maximum.reduceat(counted, first), 1)
 
 
 def _longest_row(shards: Folder, manifest: Manifest) -> int:

@@ -71,7 +71,7 @@ def training_groups(task: PackTask, read: ReadIndex) -> Iterator[OrderedLengths]
     for group in make_groups(task.parts, quotas, task.group_tokens, settings.seed):
         found, _ = occurrences_of(group, documents, sources)
         ordered = in_packed_order(found[TRAIN], group, TRAIN, settings.seed)
-        yield OrderedLengths(ordered.lengths, ordered.source)
+        yield OrderedLengths(ordered.lengths, ordered.source, ordered.supervised)
 
 
 def _repeated(task: PackTask, read: ReadIndex) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.choices import PackingName
 from ..core.selection import Quota, copies, is_validation, rank, rank_bin
+from ..core.spans import Spans
 from ..tokens.hashes import hash_prefixes
 from ..tokens.store import PartIndex, StoredFile
 
@@ -75,6 +76,7 @@ class Documents:
         validates: whether they are for validation.
         copies: how often they are packed.
         repeated: whether an earlier document has the same content.
+        supervised: their supervised spans; None if all tokens are supervised.
     """
 
     index: NDArray[np.int64]
@@ -82,6 +84,7 @@ class Documents:
     validates: NDArray[np.bool_]
     copies: NDArray[np.int32]
     repeated: NDArray[np.bool_]
+    supervised: Spans | None = None
 
 
 def part_documents(
@@ -105,7 +108,14 @@ def part_documents(
     validates = is_validation(prefixes, settings.validation_fraction, settings.seed)
     count = np.where(validates, 1, copies(rank(prefixes, settings.seed), index, quota))
     count[repeated] = 0
-    return Documents(index, part_index.lengths, validates, count.astype(np.int32), repeated)
+    return Documents(
+        index,
+        part_index.lengths,
+        validates,
+        count.astype(np.int32),
+        repeated,
+        part_index.supervised,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, dump
 from ...schemas.shard import SPLITS, TRAIN, VALIDATION
+from ...schemas.sizes import plural
 from ..core.buckets import bucket_count
 from ..files.json_files import read_json
 from ..files.storage import Folder
@@ -46,7 +47,7 @@ def write_manifest(
     ]
     manifest: Manifest = {
         "format": SHARD_SET,
-        "format_version": 1,
+        "format_version": store_manifest["format_version"],
         "versions": {**store_manifest["versions"], "exactcpt": version("exactcpt")},
         "settings": dict(state.settings),
         "tokenizer": store_manifest["tokenizer"],
@@ -59,7 +60,11 @@ def write_manifest(
         "store": {"manifest_xxh3_128": digest},
         "warnings": store_manifest["warnings"],
     }
-    manifest["warnings"] = [*store_manifest["warnings"], *warnings_of(manifest)]
+    manifest["warnings"] = [
+        *store_manifest["warnings"],
+        *_of_answers(plans),
+        *warnings_of(manifest),
+    ]
     out.write(MANIFEST, dump(manifest))
     forget_progress(out)
     return manifest
@@ -106,6 +111,19 @@ def _source(
         "dropped": {reason: count for reason, count in dropped.items() if count},
         "splits": {split: share(split) for split in SPLITS},
     }
+
+
+def _of_answers(plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning about training answers that do not see the beginning of their document."""
+    cut, answers = (
+        sum(plan["splits"][TRAIN].get(key, 0) for plan in plans) for key in ("cut_off", "answers")
+    )
+    if not cut:
+        return []
+    return [
+        f"{cut:,} of {plural(answers, 'answer')} do not see the beginning of their prompt: their "
+        "document is cut before them; best_fit cuts only documents longer than a window"
+    ]
 
 
 def warnings_of(manifest: Manifest) -> list[str]:

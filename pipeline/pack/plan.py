@@ -9,7 +9,8 @@ copies of a document are spread over the whole run, and groups do not grow with 
 that a source is seen.
 
 A plan is a table with one window per row and the shard's own segment columns (`seq_lengths`,
-`doc_index`, `doc_offset`), padding included. To write a shard, only tokens have to be copied.
+`doc_index`, `doc_offset`), padding included, and its `supervised` spans if the store has some. To
+write a shard, only tokens have to be copied.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +24,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
-from ..core.buckets import histogram, targets_in
+from ...schemas.windows import segment_columns
+from ..core.buckets import histogram, sum_by_bucket
 from ..core.packing import Packing, pack, reorder_windows
 from ..core.runs import runs
 from ..core.selection import Quota
 from ..core.shuffle import Purpose, permutation
+from ..core.spans import Spans
+from ..files.arrow import span_lists
 from .documents import Documents, PartRef, PlanSettings
 
 __all__ = [
@@ -97,6 +101,19 @@ def make_groups(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers in the windows of a split: the supervised spans of documents that have others.
+
+    Attributes:
+        answers: how many there are; one that is cut counts once for each window.
+        cut_off: those in segments that do not begin with their document.
+    """
+
+    answers: int
+    cut_off: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitPlan:
     """The windows of one split of a group, and their sums.
 
@@ -105,12 +122,16 @@ class SplitPlan:
         doc_index: index in the store of each occurrence, shape [occurrences].
         by_source: documents (occurrences), tokens, targets and histogram of each source.
         cut_documents: occurrences that are split across windows.
+        supervised: the supervised spans of each segment; None if all tokens are supervised.
+        answers: counts of them; None if all tokens are supervised.
     """
 
     packing: Packing
     doc_index: NDArray[np.int64]
     by_source: Mapping[str, Mapping[str, Any]]
     cut_documents: int
+    supervised: Spans | None
+    answers: Answers | None
 
 
 @dataclass(frozen=True)
@@ -129,14 +150,23 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class Occurrences:
-    """Index in the store, length and source number of occurrences; shapes [occurrences]."""
+    """Index in the store, length and source number of occurrences; shapes [occurrences].
+
+    They have supervised spans if the store has some.
+    """
 
     index: NDArray[np.int64]
     lengths: NDArray[np.int32]
     source: NDArray[np.int16]
+    supervised: Spans | None = None
 
     def __getitem__(self, chosen: NDArray[Any]) -> "Occurrences":
-        return Occurrences(self.index[chosen], self.lengths[chosen], self.source[chosen])
+        return Occurrences(
+            self.index[chosen],
+            self.lengths[chosen],
+            self.source[chosen],
+            None if self.supervised is None else self.supervised[chosen],
+        )
 
     @classmethod
     def joined(cls, some: Sequence["Occurrences"]) -> "Occurrences":
@@ -145,7 +175,15 @@ class Occurrences:
             np.concatenate([one.index for one in some]),
             np.concatenate([one.lengths for one in some]),
             np.concatenate([one.source for one in some]),
+            _joined([one.supervised for one in some]),
         )
+
+
+def _joined(some: Sequence[Spans | None]) -> Spans | None:
+    """Joins the spans of all parts of a store; they have some, or none of them has."""
+    given = [spans for spans in some if spans is not None]
+    assert len(given) in (0, len(some))
+    return Spans.joined(given) if given else None
 
 
 def plan_group(
@@ -185,7 +223,7 @@ def occurrences_of(
     for part, members in groupby(group.members, key=lambda member: member.part):
         chosen = documents(part)
         source = np.full(part.documents, sources.index(part.source), np.int16)
-        everything = Occurrences(chosen.index, chosen.lengths, source)
+        everything = Occurrences(chosen.index, chosen.lengths, source, chosen.supervised)
         for member in members:
             due = chosen.copies > member.copy
             for split, one in found.items():
@@ -214,34 +252,66 @@ def _plan_split(
     packing = pack(lengths, settings.window, settings.packing)
     windows = permutation(packing.windows, settings.seed, Purpose.WINDOWS, *scope)
     packing = reorder_windows(packing, windows)
+    of_documents, spans, answers = occurrences.supervised, None, None
+    if of_documents is not None:
+        spans = of_documents.within(packing.document, packing.offset, packing.length)
+        answers = _count_answers(of_documents, spans, lengths, packing)
     return SplitPlan(
         packing=packing,
         doc_index=occurrences.index,
         by_source={
             name: _share(
-                lengths[source == i], packing.length[source[packing.document] == i], settings.window
+                lengths[source == i], packing, spans, source[packing.document] == i, settings.window
             )
             for i, name in enumerate(sources)
         },
         cut_documents=int((np.bincount(packing.document) > 1).sum()),
+        supervised=spans,
+        answers=answers,
     )
 
 
+def _count_answers(
+    of_documents: Spans, of_segments: Spans, lengths: NDArray[np.int32], packing: Packing
+) -> Answers:
+    plain = np.diff(of_documents.bounds) == 1
+    first = of_documents.bounds[:-1]
+    plain &= (of_documents.stop - of_documents.start)[first] == lengths
+    counts = np.diff(of_segments.bounds)
+    counts[plain[packing.document]] = 0
+    cut_off = counts[packing.offset > 0]
+    return Answers(answers=int(counts.sum()), cut_off=int(cut_off.sum()))
+
+
 def _share(
-    documents: NDArray[np.int32], segments: NDArray[np.int32], window: int
+    documents: NDArray[np.int32],
+    packing: Packing,
+    spans: Spans | None,
+    mine: NDArray[np.bool_],
+    window: int,
 ) -> dict[str, Any]:
+    """What a source has in the windows: some documents, and some of the segments."""
+    if spans is None:
+        counts = histogram(packing.length[mine], window)
+    else:
+        counts = sum_by_bucket(spans[mine].targets_by_context(window), window)
     return {
         "documents": len(documents),
         "tokens": int(documents.sum(dtype=np.int64)),
-        "targets": targets_in(segments),
-        "histogram": histogram(segments, window).tolist(),
+        "targets": int(counts.sum()),
+        "histogram": counts.tolist(),
     }
 
 
-def plan_schema(window: int) -> pa.Schema:
-    """The segment columns of a shard."""
-    schema = shard_schema(window)
-    return pa.schema([schema.field(name) for name in ("seq_lengths", "doc_index", "doc_offset")])
+def plan_schema(window: int, spans: bool = False) -> pa.Schema:
+    """The columns of a shard that a plan has.
+
+    Args:
+        window: window length in tokens.
+        spans: whether it has supervised spans.
+    """
+    schema = shard_schema(window, spans)
+    return pa.schema([schema.field(name) for name in segment_columns(spans)])
 
 
 def plan_table(plan: SplitPlan) -> pa.Table:
@@ -258,9 +328,20 @@ def plan_table(plan: SplitPlan) -> pa.Table:
     doc_index = np.insert(plan.doc_index[packing.document], after, PADDING)
     doc_offset = np.insert(packing.offset, after, 0)
     first = packing.first + np.concatenate(([0], np.cumsum(padded)))
-    schema = plan_schema(packing.window)
+    schema = plan_schema(packing.window, plan.supervised is not None)
     columns: list[pa.Array] = [
         pa.ListArray.from_arrays(pa.array(first, pa.int32()), pa.array(values), type=field.type)
-        for field, values in zip(schema, (lengths, doc_index, doc_offset), strict=True)
+        for field, values in zip(schema, (lengths, doc_index, doc_offset), strict=False)
     ]
+    if plan.supervised is not None:
+        columns.append(_span_column(plan.supervised, packing))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _span_column(spans: Spans, packing: Packing) -> pa.Array:
+    """The spans of the segments of each window, as positions in the window."""
+    counts = np.diff(packing.first)
+    before = np.cumsum(packing.length, dtype=np.int64) - packing.length
+    before -= np.repeat(before[packing.first[:-1]], counts) if len(counts) else 0
+    shift = np.repeat(before, np.diff(spans.bounds)).astype(np.int32)
+    return span_lists(spans.bounds[packing.first], spans.start + shift, spans.stop + shift)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.manifest import ShardFile
+from ...schemas.windows import SEGMENT_COLUMNS
 from ..core.buckets import context_codes
 from ..files.arrow import write_batches
 from ..files.storage import Folder
@@ -69,12 +70,13 @@ def write_shard(
         pad_id: the token id of padding.
     """
     rows = plan.slice(task.start, task.stop - task.start)
+    schema = shard.shard_schema(window, shard.SUPERVISED in plan.schema.names)
     dictionary = shard.weight_dictionary(list(weights))
     with _Gather(store, parts, window, pad_id) as gather:
         batches = (
             gather.fill(batch, dictionary) for batch in _batches(rows, shard.rows_per_batch(window))
         )
-        written = write_batches(out, task.name, shard.shard_schema(window), batches)
+        written = write_batches(out, task.name, schema, batches)
     return {**written, "windows": len(rows)}
 
 
@@ -89,11 +91,12 @@ def batch_of_windows(
 
     Args:
         tokens, codes: of all its windows, end to end.
-        segments: the columns `seq_lengths`, `doc_index` and `doc_offset`.
+        segments: the columns `seq_lengths`, `doc_index` and `doc_offset`, and `supervised` if the
+            shard has it.
         dictionary: the weight of each code.
         window: window length in tokens.
     """
-    types = shard.shard_schema(window)
+    types = shard.shard_schema(window, len(segments) > len(SEGMENT_COLUMNS))
     weights = pa.DictionaryArray.from_arrays(pa.array(codes, pa.uint8()), dictionary)
     return pa.RecordBatch.from_arrays(
         [
@@ -108,6 +111,16 @@ def batch_of_windows(
 def _batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
     for start in range(0, len(rows), size):
         yield rows.slice(start, size).combine_chunks()
+
+
+def _inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint8]:
+    """The codes of windows laid end to end, 0 outside of their supervised spans."""
+    row = np.repeat(np.arange(len(spans)), np.diff(spans.offsets.to_numpy()))
+    start, stop = (each.to_numpy() + window * row for each in spans.flatten().flatten())
+    inside = np.zeros_like(codes)
+    for begin, end in zip(start.tolist(), stop.tolist(), strict=True):
+        inside[begin:end] = codes[begin:end]
+    return inside
 
 
 class _Gather:
@@ -137,7 +150,10 @@ class _Gather:
         segments: list[Any] = [column.chunk(0) for column in rows.columns]
         tokens = np.full(len(rows) * self._window, self._pad_id, np.int32)
         codes = np.zeros(len(tokens), np.uint8)
-        self._copy(tokens, codes, *(np.asarray(column.flatten()) for column in segments))
+        lengths, doc_index, doc_offset = (np.asarray(c.flatten()) for c in segments[:3])
+        self._copy(tokens, codes, lengths, doc_index, doc_offset)
+        if len(segments) > len(SEGMENT_COLUMNS):
+            codes = _inside(codes, segments[-1], self._window)
         return batch_of_windows(tokens, codes, segments, dictionary, self._window)
 
     def _copy(

@@ -96,6 +96,7 @@ def _summary(group: Group, planned: GroupPlan) -> dict[str, Any]:
                 "segments": len(one.packing.length),
                 "cut_documents": one.cut_documents,
                 "sources": one.by_source,
+                **({} if one.answers is None else asdict(one.answers)),
             }
             for split, one in planned.splits.items()
         },

@@ -6,7 +6,7 @@ from typing import Any
 from ...schemas.manifest import MANIFEST, TOKENIZER, Manifest
 from ...schemas.shard import SPLITS, VALIDATION
 from ...schemas.sizes import plural
-from ..convert.parquet import COLUMNS
+from ..convert.parquet import columns_of
 from .licences import licence_fields
 from .loading import configurations, programs
 from .markdown import code, one_line, table, text
@@ -96,7 +96,7 @@ def _sections(manifest: Manifest, config: PublishConfig) -> Iterator[str]:
     yield f"# {text(title_of(manifest, config))}\n"
     yield from _what(manifest)
     yield from _loading(manifest, config)
-    yield from _columns(config)
+    yield from _columns(manifest, config)
     yield from _weights(manifest)
     yield from _provenance(manifest)
     yield from _licence(config)
@@ -141,10 +141,11 @@ def _loading(manifest: Manifest, config: PublishConfig) -> Iterator[str]:
         )
 
 
-def _columns(config: PublishConfig) -> Iterator[str]:
-    names = [name for name in COLUMNS if config.format == "parquet" or name != "context_bucket"]
+def _columns(manifest: Manifest, config: PublishConfig) -> Iterator[str]:
+    columns = columns_of(manifest)
+    names = [name for name in columns if config.format == "parquet" or name != "context_bucket"]
     yield "## What the columns mean\n\nOne window per row:\n"
-    yield table(["column", "holds"], [[code(name), COLUMNS[name]] for name in names])
+    yield table(["column", "holds"], [[code(name), columns[name]] for name in names])
     yield (
         "Three things most often go wrong where windows are trained on:\n\n"
         "- **The mask.** `seq_lengths` are the boundaries of the attention mask, and positions "

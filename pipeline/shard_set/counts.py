@@ -1,4 +1,4 @@
-"""The counts in a shard set's manifest, counted again from the lengths of its segments.
+"""The counts in a shard set's manifest, counted again from the segments and supervised spans.
 
 Weights follow from the histogram in the manifest, so whoever computes weights counts first. It
 costs little: segments are read without their tokens.
@@ -7,11 +7,12 @@ costs little: segments are read without their tokens.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST, Manifest
 from ...schemas.shard import PADDING, SPLITS
-from ..core.buckets import histogram_by_length
+from ..core.buckets import histogram_by_length, sum_by_bucket
 from ..files.storage import Folder
 from .manifest import SEE_VERIFY
 from .windows import Segments, read_segments
@@ -29,6 +30,7 @@ class SegmentCount:
     def __init__(self, window: int) -> None:
         self._window = window
         self._by_length = np.zeros(window + 1, np.int64)
+        self._of_spans: NDArray[np.int64] | None = None  # targets by context
         self._windows = self._padding = 0
 
     def add(self, found: Segments) -> None:
@@ -36,6 +38,9 @@ class SegmentCount:
         is_padding = found.document == PADDING
         lengths = found.length[~is_padding]
         self._by_length += np.bincount(lengths, minlength=len(self._by_length))
+        if found.spans is not None:
+            before = 0 if self._of_spans is None else self._of_spans
+            self._of_spans = before + found.spans.targets_by_context(self._window)
         self._padding += int(found.length[is_padding].sum(dtype=np.int64))
         self._windows += int((found.start == 0).sum())
 
@@ -52,13 +57,17 @@ class SegmentCount:
     def _counts(self) -> dict[str, Any]:
         segments = int(self._by_length.sum())
         tokens = int(self._by_length @ np.arange(self._window + 1))
+        if self._of_spans is None:
+            histogram = histogram_by_length(self._by_length, self._window)
+        else:
+            histogram = sum_by_bucket(self._of_spans, self._window)
         return {
             "windows": self._windows,
             "segments": segments,
             "tokens": tokens,
             "padding": self._padding,
-            "targets": tokens - segments,
-            "histogram": histogram_by_length(self._by_length, self._window).tolist(),
+            "targets": int(histogram.sum()),
+            "histogram": histogram.tolist(),
         }
 
 

@@ -12,18 +12,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...schemas.manifest import Manifest
+from ...schemas.manifest import Manifest, has_spans
 from ...schemas.shard import PADDING, UNSUPERVISED
 from ...schemas.sizes import plural
 from ...schemas.windows import (
-    SEGMENT_COLUMNS,
+    WindowSpans,
     check_batch,
     check_tokens,
     open_shard,
+    segment_columns,
     segments_of,
     tokens_of,
     weights_of_codes,
 )
+from ..core.spans import Spans
 from ..files.storage import Folder
 from .manifest import explained, reading
 from .unchanged import Unchanged
@@ -64,6 +66,7 @@ class Segments:
         length: in tokens.
         document: the document's `doc_index`, or -1 for padding.
         offset: position of its first token in the document.
+        spans: the supervised spans of each, from its first token on; None if all are supervised.
     """
 
     window: NDArray[np.int64]
@@ -71,6 +74,7 @@ class Segments:
     length: NDArray[np.int32]
     document: NDArray[np.int64]
     offset: NDArray[np.int64]
+    spans: Spans | None = None
 
 
 def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Segments]:
@@ -81,13 +85,13 @@ def read_segments(shards: Folder, manifest: Manifest, split: str) -> Iterator[Se
             the manifest, its segments do not make up windows, or another set took the place of
             this one.
     """
-    window, first = manifest["settings"]["window"], 0
+    window, spans, first = manifest["settings"]["window"], has_spans(manifest), 0
     unchanged = Unchanged(shards, manifest)
     for entry in manifest["shards"][split]:
         with reading(shards, entry), shards.open_ranges(entry["path"]) as source:
             unchanged.check()
             begin = first
-            reader = open_shard(source, window, SEGMENT_COLUMNS)
+            reader = open_shard(source, window, segment_columns(spans), spans=spans)
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 yield _segments(batch, window, first)
@@ -109,13 +113,22 @@ def _segments(batch: pa.RecordBatch, window: int, first: int) -> Segments:
     found = segments_of(batch, window, first)
     row = np.repeat(np.arange(batch.num_rows), np.diff(found.bounds))
     stop = np.cumsum(found.length, dtype=np.int64)
+    start = stop - found.length - window * row
     return Segments(
         window=first + row,
-        start=stop - found.length - window * row,
+        start=start,
         length=found.length,
         document=found.document,
         offset=found.offset,
+        spans=None if found.spans is None else _spans(found.spans, start),
     )
+
+
+def _spans(found: WindowSpans, start: NDArray[np.int64]) -> Spans:
+    """The spans of segments, which begin at these positions of their windows."""
+    counts = np.bincount(found.segment, minlength=len(start))
+    ends = (found.ends - start[found.segment, None]).astype(np.int32)
+    return Spans(np.concatenate(([0], np.cumsum(counts))), ends[:, 0], ends[:, 1])
 
 
 def read_windows(
@@ -137,6 +150,7 @@ def read_windows(
         window=window,
         weights=weights_of_codes(manifest, split),
         largest_id=manifest["tokenizer"]["largest_id"],
+        spans=has_spans(manifest),
     )
     unchanged = Unchanged(shards, manifest)
     for entry in manifest["shards"][split]:
@@ -145,7 +159,7 @@ def read_windows(
             path = entry["path"]
             with reading(shards, entry), shards.local_copies([path]) as local:
                 with pa.memory_map(str(local[path])) as source:
-                    reader = open_shard(source, window)
+                    reader = open_shard(source, window, spans=tokens.spans)
                     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
                 unchanged.check()
                 _check_count(sum(batch.num_rows for batch in batches), entry["windows"])
@@ -170,7 +184,7 @@ def check_windows(path: Path, where: str, manifest: Manifest, split: str) -> Non
     weights = weights_of_codes(manifest, split)
     largest_id = manifest["tokenizer"]["largest_id"]
     with explained(where), pa.memory_map(str(path)) as source:
-        reader = open_shard(source, window)
+        reader = open_shard(source, window, spans=has_spans(manifest))
         for i in range(reader.num_record_batches):
             batch = reader.get_batch(i)
             check_batch(batch, window, weights, largest_id, first)
@@ -185,11 +199,13 @@ class _Tokens:
         window: window length in tokens.
         weights: of each code, float32 [codes].
         largest_id: of the vocabulary.
+        spans: whether windows have supervised spans.
     """
 
     window: int
     weights: NDArray[np.float32]
     largest_id: int
+    spans: bool
 
 
 def _pick(
@@ -206,10 +222,11 @@ def _pick(
 
 def _window(row: pa.RecordBatch, number: int, expected: _Tokens) -> list[Segment]:
     found = _segments(row, expected.window, number)
+    spans = segments_of(row, expected.window, number).spans_of(0)
     (ids,), (codes,) = tokens_of(row, expected.window, expected.weights)
     is_padded = bool(found.document[-1] == PADDING)
     try:
-        check_tokens(ids, codes, found.length, is_padded, expected.largest_id)
+        check_tokens(ids, codes, found.length, is_padded, expected.largest_id, spans)
     except ValueError as error:
         raise ValueError(f"window {number:,} {error}") from None
     weights = expected.weights[codes]

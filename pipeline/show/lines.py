@@ -5,8 +5,10 @@
           9       1 │ the clocks were striking thirteen.↵
          16   1.166 │ Winston Smith
 
-A line ends where the text's own line does, before the weight changes, and where the room runs out.
-Its margin has the effective context and the weight of its first target.
+A line ends where the text's own line does, before the weight changes, before text that is
+supervised or no longer is, and where the room runs out. The first token of a document is never a
+target, and does not begin a line of its own. The margin has the effective context and the weight of
+a line's first target.
 """
 
 import math
@@ -145,7 +147,7 @@ def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterato
     for piece in pieces:
         token = piece.stop - 1
         weight = float(block.weights[token]) if block.supervised[token] else None
-        if None not in (weight, line.weight) and weight != line.weight:
+        if line.characters and _differs(line.weight, weight, block.first + piece.start):
             yield line.close(block.first)
             line = _Open()
         for character in piece.text:
@@ -162,6 +164,11 @@ def lay_out(block: Block, pieces: Iterable[Piece], width: int | None) -> Iterato
             line.add(_Character(shown, size, piece, weight))
     if line.characters:
         yield line.close(block.first)
+
+
+def _differs(before: float | None, weight: float | None, context: int) -> bool:
+    """Whether a token of some effective context is weighed otherwise than what precedes it."""
+    return before != weight and (before is not None or context > 1)
 
 
 def shade(weight: float, largest: float, smallest: float) -> str | None:

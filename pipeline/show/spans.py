@@ -1,7 +1,7 @@
 """Segments with extra weight: all in order, or the heaviest of each document.
 
 The extra weight of a target is what its weight has above 1. It follows from its effective context
-alone, so the lengths of the segments tell it, and no token is read.
+alone, so the lengths of the segments and their supervised spans tell it, and no token is read.
 """
 
 from collections.abc import Iterator
@@ -104,4 +104,10 @@ def _weighed(
     """Segments, and the extra weight of each."""
     up_to = np.concatenate([[0.0], np.cumsum(extra)])
     for segments in read_segments(shards, manifest, split):
-        yield segments, np.where(segments.document == PADDING, 0.0, up_to[segments.length])
+        if segments.spans is None:
+            yield segments, np.where(segments.document == PADDING, 0.0, up_to[segments.length])
+            continue
+        spans = segments.spans
+        of_span = np.repeat(np.arange(len(spans)), np.diff(spans.bounds))
+        sums = up_to[spans.stop] - up_to[spans.start]
+        yield segments, np.bincount(of_span, sums, minlength=len(spans))

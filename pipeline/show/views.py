@@ -94,7 +94,7 @@ def first_view(shards: Folder, manifest: Manifest, split: str) -> View:
         return window_view(shards, manifest, split, 0)
     (segments,) = read_windows(shards, manifest, split, [span.window])
     segment = next(s for s in segments if s.start == span.start)
-    begins = int(np.flatnonzero(extra)[0])
+    begins = int(np.flatnonzero(np.where(segment.supervised, extra[: span.length], 0))[0])
     shown = slice(max(begins - BEFORE, 0), begins + AFTER)
     where = f"window {span.window:,}, position {span.start + shown.start:,}"
     origin = _origin(segment, read_rows(shards, manifest, {segment.document}))
@@ -241,7 +241,7 @@ def _spans(
     chosen = [next(s for s in windows[span.window] if s.start == span.start) for span in spans]
     rows = read_rows(shards, manifest, _documents(chosen))
     for i, (span, segment) in enumerate(zip(spans, chosen, strict=True)):
-        heavy = np.flatnonzero(extra[: span.length])
+        heavy = np.flatnonzero(np.where(segment.supervised, extra[: span.length], 0))
         first, last = int(heavy[0]), int(heavy[-1])
         yield _excerpt(
             segment,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.errors import ExactcptError
+from .answers import Form, Piece, UnusableError
 from .records import (
     Batch,
     Fields,
@@ -40,6 +41,8 @@ def batch_of_columns(
             be a document, or a document is too long.
         ArrowInvalid: the columns are corrupt.
     """
+    if fields.form is not None:
+        return _answers(rows, file, fields, fields.form, first_row)
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
     boundaries = _boundaries(rows, file, fields)
@@ -61,6 +64,64 @@ def batch_of_columns(
             if reason is not None
         ],
     )
+
+
+def _answers(
+    rows: pa.RecordBatch | pa.Table, file: str, fields: Fields, form: Form, first_row: int
+) -> Batch:
+    """Documents in pieces, made row by row."""
+    columns = {name: _of_answers(rows, name, file, form) for name in form.fields}
+    ids = _ids(rows, file, fields)
+    documents: list[list[Piece]] = []
+    names: list[str | None] = []
+    rejected: list[Rejected] = []
+    for i in range(rows.num_rows):
+        row = first_row + i
+        try:
+            pieces = form.pieces({name: column[i].as_py() for name, column in columns.items()})
+            name = ids[i].as_py()
+        except (UnusableError, UnicodeDecodeError) as error:
+            reason = str(error) if isinstance(error, UnusableError) else "invalid UTF-8"
+            rejected.append(Rejected(file, "row", row, reason))
+            continue
+        if sum(len(text) for text, _ in pieces) > fields.max_bytes:
+            raise too_long(file, f"row {row:,}", fields)
+        documents.append(pieces)
+        names.append(name)
+    numbers = ids_by_number(file, first_row, rows.num_rows)
+    taken = set(range(first_row, first_row + rows.num_rows)) - {each.at for each in rejected}
+    numbers = numbers.take(pa.array(sorted(at - first_row for at in taken), pa.int64()))
+    found = pa.array(names, pa.string())
+    return Batch.of_answers(
+        documents,
+        ids=pc.coalesce(found, numbers),
+        rejected=rejected,
+        without_id=found.null_count,
+    )
+
+
+def _of_answers(rows: pa.RecordBatch | pa.Table, name: str, file: str, form: Form) -> Any:
+    """A column of texts, or of lists of messages."""
+    if name not in rows.schema.names:
+        raise ExactcptError(
+            f"no column {name!r}",
+            where=file,
+            expected=f"one of its columns: {', '.join(rows.schema.names)}",
+            fix="name the columns with ,prompt=FIELD, ,answer=FIELD and ,context=FIELD (or "
+            ",messages=FIELD) in the source",
+        )
+    column: Any = _only(rows, name, file)
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    wanted = is_list and pa.types.is_struct(kind.value_type) if form.messages else _is_text(kind)
+    if not wanted:
+        raise ExactcptError(
+            f"column {name!r} holds {kind}",
+            where=file,
+            expected="lists of messages with role and content" if form.messages else "strings",
+            fix="name another column in the source",
+        )
+    return column
 
 
 def _content(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> pa.Array:

@@ -6,11 +6,12 @@ it. A row is rejected if it has more or fewer values than the header, or text af
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
+from .answers import UnusableError
 from .compression import DamagedError
 from .gathering import Item, text_item
 from .lines import LongLineError, blocks_of_lines
@@ -41,7 +42,7 @@ def read_items(stream: Any, file: InputFile, fields: Fields) -> Iterator[Item]:
     header = _header(rows)
     if not header:
         return
-    text = _place(fields.text, header, file)
+    places = {name: _place(name, header, file) for name in fields.of_document}
     key = _place(fields.id, header, file) if fields.id in header else None
     for row in rows:
         if isinstance(row, Item):
@@ -51,7 +52,20 @@ def read_items(stream: Any, file: InputFile, fields: Fields) -> Iterator[Item]:
             yield Item.rejected(f"{values}, where the header has {len(header):,}")
         else:
             name = row[key] if key is not None else ""
-            yield text_item(name or None, row[text].encode("utf-8", "surrogateescape"))
+            yield _item(name or None, {field: row[at] for field, at in places.items()}, fields)
+
+
+def _item(name: str | None, values: Mapping[str, str], fields: Fields) -> Item:
+    if fields.form is None:
+        return text_item(name, values[fields.text].encode("utf-8", "surrogateescape"))
+    try:
+        "".join([name or "", *values.values()]).encode()
+    except UnicodeError:
+        return Item.rejected("invalid UTF-8")
+    try:
+        return Item(name, fields.form.pieces(values))
+    except UnusableError as error:
+        return Item.rejected(str(error))
 
 
 def column_names(stream: Any, file: InputFile, fields: Fields) -> list[str]:
@@ -132,7 +146,8 @@ def _place(name: str, header: Sequence[str], file: InputFile) -> int:
         f"source {file.source!r}: {'no column' if not found else f'{found:,} columns'} {name!r}",
         where=file.url,
         expected=f"one of its columns: {', '.join(header)}",
-        fix="name the column with ,text=FIELD (or ,id=FIELD) in the source"
+        fix="name the column with ,text=FIELD (or ,prompt=FIELD, ,answer=FIELD, ,context=FIELD, "
+        ",id=FIELD) in the source"
         if not found
         else "rename the columns in the file",
     )

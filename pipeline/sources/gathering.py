@@ -1,10 +1,11 @@
 """Records that a reader finds one by one, gathered into batches of a few MiB."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from .answers import Piece
 from .records import BLOCK_BYTES, Batch, Fields, Rejected, Strings
 
 __all__ = ["MOST_RECORDS", "Item", "gather", "text_item"]
@@ -17,7 +18,7 @@ class Item(NamedTuple):
     """A record: its id, if it has one, and its document; or the reason why it is rejected."""
 
     id: str | None
-    content: bytes | list[int]
+    content: bytes | list[int] | list[Piece]
     reason: str | None = None
 
     @classmethod
@@ -48,7 +49,8 @@ def gather(items: Iterable[Item], file: str, fields: Fields) -> Iterator[Batch]:
     held = 0
     for numbered in enumerate(items, 1):
         waiting.append(numbered)
-        held += len(numbered[1].content)
+        content: Any = numbered[1].content
+        held += len(content) if fields.form is None else sum(len(text) for text, _ in content)
         if held >= BLOCK_BYTES or len(waiting) == MOST_RECORDS:
             yield _batch(waiting, file, fields)
             waiting, held = [], 0
@@ -60,13 +62,17 @@ def _batch(numbered: list[tuple[int, Item]], file: str, fields: Fields) -> Batch
     taken = [(number, item) for number, item in numbered if item.reason is None]
     contents: list = [item.content for _, item in taken]
     ids = [f"{file}:{number}" if item.id is None else item.id for number, item in taken]
-    return Batch(
-        ids=pa.array(ids, pa.string()),
-        content=Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents),
-        rejected=[
+    others: dict[str, Any] = {
+        "ids": pa.array(ids, pa.string()),
+        "rejected": [
             Rejected(file, "row", number, item.reason)
             for number, item in numbered
             if item.reason is not None
         ],
-        without_id=sum(item.id is None for _, item in taken),
-    )
+        "without_id": sum(item.id is None for _, item in taken),
+    }
+    if fields.form is not None:
+        return Batch.of_answers(contents, **others)
+    texts = fields.tokens is None
+    content = Strings.of_texts(contents) if texts else Strings.of_ids(contents)
+    return Batch(content=content, **others)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
+from .answers import Piece, UnusableError
 from .records import Batch, Fields, Rejected, Strings, has_unknown_id, ids_by_number
 
 __all__ = ["Record", "parse_block", "parse_line"]
@@ -25,7 +26,7 @@ class Record(NamedTuple):
     """An accepted record; `id` is None if the record has no id."""
 
     id: str | None
-    content: bytes | list[int]
+    content: bytes | list[int] | list[Piece]
 
 
 class _Reject(Exception):  # noqa: N818
@@ -38,12 +39,13 @@ def parse_line(line: bytes, fields: Fields) -> Record | str:
     A line is accepted if it is UTF-8 and one JSON object that has the document's field, a string
     that can be encoded as UTF-8 or a list of integers. Its id is a string or an integer; if it is
     missing or null, the record has no id. A record with two documents or two ids is rejected.
+    With a form, the content is the pieces that it makes of the record.
     Reasons depend neither on the interpreter nor on how much of its stack is used.
     """
     try:
         value = _load(line, fields)
         return Record(_id_of(value, fields), _content_of(value, fields))
-    except _Reject as rejected:
+    except (_Reject, UnusableError) as rejected:
         return str(rejected)
 
 
@@ -65,7 +67,7 @@ def _load(line: bytes, fields: Fields) -> dict[str, Any]:
     if not isinstance(value, tuple):
         raise _Reject("not a JSON object")
     names = [name for name, _ in value]
-    for name in (fields.content, fields.id):
+    for name in (*fields.of_document, fields.id):
         if names.count(name) > 1:
             raise _Reject(f"field {name!r} occurs more than once")
     return dict(value)
@@ -135,6 +137,8 @@ def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
     """
     if not line.lstrip(_SPACE.encode()).startswith(b"{"):
         raise _Reject("not a JSON object")
+    if fields.form is not None:
+        raise _Reject(f"nested in more than {MAX_DEPTH} levels")
     rows = _read_rows(line, fields)
     if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
         raise _Reject("malformed JSON, nested too deep to say more")
@@ -154,7 +158,9 @@ def _id_of(value: dict[str, Any], fields: Fields) -> str | None:
     return found
 
 
-def _content_of(value: dict[str, Any], fields: Fields) -> bytes | list[int]:
+def _content_of(value: dict[str, Any], fields: Fields) -> bytes | list[int] | list[Piece]:
+    if fields.form is not None:
+        return fields.form.pieces(value)
     name = fields.content
     if name not in value:
         raise _Reject(f"no field {name!r}")
@@ -188,7 +194,8 @@ def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Bat
         file: the file's name, for ids and rejected records.
         fields: which fields of a record to read.
     """
-    batch = _parse_with_arrow(block, first_line, file, fields)
+    fast = fields.form is None
+    batch = _parse_with_arrow(block, first_line, file, fields) if fast else None
     return batch if batch is not None else _parse_line_by_line(block, first_line, file, fields)
 
 
@@ -207,10 +214,15 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
         without_id += record.id is None
         ids.append(record.id if record.id is not None else f"{file}:{number}")
         contents.append(record.content)
+    others: dict[str, Any] = {
+        "ids": pa.array(ids, pa.string()),
+        "rejected": rejected,
+        "without_id": without_id,
+    }
+    if fields.form is not None:
+        return Batch.of_answers(contents, **others)
     joined = Strings.of_texts(contents) if fields.tokens is None else Strings.of_ids(contents)
-    return Batch(
-        ids=pa.array(ids, pa.string()), content=joined, rejected=rejected, without_id=without_id
-    )
+    return Batch(content=joined, **others)
 
 
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:

@@ -207,13 +207,11 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         rows = sum(metadata.row_group(i).num_rows for i in groups)
         size = sum(metadata.row_group(i).total_byte_size for i in groups)
         names = set(parquet.schema_arrow.names)
-        wanted = [n for n in (fields.id, fields.content, fields.boundaries) if n in names]
+        needed = {*fields.of_document, *([fields.boundaries] if fields.boundaries else [])}
         batches = parquet.iter_batches(
             batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
             row_groups=list(groups),
-            columns=wanted
-            if {fields.content, fields.boundaries or fields.content} <= names
-            else None,
+            columns=sorted({fields.id, *needed} & names) if needed <= names else None,
             use_threads=False,
         )
         yield from _column_batches(batches, member.file, fields, first_row)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ...schemas.errors import ExactcptError
+from .answers import Form, Piece
 
 __all__ = [
     "BLOCK_BYTES",
@@ -18,6 +19,7 @@ __all__ = [
     "Batch",
     "DamagedFileError",
     "Fields",
+    "Pieces",
     "Rejected",
     "Strings",
     "has_unknown_id",
@@ -63,6 +65,7 @@ class Fields:
         max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
         boundaries: the column with the boundaries inside the rows of `tokens`, where these are
             packed windows.
+        form: the fields with a prompt and its answer, instead of `text`.
     """
 
     text: str = "text"
@@ -72,6 +75,7 @@ class Fields:
     end_id: int | None = None
     max_bytes: int = (1 << 31) - 1
     boundaries: str | None = None
+    form: Form | None = None
 
     @property
     def names_id(self) -> bool:
@@ -82,6 +86,11 @@ class Fields:
     def content(self) -> str:
         """The field that holds the document."""
         return self.tokens if self.tokens is not None else self.text
+
+    @property
+    def of_document(self) -> tuple[str, ...]:
+        """The fields that hold the document; several, if it has an answer."""
+        return self.form.fields if self.form is not None else (self.content,)
 
     @property
     def unknown_id(self) -> str:
@@ -181,6 +190,46 @@ class Strings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """How the texts of documents are divided; the pieces of a document make up its text.
+
+    Attributes:
+        bounds: document i has the pieces bounds[i]:bounds[i + 1]; int64, shape [documents + 1].
+        lengths: of the pieces, in bytes; int64, shape [pieces].
+        supervised: whether the tokens of each are to be learnt; shape [pieces].
+    """
+
+    bounds: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    supervised: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, documents: Sequence[Sequence[Piece]]) -> "Pieces":
+        """Those of documents."""
+        pieces = [piece for document in documents for piece in document]
+        return cls(
+            bounds=np.cumsum([0, *map(len, documents)], dtype=np.int64),
+            lengths=np.array([len(text) for text, _ in pieces], np.int64),
+            supervised=np.array([supervised for _, supervised in pieces], bool),
+        )
+
+    @classmethod
+    def join(cls, several: Sequence["Pieces"]) -> "Pieces":
+        """Concatenates one or more."""
+        counts = np.concatenate([np.diff(each.bounds) for each in several])
+        return cls(
+            bounds=np.concatenate(([0], np.cumsum(counts))),
+            lengths=np.concatenate([each.lengths for each in several]),
+            supervised=np.concatenate([each.supervised for each in several]),
+        )
+
+    def texts(self, content: Strings) -> Strings:
+        """The pieces one by one, given the texts of their documents."""
+        ends = content.offsets[0] + np.cumsum(self.lengths)
+        return Strings(np.concatenate((content.offsets[:1], ends)), content.data)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Records that were read together.
 
@@ -190,6 +239,7 @@ class Batch:
         rejected: the records that are not documents.
         without_id: how many documents have no id of their own, but the number of their record.
         boundaries: of packed windows, one list of integers per row, as they are.
+        pieces: of texts with answers, how they are divided.
     """
 
     ids: pa.Array
@@ -197,15 +247,24 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     without_id: int = 0
     boundaries: Strings | None = None
+    pieces: Pieces | None = None
+
+    @classmethod
+    def of_answers(cls, documents: Sequence[Sequence[Piece]], **others: Any) -> "Batch":
+        """A batch of documents in pieces; `others` are its other attributes."""
+        texts = [b"".join(text for text, _ in document) for document in documents]
+        return cls(content=Strings.of_texts(texts), pieces=Pieces.of(documents), **others)
 
     @classmethod
     def join(cls, several: Sequence["Batch"]) -> "Batch":
-        """Concatenates one or more batches."""
+        """Concatenates one or more batches of one source."""
+        pieces = [each.pieces for each in several if each.pieces is not None]
         return cls(
             ids=pa.concat_arrays([each.ids.cast(pa.string()) for each in several]),
             content=Strings.join([each.content for each in several]),
             rejected=[record for each in several for record in each.rejected],
             without_id=sum(each.without_id for each in several),
+            pieces=Pieces.join(pieces) if pieces else None,
         )
 
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
-from ..files.arrow import write_batches
+from ..core.spans import Spans
+from ..files.arrow import span_lists, write_batches
 from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
-from .documents import encode_documents
-from .encoders import Encoder, assemble
+from .answers import spans_with_ends
+from .documents import encode_answers
+from .encoders import Encoder, assemble, begins_bare
 from .fidelity import Fidelity
 from .hashes import content_hashes, hash_prefixes
 from .parity import SAMPLE_BYTES, compare_backends, sample
@@ -31,6 +33,8 @@ __all__ = ["PartBuilder", "Summary", "read_summary"]
 
 MAX_DOCUMENT_TOKENS = (1 << 31) - 1
 """The index has lengths as int32."""
+DROPPED = ("empty", "short", "answer without tokens")
+"""Why documents are left out that were read."""
 Summary = dict[str, Any]
 """Counts and file checksums of a part, as JSON; the manifest is made from all summaries."""
 KEYS = (
@@ -72,6 +76,7 @@ class PartBuilder:
         ids: of the documents, one array per batch.
         tokens: of the documents, with BOS and EOS.
         hashes: content hashes of the documents, 16 bytes each.
+        spans: supervised spans of the documents, if the store has some.
         rejected: records that are not documents.
         dropped: documents left out, by reason.
         without_id: records whose id is their number, dropped documents included.
@@ -87,8 +92,9 @@ class PartBuilder:
     ids: list[pa.Array] = field(default_factory=list)
     tokens: list[Strings] = field(default_factory=list)
     hashes: list[NDArray[np.void]] = field(default_factory=list)
+    spans: list[Spans] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "short": 0})
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROPPED, 0))
     without_id: int = 0
     text_bytes: int = 0
     fidelity: Fidelity = field(default_factory=Fidelity)
@@ -106,24 +112,36 @@ class PartBuilder:
         hashes = content_hashes(batch.content)
         spec = self.task.tokenizer
         is_text = self.task.fields[self.source].tokens is None
+        spans = None
         if is_text:
             self.text_bytes += batch.content.nbytes
-            ids = encode_documents(self.encoder, batch, self.source, spec)
-            self._look_closer(batch.content, hashes)
+            ids, spans = encode_answers(self.encoder, batch, self.source, spec)
+            self._look_closer(batch, hashes)
         else:
             ids = batch.content
         tokens = assemble(ids, spec.bos_id, spec.eos_id)
-        keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None))
+        keep = self._drop(tokens.lengths - 1 - (spec.bos_id is not None), spans)
         self.ids.append(batch.ids.filter(pa.array(keep)) if not keep.all() else batch.ids)
         self.tokens.append(tokens.select(keep))
         ends_only = is_text and not spec.special_tokens_in_text
         self.fidelity.count(self.tokens[-1], spec, ends_only=ends_only)
         self.hashes.append(hashes[keep])
+        if self.task.has_spans:
+            lengths = self.tokens[-1].lengths
+            if spans is None:
+                self.spans.append(Spans.whole(lengths))
+            else:
+                begins = begins_bare(ids, spec.bos_id)[keep]
+                self.spans.append(spans_with_ends(spans[keep], begins, lengths))
 
-    def _look_closer(self, texts: Strings, hashes: NDArray[np.void]) -> None:
+    def _look_closer(self, batch: Batch, hashes: NDArray[np.void]) -> None:
         """Compares encoders, and texts with their tokens, on the batch's share of the sample."""
+        texts = batch.content
         if not len(texts):
             return
+        if batch.pieces is not None:  # what is encoded are the pieces
+            texts = batch.pieces.texts(texts)
+            hashes = content_hashes(texts)
         share = SAMPLE_BYTES * texts.nbytes // max(1, self.task.split_bytes)
         size = min(self.sample_left, max(share, SAMPLE_BYTES // 8))
         drawn = sample(texts, hash_prefixes(hashes), size)
@@ -134,12 +152,20 @@ class PartBuilder:
             ids = compare_backends(self.encoder, self.reference, drawn)
         self.fidelity.compare(drawn, ids, self.task.tokenizer)
 
-    def _drop(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Counts the documents that are too short; returns which documents to keep."""
+    def _drop(self, lengths: NDArray[np.int64], spans: Spans | None) -> NDArray[np.bool_]:
+        """Counts the documents that are too short, or have an answer without tokens.
+
+        Returns which documents to keep.
+        """
         empty, short = lengths <= 0, lengths < self.task.min_tokens
         self.dropped["empty"] += int(empty.sum())
         self.dropped["short"] += int((short & ~empty).sum())
-        return ~(empty | short)
+        keep = ~(empty | short)
+        if spans is not None:
+            unanswered = np.diff(spans.bounds) == 0
+            self.dropped["answer without tokens"] += int((keep & unanswered).sum())
+            keep &= ~unanswered
+        return keep
 
     def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
         """Writes documents, index, rejected records, and the summary that completes the part.
@@ -214,7 +240,10 @@ class PartBuilder:
             ),
             pa.array(np.arange(len(lengths), dtype=np.int32)),
         ]
-        schema = store_format.index_schema()
+        if self.task.has_spans:
+            spans = Spans.joined(self.spans)
+            columns.append(span_lists(spans.bounds, spans.start, spans.stop))
+        schema = store_format.index_schema(self.task.has_spans)
         batch = pa.RecordBatch.from_arrays(columns, schema=schema)
         return write_batches(store, store_format.index_name(ordinal), schema, [batch])
 

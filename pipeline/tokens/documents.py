@@ -3,11 +3,13 @@
 import numpy as np
 
 from ...schemas.errors import ExactcptError
+from ..core.spans import Spans
 from ..sources.records import Batch, Strings
+from .answers import ids_of_documents, spans_of_documents
 from .encoders import Encoder, UnencodableTextError
 from .tokenizer import TokenizerSpec
 
-__all__ = ["encode_documents", "unencodable"]
+__all__ = ["encode_answers", "encode_documents", "unencodable"]
 
 
 def encode_documents(encoder: Encoder, batch: Batch, source: str, spec: TokenizerSpec) -> Strings:
@@ -23,15 +25,29 @@ def encode_documents(encoder: Encoder, batch: Batch, source: str, spec: Tokenize
         ExactcptError: the tokenizer fails on a text, or a text becomes a token that begins or ends
             documents although special tokens in a text are ordinary text.
     """
+    return encode_answers(encoder, batch, source, spec)[0]
+
+
+def encode_answers(
+    encoder: Encoder, batch: Batch, source: str, spec: TokenizerSpec
+) -> tuple[Strings, Spans | None]:
+    """As `encode_documents`, and the supervised spans if the documents have answers."""
+    pieces = batch.pieces
     try:
-        ids = encoder.encode(batch.content)
+        ids = encoder.encode(batch.content if pieces is None else pieces.texts(batch.content))
     except UnencodableTextError as error:
-        raise unencodable(error, _name(batch, error.at, source), spec.url) from None
+        at = error.at
+        if pieces is not None:
+            at = int(np.searchsorted(pieces.bounds, at, "right")) - 1
+        raise unencodable(error, _name(batch, at, source), spec.url) from None
+    spans = None
+    if pieces is not None:
+        ids, spans = ids_of_documents(ids, pieces), spans_of_documents(ids, pieces)
     if not spec.special_tokens_in_text and _may_have(ids, spec):
         _refuse(ids, spec.eos_id, "ends", batch, source)
         if spec.bos_id is not None:
             _refuse(ids, spec.bos_id, "begins", batch, source)
-    return ids
+    return ids, spans
 
 
 def unencodable(error: UnencodableTextError, document: str, tokenizer: str) -> ExactcptError:

@@ -33,6 +33,7 @@ __all__ = [
     "UnencodableTextError",
     "UnsupportedTokenizerError",
     "assemble",
+    "begins_bare",
     "borrow_encoder",
     "make_encoder",
     "tokenizer_json",
@@ -225,13 +226,19 @@ def idle_encoders(
     return SimpleQueue()
 
 
+def begins_bare(ids: Strings, bos_id: int | None) -> NDArray[np.bool_]:
+    """Which documents do not begin with BOS and get it, shape [documents]."""
+    bare = np.full(len(ids), bos_id is not None)
+    if bos_id is not None:
+        filled = ids.lengths > 0
+        bare[filled] = ids.data[ids.offsets[:-1][filled]] != bos_id
+    return bare
+
+
 def assemble(ids: Strings, bos_id: int | None, eos_id: int) -> Strings:
     """Adds BOS before and EOS after every document that does not begin and end with them."""
-    count = len(ids)
     filled = ids.lengths > 0
-    starts_bare, ends_bare = np.full(count, bos_id is not None), np.ones(count, bool)
-    if bos_id is not None:
-        starts_bare[filled] = ids.data[ids.offsets[:-1][filled]] != bos_id
+    starts_bare, ends_bare = begins_bare(ids, bos_id), np.ones(len(ids), bool)
     ends_bare[filled] = ids.data[ids.offsets[1:][filled] - 1] != eos_id
     offsets = np.concatenate(([0], np.cumsum(ids.lengths + starts_bare + ends_bare)))
     data = np.empty(offsets[-1], np.int32)

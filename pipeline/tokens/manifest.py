@@ -5,7 +5,18 @@ from importlib.metadata import version
 from typing import Any
 
 from ...schemas.errors import ExactcptError, FormatError
-from ...schemas.manifest import MANIFEST, TOKEN_STORE, TOKENIZER, Input, Manifest, Part, Read, dump
+from ...schemas.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    SUPERVISED_VERSION,
+    TOKEN_STORE,
+    TOKENIZER,
+    Input,
+    Manifest,
+    Part,
+    Read,
+    dump,
+)
 from ...schemas.sizes import plural
 from ..config import TokenizeConfig
 from ..core.choices import Backend
@@ -14,7 +25,7 @@ from ..files.storage import Folder
 from ..job.folder import JOB, forget_progress
 from .builder import read_summary
 from .fidelity import fidelity_warnings, total
-from .plan import TokenizePlan
+from .plan import TokenizePlan, has_answers
 from .store import damaged
 
 __all__ = [
@@ -58,7 +69,7 @@ def write_manifest(
     by_source = {name: [s for s in summaries if s["source"] == name] for name in plan.files}
     manifest: Manifest = {
         "format": TOKEN_STORE,
-        "format_version": 1,
+        "format_version": SUPERVISED_VERSION if has_answers(plan.fields) else FORMAT_VERSION,
         "versions": _versions(),
         "settings": plan.settings,
         "tokenizer": plan.tokenizer_manifest(backend, fallback),

@@ -9,13 +9,14 @@ from ...schemas.hub import origin_of
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
+from ..sources.answers import Form, read_template
 from ..sources.listing import InputFile, Source, find_files, identity, with_companions
 from ..sources.reading import BadFileError, column_names
 from ..sources.records import Fields
 from ..sources.rows import TOKENS
 from .tokenizer import TokenizerFile, TokenizerSpec, load_tokenizer
 
-__all__ = ["TokenizePlan", "plan_tokenize"]
+__all__ = ["TokenizePlan", "has_answers", "plan_tokenize"]
 
 
 PACKED_TOKENS = "input_ids"
@@ -41,6 +42,9 @@ NOT_NAMED: dict[str, tuple[Sequence[str], str]] = {
     },
 }
 """The options for fields that the formats do not have, and why."""
+ANSWERED = ("jsonl", "parquet", "arrow", "hub", "csv", "tsv")
+MESSAGES = 4
+"""The formats whose records may have a prompt and its answer; so many of them, messages too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,8 @@ class TokenizePlan:
 
 def _read_settings(source: SourceConfig, fields: Fields) -> dict[str, str]:
     kind = {"tokens": fields.tokens} if fields.tokens is not None else {"text": fields.text}
+    if fields.form is not None:
+        kind = fields.form.settings
     split = {"split": source.split} if source.split is not None else {}
     return {**kind, "id": source.id, "format": source.format or "by name", **split}
 
@@ -163,8 +169,16 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
     Raises:
         ExactcptError: there is no tokenizer or no EOS, a source matches no file, or a file belongs
             to two sources.
-        UsageError: a source of text names fields.
+        UsageError: a source of text names fields, a template is none, or the records of a source
+            cannot have answers.
     """
+    for source in config.sources if packed else ():
+        if source.of_answers:
+            raise UsageError(
+                f"source {source.name!r} of packed windows has {source.of_answers[0]}=FIELD",
+                expected="tokens=FIELD, or nothing",
+                fix="use `exactcpt prepare` for records with questions and answers",
+            )
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
     bos_id, about_bos = tokenizer.choose_bos(config.bos)
@@ -178,6 +192,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
             largest_id=largest_id,
             end_id=eos_id,
             max_bytes=config.max_record_bytes,
+            form=_form(s),
         )
         for s in config.sources
     }
@@ -195,6 +210,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
     }
     files = {name: listing.files for name, listing in listings.items()}
     _refuse_unused_fields(config.sources, files)
+    _refuse_answers(config.sources, files)
     _refuse_shared_files(files, packed=packed)
     fields = {name: _fields_of_ids(fields[name], files[name], packed) for name in fields}
     return TokenizePlan(
@@ -219,6 +235,27 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
                 for each in _about_columns(s.name, files[s.name])
             ),
         ),
+    )
+
+
+def has_answers(fields: Mapping[str, Fields]) -> bool:
+    """Whether the documents of some source have answers, given the fields of all."""
+    return any(each.form is not None for each in fields.values())
+
+
+def _form(source: SourceConfig) -> Form | None:
+    """How the documents of a source have answers; None if they have none."""
+    if not source.of_answers:
+        return None
+    template = source.template
+    if template is not None:
+        template = read_template(template, context=source.context is not None)
+    return Form(
+        prompt=source.prompt,
+        answer=source.answer,
+        context=source.context,
+        messages=source.messages,
+        template=template,
     )
 
 
@@ -251,6 +288,23 @@ def _refuse_unused_fields(
                     where=source.pattern,
                     expected=why,
                     fix="leave the option out, or name the format of the records with ,format=F",
+                )
+
+
+def _refuse_answers(
+    sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
+) -> None:
+    """Refuses answers in formats whose records have no fields that could hold them."""
+    for source in sources:
+        formats = ANSWERED if source.messages is None else ANSWERED[:MESSAGES]
+        for kind in {file.format for file in files[source.name]} if source.of_answers else ():
+            if kind not in formats:
+                what = "prompt and answer" if source.messages is None else "messages"
+                raise UsageError(
+                    f"source {source.name!r} has {what}, but is read as {kind}",
+                    where=source.pattern,
+                    expected=f"{what} in one of the formats {', '.join(formats)}",
+                    fix="write the records as JSON Lines",
                 )
 
 

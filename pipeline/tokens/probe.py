@@ -121,15 +121,18 @@ def _without_field(
     """The error to raise if the field is missing in what was read; else None."""
     if file.format == "webdataset":
         return _without_member(source, file, fields, batch)
-    missing = f"no field {fields.content!r}"
-    if not any(record.reason == missing for record in batch.rejected):
+    reasons = {record.reason for record in batch.rejected}
+    missing = [name for name in fields.of_document if f"no field {name!r}" in reasons]
+    if not missing:
         return None
+    options = "text=FIELD (or ,tokens=FIELD)"
+    if fields.form is not None:
+        options = "prompt=FIELD, ,answer=FIELD and ,context=FIELD, or ,messages=FIELD,"
     return ExactcptError(
-        f"source {source!r}: no record has a field {fields.content!r}",
+        f"source {source!r}: no record has a field {missing[0]!r}",
         where=file.url,
         expected=f"one of its fields: {', '.join(_fields_of(file))}",
-        fix=_unwrapping(file, batch)
-        or "name the field with ,text=FIELD (or ,tokens=FIELD) in the source",
+        fix=_unwrapping(file, batch) or f"name the field with ,{options} in the source",
     )
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ...schemas import store as store_format
 from ...schemas.errors import FormatError
+from ...schemas.shard import SUPERVISED
+from ..core.spans import Spans
 from ..files.arrow import map_batches, read_column
 from ..files.storage import Folder, checksum
 
@@ -76,10 +78,12 @@ class PartIndex:
     Attributes:
         lengths: tokens of each document, BOS and EOS included; shape [documents].
         hashes: content hashes, 16 bytes each; shape [documents].
+        supervised: the supervised spans; None if all tokens are supervised.
     """
 
     lengths: NDArray[np.int32]
     hashes: NDArray[np.void]
+    supervised: Spans | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,17 @@ def read_index(path: Path) -> PartIndex:
     (batch,) = map_batches(path)
     hashes: Any = batch["content_hash"]
     return PartIndex(
-        batch["length"].to_numpy(), np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes))
+        batch["length"].to_numpy(),
+        np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes)),
+        _spans(batch[SUPERVISED]) if SUPERVISED in batch.schema.names else None,
     )
+
+
+def _spans(column: Any) -> Spans:
+    column.validate(full=True)
+    start, stop = (each.to_numpy() for each in column.flatten().flatten())
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return Spans(offsets - offsets[0], start, stop)
 
 
 def read_ids(store: Folder, part: str) -> pa.Array:

@@ -7,7 +7,7 @@ from ...schemas.manifest import TOKENIZER
 from ..core.choices import Backend
 from ..files.storage import Folder
 from ..sources.records import Fields
-from .plan import TokenizePlan
+from .plan import TokenizePlan, has_answers
 from .tokenizer import TokenizerSpec
 
 __all__ = ["TokenizeTask", "tokenize_task"]
@@ -34,6 +34,11 @@ class TokenizeTask:
     min_tokens: int
     split_bytes: int
     skip_bad_files: bool
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the store says which tokens are supervised: some documents have answers."""
+        return has_answers(self.fields)
 
 
 def tokenize_task(plan: TokenizePlan, store: Folder, backend: Backend) -> TokenizeTask:

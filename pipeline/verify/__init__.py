@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 from ...schemas.manifest import SHARD_SET
 from ...schemas.sizes import plural
-from .claims import check_counts, check_weights, note_counts
+from .claims import check_counts, check_version, check_weights, note_counts
 from .documents import check_documents, read_documents
 from .files import Folder, Meter, check_folder, named_files
 from .report import CHECKS, Check, Finding, Problems, Report
@@ -63,6 +63,7 @@ def verify(
     else:
         against = open_store(Folder(store, problems, meter), manifest, problems, meter)
     check_folder(folder, manifest, problems)
+    check_version(manifest, problems)
     documents = read_documents(folder, manifest, against, problems)
     if documents is not None:
         check_documents(documents, manifest, problems)

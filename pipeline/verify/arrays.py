@@ -49,6 +49,8 @@ def nulls(array: Any) -> int:
     """Null values in an array and in the arrays inside it."""
     if isinstance(array, pa.DictionaryArray):
         return array.indices.null_count + array.dictionary.null_count
+    if isinstance(array, pa.StructArray):
+        return array.null_count + sum(nulls(field) for field in array.flatten())
     inside = array.values if isinstance(array, pa.ListArray | pa.FixedSizeListArray) else None
     return array.null_count + (0 if inside is None else nulls(inside))
 

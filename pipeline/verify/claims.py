@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...schemas import shard
-from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.manifest import FORMAT_VERSION, MANIFEST, SUPERVISED_VERSION, Manifest
 from ...schemas.sizes import plural
 from ...schemas.weights import is_weight
 from .arrays import Array
 from .report import TOLERANCE, Problems
 from .windows import Windows, codes_of_contexts
 
-__all__ = ["Counts", "check_counts", "check_weights", "note_counts", "weight_rows"]
+__all__ = ["Counts", "check_counts", "check_version", "check_weights", "note_counts", "weight_rows"]
 
 
 class Counts:
@@ -98,6 +98,18 @@ def check_counts(
     problems.note(
         "histogram", f"{plural(len(counts), 'split')}, {plural(len(manifest['sources']), 'source')}"
     )
+
+
+def check_version(manifest: Manifest, problems: Problems) -> None:
+    """Compares the format version with the sources: one with answers has supervised spans."""
+    sources = manifest["settings"]["tokenize"].get("sources")
+    has_answers = isinstance(sources, dict) and any(
+        isinstance(source, dict) and {"answer", "messages"} & {*source}
+        for source in sources.values()
+    )
+    expected = SUPERVISED_VERSION if has_answers else FORMAT_VERSION
+    where = f"{MANIFEST}: format_version"
+    problems.compare("schema", where, manifest["format_version"], expected)
 
 
 def check_weights(manifest: Manifest, problems: Problems) -> None:

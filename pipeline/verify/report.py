@@ -17,8 +17,8 @@ __all__ = ["CHECKS", "KEPT", "TOLERANCE", "Check", "Finding", "Problems", "Repor
 CHECKS = {
     "files": "every file is there with its size and checksum, and there is no other",
     "schema": "shards have the format's names, columns, types and record batches, without nulls",
-    "segments": "segments fill their windows, and padding is at the end",
-    "codes": "every position's code is that of its effective context",
+    "segments": "segments fill their windows, padding is at the end, and spans are in segments",
+    "codes": "every position's code is that of its effective context, or 0 outside of the spans",
     "weights": "the weight table follows from the histogram, and the dictionaries from the table",
     "histogram": "the manifest's counts per split and source are those of the tokens",
     "tokens": "every id is in the vocabulary, and every document ends with EOS",
@@ -28,7 +28,7 @@ CHECKS = {
     "mixing": "every document has the copies that its source's mixing and the seed give it",
     "split": "every document is in the split that its content and the seed give it",
     "packing": "documents are cut only where the packing may cut them",
-    "store": "tokens, ids, lengths and hashes are those of the token store",
+    "store": "tokens, ids, lengths, hashes and supervised spans are those of the token store",
 }
 """What is checked, by the names of the checks."""
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ...schemas import shard
 from ...schemas.ipc import is_compressed
-from ...schemas.manifest import MANIFEST, Manifest
+from ...schemas.manifest import MANIFEST, Manifest, has_spans
 from ...schemas.sizes import plural
 from .arrays import UNREADABLE, cause, column, differing_fields, nulls
 from .claims import Counts
@@ -79,7 +79,7 @@ class Shards:
                 self._problems.add("schema", path, "it is compressed", "uncompressed")
                 return False
             reader = pa.ipc.open_file(data)
-            expected = shard.shard_schema(self._window)
+            expected = shard.shard_schema(self._window, has_spans(self._manifest))
             if not reader.schema.equals(expected, check_metadata=True):
                 self._problems.add("schema", path, *differing_fields(reader.schema, expected))
                 return False

@@ -12,10 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest
+from ...schemas.manifest import MANIFEST, TOKEN_STORE, Manifest, has_spans
+from ...schemas.shard import SUPERVISED
 from ...schemas.sizes import plural
 from ...schemas.store import index_schema, part_schema
-from .arrays import UNREADABLE, Array, cause, differing_fields, groups, hashes, numbered, ranges
+from .arrays import (
+    UNREADABLE,
+    Array,
+    cause,
+    differing_fields,
+    groups,
+    hashes,
+    nulls,
+    numbered,
+    ranges,
+)
 from .encoding import check_counts_of_tokens
 from .files import Folder, Meter
 from .report import Problems
@@ -35,6 +46,23 @@ class _Stored:
     values: Array
     length: Array
     content_hash: Array
+    spans: "_StoredSpans | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredSpans:
+    """The supervised spans of the documents of a record batch, all in rising order.
+
+    Attributes:
+        start, stop: in the values of the batch.
+    """
+
+    start: Array
+    stop: Array
+
+    def have(self, at: Array) -> Array:
+        """Whether these places of the values are in a span."""
+        return np.searchsorted(self.start, at, "right") > np.searchsorted(self.stop, at, "right")
 
 
 def open_store(
@@ -62,6 +90,7 @@ def open_store(
 def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> None:
     """Checks what the two manifests have in common."""
     same = {
+        "format_version": shards["format_version"] == manifest["format_version"],
         "tokenizer": shards["tokenizer"] == manifest["tokenizer"],
         "inputs": shards["inputs"] == manifest["inputs"],
         "settings.tokenize": shards["settings"]["tokenize"] == manifest["settings"],
@@ -85,7 +114,7 @@ class Store:
         self._documents = 0
         entries = sorted(manifest["parts"], key=lambda entry: entry["part"])
         for entry in entries:
-            for stored in _open_part(folder, entry, problems) or [None]:
+            for stored in _open_part(folder, entry, has_spans(manifest), problems) or [None]:
                 firsts.append(self._documents + (stored.row if stored else 0))
                 self._stored.append(stored)
             self._documents += entry["documents"]
@@ -141,51 +170,60 @@ class Store:
             )
 
     def check_tokens(self, w: Windows) -> None:
-        """Compares the tokens of every segment with those of its document, batch by batch."""
-        tokens = w.tokens.reshape(-1)
+        """Compares the tokens of every segment with those of its document, batch by batch.
+
+        And whether they are supervised, if the set has supervised spans.
+        """
+        tokens, inside = w.tokens.reshape(-1), w.inside()
         for stored, begin, all_segments in self._groups(w.doc, np.arange(len(w.doc))):
             room = stored.length[w.doc[all_segments] - begin] - w.length[all_segments]
             segment = all_segments[w.offset[all_segments] <= room]
             length = w.length[segment]
             start = stored.offsets[w.doc[segment] - begin] + w.offset[segment]
             in_windows = ranges(w.end[segment] - length, length)
-            wrong = tokens[in_windows] != stored.values[ranges(start, length)]
+            in_store = ranges(start, length)
+            wrong = tokens[in_windows] != stored.values[in_store]
             if wrong.any():
-                self._report(w, segment, wrong)
+                self._report(w, segment, wrong, "another token")
+            if inside is not None and stored.spans is not None:
+                wrong = inside[in_windows] != stored.spans.have(in_store)
+                if wrong.any():
+                    self._report(w, segment, wrong, "other supervised spans from token")
 
-    def _report(self, w: Windows, segment: Array, wrong: Array) -> None:
+    def _report(self, w: Windows, segment: Array, wrong: Array, what: str) -> None:
         """Adds problems; `wrong` has the positions of these segments, end to end."""
         before = np.cumsum(w.length[segment], dtype=np.int64) - w.length[segment]
         self._problems.each(
             "store",
             np.logical_or.reduceat(wrong, before),
             lambda k: w.where_segment(segment[k]),
-            lambda k: f"another token {w.offset[segment[k]] + wrong[before[k] :].argmax()}",
+            lambda k: f"{what} {w.offset[segment[k]] + wrong[before[k] :].argmax()}",
             "the store's",
         )
 
 
-def _open_part(folder: Folder, entry: Any, problems: Problems) -> list[_Stored]:
+def _open_part(folder: Folder, entry: Any, spans: bool, problems: Problems) -> list[_Stored]:
     """A part's record batches; none if the part cannot be used."""
     part, index = (folder.checked(entry[key], "store") for key in ("file", "index"))
     if part is None or index is None:
         return []
     try:
-        return _read_part(entry, pa.ipc.open_file(part), pa.ipc.open_file(index))
+        return _read_part(entry, pa.ipc.open_file(part), pa.ipc.open_file(index), spans)
     except UNREADABLE as error:
         where = f"part {entry['part']}"
         problems.add("store", where, f"it cannot be used: {cause(error)}")
         return []
 
 
-def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
+def _read_part(entry: Any, part: Any, index: Any, spans: bool) -> list[_Stored]:
     """A part's record batches, together with the index of their rows.
 
     Raises:
         pa.ArrowInvalid: part or index is not as the format says.
     """
-    _check_schemas(entry, part, index)
+    _check_schemas(entry, part, index, spans)
     length, content_hash = _read_index(entry, index)
+    supervised = _read_spans(index, length) if spans else None
     batches: list[_Stored] = []
     row = 0
     for batch in part.read_all().to_batches():
@@ -194,14 +232,16 @@ def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
         if tokens.null_count or tokens.values.null_count:
             raise pa.ArrowInvalid("null tokens")
         here = slice(row, row + batch.num_rows)
+        offsets = tokens.offsets.to_numpy()
         stored = _Stored(
             entry=entry,
             row=row,
             ids=batch["id"],
-            offsets=tokens.offsets.to_numpy(),
+            offsets=offsets,
             values=tokens.values.to_numpy(),
             length=length[here],
             content_hash=content_hash[here],
+            spans=None if supervised is None else _placed(supervised, row, offsets),
         )
         if not np.array_equal(np.diff(stored.offsets), stored.length):
             raise pa.ArrowInvalid("its index has other lengths than the part")
@@ -213,8 +253,37 @@ def _read_part(entry: Any, part: Any, index: Any) -> list[_Stored]:
     return batches
 
 
-def _check_schemas(entry: Any, part: Any, index: Any) -> None:
-    for reader, schema in ((part, part_schema()), (index, index_schema())):
+def _read_spans(index: Any, length: Array) -> tuple[Array, Array, Array]:
+    """The document, start and stop of every supervised span of a part."""
+    lists = index.read_all()[SUPERVISED].combine_chunks()
+    lists.validate(full=True)
+    if nulls(lists):
+        raise pa.ArrowInvalid("its index has supervised spans that are null")
+    counts = np.diff(lists.offsets.to_numpy())
+    document = np.repeat(np.arange(len(counts)), counts)
+    spans = lists.flatten()
+    start, stop = (spans.field(name).to_numpy() for name in ("start", "stop"))
+    is_later = np.diff(document, prepend=-1) == 0
+    before = np.concatenate(([0], stop))[:-1]
+    wrong = (start < 0) | (start >= stop) | (stop > length[document])
+    if (counts < 1).any() or wrong.any() or (is_later & (start <= before)).any():
+        raise pa.ArrowInvalid(
+            "its index has supervised spans that are none: each document has one or more, apart "
+            "from each other and in rising order, none of them empty or beyond its end"
+        )
+    return document, start, stop
+
+
+def _placed(spans: tuple[Array, Array, Array], row: int, offsets: Array) -> _StoredSpans:
+    """The spans of the documents from `row` on, which begin at these offsets."""
+    document, start, stop = spans
+    first, last = np.searchsorted(document, (row, row + len(offsets) - 1))
+    begin = offsets[document[first:last] - row]
+    return _StoredSpans(start=begin + start[first:last], stop=begin + stop[first:last])
+
+
+def _check_schemas(entry: Any, part: Any, index: Any, spans: bool) -> None:
+    for reader, schema in ((part, part_schema()), (index, index_schema(spans))):
         if not reader.schema.remove_metadata().equals(schema, check_metadata=True):
             found, expected = differing_fields(reader.schema, schema)
             raise pa.ArrowInvalid(f"{found} instead of {expected}")

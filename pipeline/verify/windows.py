@@ -1,11 +1,12 @@
 """The windows of a record batch: whether their segments, padding, ids and codes are consistent.
 
-Codes are computed from the segments' lengths alone: contexts are counted from positions, and
-buckets follow from bit lengths, which is not how the shards are made. Segments are compared with
-their documents in segments.py.
+Codes are computed from the segments' lengths and the supervised spans alone: contexts are counted
+from positions, and buckets follow from bit lengths, which is not how the shards are made. Segments
+are compared with their documents in segments.py.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,21 @@ def codes_of_contexts(window: int) -> NDArray[np.uint8]:
     return codes.astype(np.uint8)
 
 
+class WindowSpans:
+    """The supervised spans of the windows of one record batch.
+
+    Attributes:
+        row: int64[spans], the row of the span's window among these.
+        start, stop: int64[spans], positions in the window.
+    """
+
+    def __init__(self, spans: Any) -> None:
+        self.row = np.repeat(np.arange(len(spans)), np.diff(spans.offsets.to_numpy()))
+        values = spans.flatten()
+        self.start = values.field("start").to_numpy().astype(np.int64)
+        self.stop = values.field("stop").to_numpy().astype(np.int64)
+
+
 class Windows:
     """Windows of one record batch, their segments laid end to end.
 
@@ -55,6 +71,7 @@ class Windows:
         offset: int64[segments].
         row: int64[segments], the row of the segment's window among these.
         end: int64[segments], one past its last position, in windows laid end to end.
+        spans: the supervised spans, or None if all tokens are supervised.
     """
 
     def __init__(self, batch: pa.RecordBatch, number: Array, path: str) -> None:
@@ -68,6 +85,18 @@ class Windows:
         self.length, self.doc, self.offset = (c.flatten().to_numpy() for c in columns)
         self.row: Array = np.repeat(np.arange(len(number)), self.counts[0])
         self.end = np.cumsum(self.length, dtype=np.int64)
+        has_spans = shard.SUPERVISED in batch.schema.names
+        self.spans = WindowSpans(column(batch, shard.SUPERVISED)) if has_spans else None
+
+    def inside(self) -> Array | None:
+        """Whether each position is in a supervised span, windows laid end to end; or None."""
+        if self.spans is None:
+            return None
+        window = self.tokens.shape[1]
+        change = np.zeros(self.tokens.size + 1, np.int32)
+        np.add.at(change, self.spans.row * window + self.spans.start, 1)
+        np.add.at(change, self.spans.row * window + self.spans.stop, -1)
+        return np.cumsum(change)[:-1] > 0
 
     def only(self, good: Array) -> "Windows":
         """The windows where `good` is true."""
@@ -95,6 +124,7 @@ def check_windows(
     _check_ids(w, tokenizer["largest_id"], problems)
     w = w.only(_consistent(w, problems))
     w = w.only(_sound(w, documents, problems))
+    w = w.only(_spans_are_sound(w, problems))
     _check_padding(w, tokenizer["pad_id"], problems)
     return w, _check_codes(w, problems)
 
@@ -160,6 +190,37 @@ def _sound(w: Windows, documents: int | None, problems: Problems) -> Array:
     return good & (filled == window)
 
 
+def _spans_are_sound(w: Windows, problems: Problems) -> Array:
+    """Whether the supervised spans of each window are in order, and each is inside of a segment."""
+    good = np.ones(len(w.number), np.bool_)
+    if w.spans is None:
+        return good
+    row, start, stop = w.spans.row, w.spans.start, w.spans.stop
+    window = w.tokens.shape[1]
+
+    def rule(broken: Array, expected: str) -> None:
+        good[row[broken]] = False
+        problems.each(
+            "segments",
+            broken,
+            lambda i: w.where(row[i]),
+            lambda i: f"a supervised span {start[i]} to {stop[i]}",
+            expected,
+        )
+
+    inside = (start >= 0) & (stop <= window) & (start < stop)
+    rule(~inside, f"a run of the positions 0 to {window}")
+    at = np.where(inside, row * window + start, 0)
+    segment = np.searchsorted(w.end, at, "right")
+    rule(inside & (row * window + stop > w.end[segment]), "inside of one segment")
+    rule(inside & (w.doc[segment] == shard.PADDING), "none in padding")
+    same = (np.diff(row, prepend=-1) == 0) & inside
+    before = np.concatenate(([0], stop))[:-1]
+    joins = (start == before) & (np.diff(segment, prepend=-1) == 0)
+    rule(same & ((start < before) | joins), "in rising order, apart from the one before")
+    return good
+
+
 def _check_padding(w: Windows, pad_id: int, problems: Problems) -> None:
     run = np.flatnonzero(w.doc == shard.PADDING)
     rows: Array = w.row[run]
@@ -178,6 +239,9 @@ def _check_codes(w: Windows, problems: Problems) -> Array:
     codes = codes_of_contexts(w.tokens.shape[1])[contexts(w.length)]
     run = np.flatnonzero(w.doc == shard.PADDING)
     codes[ranges(w.end[run] - w.length[run], w.length[run])] = shard.UNSUPERVISED
+    inside = w.inside()
+    if inside is not None:
+        codes[~inside] = shard.UNSUPERVISED
     expected = codes.reshape(w.codes.shape)
     wrong = w.codes != expected
 

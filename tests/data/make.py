@@ -65,6 +65,20 @@ def proposals(folder: Path) -> Iterator[Record]:
             yield record("proposals", Path(source["id"]).stem, source["text"])
 
 
+def questions(entries: Iterable[Record]) -> Iterator[Record]:
+    """Short entries of the Jargon File, each asked for by its headword."""
+    for entry in entries:
+        headword, _, rest = entry["text"].partition("\n")
+        meaning = " ".join(rest.partition("\n\n")[2].split())
+        if 80 <= len(meaning) <= 300:
+            yield {
+                "id": entry["id"].replace("jargon/", "questions/", 1),
+                "question": f"What does {headword} mean?",
+                "answer": meaning,
+                "passage": "The Jargon File is a dictionary of what hackers say.",
+            }
+
+
 def record(source: str, name: str, text: str) -> Record:
     return {"id": f"{source}/{name}", "text": text, "source": source}
 
@@ -149,6 +163,7 @@ def main(folder: Path) -> None:
         "jargon.jsonl.gz": gzip.compress(jsonl(corpus["jargon"]), mtime=0),
         "poems.jsonl": jsonl(corpus["poems"]),
         "proposals.jsonl": jsonl(corpus["proposals"]),
+        "questions.jsonl": jsonl(questions(corpus["jargon"])),
     }
     for name, data in files.items():
         (HERE / name).write_bytes(data)

@@ -33,9 +33,18 @@ class Document:
     copies: int = 1
     reason: str | None = None
     text: str | None = None
+    answers: tuple[tuple[int, int], ...] | None = None  # spans; None for all tokens
 
     def tokens(self, number: int) -> list[int]:
         return [(7 * number + 3 * i) % EOS for i in range(self.length - 1)] + [EOS]
+
+    @property
+    def spans(self) -> list[dict[str, int]]:
+        runs = self.answers or ((0, self.length),)
+        return [{"start": start, "stop": stop} for start, stop in runs]
+
+    def is_supervised(self, at: int) -> bool:
+        return any(span["start"] <= at < span["stop"] for span in self.spans)
 
     def content_hash(self, number: int) -> bytes:
         """The hash of its text, or of one that selection would treat as this document says."""
@@ -80,6 +89,20 @@ class Corpus:
     @property
     def documents(self) -> list[Document]:
         return [document for _, documents in self.parts for document in documents]
+
+    @property
+    def has_spans(self) -> bool:
+        return any(document.answers for document in self.documents)
+
+    @property
+    def tokenize(self) -> dict[str, Any]:
+        if not self.has_spans:
+            return TOKENIZE
+        fields = {"prompt": "q", "answer": "a", "id": "id", "format": "by name"}
+        return {**TOKENIZE, "sources": dict.fromkeys(self.sources, fields)}
+
+    def supervises(self, number: int, at: int) -> bool:
+        return self.documents[number].is_supervised(at)
 
     @property
     def sources(self) -> list[str]:
@@ -153,23 +176,29 @@ def bucket(context: int) -> int:
     return b
 
 
-def window_codes(segments: list[Segment]) -> list[int]:
+Supervises = Callable[[int, int], bool]  # document, position in it
+
+
+def window_codes(segments: list[Segment], supervises: Supervises = lambda *_: True) -> list[int]:
     codes = []
-    for document, _, length in segments:
+    for document, offset, length in segments:
         for context in range(length):
-            supervised = document != -1 and context >= 1
+            supervised = document != -1 and context >= 1 and supervises(document, offset + context)
             codes.append(1 + bucket(context) if supervised else 0)
     return codes
 
 
 def histogram(
-    windows: list[list[Segment]], size: int, wanted: Callable[[int], bool] = lambda _: True
+    windows: list[list[Segment]],
+    size: int,
+    wanted: Callable[[int], bool] = lambda _: True,
+    supervises: Supervises = lambda *_: True,
 ) -> list[int]:
     counts = [0] * (bucket(size - 1) + 1)
     for segments in windows:
-        for document, _, length in segments:
+        for document, offset, length in segments:
             for context in range(1, length):
-                if document != -1 and wanted(document):
+                if document != -1 and wanted(document) and supervises(document, offset + context):
                     counts[bucket(context)] += 1
     return counts
 
@@ -280,6 +309,8 @@ def write_store(folder: Path, corpus: Corpus, rows_per_batch: int = 3) -> None:
             "content_hash": [d.content_hash(n) for n, d in zip(numbers, documents, strict=True)],
             "row": list(range(len(documents))),
         }
+        if corpus.has_spans:
+            index[shard.SUPERVISED] = [d.spans for d in documents]
         write_part(folder, ordinal, source, columns, index, rows_per_batch)
         parts.append(
             {
@@ -294,9 +325,9 @@ def write_store(folder: Path, corpus: Corpus, rows_per_batch: int = 3) -> None:
         first += len(documents)
     manifest = {
         "format": "exactcpt token store",
-        "format_version": 1,
+        "format_version": 2 if corpus.has_spans else 1,
         "versions": {"exactcpt": "0"},
-        "settings": TOKENIZE,
+        "settings": corpus.tokenize,
         "tokenizer": tokenizer(folder),
         "inputs": [],
         "sources": [{"name": s, "read": read_counts(corpus, s)} for s in corpus.sources],
@@ -317,7 +348,7 @@ def write_part(
 ) -> None:
     for path, schema, values in (
         (store.part_name(ordinal), store.part_schema(source), columns),
-        (store.index_name(ordinal), store.index_schema(), index),
+        (store.index_name(ordinal), store.index_schema(shard.SUPERVISED in index), index),
     ):
         with pa.ipc.new_file(folder / path, schema) as writer:
             writer.write_table(pa.table(values, schema), rows_per_batch)
@@ -344,11 +375,30 @@ def shard_columns(corpus: Corpus, windows: list[list[Segment]]) -> dict[str, lis
             else:
                 ids += corpus.documents[number].tokens(number)[offset : offset + length]
         columns["input_ids"].append(ids)
-        columns["codes"].append(window_codes(segments))
+        columns["codes"].append(window_codes(segments, corpus.supervises))
         columns["seq_lengths"].append([length for _, _, length in segments])
         columns["doc_index"].append([number for number, _, _ in segments])
         columns["doc_offset"].append([offset for _, offset, _ in segments])
+        if corpus.has_spans:
+            columns.setdefault(shard.SUPERVISED, []).append(window_spans(corpus, segments))
     return columns
+
+
+def window_spans(corpus: Corpus, segments: list[Segment]) -> list[dict[str, int]]:
+    """Run by run of supervised tokens, a run for each segment that has some."""
+    spans: list[dict[str, int]] = []
+    at = 0
+    for number, offset, length in segments:
+        before = False
+        for i in range(length):
+            inside = number != -1 and corpus.supervises(number, offset + i)
+            if inside and not before:
+                spans.append({"start": at + i, "stop": at + i})
+            if inside:
+                spans[-1]["stop"] += 1
+            before = inside
+        at += length
+    return spans
 
 
 def write_shard(
@@ -377,7 +427,7 @@ def write_shard(
         [
             pa.FixedSizeListArray.from_arrays(flat("input_ids", ids.value_type), type=ids),
             pa.FixedSizeListArray.from_arrays(weights, type=weight),
-            *(lists(name) for name in ("seq_lengths", "doc_index", "doc_offset")),
+            *(lists(name) for name in schema.names[2:]),
         ],
         schema=schema,
     )
@@ -393,7 +443,9 @@ def read_shard(path: Path) -> dict[str, list[Any]]:
     with pa.ipc.open_file(path.read_bytes()) as reader:
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
     columns: dict[str, list[Any]] = {}
-    for name in ("input_ids", "seq_lengths", "doc_index", "doc_offset"):
+    for name in batches[0].schema.names:
+        if name == "loss_weight":
+            continue
         columns[name] = [row for batch in batches for row in batch.column(name).to_pylist()]
     weights = [batch.column("loss_weight") for batch in batches]
     columns["dictionary"] = weights[0].flatten().dictionary.to_pylist()
@@ -431,7 +483,8 @@ def document_rows(corpus: Corpus) -> list[dict[str, Any]]:
 def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
     folder.mkdir()
     packed = {split: pack(corpus, split) for split in ("train", "validation")}
-    table = weight_table(histogram(packed["train"], corpus.window), corpus)
+    counts = histogram(packed["train"], corpus.window, supervises=corpus.supervises)
+    table = weight_table(counts, corpus)
     shards: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     for split, windows in packed.items():
         size = corpus.windows_per_shard
@@ -441,7 +494,8 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
             columns = shard_columns(corpus, piece)
             weights = [row["weight"] if split == "train" else 1.0 for row in table]
             columns["dictionary"] = [0.0, *weights]
-            write_shard(folder / path, columns, shard.shard_schema(corpus.window))
+            schema = shard.shard_schema(corpus.window, corpus.has_spans)
+            write_shard(folder / path, columns, schema)
             shards[split].append({"path": path, "windows": len(piece)})
     rows = document_rows(corpus)
     half = len(rows) // 2
@@ -451,7 +505,7 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
     tail = [row for row in table if row["in_tail"]]
     manifest = {
         "format": "exactcpt shard set",
-        "format_version": 1,
+        "format_version": 2 if corpus.has_spans else 1,
         "versions": {"exactcpt": "0"},
         "settings": {
             "window": corpus.window,
@@ -468,7 +522,7 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
             "dedup": corpus.dedup,
             "seed": SEED,
             "mixing": {source: {"epochs": e} for source, e in corpus.mixing.items()},
-            "tokenize": TOKENIZE,
+            "tokenize": corpus.tokenize,
         },
         "tokenizer": tokenizer(folder),
         "inputs": [],
@@ -491,7 +545,7 @@ def write_shards(folder: Path, corpus: Corpus, store_folder: Path) -> None:
 def split_counts(corpus: Corpus, windows: list[list[Segment]]) -> dict[str, Any]:
     segments = [segment for window in windows for segment in window]
     real = [segment for segment in segments if segment[0] != -1]
-    counts = histogram(windows, corpus.window)
+    counts = histogram(windows, corpus.window, supervises=corpus.supervises)
     return {
         "windows": len(windows),
         "tokens": sum(length for _, _, length in real),
@@ -518,7 +572,7 @@ def source_counts(
     splits = {}
     for split, windows in packed.items():
         mine = [corpus.documents[n] for n in numbers if corpus.documents[n].split == split]
-        counts = histogram(windows, corpus.window, lambda number: number in numbers)
+        counts = histogram(windows, corpus.window, numbers.__contains__, corpus.supervises)
         splits[split] = {
             "documents": sum(document.copies for document in mine),
             "tokens": sum(document.copies * document.length for document in mine),
@@ -574,7 +628,7 @@ def edit_shard(
     write_shard(
         folder / path,
         columns,
-        schema or shard.shard_schema(window),
+        schema or shard.shard_schema(window, shard.SUPERVISED in columns),
         rows_per_batch=rows_per_batch,
         compression=compression,
     )

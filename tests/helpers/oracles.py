@@ -26,6 +26,23 @@ def contexts_by_mask(segment_lengths: Sequence[int]) -> list[int]:
     return ((same_document & not_later).sum(axis=1) - 1).tolist()
 
 
+def supervised_by_token(
+    window: Sequence[Segment], runs: Sequence[Sequence[tuple[int, int]]]
+) -> list[bool]:
+    """Of each token of a window, whether a run of its document has it, and others precede it.
+
+    Args:
+        window: its segments.
+        runs: start and stop of the supervised runs of each document.
+    """
+    contexts = contexts_by_mask([length for _, _, length in window])
+    places = [(document, offset + i) for document, offset, n in window for i in range(n)]
+    return [
+        context > 0 and any(start <= at < stop for start, stop in runs[document])
+        for context, (document, at) in zip(contexts, places, strict=True)
+    ]
+
+
 def bucket_by_search(context: int) -> int:
     """The first bucket whose range holds the context: 0-7, 8-15, 16-31, ..."""
     bucket, low, high = 0, 0, 7

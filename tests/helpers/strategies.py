@@ -46,6 +46,20 @@ def documents(
 
 
 @st.composite
+def runs(draw: st.DrawFn, length: int) -> list[tuple[int, int]]:
+    """Supervised runs of a document, in order and apart from each other; at least one."""
+    kinds = st.lists(st.booleans(), min_size=length, max_size=length).filter(any)
+    common = st.sampled_from([[True] * length, [False] * (length - 1) + [True]])
+    found: list[tuple[int, int]] = []
+    for at, inside in enumerate(draw(kinds | common)):
+        if inside and found and found[-1][1] == at:
+            found[-1] = (found[-1][0], at + 1)
+        elif inside:
+            found.append((at, at + 1))
+    return found
+
+
+@st.composite
 def exacts(draw: st.DrawFn, capped: bool = False) -> Exact:
     """Parameters of the weighting; with `capped` always a ceiling that leaves room for alpha."""
     alpha = draw(st.sampled_from([0.0, 0.15, 1.0]) | st.floats(0, 5))

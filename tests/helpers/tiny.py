@@ -37,8 +37,12 @@ def corpus(*, times: int = 1, **settings: Any) -> Corpus:
 
 def shard_set(folder: Path, *, times: int = 1, **settings: Any) -> Path:
     """A shard set of tens of windows; its ids are below 100, its tokenizer has more."""
+    return set_of(folder, corpus(times=times, **settings))
+
+
+def set_of(folder: Path, packed: Corpus) -> Path:
+    """The shard set of a corpus, with the bundled tokenizer."""
     store = folder.with_name(f"{folder.name}.store")
-    packed = corpus(times=times, **settings)
     write_store(store, packed)
     write_shards(folder, packed, store)
     shutil.copy(DATA / "tokenizer.json", folder / "tokenizer.json")

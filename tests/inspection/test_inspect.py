@@ -552,8 +552,8 @@ def with_manifest(folder: Path, change: Callable[[Any], object]) -> Path:
         (b"[]", "this is neither a token store nor a shard set"),
         (b'{"format": "exactcpt run"}', "this is neither a token store nor a shard set"),
         (
-            b'{"format": "exactcpt shard set", "format_version": 2}',
-            "the exactcpt shard set has format version 2",
+            b'{"format": "exactcpt shard set", "format_version": 3}',
+            "the exactcpt shard set has format version 3",
         ),
         (b'{"format": "exactcpt token store", "format_version": 1}', "the manifest is not valid"),
     ],

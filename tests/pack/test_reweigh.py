@@ -422,7 +422,7 @@ def test_sets_that_are_none(shards, tmp_path, store):
     outcome = run("reweigh", store, "--out", tmp_path / "new")
     assert outcome.code == 2
     assert "this is a token store" in outcome.err
-    newer = json.loads((tmp_path / "manifest.json").read_text()) | {"format_version": 2}
+    newer = json.loads((tmp_path / "manifest.json").read_text()) | {"format_version": 3}
     (shards / "manifest.json").write_text(json.dumps(newer))
     outcome = run("reweigh", shards, "--out", tmp_path / "new")
     assert outcome.code == 1

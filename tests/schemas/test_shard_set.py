@@ -40,8 +40,8 @@ def test_an_unfinished_set(folder):
 
 
 def test_a_newer_format(folder):
-    edit_manifest(folder, lambda manifest: manifest.update(format_version=2))
-    with pytest.raises(FormatError, match="the exactcpt shard set has format version 2"):
+    edit_manifest(folder, lambda manifest: manifest.update(format_version=3))
+    with pytest.raises(FormatError, match="the exactcpt shard set has format version 3"):
         open_set(folder)
 
 

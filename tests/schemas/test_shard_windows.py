@@ -18,7 +18,9 @@ from exactcpt.schemas.windows import (
     SEGMENT_COLUMNS,
     check_batch,
     expected_codes,
+    histogram_of,
     open_shard,
+    segment_columns,
     segments_of,
     targets_by_bucket,
     tokens_of,
@@ -184,3 +186,111 @@ def test_damaged_metadata_is_no_other_error(data):
         is_compressed(io.BytesIO(bytes(whole)))
     except pa.ArrowInvalid as error:
         assert str(error)
+
+
+# supervised spans
+
+
+ANSWERS = Corpus(
+    [
+        (
+            "a",
+            [
+                Document(40, answers=((3, 9), (30, 40))),
+                Document(3, answers=((0, 3),)),
+                Document(1),
+                Document(90, answers=((5, 6), (85, 90))),
+                Document(64, answers=((63, 64),)),
+                Document(17, answers=((0, 1), (2, 17))),
+            ],
+        )
+    ],
+    window=WINDOW,
+)
+
+
+def answered() -> dict[str, list[Any]]:
+    found = handmade.shard_columns(ANSWERS, handmade.pack(ANSWERS, "train"))
+    return found | {"dictionary": WEIGHTS.tolist()}
+
+
+def batch_with_spans(values: dict[str, list[Any]], tmp_path: Any) -> pa.RecordBatch:
+    handmade.write_shard(tmp_path / "s.arrow", values, shard.shard_schema(WINDOW, spans=True))
+    with pa.memory_map(str(tmp_path / "s.arrow")) as source:
+        return open_shard(source, WINDOW, spans=True).get_batch(0)
+
+
+def test_spans_of_windows(tmp_path):
+    batch = batch_with_spans(answered(), tmp_path)
+    check(batch)
+    segments = segments_of(batch, WINDOW)
+    for row, spans in enumerate(answered()["supervised"]):
+        found = segments.spans_of(row)
+        assert found is not None
+        assert found.tolist() == [[span["start"], span["stop"]] for span in spans]
+        check(batch.slice(row, 1))
+    windows = handmade.pack(ANSWERS, "train")
+    expected = handmade.histogram(windows, WINDOW, supervises=ANSWERS.supervises)
+    assert histogram_of([segments], WINDOW) == expected
+    rows = [segments_of(batch.slice(row, 1), WINDOW) for row in range(batch.num_rows)]
+    assert histogram_of(rows, WINDOW) == expected
+
+
+@pytest.mark.parametrize("position", range(1, WINDOW))
+def test_every_wrong_code_is_found_beside_spans(tmp_path, position):
+    values = answered()
+    values["codes"][1][position] ^= 1
+    says = f"window 1 has the code . at position {position}, but (outside|that of its effective)"
+    with pytest.raises(ValueError, match=says):
+        check(batch_with_spans(values, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spans", "says"),
+    [
+        ([(-1, 2)], "that is no run of its 64 positions"),
+        ([(60, 65)], "that is no run of its 64 positions"),
+        ([(5, 5)], "that is no run of its 64 positions"),
+        ([(7, 5)], "that is no run of its 64 positions"),
+        ([(30, 41)], "that goes beyond a segment"),
+        ([(3, 9), (9, 12)], "that is not apart from the one before"),
+        ([(3, 9), (8, 12)], "that is not apart from the one before"),
+        ([(30, 40), (3, 9)], "that is not apart from the one before"),
+    ],
+)
+def test_spans_that_are_none(tmp_path, spans, says):
+    values = answered()
+    values["supervised"][0] = [{"start": start, "stop": stop} for start, stop in spans]
+    with pytest.raises(ValueError, match=f"window 0 has a supervised span .*{says}"):
+        segments_of(batch_with_spans(values, tmp_path), WINDOW)
+
+
+def test_spans_of_two_segments_may_touch(tmp_path):
+    values = answered()
+    assert {"start": 40, "stop": 43} in values["supervised"][0]
+    assert {"start": 30, "stop": 40} in values["supervised"][0]
+    check(batch_with_spans(values, tmp_path))
+
+
+def test_a_span_in_padding(tmp_path):
+    values = answered()
+    assert values["doc_index"][-1][-1] == shard.PADDING
+    values["supervised"][-1].append({"start": 63, "stop": 64})
+    with pytest.raises(ValueError, match="in padding"):
+        segments_of(batch_with_spans(values, tmp_path), WINDOW)
+
+
+def test_a_column_that_the_manifest_does_not_tell_of(tmp_path):
+    """Without the spans, the codes are wrong; and a set that tells of spans has to have them."""
+    batch_with_spans(answered(), tmp_path)
+    with pa.memory_map(str(tmp_path / "s.arrow")) as source:
+        with pytest.raises(ValueError, match="that of its effective context"):
+            check(open_shard(source, WINDOW).get_batch(0))
+        batch = open_shard(source, WINDOW, segment_columns(True), spans=True).get_batch(0)
+        assert batch.schema.names == [*SEGMENT_COLUMNS, "supervised"]
+    handmade.write_shard(tmp_path / "s.arrow", columns(), shard.shard_schema(WINDOW))
+    with (
+        pa.memory_map(str(tmp_path / "s.arrow")) as source,
+        pytest.raises(ValueError, match="it has no column supervised"),
+    ):
+        open_shard(source, WINDOW, spans=True)

@@ -32,6 +32,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ...schemas import shard
+from ...schemas.errors import UsageError
 from ...schemas.shard_set import ShardSet
 from ...schemas.weights import bucket_ranges
 from ..windows.batches import ShardDataset
@@ -110,8 +111,16 @@ def open_windows(shards: ShardSet, count: int, seed: int) -> Windows:
         seed: of the choice.
 
     Raises:
-        UsageError: the set has no validation windows.
+        UsageError: the set has no validation windows, or supervised spans.
     """
+    if shards.has_spans:
+        raise UsageError(
+            "the suite buckets measures all tokens of its windows, but in this shard set only the "
+            "answers are supervised",
+            where=str(shards.root),
+            expected="a shard set of plain documents",
+            fix="name another one with --shards",
+        )
     dataset = ShardDataset(shards, split=shard.VALIDATION)
     chosen = permuted(np.arange(min(count, len(dataset))), len(dataset), seed).tolist()
     found = xxhash.xxh3_128()

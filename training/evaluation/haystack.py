@@ -156,7 +156,7 @@ def _segments(shards: ShardSet) -> Iterator[tuple[int, int, Ids]]:
         path = shards.root / entry["path"]
         try:
             with pa.memory_map(str(path)) as source:
-                reader = open_shard(source, shards.window)
+                reader = open_shard(source, shards.window, spans=shards.has_spans)
                 for i in range(reader.num_record_batches):
                     yield from _of_batch(reader.get_batch(i), shards, weights)
         except UNREADABLE as error:

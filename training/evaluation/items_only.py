@@ -4,20 +4,24 @@ DIR/probe-4096-<digest>/
     manifest.json     as of an evaluation, without a model
     items.parquet     the items
     prompts.jsonl     one line per item, and for the probe per condition: item, condition, ids, text
+    questions.jsonl   for the probe, one line per item: id, fact, prompt, answer, to train on
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ...schemas.disk import written_whole
+from ...schemas.manifest import EVALUATION, MANIFEST, parse
+from ...schemas.regular import read_regular
 from .config import EvaluateConfig
 from .inputs import Inputs, ItemSet, open_inputs
 from .probe import ABLATED, CONDITIONS
-from .results import ITEMS, PROMPTS, ResultFolder, versions
+from .questions import questions, refuse_shared_facts
+from .results import ITEMS, PROMPTS, QUESTIONS, ResultFolder, versions
 from .ruler.sets import RulerSet, ruler_sets
 
 __all__ = ["write_items"]
@@ -35,17 +39,21 @@ def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
+        ExactcptError: items of another seed in the same folder have a fact in common.
     """
     inputs = open_inputs(config, [], say)
     written: list[Path] = []
     if "probe" in config.suites:
         for each in inputs.item_sets(say):
-            prompts = _probe_prompts(inputs, each)
-            written.append(_write(inputs, inputs.identity(each), each.table, prompts, say))
+            files = {
+                QUESTIONS: list(questions(inputs, each)),
+                PROMPTS: _probe_prompts(inputs, each),
+            }
+            written.append(_write(inputs, inputs.identity(each), each.table, files, say))
     if "ruler" in config.suites:
         for each in ruler_sets(inputs, say):
-            prompts = _ruler_prompts(inputs, each)
-            written.append(_write(inputs, each.identity, each.table, prompts, say))
+            files = {PROMPTS: _ruler_prompts(inputs, each)}
+            written.append(_write(inputs, each.identity, each.table, files, say))
     return written
 
 
@@ -53,7 +61,7 @@ def _write(
     inputs: Inputs,
     of_items: Mapping[str, Any],
     items: pa.Table,
-    prompts: Iterator[dict[str, Any]],
+    files: Mapping[str, Iterable[dict[str, Any]]],
     say: Callable[[str], None],
 ) -> Path:
     assert inputs.config.out is not None
@@ -70,9 +78,12 @@ def _write(
     folder = ResultFolder(Path(inputs.config.out), identity)
     with folder.held():
         if folder.finished() is None:
-            with written_whole(folder.path / PROMPTS) as scratch, scratch.open("wb") as file:
-                for record in prompts:
-                    file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            if QUESTIONS in files:
+                refuse_shared_facts(files[QUESTIONS], _of_other_seeds(folder.path, of_items))
+            for name, records in files.items():
+                with written_whole(folder.path / name) as scratch, scratch.open("wb") as file:
+                    for record in records:
+                        file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             more: dict[str, Any] = {
                 "device": None,
                 "versions": versions(),
@@ -82,6 +93,17 @@ def _write(
             folder.write({ITEMS: items}, more)
     say(f"{folder.path} is complete")
     return folder.path
+
+
+def _of_other_seeds(folder: Path, of_items: Mapping[str, Any]) -> Iterator[Path]:
+    """The questions of other seeds beside a folder of items, for the same tokenizer."""
+    for path in sorted(folder.parent.glob(f"*/{QUESTIONS}")):
+        manifest = path.with_name(MANIFEST)
+        if path.parent != folder and manifest.is_file():
+            other = parse(read_regular(manifest), str(manifest), EVALUATION)
+            is_alike = other["tokenizer"] == of_items["tokenizer"]
+            if is_alike and other["seed"] != of_items["seed"]:
+                yield path
 
 
 def _probe_prompts(inputs: Inputs, item_set: ItemSet) -> Iterator[dict[str, Any]]:

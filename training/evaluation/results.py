@@ -28,10 +28,20 @@ from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.manifest import EVALUATION, FORMAT_VERSION, MANIFEST, Manifest, dump, parse
 from ...schemas.regular import read_regular
 
-__all__ = ["ITEMS", "PROMPTS", "SCORES", "Journal", "ResultFolder", "content_digest", "versions"]
+__all__ = [
+    "ITEMS",
+    "PROMPTS",
+    "QUESTIONS",
+    "SCORES",
+    "Journal",
+    "ResultFolder",
+    "content_digest",
+    "versions",
+]
 
 ITEMS = "items.parquet"
 PROMPTS = "prompts.jsonl"
+QUESTIONS = "questions.jsonl"
 SCORES = "scores.parquet"
 JOURNAL = "scores.jsonl"
 LOCK = ".lock"
@@ -89,7 +99,7 @@ class ResultFolder:
         try:
             make_folder(self.path)
             lock.acquire()
-            remove_unfinished(self.path, (ITEMS, PROMPTS, SCORES, MANIFEST))
+            remove_unfinished(self.path, (ITEMS, PROMPTS, QUESTIONS, SCORES, MANIFEST))
         except filelock.Timeout:
             raise ExactcptError(
                 "another process makes the same evaluation",

@@ -63,7 +63,9 @@ class ShardDataset(Dataset[dict[str, Any]]):
         self.split = split
         self.window = self.shards.window
         self.weighting = weighting or Weighting(
-            window=self.window, by_code=self.shards.dictionary(split)
+            window=self.window,
+            by_code=self.shards.dictionary(split),
+            has_spans=self.shards.has_spans,
         )
         self._windows = ShardWindows(self.shards, split)
 
@@ -115,7 +117,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             windows=tuple(map(int, indices)),
             digests=tuple(digests),
             tokens=tokens,
-            targets=tokens - len(real),
+            targets=int(np.count_nonzero(codes)),
             sum_w=self.weighting.total(codes, real),
             visible=int((real * (real + 1) // 2).sum()),
         )

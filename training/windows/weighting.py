@@ -103,12 +103,15 @@ class Weighting:
         by_code: float32 [codes]; the first is that of no target, 0.
         of_segments: what the segment adds; None for nothing.
         draws: gives the targets other codes; None where they keep those of the shards.
+        has_spans: whether not all targets of a segment are supervised; then no segment adds
+            anything.
     """
 
     window: int
     by_code: Weights
     of_segments: OfSegments | None = None
     draws: Draws | None = None
+    has_spans: bool = False
 
     def codes(self, codes: Codes, window: int) -> Codes:
         """The codes that weights are looked up by.
@@ -130,7 +133,7 @@ class Weighting:
             codes: what `codes` gives for the windows, any shape.
             lengths: of all their segments, padding left out.
         """
-        if self.draws is not None:
+        if self.draws is not None or self.has_spans:
             counts = np.bincount(codes.ravel(), minlength=len(self.by_code))
             return float(counts @ self.by_code.astype(np.float64))
         return float(self._total_by_length[lengths].sum())
@@ -169,8 +172,8 @@ def make_weighting(
 
     Raises:
         UsageError: the table has too many weights or too few, or `table` has none; `tail_flat`
-            finds no alpha; `near` finds no targets outside of the tail, or would need weights that
-            are not positive.
+            finds no alpha; `document` or `near` finds supervised spans; `near` finds no targets
+            outside of the tail, or would need weights that are not positive.
     """
     weights = shards.dictionary(shard.TRAIN)[1:]
     if table is not None:
@@ -180,6 +183,14 @@ def make_weighting(
             "the weighting `table` has no weights", fix="name a file with --weight-table FILE"
         )
     counts = shards.histogram(shard.TRAIN)
+    if shards.has_spans and name in ("document", "near"):
+        raise UsageError(
+            f"the weighting `{name}` follows from the length of a segment, but in these shards "
+            "only some tokens of a segment are supervised",
+            where=str(shards.root),
+            expected="a weighting by effective context alone",
+            fix="train with --weighting uniform, as a stage of questions and answers does",
+        )
     match name:
         case "exact" | "table":
             return _by_bucket(weights, shards)
@@ -199,7 +210,7 @@ def make_weighting(
 
 
 def _by_bucket(weights: NDArray[np.floating], shards: ShardSet) -> Weighting:
-    return Weighting(window=shards.window, by_code=_by_code(weights))
+    return Weighting(window=shards.window, by_code=_by_code(weights), has_spans=shards.has_spans)
 
 
 def _by_code(by_bucket: NDArray[Any]) -> Weights:

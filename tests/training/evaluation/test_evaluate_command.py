@@ -10,6 +10,7 @@ import pytest
 from harness import done, run, write_jsonl
 from killed_evaluations import kills_until_finished
 from tiny import DATA, config, model_folder, shard_set
+from tokenizers import Tokenizer
 
 from exactcpt.schemas.manifest import EVALUATION, parse
 from exactcpt.training.evaluation.models import FolderModel
@@ -18,6 +19,7 @@ from exactcpt.training.train import train
 pytestmark = pytest.mark.slow
 
 FEW = ["--items", "1", "--lengths", "128,256", "--device", "cpu"]
+SHORT = ["--lengths", "128"]
 BOTH = ["--suite", "probe,buckets", *FEW]
 
 
@@ -226,6 +228,51 @@ def test_items_without_a_model(made, results, tmp_path):
     before = harness.files(tmp_path)
     done(*command)
     assert harness.files(tmp_path) == before
+
+
+def test_items_to_train_on(made, tmp_path):
+    """Items of another seed are prompts and answers, and share no fact with the first ones."""
+    flags = [*FEW, *SHORT, "--haystack", made / "shards", "--out", tmp_path / "items"]
+    done("evaluate", "--items-only", *flags)
+    done("evaluate", "--items-only", *flags, "--seed", "1")
+    lines: dict[int, list[dict]] = {}
+    for path in sorted((tmp_path / "items").glob("*/questions.jsonl")):
+        seed = manifest(path.parent)["seed"]
+        lines[seed] = [json.loads(line) for line in path.read_text().splitlines()]
+        items = pq.read_table(path.with_name("items.parquet")).to_pylist()
+        prompts = path.with_name("prompts.jsonl").read_text().splitlines()
+        texts = [json.loads(prompt)["text"] for prompt in prompts][::2]
+        assert [line["prompt"] for line in lines[seed]] == texts
+        vocabulary = Tokenizer.from_file(str(DATA / "tokenizer.json"))
+        golds = [vocabulary.decode(item["gold"]) for item in items]
+        assert [line["answer"] for line in lines[seed]] == golds
+        assert len({line["id"] for line in lines[seed]}) == len(items)
+    assert sorted(lines) == [0, 1]
+    assert not {each["fact"] for each in lines[0]} & {each["fact"] for each in lines[1]}
+    source = f"{tmp_path}/items/*/questions.jsonl,prompt=prompt,answer=answer"
+    inputs = ["--source", f"q={source}", "--tokenizer", DATA / "tokenizer.json", "--workers", 1]
+    done("tokenize", *inputs, "--out", tmp_path / "store")
+    read = harness.manifest(tmp_path / "store")["sources"][0]["read"]
+    assert read["documents"] == sum(map(len, lines.values()))
+
+
+def test_items_that_share_a_fact_are_refused(made, tmp_path):
+    flags = [*FEW, *SHORT, "--haystack", made / "shards"]
+    done("evaluate", "--items-only", *flags, "--seed", "1", "--out", tmp_path / "alone")
+    (other,) = (tmp_path / "alone").iterdir()
+    shared = json.loads((other / "questions.jsonl").read_text().splitlines()[3])
+    done("evaluate", "--items-only", *flags, "--out", tmp_path / "items")
+    (first,) = (tmp_path / "items").iterdir()
+    with (first / "questions.jsonl").open("a") as file:
+        file.write(json.dumps(shared) + "\n")
+    outcome = run("evaluate", "--items-only", *flags, "--seed", "1", "--out", tmp_path / "items")
+    assert outcome.code == 1
+    assert "asks for a fact that another seed asks for too" in outcome.err
+    assert f"{first / 'questions.jsonl'}, line" in outcome.err
+    (first / "questions.jsonl").write_text("{}\n")
+    outcome = run("evaluate", "--items-only", *flags, "--seed", "1", "--out", tmp_path / "items")
+    assert outcome.code == 1
+    assert "the line is no question of the probe" in outcome.err
 
 
 def test_a_text_file_as_haystack(made, tmp_path):

@@ -1,0 +1,62 @@
+"""Documents with answers, as tokens: each piece is encoded by itself, and the ids are joined.
+
+    pieces      Who wrote it?\\nAnswer:   |   Mary Shelley
+    tokens      [bos]  3  9  4  17  2     |   8  11  [eos]
+    span                                      6 ..   9
+
+So the ids before an answer are those of the prompt alone, which is what a model is given that is
+asked, and boundaries need no offsets of characters, which only one of the two encoders has.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.spans import Spans
+from ..sources.records import Pieces, Strings
+
+__all__ = ["ids_of_documents", "spans_of_documents", "spans_with_ends"]
+
+
+def ids_of_documents(ids: Strings, pieces: Pieces) -> Strings:
+    """The ids of documents from those of their pieces, in the same buffer."""
+    return Strings(ids.offsets[pieces.bounds], ids.data)
+
+
+def spans_of_documents(ids: Strings, pieces: Pieces) -> Spans:
+    """The supervised spans of documents, before BOS and EOS are added.
+
+    Args:
+        ids: of the pieces.
+        pieces: how the documents are divided. Pieces without tokens have no span, and two between
+            which there is no token are one.
+    """
+    counts = np.diff(pieces.bounds)
+    document = np.repeat(np.arange(len(counts)), counts)
+    used = pieces.supervised & (ids.lengths > 0)
+    start, stop = ids.offsets[:-1][used], ids.offsets[1:][used]
+    mine = document[used]
+    new = np.ones(len(mine), bool)
+    new[1:] = (mine[1:] != mine[:-1]) | (start[1:] != stop[:-1])
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(mine))[: len(first)] - 1
+    mine, begin = mine[first], ids.offsets[pieces.bounds[:-1]]
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(mine, minlength=len(counts)))))
+    return Spans(bounds, _from(start[first], begin[mine]), _from(stop[last], begin[mine]))
+
+
+def spans_with_ends(spans: Spans, begins: NDArray[np.bool_], lengths: NDArray[np.int64]) -> Spans:
+    """The spans of documents to which BOS and EOS were added; the last one of each has its EOS.
+
+    Args:
+        spans: those before, at least one of each document.
+        begins: whether BOS was added to a document.
+        lengths: of the documents now.
+    """
+    shift = np.repeat(begins, np.diff(spans.bounds)).astype(np.int32)
+    stop = spans.stop + shift
+    stop[spans.bounds[1:] - 1] = lengths
+    return Spans(spans.bounds, spans.start + shift, stop)
+
+
+def _from(at: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.int32]:
+    return (at - begin).astype(np.int32)
