@@ -9,11 +9,15 @@ from rich.text import Text
 from .assemble import DOCUMENT
 from .facts import ALTERNATIVES
 from .ruler.tables import ruler_notes, ruler_tables
+from .standard.tables import standard_note, standard_tables
 from .summary import RECURRENCE
 
 __all__ = ["evaluation_tables"]
 
 Row = Mapping[str, Any]
+
+STARRED = ("probe", "buckets")
+"""The suites whose tables have distances or contexts."""
 
 MEASURES = ("gain", "preference", "control")
 
@@ -27,6 +31,8 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             yield from _bucket_tables(found)
     ruler = [found for found in summaries if found["suite"] == "ruler"]
     yield from ruler_tables(ruler)
+    standard = [found for found in summaries if found["suite"] == "standard"]
+    yield from standard_tables(standard)
     suites = {found["suite"] for found in summaries}
     contexts = {row["context"] for found in summaries for row in found["rows"] if "context" in row}
     if contexts:
@@ -51,7 +57,9 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
         )
     if ruler:
         yield from ruler_notes(ruler)
-    if any(found["tau"] is not None for found in summaries if found["suite"] != "ruler"):
+    if standard:
+        yield standard_note(standard)
+    if any(found["tau"] is not None for found in summaries if found["suite"] in STARRED):
         yield Text("* in the tail: at least tau")
 
 

@@ -106,7 +106,7 @@ def _set(
         budget=0,
         prose=prose,
     )
-    items = tuple(ruler_items(tasks, page, passages, count=config.items, seed=config.seed))
+    items = tuple(ruler_items(tasks, page, passages, count=config.count, seed=config.seed))
     say(f"ruler {length:,}: {plural(len(items), 'item')}, {_fullness(items, length):.1%} full")
     for task in tasks:
         share = _fullness([item for item in items if item.task == task], length)
