@@ -274,7 +274,7 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     multiple=True,
     metavar="ENDPOINT",
     help="Endpoint that was named before the runs were trained: far, near or slope of the probe, "
-    "or ruler. All others are exploratory. Repeatable.",
+    "ruler, or standard. All others are exploratory. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
 @click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")

@@ -182,6 +182,7 @@ def evaluate(**flags: Any) -> None:
                owner of a musical instrument is asked for.
                alone: one needle; among: eight, of different kinds
       nolima   NoLiMa, with the data that you have downloaded (--nolima).
+               needle_set; by name, any other needle set of the data
       standard Whether nothing was harmed: benchmarks through lm-evaluation-harness.
                mmlu, arc_challenge, hellaswag, winogrande, piqa, gsm8k; by name, any of its others
     """
@@ -200,7 +201,8 @@ def evaluate(**flags: Any) -> None:
             name: flags[name]
             for name in (
                 "lengths", "items", "haystack", "tokenizer", "seed", "ablation", "squad",
-                "hotpotqa", "nolima", "data", "shots", "batch_tokens", "precision", "device", "out", "items_only",
+                "hotpotqa", "nolima", "data", "shots", "batch_tokens", "precision", "device",
+                "out", "items_only",
             )
         },
     )  # fmt: skip

@@ -49,10 +49,13 @@ TASKS: dict[Suite, tuple[str, ...]] = {
         "niah_multivalue", "niah_multiquery", "vt", "cwe", "fwe", "qa_1", "qa_2",
     ),
     "latent": ("alone", "among"),
-    "nolima": ("nolima",),
+    "nolima": ("needle_set",),
     "standard": ("mmlu", "arc_challenge", "hellaswag", "winogrande", "piqa", "gsm8k"),
 }  # fmt: skip
-"""Suite -> its tasks. Those of `standard` are what is evaluated by default; lm-eval has more."""
+"""Suite -> its tasks. Of `OPEN` suites, they are what is evaluated by default."""
+
+OPEN: tuple[Suite, ...] = ("standard", "nolima")
+"""Suites that can have other tasks: lm-eval has many, and the data of NoLiMa other needle sets."""
 
 ANSWERED: tuple[Suite, ...] = ("ruler", "latent", "nolima")
 """The suites whose answers are scored as `--score` says."""
@@ -60,7 +63,7 @@ IN_HAYSTACK: tuple[Suite, ...] = ("probe", "buckets", "ruler", "latent")
 """The suites that read a haystack."""
 
 NAME = re.compile(r"\w[\w.-]*")
-"""What a task of lm-eval may be called."""
+"""What a task of an open suite may be called."""
 
 RECALL = "recall"
 """The only task of the probe where the haystack is a recall world."""
@@ -260,8 +263,9 @@ def chosen_tasks(
     all_tasks = [task for tasks in known.values() for task in tasks]
     for pattern in patterns:
         if not any(fnmatchcase(task, pattern) for task in all_tasks):
-            if "standard" in known and NAME.fullmatch(pattern):
-                known["standard"] += (pattern,)  # lm-eval has many more, and knows which
+            opened = [suite for suite in OPEN if suite in known]
+            if len(opened) == 1 and NAME.fullmatch(pattern):
+                known[opened[0]] += (pattern,)
                 all_tasks.append(pattern)
                 continue
             raise UsageError(

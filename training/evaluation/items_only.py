@@ -1,4 +1,4 @@
-"""The items of the probe and of RULER without a model, for scoring by another program.
+"""The items of probe, `ruler` and `latent` without a model, for scoring by another program.
 
 DIR/probe-4096-<digest>/
     manifest.json     as of an evaluation, without a model
@@ -16,6 +16,7 @@ import pyarrow as pa
 from ...schemas.disk import written_whole
 from .config import EvaluateConfig
 from .inputs import Inputs, ItemSet, open_inputs
+from .latent.sets import latent_sets
 from .probe import ABLATED, CONDITIONS
 from .results import ITEMS, PROMPTS, ResultFolder, versions
 from .ruler.sets import RulerSet, ruler_sets
@@ -42,10 +43,11 @@ def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path
         for each in inputs.item_sets(say):
             prompts = _probe_prompts(inputs, each)
             written.append(_write(inputs, inputs.identity(each), each.table, prompts, say))
-    if "ruler" in config.suites:
-        for each in ruler_sets(inputs, say):
-            prompts = _ruler_prompts(inputs, each)
-            written.append(_write(inputs, each.identity, each.table, prompts, say))
+    for suite, sets in (("ruler", ruler_sets), ("latent", latent_sets)):
+        if suite in config.suites:
+            for each in sets(inputs, say):
+                prompts = _ruler_prompts(inputs, each)
+                written.append(_write(inputs, each.identity, each.table, prompts, say))
     return written
 
 

@@ -13,9 +13,11 @@ from ...schemas.manifest import Manifest
 from ...schemas.sizes import plural
 from ..config import Precision
 from ..windows.agreement import model_fingerprint
-from .config import IN_HAYSTACK, EvaluateConfig
+from .config import FACTORS, IN_HAYSTACK, EvaluateConfig
 from .inputs import Inputs, open_inputs
+from .latent.sets import latent_sets
 from .models import FolderModel, device_of
+from .nolima.sets import nolima_sets
 from .results import ITEMS, ResultFolder, content_digest, versions
 from .ruler.sets import ruler_sets
 from .ruler.suite import RulerSuite
@@ -108,6 +110,10 @@ def _suites(
     suites: list[SuiteOfLength] = []
     if inputs is not None:
         suites += _in_haystack(inputs, say)
+    if "nolima" in config.suites:
+        windows = [subject.window for subject in subjects if subject.window]
+        sets = nolima_sets(config, vocabulary, max(FACTORS) * windows[0] if windows else None, say)
+        suites += [RulerSuite(each, config.score, vocabulary.tokenizer) for each in sets]
     if "standard" in config.suites:
         suites += stack.enter_context(open_standard(config, subjects[0].model_folder))
     return suites
@@ -120,9 +126,10 @@ def _in_haystack(inputs: Inputs, say: Say) -> Iterator[SuiteOfLength]:
         yield from (ProbeSuite(inputs, item_set) for item_set in inputs.item_sets(say))
     if "buckets" in config.suites:
         yield BucketsSuite(inputs)
-    if "ruler" in config.suites:
-        decoder = inputs.vocabulary.tokenizer
-        yield from (RulerSuite(each, config.score, decoder) for each in ruler_sets(inputs, say))
+    for suite, sets in (("ruler", ruler_sets), ("latent", latent_sets)):
+        if suite in config.suites:
+            decoder = inputs.vocabulary.tokenizer
+            yield from (RulerSuite(each, config.score, decoder) for each in sets(inputs, say))
 
 
 def _about(

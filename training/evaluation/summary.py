@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...schemas.manifest import Manifest
 from ...schemas.weights import bucket_ranges
 from .assemble import shown_distances
+from .config import ANSWERED
 from .job import Evaluation
 from .probe import ABLATED, EVIDENCE
 from .ruler.summary import ruler_rows
@@ -40,14 +41,14 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
     The rows of the probe have a task (None for all), context, distance on the grid, the number of
     items, gain, preference and control. Those of the buckets have a table, the range of effective
-    contexts or distances, targets and mean. Those of ruler are as in `ruler_rows`, and those of
-    standard as in `standard_rows`.
+    contexts or distances, targets and mean. Those of ruler, latent and nolima are as in
+    `ruler_rows`, and those of standard as in `standard_rows`.
     """
     manifest = evaluation.manifest
     items = evaluation.items
     if items is not None and manifest["suite"] == "standard":
         rows = list(standard_rows(items, evaluation.scores, manifest["tasks"][0]))
-    elif items is not None and manifest["suite"] == "ruler":
+    elif items is not None and manifest["suite"] in ANSWERED:
         rows = list(ruler_rows(items, evaluation.scores, manifest["tasks"]))
     elif items is not None:
         rows = list(_probe_rows(items, evaluation.scores, manifest))

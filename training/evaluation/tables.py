@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .assemble import DOCUMENT
+from .config import ANSWERED
 from .facts import ALTERNATIVES
 from .ruler.tables import ruler_notes, ruler_tables
 from .standard.tables import standard_note, standard_tables
@@ -29,7 +30,7 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             yield from _probe_tables(found)
         elif found["suite"] == "buckets":
             yield from _bucket_tables(found)
-    ruler = [found for found in summaries if found["suite"] == "ruler"]
+    ruler = [found for found in summaries if found["suite"] in ANSWERED]
     yield from ruler_tables(ruler)
     standard = [found for found in summaries if found["suite"] == "standard"]
     yield from standard_tables(standard)

@@ -150,9 +150,7 @@ class Harness:
         tasks: Any = {"tasks": {leaf.task_name: leaf}}
         try:
             with _silent():
-                found: Any = evaluate(
-                    lm, tasks, limit=limit, log_samples=True, bootstrap_iters=0
-                )
+                found: Any = evaluate(lm, tasks, limit=limit, log_samples=True, bootstrap_iters=0)
         except Exception as error:
             raise ExactcptError(
                 f"lm-eval fails at {leaf.task_name}: {type(error).__name__}: {error}",
