@@ -1,4 +1,4 @@
-"""A folder in the form of NoLiMa's data, made up: none of its needles, questions, names or books."""
+"""A made-up folder in the form of NoLiMa's data, with none of its needles, questions or books."""
 
 import json
 from pathlib import Path

@@ -9,6 +9,7 @@ from rich.text import Text
 from .assemble import DOCUMENT
 from .config import ANSWERED
 from .facts import ALTERNATIVES
+from .nolima.summary import effective_lines
 from .ruler.tables import ruler_notes, ruler_tables
 from .standard.tables import standard_note, standard_tables
 from .summary import RECURRENCE
@@ -58,6 +59,7 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
         )
     if ruler:
         yield from ruler_notes(ruler)
+        yield from map(Text, effective_lines(ruler))
     if standard:
         yield standard_note(standard)
     if any(found["tau"] is not None for found in summaries if found["suite"] in STARRED):
