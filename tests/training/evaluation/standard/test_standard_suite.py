@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from exactcpt.schemas.errors import ExactcptError
+from exactcpt.schemas.errors import ExactcptError, UsageError
+from exactcpt.training.evaluation.standard import harness
 from exactcpt.training.evaluation.standard import suite as module
 from exactcpt.training.evaluation.standard.harness import Sample, _samples
 from exactcpt.training.evaluation.standard.suite import StandardSuite
@@ -47,14 +48,22 @@ def sample(number: int, **scores: float) -> Sample:
 
 def scored(found: dict[str, list[Sample]], monkeypatch, known: dict | None = None, **identity):
     monkeypatch.setattr(module, "open_harness", lambda *_: None)
-    harness = Harness(found)
+    by_hand = Harness(found)
     suite = StandardSuite(
-        harness, {name: name for name in found},  # pyright: ignore[reportArgumentType]
+        by_hand, {name: name for name in found},  # pyright: ignore[reportArgumentType]
         {"shots": 2, "asked": None, "seed": 0} | identity,
     )  # fmt: skip
     journal = Journal(known or {})
     suite.score(None, 1, journal, lambda _: None)  # pyright: ignore[reportArgumentType]
-    return suite.tables(journal.scores), harness
+    return suite.tables(journal.scores), by_hand
+
+
+def test_without_lm_eval_the_message_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(harness, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="the suite standard needs lm-evaluation-harness") as told:
+        harness.harness_version()
+    assert told.value.fix is not None
+    assert "[evaluate]" in told.value.fix
 
 
 def test_scores_of_all_filters_are_kept_of_every_item():
@@ -85,11 +94,11 @@ def test_items_of_all_leaves_become_one_table(monkeypatch):
         "mmlu_a": [sample(0, acc=1.0), sample(1, acc=0.0)],
         "mmlu_b": [sample(0, acc=0.0)],
     }
-    tables, harness = scored(found, monkeypatch, asked=7, seed=3)
+    tables, by_hand = scored(found, monkeypatch, asked=7, seed=3)
     items, scores = tables["items.parquet"], tables["scores.parquet"]
     assert items["item"].to_pylist() == scores["item"].to_pylist() == [0, 1, 2]
     assert items["task"].to_pylist() == ["mmlu_a", "mmlu_a", "mmlu_b"]
-    assert harness.asked == [
+    assert by_hand.asked == [
         (leaf, {"shots": 2, "limit": 7, "seed": 3}) for leaf in ("mmlu_a", "mmlu_b")
     ]
     (row,) = standard_rows(items, scores, "mmlu")
@@ -98,8 +107,8 @@ def test_items_of_all_leaves_become_one_table(monkeypatch):
 
 def test_a_leaf_that_the_journal_has_is_not_scored_again(monkeypatch):
     found = {"mmlu_a": [sample(0, acc=1.0)], "mmlu_b": [sample(0, acc=0.0)]}
-    tables, harness = scored(found, monkeypatch, {"mmlu_a": [[*sample(0, acc=0.0)]]})
-    assert [leaf for leaf, _ in harness.asked] == ["mmlu_b"]
+    tables, by_hand = scored(found, monkeypatch, {"mmlu_a": [[*sample(0, acc=0.0)]]})
+    assert [leaf for leaf, _ in by_hand.asked] == ["mmlu_b"]
     assert tables["scores.parquet"]["score"].to_pylist() == [0.0, 0.0]
 
 
