@@ -13,7 +13,15 @@ from ..schemas.errors import UsageError
 from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
 from ..schemas.terminal import console, echo, echo_json, echo_toml
-from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
+from .config import (
+    KINDS,
+    SETTINGS,
+    TABLE_WEIGHTINGS,
+    TrainConfig,
+    parse_evals,
+    parse_shards,
+    read_settings,
+)
 from .options import check_installed, size, speaker
 
 if TYPE_CHECKING:
@@ -27,7 +35,11 @@ STOPPED = 75
 """Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
 
 HELP = {
-    "shards": ("DIR", "Shard set to train on, or its URL."),
+    "shards": (
+        "DIR[=SHARE]",
+        "Shard set to train on, or its URL. Repeat it for a mix, each set with its share of the "
+        "windows: A=0.7.",
+    ),
     "model": (
         "DIR|NAME",
         "Hugging Face folder with config, tokenizer and weights, or a repository of the Hugging "
@@ -142,6 +154,8 @@ def _flag(name: str) -> Callable[[F], F]:
     flag = flag_of(name)
     common: dict[str, Any] = {"default": None, "help": text, "metavar": metavar}
     kind = KINDS[name]
+    if name == "shards":
+        return click.option(flag, name, multiple=True, help=text, metavar=metavar)
     if kind.choices:
         return click.option(flag, name, type=click.Choice(kind.choices), **common)
     if kind.type is bool:
@@ -249,6 +263,9 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     """The settings of the file, overridden by the flags."""
     file = read_settings(flags["config"]) if flags["config"] else {}
     given = {name: value for name, value in flags.items() if name in HELP and value is not None}
+    shards = given.pop("shards", ())
+    if shards:
+        given |= parse_shards(shards)
     if flags["eval"]:
         given["eval"] = parse_evals(flags["eval"])
     rivals = {"steps": "max_tokens", "max_tokens": "steps"}
@@ -274,7 +291,7 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     multiple=True,
     metavar="ENDPOINT",
     help="Endpoint that was named before the runs were trained: far, near or slope of the probe, "
-    "or ruler. All others are exploratory. Repeatable.",
+    "ruler, or standard. All others are exploratory. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on stdout.")
 @click.option("--svg", metavar="FILE", help="Draw loss curves and differences as an SVG file.")

@@ -3,8 +3,10 @@
 A flag overrides the file. In the file, a setting has the name of its flag with underscores.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from ..schemas.errors import UsageError
@@ -26,7 +28,9 @@ __all__ = [
     "TrainConfig",
     "WeightingName",
     "parse_evals",
+    "parse_shards",
     "read_settings",
+    "share_of",
 ]
 
 # Defined here because the modules that use them import libraries that `--help` must not wait for.
@@ -52,7 +56,8 @@ class TrainConfig:
     """The settings of a run.
 
     Attributes:
-        shards: folder of the shard set.
+        shards: folder of the shard set; of a mix, the first one.
+        mix: folder of each shard set of a mix -> its share, as a decimal; None for `shards` alone.
         model: Hugging Face folder with config, tokenizer and weights.
         out: folder of the run, for its log, checkpoints and exports.
         init_from: folder of an earlier run whose newest checkpoint gives the weights; None for the
@@ -107,6 +112,7 @@ class TrainConfig:
     shards: str
     model: str
     out: str
+    mix: Mapping[str, str] | None = None
     init_from: str | None = None
     weighting: WeightingName = "exact"
     weight_table: str | None = None
@@ -153,6 +159,8 @@ class TrainConfig:
             check_range(name, getattr(self, name), low, high)
         if self.steps is not None and self.max_tokens is not None:
             raise UsageError("both steps and max_tokens are given", fix="give one of them")
+        if self.mix is not None:
+            self._check_mix(self.mix)
         if self.weighting == "table" and self.weight_table is None:
             raise UsageError(
                 "weighting is 'table', but there is no weight_table",
@@ -169,6 +177,24 @@ class TrainConfig:
             raise UsageError(
                 f"global_batch is {self.global_batch}, micro_batch is {self.micro_batch}",
                 expected="a global_batch that is a multiple of micro_batch",
+            )
+
+    def _check_mix(self, mix: Mapping[str, str]) -> None:
+        if len(mix) < 2 or next(iter(mix)) != self.shards:
+            raise UsageError(
+                f"the mix is of {', '.join(mix) or 'nothing'}; shards is {self.shards}",
+                expected="two or more shard sets, the first of which is shards",
+            )
+        shares = [share_of(path, text) for path, text in mix.items()]
+        if sum(shares) != 1:
+            raise UsageError(
+                f"the shares of the mix add up to {float(sum(shares)):g}",
+                expected="1, such as --shards A=0.7 --shards B=0.3",
+            )
+        if self.steps is None and self.max_tokens is None:
+            raise UsageError(
+                "a mix has no epoch, so it does not say how long the run is",
+                fix="give --max-tokens or --steps",
             )
 
     def check_world(self, world: int) -> None:
@@ -220,6 +246,9 @@ RANGES: dict[str, tuple[float, float | None]] = {
 }
 """Smallest and largest value of each number; None if there is no largest."""
 
+SHARE = re.compile(r"0?\.\d{1,4}")
+"""Shares are exact: in every 10,000 windows, each set has a whole number."""
+
 PATHS = ("shards", "model", "out", "init_from", "weight_table", "grad_norm_from")
 """Settings that name a place. What is there is part of the run's identity."""
 
@@ -228,6 +257,41 @@ SETTINGS: dict[str, Any] = dict(TrainConfig.__dataclass_fields__)
 
 KINDS = kinds(TrainConfig)
 """Name of each setting -> the kind of its values."""
+
+
+def share_of(path: str, text: str) -> Fraction:
+    """The share of a set in a mix.
+
+    Raises:
+        UsageError: it is no decimal between 0 and 1 with at most four digits behind the point.
+    """
+    if not SHARE.fullmatch(text) or not Fraction(text):
+        raise UsageError(
+            f"the share of {path} is {text!r}",
+            expected="a decimal between 0 and 1 with at most four digits, such as 0.7",
+        )
+    return Fraction(text)
+
+
+def parse_shards(texts: tuple[str, ...]) -> dict[str, Any]:
+    """The settings `shards` and `mix` from flags: one DIR, or two or more DIR=SHARE.
+
+    Raises:
+        UsageError: a flag of several has no share, or two name one folder.
+    """
+    if len(texts) == 1:
+        return {"shards": texts[0], "mix": None}
+    mix: dict[str, str] = {}
+    for text in texts:
+        path, equals, share = text.rpartition("=")
+        if not (path and equals and share):
+            raise UsageError(
+                f"--shards {text!r} has no share", expected="DIR=SHARE, as there are several sets"
+            )
+        if path in mix:
+            raise UsageError(f"two --shards name {path}", fix="add their shares up")
+        mix[path] = share
+    return {"shards": next(iter(mix)), "mix": mix}
 
 
 def parse_evals(texts: tuple[str, ...]) -> dict[str, str]:
@@ -254,4 +318,7 @@ def read_settings(path: str) -> dict[str, Any]:
         UsageError: it is missing, is not valid TOML, or a name or value is not allowed.
     """
     values = read_toml(path, SETTINGS)
-    return {name: typed(name, value, KINDS[name], path) for name, value in values.items()}
+    found = {name: typed(name, value, KINDS[name], path) for name, value in values.items()}
+    if found.get("mix"):
+        found.setdefault("shards", next(iter(found["mix"])))
+    return found

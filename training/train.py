@@ -185,6 +185,7 @@ class _Loop:
             micro_batch=config.micro_batch,
             rank=run.world.rank,
             world=run.world.size,
+            mix=run.inputs.mix,
         )
         return loaded_batches(
             run.inputs.windows,
@@ -277,6 +278,9 @@ class _Loop:
             if error is not None:
                 self._fail(error)
             record = step_record(shares, self.run.inputs.tail, self.run.config.clip_norm) | speed
+            if self.run.inputs.mix is not None:
+                taken = [window for share in shares for window in share.windows]
+                record["mix"] = self.run.inputs.mix.counts(taken)
             self.run.write("step", record)
             if self.run.log is not None:
                 self.run.progress.step(record)

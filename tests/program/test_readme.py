@@ -16,6 +16,7 @@ import harness
 import pytest
 import torch
 import window_picture
+from nolima_data import write_nolima
 from picture import PICTURE, draw
 from tiny import model_folder
 from transformers import AutoModelForCausalLM
@@ -46,6 +47,8 @@ SMALLER_TRAINING = {
 }
 SMALLER_EVALUATION = {
     "--lengths 4096,8192,16384": "256",
+    "--suite latent --lengths 4096,8192": "latent --lengths 512",
+    "--lengths 250,500,1000,2000": "250",
     "--lengths 4096,8192": "1024 --tasks niah_single_1,vt,cwe,fwe",
     "--items 100": "1",
     "--short 4M": "20K",
@@ -281,9 +284,13 @@ RECIPES = REPOSITORY / "docs" / "trainers.md"
     "page", [p for p in PAGES if blocks(p) and p != RECIPES], ids=lambda page: page.stem
 )
 def test_a_page_runs(page, begun, tmp_path):
-    """Each in a folder of its own, in which the README's corpus is prepared, or not yet."""
+    """Each in a folder of its own, in which the README's corpus is prepared, or not yet.
+
+    Data that a reader has to download are made up.
+    """
     prepared = shutil.ignore_patterns("shards*") if page.stem == "prepare" else None
     at = Path(shutil.copytree(begun, tmp_path / "folder", ignore=prepared))
+    write_nolima(at / "NoLiMa")
     for path in run_page(page, at):
         assert path.is_file(), path
         if path.suffix == ".svg":

@@ -9,6 +9,7 @@ from .endpoints import Endpoint, Evaluation
 from .losses import Losses
 from .ruler_endpoints import LENGTH, RulerEndpoint, RulerEvaluation
 from .runs import Comparison
+from .standard_endpoints import StandardEndpoint
 
 __all__ = ["Chart", "Spec", "charts", "gain_charts"]
 
@@ -121,7 +122,7 @@ def _differences(losses: Losses, color: Spec) -> Spec:
 
 
 def _ruler_title(found: RulerEvaluation, baseline: str) -> str:
-    name = found.score or f"ruler, {plural(found.tasks, 'task')}"
+    name = found.score or f"{found.suite}, {plural(found.tasks, 'task')}"
     return f"{name}, {TITLES[found.measure]}: score minus the score of {baseline}"
 
 
@@ -192,20 +193,26 @@ def _forests(found: Comparison, color: Spec) -> list[Chart]:
     ]
 
 
-def _endpoints(found: Comparison) -> Iterator[tuple[str, str, Endpoint | RulerEndpoint]]:
+def _endpoints(
+    found: Comparison,
+) -> Iterator[tuple[str, str, Endpoint | RulerEndpoint | StandardEndpoint]]:
     """Yields units, labels and endpoints."""
     for probed in found.probed:
         for row in probed.endpoints:
             if row.distance is None:
                 unit = "nats per doubling" if row.name == "slope" else "nats"
                 yield unit, f"{row.name}, {row.context} {_prompts(probed, found.probed)}", row
-    several = len({ruler.tasks for ruler in found.ruler}) > 1
+    several = len({(ruler.suite, ruler.tasks) for ruler in found.ruler}) > len(
+        {ruler.suite for ruler in found.ruler}
+    )
     for number, ruler in enumerate(found.ruler):
         for each in ruler.endpoints:
             if each.name != LENGTH:
                 which = f" of {plural(ruler.tasks, 'task')}" if several else ""
                 again = _again(ruler, found.ruler[:number])
-                yield UNITS[ruler.measure], f"ruler{which}, {each.name}{again}", each
+                yield UNITS[ruler.measure], f"{ruler.suite}{which}, {each.name}{again}", each
+    for each in found.standard:
+        yield "mean score", " ".join(filter(None, (f"standard, {each.name}", each.metric))), each
 
 
 def _prompts(probed: Evaluation, every: Sequence[Evaluation]) -> str:
@@ -219,7 +226,11 @@ def _prompts(probed: Evaluation, every: Sequence[Evaluation]) -> str:
 
 def _again(ruler: RulerEvaluation, before: Sequence[RulerEvaluation]) -> str:
     """A number for the second and later evaluations of as many tasks by one measure."""
-    alike = [e for e in before if (e.measure, e.tasks) == (ruler.measure, ruler.tasks)]
+    alike = [
+        each
+        for each in before
+        if (each.suite, each.measure, each.tasks) == (ruler.suite, ruler.measure, ruler.tasks)
+    ]
     return f" ({len(alike) + 1})" if alike else ""
 
 

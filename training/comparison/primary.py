@@ -1,4 +1,4 @@
-"""Endpoints that were named before the runs were trained, of the probe and of `ruler`."""
+"""Endpoints that were named before the runs were trained, of the probe, `ruler`, `standard`."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,18 +8,23 @@ from rich.table import Table
 
 from ...schemas.errors import UsageError
 from .cells import borderless, signed
-from .endpoints import PRIMARY_CONTEXT, SUMMARIES, Evaluation, Finding
+from .endpoints import PRIMARY_CONTEXT, SUMMARIES, Endpoint, Evaluation, Finding
 from .intervals import holm
-from .ruler_endpoints import RulerEvaluation
+from .ruler_endpoints import RulerEndpoint, RulerEvaluation
 from .ruler_scores import RULER
+from .standard_endpoints import STANDARD, StandardEndpoint
 
 __all__ = ["adjusted", "check_primary", "primary_table"]
 
 Found = TypeVar("Found", Evaluation, RulerEvaluation)
+Each = TypeVar("Each", Endpoint, RulerEndpoint, StandardEndpoint)
 
 
 def check_primary(
-    names: Collection[str], probed: Sequence[Evaluation], ruler: Sequence[RulerEvaluation]
+    names: Collection[str],
+    probed: Sequence[Evaluation],
+    ruler: Sequence[RulerEvaluation],
+    standard: Sequence[StandardEndpoint],
 ) -> None:
     """Checks that all endpoints that were named are there.
 
@@ -28,49 +33,61 @@ def check_primary(
     """
     there = {e.name for each in probed for e in each.endpoints if e.primary}
     there |= {RULER for each in ruler for e in each.endpoints if e.primary}
+    there |= {STANDARD for each in standard if each.primary}
     for name in names:
         if name not in there:
             raise UsageError(
                 f"there is no endpoint {name!r} to be primary",
                 expected=f"one of {', '.join(SUMMARIES)}, in runs that were all evaluated with the "
                 f"same items of the probe and its context {PRIMARY_CONTEXT}; or {RULER}, in runs "
-                f"that were all evaluated with the same items of the suite {RULER}",
+                f"that were all evaluated with the same items of the suite {RULER}; or {STANDARD}, "
+                f"with the same items of its six tasks",
             )
 
 
 def adjusted(
-    probed: Sequence[Evaluation], ruler: Sequence[RulerEvaluation]
-) -> tuple[list[Evaluation], list[RulerEvaluation]]:
+    probed: Sequence[Evaluation],
+    ruler: Sequence[RulerEvaluation],
+    standard: Sequence[StandardEndpoint],
+) -> tuple[list[Evaluation], list[RulerEvaluation], list[StandardEndpoint]]:
     """The evaluations with p adjusted by Holm over all primary endpoints and arms."""
-    every = [finding for each in (*probed, *ruler) for finding in _primary(each)]
+    of_suites = [each.endpoints for each in (*probed, *ruler)]
+    every = [found for endpoints in (*of_suites, standard) for found in _primary(endpoints)]
     corrected = iter(holm([finding.p for finding in every if finding.p is not None]))
     return (
         [_with_adjusted(each, corrected) for each in probed],
         [_with_adjusted(each, corrected) for each in ruler],
+        [_endpoint(each, corrected) for each in standard],
     )
 
 
-def _primary(found: Evaluation | RulerEvaluation) -> Iterator[Finding]:
-    for endpoint in found.endpoints:
+def _primary(
+    endpoints: Sequence[Endpoint] | Sequence[RulerEndpoint] | Sequence[StandardEndpoint],
+) -> Iterator[Finding]:
+    for endpoint in endpoints:
         if endpoint.primary:
             yield from endpoint.arms.values()
 
 
 def _with_adjusted(found: Found, corrected: Iterator[float]) -> Found:
-    endpoints = [
-        replace(endpoint, arms={n: _one(f, corrected) for n, f in endpoint.arms.items()})
-        if endpoint.primary
-        else endpoint
-        for endpoint in found.endpoints
-    ]
-    return replace(found, endpoints=endpoints)
+    return replace(found, endpoints=[_endpoint(each, corrected) for each in found.endpoints])
+
+
+def _endpoint(endpoint: Each, corrected: Iterator[float]) -> Each:
+    if not endpoint.primary:
+        return endpoint
+    return replace(endpoint, arms={n: _one(f, corrected) for n, f in endpoint.arms.items()})
 
 
 def _one(finding: Finding, corrected: Iterator[float]) -> Finding:
     return finding if finding.p is None else replace(finding, adjusted=next(corrected))
 
 
-def primary_table(probed: Sequence[Evaluation], ruler: Sequence[RulerEvaluation]) -> Table | None:
+def primary_table(
+    probed: Sequence[Evaluation],
+    ruler: Sequence[RulerEvaluation],
+    standard: Sequence[StandardEndpoint],
+) -> Table | None:
     """The endpoints that were named before, with their tests; None if there are none."""
     table = borderless(
         "Primary endpoints",
@@ -90,6 +107,8 @@ def primary_table(probed: Sequence[Evaluation], ruler: Sequence[RulerEvaluation]
     for each in ruler:
         for endpoint in each.endpoints:
             _add(table, f"{RULER}, {endpoint.name}", endpoint.primary, endpoint.arms)
+    for endpoint in standard:
+        _add(table, f"{STANDARD}, {endpoint.name}", endpoint.primary, endpoint.arms)
     return table if table.rows else None
 
 

@@ -1,4 +1,4 @@
-"""The scores of `ruler`, arm against baseline.
+"""The scores of `ruler`, `latent` and `nolima`, arm against baseline.
 
 The same items were put to all runs, so a difference is taken item by item and seed by seed before
 anything is averaged. All tasks have as many items, so a mean over items is one over tasks.
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..evaluation.ruler.summary import MEASURES, score_name
 from .endpoints import Finding, findings, floor_of
-from .ruler_scores import RulerKey, RulerScores
+from .ruler_scores import RULER, RulerKey, RulerScores
 
 __all__ = ["LENGTH", "RulerArm", "RulerEndpoint", "RulerEvaluation", "ruler_evaluations"]
 
@@ -59,6 +59,7 @@ class RulerEvaluation:
     """One measure of the same items, put to all runs.
 
     Attributes:
+        suite: that made them.
         measure: "loglik" (nats per token), "choice" or "match" (shares).
         score: what the mean is called, such as "ruler-11"; None if one of the eleven tasks is
             missing or has no such measure.
@@ -67,6 +68,7 @@ class RulerEvaluation:
         endpoints: its figures: trained and extrapolated lengths, then each length.
     """
 
+    suite: str
     measure: str
     score: str | None
     tasks: int
@@ -91,7 +93,8 @@ def ruler_evaluations(
     found: list[RulerEvaluation] = []
     for series in sorted({key.series for key in shared}):
         having = {key.measure for key in shared if key.series == series}
-        named = next((m for m in PRIMARY_MEASURES if m in having), None) if primary else None
+        is_named = primary and series.suite == RULER
+        named = next((m for m in PRIMARY_MEASURES if m in having), None) if is_named else None
         for measure in (each for each in reversed(MEASURES) if each in having):
             keys = sorted(key for key in shared if key[:2] == (series, measure))
             found.append(_evaluation(arms, baseline, floor, keys, named == measure))
@@ -127,6 +130,7 @@ def _evaluation(
     series = keys[0].series
     tasks = endpoints[-1].items // series.per_task
     return RulerEvaluation(
+        suite=series.suite,
         measure=keys[0].measure,
         score=score_name(series.tasks) if tasks == len(series.tasks) else None,
         tasks=tasks,

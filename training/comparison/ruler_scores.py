@@ -1,4 +1,4 @@
-"""What `exactcpt evaluate` found of a run with the suite `ruler`, read from the run's folder."""
+"""What `exactcpt evaluate` found of a run with `ruler`, `latent` and `nolima`, from its folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...schemas.manifest import Manifest
+from ..evaluation.config import ANSWERED
 from ..evaluation.ruler.summary import measures
 from .evaluated import read_suite
 
@@ -21,6 +22,7 @@ RULER = "ruler"
 class Series(NamedTuple):
     """What items of several lengths have in common."""
 
+    suite: str
     tasks: tuple[str, ...]
     per_task: int
     seed: int
@@ -53,12 +55,14 @@ class RulerScores:
 
 
 def read_ruler(run: Path) -> dict[RulerKey, RulerScores]:
-    """Reads what `ruler` found of a run, at the last step that was evaluated with each items.
+    """Reads what these suites found of a run, at the last step that was evaluated with each items.
 
     Raises:
         FormatError: a file is damaged.
     """
-    return read_suite(run, RULER, _read)
+    return {
+        key: scores for suite in ANSWERED for key, scores in read_suite(run, suite, _read).items()
+    }
 
 
 def _read(folder: Path, manifest: Manifest) -> Iterator[tuple[RulerKey, RulerScores]]:
@@ -68,6 +72,7 @@ def _read(folder: Path, manifest: Manifest) -> Iterator[tuple[RulerKey, RulerSco
         raise ValueError("the scores are not of these items")
     tasks = tuple(manifest["tasks"])
     series = Series(
+        suite=manifest["suite"],
         tasks=tasks,
         per_task=len(items) // len(tasks),
         seed=manifest["seed"],

@@ -1,11 +1,11 @@
-"""The scores of `ruler`, arm against baseline, as tables for a person."""
+"""The scores of `ruler`, `latent` and `nolima`, arm against baseline, as tables for a person."""
 
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from ...schemas.sizes import plural
-from ..evaluation.ruler.tables import TITLES
+from ..evaluation.ruler.tables import ABOUT, TITLES
 from .cells import borderless, interval_cells
 from .ruler_endpoints import LENGTH, RulerEndpoint, RulerEvaluation
 
@@ -14,7 +14,7 @@ __all__ = ["ruler_table"]
 
 def ruler_table(found: RulerEvaluation, baseline: str, others: Sequence[str]) -> Table:
     """The scores of the baseline and of some other arms, by length."""
-    name = found.score or f"ruler, {plural(found.tasks, 'task')}"
+    name = found.score or f"{found.suite}, {plural(found.tasks, 'task')}"
     table = borderless(f"{name}: {TITLES[found.measure]}", _caption(found), "tokens")
     has_floor = any(row.floor is not None for row in found.endpoints)
     headings = [h for arm in others for h in (arm, "over items")]
@@ -48,5 +48,5 @@ def _caption(found: RulerEvaluation) -> str:
         lines.append("floor: what the scale of the loss alone does; less is not a finding")
     if not any(row.primary for row in found.endpoints):
         lines.append("exploratory: it was not named before")
-    lines.append("own wording and haystack: published scores of RULER are of other prompts")
+    lines.append(ABOUT[found.suite])
     return "\n".join(lines)

@@ -35,6 +35,12 @@ from .recorded import Arm, RecordedRun, Seeds, read_recorded
 from .ruler_endpoints import RulerEvaluation, ruler_evaluations
 from .ruler_scores import RULER, read_ruler
 from .settings import arm_key, differing, settings_until, unwanted
+from .standard_endpoints import (
+    STANDARD,
+    StandardEndpoint,
+    read_standard,
+    standard_endpoints,
+)
 from .starts import common_start, start_of
 
 __all__ = ["Comparison", "Pair", "compare"]
@@ -79,7 +85,8 @@ class Comparison:
         losses: one entry per set of windows.
         curves: name of an arm -> pairs of a step and the mean unweighted training loss.
         probed: what `exactcpt evaluate` found with the probe, for items that were put to all runs.
-        ruler: the same of the suite `ruler`.
+        ruler: the same of the suites `ruler`, `latent` and `nolima`.
+        standard: the same of the suite `standard`: its tasks, and the mean of the six.
         unprobed: folders of compared runs that lack some items of others, which are left out.
     """
 
@@ -95,6 +102,7 @@ class Comparison:
     curves: dict[str, list[tuple[int, float]]]
     probed: list[Evaluation]
     ruler: list[RulerEvaluation]
+    standard: list[StandardEndpoint]
     unprobed: list[str]
 
     @property
@@ -121,7 +129,8 @@ def compare(
         paths: their folders.
         baseline: name of the arm that the others are compared with; None for the first whose
             targets all have weight 1, or for the first of all.
-        primary: endpoints of the probe that were named before the runs were trained, or "ruler".
+        primary: endpoints of the probe that were named before the runs were trained, "ruler", or
+            "standard".
         floor: name of the arm that shows how large a difference without a cause is; None for the
             first with the weighting `matched`.
         wanted: names of settings in which arms differ on purpose, besides the weighting.
@@ -153,11 +162,16 @@ def compare(
     rulers = {
         name: [read_ruler(Path(run.path)) for run in arm.values()] for name, arm in compared.items()
     }
+    standards = {
+        name: [read_standard(Path(run.path)) for run in arm.values()]
+        for name, arm in compared.items()
+    }
     floor = floor or _floor(compared)
     probed = evaluations_of(probes, baseline, floor=floor, primary=primary)
     ruler = ruler_evaluations(rulers, baseline, floor=floor, primary=RULER in primary)
-    check_primary(primary, probed, ruler)
-    probed, ruler = adjusted(probed, ruler)
+    standard = standard_endpoints(standards, baseline, floor=floor, primary=STANDARD in primary)
+    check_primary(primary, probed, ruler, standard)
+    probed, ruler, standard = adjusted(probed, ruler, standard)
     return Comparison(
         baseline=baseline,
         arms={name: [run.path for run in arm.values()] for name, arm in arms.items()},
@@ -171,7 +185,8 @@ def compare(
         curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
         probed=probed,
         ruler=ruler,
-        unprobed=_unprobed(compared, probes, rulers),
+        standard=standard,
+        unprobed=_unprobed(compared, probes, rulers, standards),
     )
 
 

@@ -67,7 +67,7 @@ def special(recorded: dict[str, Any]) -> Settings:
 def _flat(recorded: dict[str, Any], last: int, own: int | None) -> Settings:
     held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
     names = {name for stretch in held for name in stretch["settings"]}
-    names -= {*PATHS, "eval"}
+    names -= {*PATHS, "eval", "mix"}
     flat = {name: _value(held, name) for name in names}
     flat |= {
         n: recorded["identity"].get(n)

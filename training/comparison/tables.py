@@ -14,12 +14,13 @@ from .primary import primary_table
 from .probe_tables import gain_table, probe_notes
 from .ruler_tables import ruler_table
 from .runs import Comparison
+from .standard_table import standard_table
 
 __all__ = ["comparison_tables"]
 
 
 def comparison_tables(found: Comparison, console: Console) -> Iterator[Table | Text]:
-    """Yields the runs, the settings that differ, whether they are pairs, losses, probe and `ruler`.
+    """Yields the runs, the settings that differ, whether they are pairs, and all that was found.
 
     Args:
         found: the comparison.
@@ -54,7 +55,10 @@ def _parts(found: Comparison, console: Console) -> Iterator[Table | Text]:
     for ruler in found.ruler:
         table = partial(ruler_table, ruler, found.baseline)
         yield from _fitting(table, list(ruler.endpoints[0].arms), console)
-    primary = primary_table(found.probed, found.ruler)
+    if found.standard:
+        table = partial(standard_table, found.standard, len(found.seeds), found.baseline)
+        yield from _fitting(table, list(found.standard[0].arms), console)
+    primary = primary_table(found.probed, found.ruler, found.standard)
     if primary is not None:
         yield primary
     yield from probe_notes(found.unprobed)

@@ -13,6 +13,7 @@ from ..options import check_installed, size, speaker
 from .config import (
     ABLATIONS,
     FILES,
+    ITEMS,
     EvaluateConfig,
     chosen_scores,
     chosen_suites,
@@ -40,7 +41,7 @@ def _lengths(
     default="probe",
     show_default=True,
     metavar="NAME,...",
-    help="What to evaluate: any of probe, buckets and ruler.",
+    help="What to evaluate: any of probe, buckets, ruler, latent, nolima and standard.",
 )
 @click.option(
     "--tasks",
@@ -58,11 +59,10 @@ def _lengths(
 @click.option(
     "--items",
     type=int,
-    default=100,
-    show_default=True,
     metavar="N",
     help="Facts of each task and length in the probe, for natural at each distance; prompts in "
-    "ruler; windows in buckets.",
+    "ruler, latent and nolima; windows in buckets; the first items of each task in standard.  "
+    f"[default: {ITEMS}; in standard all]",
 )
 @click.option(
     "--haystack",
@@ -90,7 +90,8 @@ def _lengths(
 @click.option(
     "--score",
     metavar="NAME,...",
-    help="How answers of ruler are scored: loglik, choice, generate.  [default: loglik,choice]",
+    help="How answers of ruler, latent and nolima are scored: loglik, choice, generate.  "
+    "[default: loglik,choice]",
 )
 @click.option(
     "--squad", metavar="FILE", help="SQuAD 2.0, such as dev-v2.0.json, for the task qa_1 of ruler."
@@ -99,6 +100,23 @@ def _lengths(
     "--hotpotqa",
     metavar="FILE",
     help="HotpotQA, such as hotpot_dev_distractor_v1.json, for the task qa_2 of ruler.",
+)
+@click.option(
+    "--nolima",
+    metavar="DIR",
+    help="Folder with the data of NoLiMa, which you have downloaded, for the suite nolima.",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="Folder with TASK.jsonl and TASK.shots.jsonl for the tasks of standard.  [default: the "
+    "Hugging Face hub, or its cache]",
+)
+@click.option(
+    "--shots",
+    type=int,
+    metavar="N",
+    help="Solved examples before each item of standard.  [default: the usual number of each task]",
 )
 @click.option(
     "--batch-tokens",
@@ -127,7 +145,7 @@ def _lengths(
 @click.option(
     "--items-only",
     is_flag=True,
-    help="Write the items of probe and ruler with their prompts to --out, and stop.",
+    help="Write the items of probe, ruler and latent with their prompts to --out, and stop.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -160,6 +178,13 @@ def evaluate(**flags: Any) -> None:
                long prompts. The answers are scored, chosen or written.
                niah_single_1 to 3, niah_multikey_1 to 3, niah_multivalue, niah_multiquery,
                vt, cwe, fwe, qa_1, qa_2
+      latent   Needles that share no word with the question: somebody bought a banjo, and the
+               owner of a musical instrument is asked for.
+               alone: one needle; among: eight, of different kinds
+      nolima   NoLiMa, with the data that you have downloaded (--nolima).
+               needle_set; by name, any other needle set of the data
+      standard Whether nothing was harmed: benchmarks through lm-evaluation-harness.
+               mmlu, arc_challenge, hellaswag, winogrande, piqa, gsm8k; by name, any of its others
     """
     suites = chosen_suites(flags["suite"])
     config = EvaluateConfig(
@@ -176,7 +201,8 @@ def evaluate(**flags: Any) -> None:
             name: flags[name]
             for name in (
                 "lengths", "items", "haystack", "tokenizer", "seed", "ablation", "squad",
-                "hotpotqa", "batch_tokens", "precision", "device", "out", "items_only",
+                "hotpotqa", "nolima", "data", "shots", "batch_tokens", "precision", "device",
+                "out", "items_only",
             )
         },
     )  # fmt: skip

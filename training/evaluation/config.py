@@ -1,5 +1,6 @@
 """The settings of an evaluation, checked when they are made."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,8 +13,11 @@ from ..config import Device, Precision
 
 __all__ = [
     "ABLATIONS",
+    "ANSWERED",
     "FACTORS",
     "FILES",
+    "IN_HAYSTACK",
+    "ITEMS",
     "RECALL",
     "SCORES",
     "SUITES",
@@ -28,7 +32,7 @@ __all__ = [
     "is_world",
 ]
 
-Suite = Literal["probe", "buckets", "ruler"]
+Suite = Literal["probe", "buckets", "ruler", "latent", "nolima", "standard"]
 Ablation = Literal["replace", "swap", "remove"]
 Score = Literal["loglik", "choice", "generate"]
 
@@ -44,14 +48,30 @@ TASKS: dict[Suite, tuple[str, ...]] = {
         "niah_multikey_1", "niah_multikey_2", "niah_multikey_3",
         "niah_multivalue", "niah_multiquery", "vt", "cwe", "fwe", "qa_1", "qa_2",
     ),
+    "latent": ("alone", "among"),
+    "nolima": ("needle_set",),
+    "standard": ("mmlu", "arc_challenge", "hellaswag", "winogrande", "piqa", "gsm8k"),
 }  # fmt: skip
-"""Suite -> its tasks."""
+"""Suite -> its tasks. Of `OPEN` suites, they are what is evaluated by default."""
+
+OPEN: tuple[Suite, ...] = ("standard", "nolima")
+"""Suites that can have other tasks: lm-eval has many, and the data of NoLiMa other needle sets."""
+
+ANSWERED: tuple[Suite, ...] = ("ruler", "latent", "nolima")
+"""The suites whose answers are scored as `--score` says."""
+IN_HAYSTACK: tuple[Suite, ...] = ("probe", "buckets", "ruler", "latent")
+"""The suites that read a haystack."""
+
+NAME = re.compile(r"\w[\w.-]*")
+"""What a task of an open suite may be called."""
 
 RECALL = "recall"
 """The only task of the probe where the haystack is a recall world."""
 FILES = {"qa_1": "squad", "qa_2": "hotpotqa"}
 """Task -> the setting that names the file which it reads; without one, it is left out."""
 
+ITEMS = 100
+"""How many items are made where no number is given."""
 SHORTEST, LONGEST = 128, 1 << 24
 FACTORS = (1, 2, 4)
 """The lengths that are evaluated by default, in trained windows."""
@@ -67,7 +87,8 @@ class EvaluateConfig:
         tasks: suite -> its tasks.
         lengths: tokens of the longest prompts with their answers; None for the trained window,
             twice and four times it.
-        items: of each task and length, or windows of the suite `buckets`.
+        items: of each task and length, or windows of the suite `buckets`; None for `ITEMS`, and for
+            all that a task of `standard` has.
         haystack: a shard set, a text or JSON Lines file, or the world.json of a recall world; None
             for the shards of the first run.
         tokenizer: for items without a model; None for that of the haystack.
@@ -76,6 +97,9 @@ class EvaluateConfig:
         score: how the answers of the suite `ruler` are scored.
         squad: file of SQuAD 2.0 for the task `qa_1`; None without it.
         hotpotqa: file of HotpotQA for the task `qa_2`; None without it.
+        nolima: folder with the data of NoLiMa for the suite `nolima`; None without it.
+        data: folder with the items of the suite `standard`; None for those of the Hugging Face hub.
+        shots: solved examples before each item of `standard`; None for what is usual for a task.
         batch_tokens: tokens in memory at once; None for what suits the device.
         precision: of weights and computation; None for what suits the device.
         device: where to compute.
@@ -87,7 +111,7 @@ class EvaluateConfig:
     suites: tuple[Suite, ...] = ("probe",)
     tasks: dict[Suite, tuple[str, ...]]
     lengths: tuple[int, ...] | None = None
-    items: int = 100
+    items: int | None = None
     haystack: str | None = None
     tokenizer: str | None = None
     seed: int = 0
@@ -95,6 +119,9 @@ class EvaluateConfig:
     score: tuple[Score, ...] = ("loglik", "choice")
     squad: str | None = None
     hotpotqa: str | None = None
+    nolima: str | None = None
+    data: str | None = None
+    shots: int | None = None
     batch_tokens: int | None = None
     precision: Precision | None = None
     device: Device = "auto"
@@ -106,8 +133,10 @@ class EvaluateConfig:
             check_range("lengths", length, SHORTEST, LONGEST)
         check_range("items", self.items, 1, 1 << 20)
         check_range("seed", self.seed, 0, (1 << 64) - 1)
+        check_range("shots", self.shots, 0, 100)
         check_range("batch_tokens", self.batch_tokens, 1, 1 << 40)
         self._check_files()
+        self._check_standard()
         if self.items_only:
             self._check_items_only()
         elif not self.models:
@@ -136,12 +165,27 @@ class EvaluateConfig:
                     fix=f"give the file, or --tasks without {task}",
                 )
 
+    def _check_standard(self) -> None:
+        """Checks that settings of `nolima` and `standard` are given with these suites alone."""
+        for name, suite in (("nolima", "nolima"), ("data", "standard"), ("shots", "standard")):
+            if getattr(self, name) is not None and suite not in self.suites:
+                raise UsageError(
+                    f"--{name} is for the suite {suite}, which is not evaluated",
+                    fix=f"add {suite} to --suite, or leave out --{name}",
+                )
+
+    @property
+    def count(self) -> int:
+        """How many items of each task are made, by the suites that make their own."""
+        return ITEMS if self.items is None else self.items
+
     def _check_items_only(self) -> None:
-        if "buckets" in self.suites:
-            raise UsageError(
-                "--items-only writes items of the suites probe and ruler; buckets has none",
-                expected="--suite probe, --suite ruler, or both",
-            )
+        for suite in self.suites:
+            if suite not in ("probe", "ruler", "latent"):
+                raise UsageError(
+                    f"--items-only writes items that exactcpt makes; {suite} has none",
+                    expected="--suite with any of probe, ruler and latent",
+                )
         if self.models or self.out is None or self.haystack is None:
             raise UsageError(
                 "--items-only needs no model, but a haystack and a folder to write to",
@@ -179,10 +223,11 @@ def chosen_scores(text: str | None, suites: Sequence[Suite]) -> tuple[Score, ...
     for name in names:
         if name not in SCORES:
             raise UsageError(f"there is no score {name!r}", expected=" or ".join(SCORES))
-    if "ruler" not in suites:
+    if not {*ANSWERED} & {*suites}:
         raise UsageError(
-            "--score is for the suite ruler",
-            expected="--suite ruler; probe and buckets are scored by log-probabilities",
+            f"--score is for the suites {', '.join(ANSWERED)}",
+            expected="one of these in --suite; probe and buckets are scored by log-probabilities, "
+            "and standard by each task's own measure",
         )
     return tuple(score for score in SCORES if score in names)
 
@@ -218,6 +263,11 @@ def chosen_tasks(
     all_tasks = [task for tasks in known.values() for task in tasks]
     for pattern in patterns:
         if not any(fnmatchcase(task, pattern) for task in all_tasks):
+            opened = [suite for suite in OPEN if suite in known]
+            if len(opened) == 1 and NAME.fullmatch(pattern):
+                known[opened[0]] += (pattern,)
+                all_tasks.append(pattern)
+                continue
             raise UsageError(
                 f"no task is named {pattern!r}",
                 expected=", ".join(all_tasks),

@@ -112,7 +112,7 @@ class Inputs:
 
     def _items(self, length: int) -> Iterator[Item]:
         config = self.config
-        count, seed, ablation = config.items, config.seed, config.ablation
+        count, seed, ablation = config.count, config.seed, config.ablation
         if self.world is not None:
             return recall_items(
                 self.world, length=length, count=count, seed=seed, ablation=ablation
@@ -124,7 +124,7 @@ class Inputs:
 
     def _check_natural(self, made: ItemSet, say: Callable[[str], None]) -> None:
         """Says if the haystack has too few places for the task `natural`."""
-        wanted = self.config.items * len(distances(made.length))
+        wanted = self.config.count * len(distances(made.length))
         found = sum(item.task == NATURAL for item in made.items)
         if not made.items:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The items of the probe and of RULER without a model, for scoring by another program.
+"""The items of probe, `ruler` and `latent` without a model, for scoring by another program.
 
 DIR/probe-4096-<digest>/
     manifest.json     as of an evaluation, without a model
@@ -19,6 +19,7 @@ from ...schemas.manifest import EVALUATION, MANIFEST, parse
 from ...schemas.regular import read_regular
 from .config import EvaluateConfig
 from .inputs import Inputs, ItemSet, open_inputs
+from .latent.sets import latent_sets
 from .probe import ABLATED, CONDITIONS
 from .questions import questions, refuse_shared_facts
 from .results import ITEMS, PROMPTS, QUESTIONS, ResultFolder, versions
@@ -50,10 +51,11 @@ def write_items(config: EvaluateConfig, say: Callable[[str], None]) -> list[Path
                 PROMPTS: _probe_prompts(inputs, each),
             }
             written.append(_write(inputs, inputs.identity(each), each.table, files, say))
-    if "ruler" in config.suites:
-        for each in ruler_sets(inputs, say):
-            files = {PROMPTS: _ruler_prompts(inputs, each)}
-            written.append(_write(inputs, each.identity, each.table, files, say))
+    for suite, sets in (("ruler", ruler_sets), ("latent", latent_sets)):
+        if suite in config.suites:
+            for each in sets(inputs, say):
+                files = {PROMPTS: _ruler_prompts(inputs, each)}
+                written.append(_write(inputs, each.identity, each.table, files, say))
     return written
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ from ...schemas.manifest import Manifest
 from ...schemas.sizes import plural
 from ..config import Precision
 from ..windows.agreement import model_fingerprint
-from .config import EvaluateConfig
-from .inputs import open_inputs
+from .config import FACTORS, IN_HAYSTACK, EvaluateConfig
+from .inputs import Inputs, open_inputs
+from .latent.sets import latent_sets
 from .models import FolderModel, device_of
-from .results import ResultFolder, versions
+from .nolima.sets import nolima_sets
+from .results import ITEMS, ResultFolder, content_digest, versions
 from .ruler.sets import ruler_sets
 from .ruler.suite import RulerSuite
+from .standard.opening import open_standard
 from .subjects import Subject, check_vocabulary, find_subjects, folder_of, read_config
 from .suites import BucketsSuite, ProbeSuite, SuiteOfLength
+from .vocabulary import read_vocabulary
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -68,31 +73,63 @@ def evaluate(config: EvaluateConfig, say: Say) -> list[Evaluation]:
     device = device_of(config.device)
     precision = config.precision or PRECISIONS[device.type]
     subjects = find_subjects(config.models, config.out)
-    inputs = open_inputs(config, subjects, say)
-    for subject in subjects:
-        check_vocabulary(subject, inputs.vocabulary)
-    suites: list[SuiteOfLength] = []
-    if "probe" in config.suites:
-        suites += [ProbeSuite(inputs, item_set) for item_set in inputs.item_sets(say)]
-    if "buckets" in config.suites:
-        suites.append(BucketsSuite(inputs))
-    if "ruler" in config.suites:
-        decoder = inputs.vocabulary.tokenizer
-        suites += [RulerSuite(each, config.score, decoder) for each in ruler_sets(inputs, say)]
     batch_tokens = config.batch_tokens or BATCH_TOKENS[device.type]
     found: list[Evaluation] = []
-    for subject in subjects:
-        with folder_of(subject) as (folder, step):
-            evaluator = _Evaluator(
-                subject=subject,
-                folder=folder,
-                about=_about(subject, folder, step, precision),
-                load=lambda folder=folder: FolderModel(folder, device, precision),
-                batch_tokens=batch_tokens,
-                say=say,
-            )
-            found += evaluator.all_of(suites)
+    with ExitStack() as stack:
+        suites = _suites(config, subjects, stack, say)
+        for subject in subjects:
+            with folder_of(subject) as (folder, step):
+                evaluator = _Evaluator(
+                    subject=subject,
+                    folder=folder,
+                    about=_about(subject, folder, step, precision),
+                    load=lambda folder=folder: FolderModel(folder, device, precision),
+                    batch_tokens=batch_tokens,
+                    say=say,
+                )
+                found += evaluator.all_of(suites)
     return found
+
+
+def _suites(
+    config: EvaluateConfig, subjects: Sequence[Subject], stack: ExitStack, say: Say
+) -> list[SuiteOfLength]:
+    """Every suite and length, in the order in which they are scored.
+
+    Args:
+        config: the settings.
+        subjects: what is evaluated; all must have the tokenizer of the items.
+        stack: keeps the files of the suite `standard` until everything is scored.
+        say: takes a line for a person.
+    """
+    has_haystack = bool({*IN_HAYSTACK} & {*config.suites})
+    inputs = open_inputs(config, subjects, say) if has_haystack else None
+    vocabulary = inputs.vocabulary if inputs else read_vocabulary(subjects[0].model_folder)
+    for subject in subjects:
+        check_vocabulary(subject, vocabulary)
+    suites: list[SuiteOfLength] = []
+    if inputs is not None:
+        suites += _in_haystack(inputs, say)
+    if "nolima" in config.suites:
+        windows = [subject.window for subject in subjects if subject.window]
+        sets = nolima_sets(config, vocabulary, max(FACTORS) * windows[0] if windows else None, say)
+        suites += [RulerSuite(each, config.score, vocabulary.tokenizer) for each in sets]
+    if "standard" in config.suites:
+        suites += stack.enter_context(open_standard(config, subjects[0].model_folder))
+    return suites
+
+
+def _in_haystack(inputs: Inputs, say: Say) -> Iterator[SuiteOfLength]:
+    """Yields the suites that read a haystack."""
+    config = inputs.config
+    if "probe" in config.suites:
+        yield from (ProbeSuite(inputs, item_set) for item_set in inputs.item_sets(say))
+    if "buckets" in config.suites:
+        yield BucketsSuite(inputs)
+    for suite, sets in (("ruler", ruler_sets), ("latent", latent_sets)):
+        if suite in config.suites:
+            decoder = inputs.vocabulary.tokenizer
+            yield from (RulerSuite(each, config.score, decoder) for each in sets(inputs, say))
 
 
 def _about(
@@ -144,11 +181,12 @@ class _Evaluator:
         return str(self.subject.path) + (f"@{step}" if step is not None else "")
 
     def _title(self, suite: SuiteOfLength) -> str:
-        return f"{self._name}  {suite.identity['suite']} {suite.identity['length']:,}"
+        return f"{self._name}  {suite.identity['suite']} {_which(suite)}"
 
     def _identity(self, suite: SuiteOfLength) -> dict[str, Any]:
         positions = self.about["positions"]
-        beyond = positions is not None and suite.identity["length"] > positions
+        length = suite.identity["length"]
+        beyond = positions is not None and length is not None and length > positions
         return suite.identity | self.about | {"extrapolated": beyond}
 
     def _score(self, model: FolderModel, suite: SuiteOfLength, folder: ResultFolder) -> Manifest:
@@ -158,15 +196,23 @@ class _Evaluator:
                 suite.score(model, self.batch_tokens, journal, progress)
                 seconds = journal.seconds
                 tables = suite.tables(journal.scores)
+            made = {} if "items" in suite.identity else {"items": content_digest(tables[ITEMS])}
             return folder.write(
                 tables,
                 {
+                    **made,
                     "device": model.device.type,
                     "versions": versions("torch", "transformers"),
                     "seconds": round(seconds, 3),
                     "tokens": suite.tokens,
                 },
             )
+
+
+def _which(suite: SuiteOfLength) -> str:
+    """Which one of its suite it is: its length, or its task where others make the prompts."""
+    length = suite.identity["length"]
+    return ", ".join(suite.identity["tasks"]) if length is None else f"{length:,}"
 
 
 class _Progress:

@@ -106,6 +106,10 @@ class FolderModel:
         device: where to compute.
         precision: of weights and computation.
 
+    Attributes:
+        folder, device: as above.
+        network: the model of transformers.
+
     Raises:
         UsageError: its weights are pickles, quantized, or of another program's format.
         FormatError: the folder has no model, or its weights do not match its configuration.
@@ -137,25 +141,25 @@ class FolderModel:
                 where=str(folder),
                 fix="use the config.json and the weights of one model",
             )
-        self._model = cast(Any, model).to(device).eval()
-        self._takes_masks = _takes_masks(self._model.config)
-        self.device = device
-        ends = self._model.generation_config.eos_token_id
+        self.network = cast(Any, model).to(device).eval()
+        self._takes_masks = _takes_masks(self.network.config)
+        self.folder, self.device = folder, device
+        ends = self.network.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [ends]
         # Greedy, whatever the folder recommends for its users.
-        self._model.generation_config = GenerationConfig(
+        self.network.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=self._ends or None, pad_token_id=PADDING
         )
 
     @property
     def vocabulary(self) -> int:
         """Number of logits of a position."""
-        return self._model.config.vocab_size
+        return self.network.config.vocab_size
 
     @torch.no_grad()
     def logits(self, ids: Tensor) -> Tensor:
         """The logits at all positions, [B, L, V]."""
-        return self._model(input_ids=ids, use_cache=False).logits
+        return self.network(input_ids=ids, use_cache=False).logits
 
     @torch.no_grad()
     def read(self, prompts: Tensor) -> tuple[Tensor, DynamicCache]:
@@ -163,7 +167,7 @@ class FolderModel:
         # Made without the configuration: layers with sliding windows then keep all tokens, or else
         # they could not be cut back.
         cache = DynamicCache()
-        found = self._model(
+        found = self.network(
             input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1
         )
         return found.logits[:, -1], cache
@@ -183,7 +187,7 @@ class FolderModel:
         return self._after(memory, ids, position_ids=positions, attention_mask=_mask(read, ids))
 
     def _after(self, memory: DynamicCache, ids: Tensor, **how: Tensor) -> Tensor:
-        found = self._model(
+        found = self.network(
             input_ids=ids.flatten(1), past_key_values=memory, use_cache=True, **how
         ).logits
         memory.crop(-found.shape[1])
@@ -198,7 +202,7 @@ class FolderModel:
         for row, seen, prompt in zip(ids, mask, prompts, strict=True):
             row[longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
             seen[longest - len(prompt) :] = 1
-        found = self._model.generate(
+        found = self.network.generate(
             input_ids=ids.to(self.device), attention_mask=mask.to(self.device), max_new_tokens=most
         )
         return [self._until_end(row) for row in found[:, longest:].tolist()]

@@ -1,13 +1,14 @@
 """The folder of one evaluation: of one model, one suite and one length.
 
     manifest.json     what was evaluated, and how; written last
-    items.parquet     the items of the probe, the same for all models of one tokenizer
+    items.parquet     the items, the same for all models of one tokenizer
     prompts.jsonl     the items for another program, where no model is evaluated
     scores.parquet    the scores, item by item or window by window
     scores.jsonl      while it is unfinished: one line for each batch that is scored
 
-The folder is named after the suite, the length, and a digest of everything that the scores depend
-on, so an evaluation that is finished is found again, and one that was interrupted goes on.
+The folder is named after the suite, the length (in `standard` the task), and a digest of everything
+that the scores depend on, so an evaluation that is finished is found again, and one that was
+interrupted goes on.
 """
 
 import json
@@ -54,8 +55,8 @@ class ResultFolder:
 
     Args:
         parent: the folder with the evaluations of a model.
-        identity: the fields of the manifest that the scores depend on; `suite` and `length` are
-            among them.
+        identity: the fields of the manifest that the scores depend on; `suite`, `length` and
+            `tasks` are among them.
 
     Attributes:
         path: the folder.
@@ -64,7 +65,8 @@ class ResultFolder:
     def __init__(self, parent: Path, identity: Identity) -> None:
         self._identity = dict(identity)
         self._digest = xxhash.xxh3_128_hexdigest(json.dumps(self._identity).encode())
-        name = f"{identity['suite']}-{identity['length']}-{self._digest[:8]}"
+        which = identity["length"] or "-".join(identity["tasks"])
+        name = f"{identity['suite']}-{which}-{self._digest[:8]}"
         self.path = parent / name
 
     def finished(self) -> Manifest | None:

@@ -19,7 +19,8 @@ class SuiteOfLength(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields of the manifest that do not depend on the model."""
+        """The fields of the manifest that do not depend on the model; without `items` if it takes
+        scoring to know them."""
         ...
 
     @property
@@ -33,8 +34,8 @@ class SuiteOfLength(Protocol):
         ...
 
     @property
-    def tokens(self) -> int:
-        """Tokens that a model reads for all rows."""
+    def tokens(self) -> int | None:
+        """Tokens that a model reads for all rows; None if that is not known."""
         ...
 
     def score(
@@ -120,7 +121,7 @@ class BucketsSuite:
     def __init__(self, inputs: Inputs) -> None:
         config, shards = inputs.config, inputs.shards
         assert shards is not None
-        self._windows = buckets.open_windows(shards, config.items, config.seed)
+        self._windows = buckets.open_windows(shards, config.count, config.seed)
         self._tasks = config.tasks["buckets"]
         self._gains = buckets.horizons(self._tasks, shards)
         self._longest = shards.window

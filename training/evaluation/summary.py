@@ -1,4 +1,4 @@
-"""The means of an evaluation: by distance for the probe, by bucket for losses, by task for RULER.
+"""The means of an evaluation: by distance for the probe, by bucket for losses, else by task.
 
 With log-probabilities of whole answers, in nats, for an item with the evidence and without it:
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ...schemas.manifest import Manifest
 from ...schemas.weights import bucket_ranges
 from .assemble import shown_distances
+from .config import ANSWERED
 from .job import Evaluation
 from .probe import ABLATED, EVIDENCE
 from .ruler.summary import ruler_rows
+from .standard.summary import standard_rows
 
 __all__ = ["summary"]
 
@@ -27,6 +29,7 @@ COPIED = (
     "suite", "length", "ablation", "step", "tau", "window", "positions", "extrapolated",
     "precision", "device", "seconds", "tokens",
 )  # fmt: skip
+
 
 RECURRENCE = "recurrence"
 
@@ -38,11 +41,14 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
     The rows of the probe have a task (None for all), context, distance on the grid, the number of
     items, gain, preference and control. Those of the buckets have a table, the range of effective
-    contexts or distances, targets and mean. Those of ruler are as in `ruler_rows`.
+    contexts or distances, targets and mean. Those of ruler, latent and nolima are as in
+    `ruler_rows`, and those of standard as in `standard_rows`.
     """
     manifest = evaluation.manifest
     items = evaluation.items
-    if items is not None and manifest["suite"] == "ruler":
+    if items is not None and manifest["suite"] == "standard":
+        rows = list(standard_rows(items, evaluation.scores, manifest["tasks"][0]))
+    elif items is not None and manifest["suite"] in ANSWERED:
         rows = list(ruler_rows(items, evaluation.scores, manifest["tasks"]))
     elif items is not None:
         rows = list(_probe_rows(items, evaluation.scores, manifest))
@@ -52,8 +58,17 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "model": evaluation.model,
         "folder": str(evaluation.folder),
         **{name: manifest[name] for name in COPIED},
+        **_of_standard(manifest),
         "rows": rows,
     }
+
+
+def _of_standard(manifest: Manifest) -> Row:
+    """What only summaries of `standard` have: how the items were asked, and where they are from."""
+    if manifest["suite"] != "standard":
+        return {}
+    asked = {name: manifest[name] for name in ("shots", "asked", "harness")}
+    return asked | {"is_local": manifest["haystack"] is not None}
 
 
 def _probe_rows(items: pa.Table, scores: pa.Table, manifest: Manifest) -> Iterator[Row]:

@@ -7,13 +7,19 @@ from rich.table import Table
 from rich.text import Text
 
 from .assemble import DOCUMENT
+from .config import ANSWERED
 from .facts import ALTERNATIVES
+from .nolima.summary import effective_lines
 from .ruler.tables import ruler_notes, ruler_tables
+from .standard.tables import standard_note, standard_tables
 from .summary import RECURRENCE
 
 __all__ = ["evaluation_tables"]
 
 Row = Mapping[str, Any]
+
+STARRED = ("probe", "buckets")
+"""The suites whose tables have distances or contexts."""
 
 MEASURES = ("gain", "preference", "control")
 
@@ -25,8 +31,10 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
             yield from _probe_tables(found)
         elif found["suite"] == "buckets":
             yield from _bucket_tables(found)
-    ruler = [found for found in summaries if found["suite"] == "ruler"]
+    ruler = [found for found in summaries if found["suite"] in ANSWERED]
     yield from ruler_tables(ruler)
+    standard = [found for found in summaries if found["suite"] == "standard"]
+    yield from standard_tables(standard)
     suites = {found["suite"] for found in summaries}
     contexts = {row["context"] for found in summaries for row in found["rows"] if "context" in row}
     if contexts:
@@ -51,7 +59,10 @@ def evaluation_tables(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Table 
         )
     if ruler:
         yield from ruler_notes(ruler)
-    if any(found["tau"] is not None for found in summaries if found["suite"] != "ruler"):
+        yield from map(Text, effective_lines(ruler))
+    if standard:
+        yield standard_note(standard)
+    if any(found["tau"] is not None for found in summaries if found["suite"] in STARRED):
         yield Text("* in the tail: at least tau")
 
 

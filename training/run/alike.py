@@ -29,6 +29,7 @@ def check_settings(config: TrainConfig, world: World) -> None:
     """
     settings = {name: value for name, value in config.recorded().items() if name not in PATHS}
     settings["eval"] = sorted(config.eval or ())
+    settings["mix"] = [*(config.mix or {}).values()]
     told = {name: NOT_GIVEN if value is None else value for name, value in settings.items()}
     programs = {name: version(name) for name in PROGRAMS}  # first: others have other settings
     check_alike(programs | told, world, fix="start every rank with the same command")

@@ -1,6 +1,6 @@
 """The inputs of a run: shards, eval sets, weights of targets, the model; all checked here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,15 @@ from ...schemas import shard
 from ...schemas.errors import UsageError
 from ...schemas.regular import read_regular
 from ...schemas.shard_set import ShardSet, open_set
+from ...schemas.shard_windows import ShardWindows
 from ...schemas.weights import parse_table
-from ..config import TrainConfig
+from ..config import TrainConfig, share_of
 from ..models.folder import read_config
 from ..models.model import TrainModel, build
 from ..models.weight_files import check_weights
 from ..windows.agreement import check_agreement, end_token_of
 from ..windows.batches import ShardDataset
+from ..windows.mixing import Mix, MixedWindows, check_fits, check_weights_agree, mixed_set
 from ..windows.weighting import make_weighting
 from .evaluation import EvalSet, open_eval_sets
 from .world import World
@@ -29,14 +31,16 @@ class Inputs:
     """The inputs of a run, opened and checked.
 
     Attributes:
-        shards: the shard set to train on.
+        shards: the shard set to train on; of a mix, what all of its sets are together.
         windows: its training windows, with the weights of the run.
+        mix: the order of a mix of sets; None for one set.
         eval_sets: the sets to evaluate on.
         identity: the part of the run's identity that its inputs determine.
     """
 
     shards: ShardSet
     windows: ShardDataset
+    mix: Mix | None
     eval_sets: list[EvalSet]
     identity: dict[str, Any]
 
@@ -74,23 +78,28 @@ def open_inputs(
     model = Path(config.model)
     read_config(model)
     check_weights(model)
-    shards = open_set(config.shards, say)
-    check_agreement(shards, model)
-    eval_sets = open_eval_sets(config, shards, say)
+    sets = [open_set(path, say) for path in config.mix or (config.shards,)]
+    for each in sets:
+        check_agreement(each, model)
+    eval_sets = open_eval_sets(config, sets[0], say)
     others = {each.windows.shards.fingerprint: each.windows.shards for each in eval_sets}
-    others.pop(shards.fingerprint, None)
+    for each in sets:
+        others.pop(each.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
     if config.check_shards == "checksums":
-        for each in (shards, *others.values()):
+        for each in (*sets, *others.values()):
             each.check_contents(world.rank, world.size)
         if world.is_first:
-            shards.check_counts()
+            for each in sets:
+                each.check_counts()
+    shards, mix, windows = _mixed(config, sets)
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
         shards=shards,
-        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
+        windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting, windows=windows),
+        mix=mix,
         eval_sets=eval_sets,
         identity={
             "shards": shards.fingerprint,
@@ -100,8 +109,34 @@ def open_inputs(
             "denominator": config.denominator,
             "rope_theta": config.rope_theta,
             "yarn_factor": config.yarn_factor,
+            **({} if mix is None else {"mix": _identity(sets, mix)}),
         },
     )
+
+
+def _mixed(
+    config: TrainConfig, sets: Sequence[ShardSet]
+) -> tuple[ShardSet, Mix | None, MixedWindows | None]:
+    """What several sets are together, the order of their windows, and the windows.
+
+    Raises:
+        UsageError: windows, tokenizers or weights differ.
+    """
+    if config.mix is None:
+        return sets[0], None, None
+    check_fits(sets)
+    if config.weighting != "uniform" and config.weight_table is None:
+        check_weights_agree(sets)
+    shares = tuple(share_of(path, text) for path, text in config.mix.items())
+    sizes = tuple(len(ShardWindows(each, shard.TRAIN)) for each in sets)
+    mix = Mix(shares=shares, sizes=sizes, seed=config.seed)
+    return mixed_set(sets, shares), mix, MixedWindows(sets)
+
+
+def _identity(sets: Sequence[ShardSet], mix: Mix) -> list[list[str]]:
+    return [
+        [each.fingerprint, str(float(share))] for each, share in zip(sets, mix.shares, strict=True)
+    ]
 
 
 def _weight_table(config: TrainConfig, window: int) -> list[float] | None:

@@ -68,7 +68,7 @@ def read_order(run: Path) -> RunOrder:
     """Reads the order of a run from its folder.
 
     Raises:
-        UsageError: there is no such folder, or the run has not begun.
+        UsageError: there is no such folder, the run has not begun, or it trains on a mix of sets.
         FormatError: the folder is not a run, or its record or log is damaged.
     """
     recorded, log = read_run(run), read_log(run)
@@ -80,6 +80,12 @@ def read_order(run: Path) -> RunOrder:
         require(recorded["identity"], IDENTITY_FIELDS)
     except ValueError as error:
         raise FormatError(f"{RUN} is damaged: {error}", where=str(run / RUN)) from None
+    if "mix" in recorded["identity"]:
+        raise UsageError(
+            "the run trains on a mix of shard sets, so its windows are not those of one set",
+            where=str(run / RUN),
+            fix="name a set and a window instead",
+        )
     try:
         for start in starts:
             require(start, START_FIELDS)

@@ -217,6 +217,14 @@ def planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> i
 
 def cautions(config: TrainConfig, inputs: Inputs, steps: int) -> Iterator[str]:
     """Yields one line for each thing that a person may not expect of the run."""
+    if config.mix is not None and inputs.mix is not None:
+        sets = zip(config.mix.items(), inputs.mix.sizes, strict=True)
+        for (path, share), size in sets:
+            wanted = steps * config.global_batch * float(share)
+            yield (
+                f"mix: {path}  {float(share):.2%} of the windows, {wanted / size:,.2f} times its "
+                f"{plural(size, 'window')}"
+            )
     if config.eval_every and not inputs.eval_sets:
         yield "nothing is evaluated: the shards have no validation windows and no --eval is given"
     yield from schedule_cautions(steps, config)

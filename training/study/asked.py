@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...schemas.manifest import Manifest
 from ..comparison.evaluated import ItemsKey, Probed, read_probed
-from ..evaluation.config import FACTORS, chosen_suites, chosen_tasks
+from ..evaluation.config import FACTORS, ITEMS, chosen_suites, chosen_tasks
 from .commands import parsed
 from .config import Study
 
@@ -51,7 +51,8 @@ def asked_probes(
         )
 
     found = read_probed(run, is_asked)
-    return {key: probed for key, probed in found.items() if probed.numbered <= asked["items"]}
+    most = ITEMS if asked["items"] is None else asked["items"]
+    return {key: probed for key, probed in found.items() if probed.numbered <= most}
 
 
 def asked_evaluations(study: Study, run: Path) -> tuple[str, ...]:

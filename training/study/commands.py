@@ -36,9 +36,11 @@ NOT_SETTINGS = {"out", "items_only", "tokenizer", "json", "quiet", "debug"}
 def train_command(settings: Mapping[str, Any]) -> Command:
     """The command that trains with these settings; the others have their defaults."""
     words = ["train"]
+    mix = settings.get("mix")
+    given = settings if mix is None else {**settings, "mix": None, "shards": mix}
     for name in SETTINGS:
-        if settings.get(name) is not None:
-            words += _flag(name, settings[name])
+        if given.get(name) is not None:
+            words += _flag(name, given[name])
     return tuple(words)
 
 

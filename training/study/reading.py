@@ -45,8 +45,11 @@ OF_ARMS = ("weighting", "weight_table", "grad_norm_from")
 """Settings in which arms differ."""
 FREE = {
     "study": ("name", "differs"),
-    "evaluate": ("after", "suite", "score", "squad", "hotpotqa", "batch_tokens", "device"),
-}
+    "evaluate": (
+        "after", "suite", "score", "squad", "hotpotqa", "nolima", "data", "shots", "batch_tokens",
+        "device",
+    ),
+}  # fmt: skip
 """Settings that change no figure that a gate or a primary endpoint looks at."""
 
 

@@ -99,6 +99,8 @@ class Table:
                 )
         found = {n: typed(n, value, KINDS[n], self.where) for n, value in self._values.items()}
         self._values = {}
+        if found.get("mix"):
+            found.setdefault("shards", next(iter(found["mix"])))
         return found
 
     def rest(self) -> Values:

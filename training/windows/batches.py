@@ -24,6 +24,7 @@ from ...schemas.shard_windows import ShardWindows
 from ..models.labels import WeightedLabels, plain
 from .expansion import Expander
 from .micro_batch import Batch
+from .mixing import MixedWindows
 from .weighting import Weighting
 
 __all__ = ["ShardDataset", "collate"]
@@ -41,6 +42,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         shards: the shard set, or its folder.
         split: "train" or "validation".
         weighting: gives the weights of the targets; None for the weights in the shards.
+        windows: the windows of a mix of sets, of which `shards` tells the rest; None for its own.
 
     Attributes:
         shards, split, weighting: as above.
@@ -58,6 +60,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
         *,
         split: str = shard.TRAIN,
         weighting: Weighting | None = None,
+        windows: MixedWindows | None = None,
     ) -> None:
         self.shards = shards if isinstance(shards, ShardSet) else open_set(shards)
         self.split = split
@@ -67,7 +70,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             by_code=self.shards.dictionary(split),
             has_spans=self.shards.has_spans,
         )
-        self._windows = ShardWindows(self.shards, split)
+        self._windows = windows or ShardWindows(self.shards, split)
 
     def __len__(self) -> int:
         return len(self._windows)

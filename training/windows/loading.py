@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...schemas.errors import ExactcptError
 from .batches import ShardDataset
 from .micro_batch import Batch
+from .mixing import Mix
 from .order import windows_at
 
 __all__ = ["MicroBatchOrder", "MicroBatches", "loaded_batches"]
@@ -53,6 +54,7 @@ class MicroBatchOrder(Sampler[list[int]]):
         global_batch: windows per step; a multiple of world * micro_batch.
         micro_batch: windows that a rank processes at a time.
         rank, world: number of this process, and number of processes.
+        mix: the order of a mix of sets, in the place of `n` and `seed`; None for one set.
     """
 
     n: int
@@ -63,6 +65,7 @@ class MicroBatchOrder(Sampler[list[int]]):
     micro_batch: int
     rank: int = 0
     world: int = 1
+    mix: Mix | None = None
 
     def __len__(self) -> int:
         return self.steps * (self.global_batch // (self.world * self.micro_batch))
@@ -74,7 +77,10 @@ class MicroBatchOrder(Sampler[list[int]]):
         for first in range(0, self.steps, at_once):
             steps = np.arange(first, min(first + at_once, self.steps))
             positions = self.consumed + steps[:, None] * self.global_batch + within
-            windows = windows_at(positions.ravel(), self.n, self.seed)
+            if self.mix is None:
+                windows = windows_at(positions.ravel(), self.n, self.seed)
+            else:
+                windows = self.mix.windows_at(positions.ravel())
             for micro_batch in windows.reshape(-1, self.micro_batch):
                 yield micro_batch.tolist()
 

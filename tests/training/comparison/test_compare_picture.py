@@ -64,7 +64,7 @@ def gains_at(distances: NDArray[np.int64], values: NDArray[np.float64]) -> Gains
 def ruler() -> RulerEvaluation:
     """Scores of random numbers at two lengths, of which one is longer than the windows."""
     random = np.random.default_rng(1)
-    series = Series(tasks=("vt",), per_task=5, seed=0, haystack="h", tokenizer="t")
+    series = Series(suite="ruler", tasks=("vt",), per_task=5, seed=0, haystack="h", tokenizer="t")
     arms = {
         arm: [
             {
@@ -99,6 +99,7 @@ def found() -> Comparison:
         losses=[losses("books"), losses("training windows", 19)],
         probed=[probed()],
         ruler=[ruler()],
+        standard=[],
         **empty,
     )
 

@@ -327,8 +327,17 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
         (["--items-only"], "--items-only needs no model, but a haystack and a folder"),
         (
             ["--items-only", "--suite", "buckets"],
-            "--items-only writes items of the suites probe and ruler",
+            "--items-only writes items that exactcpt makes; buckets has none",
         ),
+        (
+            ["--suite", "nolima", "MODEL", "--out", "OUT"],
+            "the suite nolima reads data that exactcpt",
+        ),
+        (["--nolima", "BOOK", "x"], "--nolima is for the suite nolima, which is not evaluated"),
+        (["--data", "OUT", "x"], "--data is for the suite standard, which is not evaluated"),
+        (["--shots", "3", "x"], "--shots is for the suite standard, which is not evaluated"),
+        (["--suite", "standard", "--shots", "-1", "x"], "shots is -1"),
+        (["--suite", "standard,nolima", "--tasks", "foo", "x"], "no task is named 'foo'"),
         (["--tokenizer", "x", "x"], "--tokenizer is for --items-only"),
         (["MODEL"], "a folder without a run has no place for results"),
         (["MODEL", "--out", "OUT"], "no haystack is given, and no run whose shards could be one"),

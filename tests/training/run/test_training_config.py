@@ -1,10 +1,11 @@
 from dataclasses import fields
 
 import pytest
+from harness import done
 
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.cli import HELP
-from exactcpt.training.config import SETTINGS, TrainConfig, parse_evals, read_settings
+from exactcpt.training.config import SETTINGS, TrainConfig, parse_evals, parse_shards, read_settings
 
 NEEDED = {"shards": "s", "model": "m", "out": "o"}
 
@@ -18,7 +19,7 @@ def test_defaults_are_allowed():
 
 
 def test_every_setting_has_a_flag():
-    assert {f.name for f in fields(TrainConfig)} == HELP.keys() | {"eval"}
+    assert {f.name for f in fields(TrainConfig)} == HELP.keys() | {"eval", "mix"}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,61 @@ def test_what_is_not_allowed(settings, found):
         config(**settings)
     assert caught.value.found == found
     assert caught.value.exit_code == 2
+
+
+def test_shards_alone_and_in_a_mix():
+    assert parse_shards(("a=0.5",)) == {"shards": "a=0.5", "mix": None}  # a folder of that name
+    mix = {"a": "0.7", "b=c": "0.3"}
+    assert parse_shards(("a=0.7", "b=c=0.3")) == {"shards": "a", "mix": mix}
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (("a", "b=0.3"), "--shards 'a' has no share"),
+        (("a=", "b=1"), "--shards 'a=' has no share"),
+        (("a=0.5", "a=0.5"), "two --shards name a"),
+    ],
+)
+def test_mixes_that_are_not_understood(texts, found):
+    with pytest.raises(UsageError) as caught:
+        parse_shards(texts)
+    assert caught.value.found == found
+
+
+@pytest.mark.parametrize(
+    ("mix", "found"),
+    [
+        ({"s": "0.7", "b": "0.2"}, "the shares of the mix add up to 0.9"),
+        ({"s": "0.7", "b": "1/3"}, "the share of b is '1/3'"),
+        ({"s": "0.99999", "b": "0.00001"}, "the share of s is '0.99999'"),
+        ({"s": "1.0", "b": "0.0"}, "the share of s is '1.0'"),
+        ({"s": "0.0", "b": ".5"}, "the share of s is '0.0'"),
+        ({"s": "0.7"}, "the mix is of s; shards is s"),
+        ({"b": "0.7", "s": "0.3"}, "the mix is of b, s; shards is s"),
+    ],
+)
+def test_mixes_that_are_not_allowed(mix, found):
+    with pytest.raises(UsageError) as caught:
+        config(mix=mix, steps=1)
+    assert caught.value.found == found
+
+
+def test_a_mix_has_no_epoch():
+    with pytest.raises(UsageError, match="a mix has no epoch"):
+        config(mix={"s": "0.7", "b": "0.3"})
+
+
+def test_a_mix_in_a_file_and_on_the_command_line(tmp_path):
+    path = write(tmp_path, 'mix = { "a" = "0.7", "b" = "0.3" }\nsteps = 1')
+    assert read_settings(path)["shards"] == "a"
+    flags = ["--model", "m", "--out", "o", "--steps", "1", "--print-config"]
+    said = done("train", "--shards", "a=0.7", "--shards", "b=0.3", *flags).out
+    again = done("train", "--config", write(tmp_path, said), *flags).out
+    assert said == again
+    assert 'shards = "a"' in said
+    assert "mix" in said
+    assert "mix" not in done("train", "--config", path, "--shards", "c", *flags).out
 
 
 @pytest.mark.parametrize("name", ["table", "matched", "document", "near", "shuffled"])

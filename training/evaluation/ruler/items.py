@@ -1,4 +1,4 @@
-"""The items of the suite `ruler`, as data.
+"""The items of the suite `ruler`, and of those that are scored alike, as data.
 
 Item number n of a task and a length is drawn with a key of its own, so it is the same however many
 items there are.
@@ -19,10 +19,11 @@ from .drafts import Draft, Evidence, Page
 from .matching import match
 from .passages import Passages
 from .questions import check_has, question
-from .tasks import BUDGETS, MAKERS
+from .tasks import BUDGETS, MAKERS, QUESTIONS
 
 __all__ = [
-    "ITEMS", "SCORES", "VERSION", "RulerItem", "item_table", "ruler_items", "score_table",
+    "ITEMS", "SCORES", "VERSION", "RulerItem", "item_of", "item_table", "ruler_items",
+    "score_table",
 ]  # fmt: skip
 
 VERSION = 1
@@ -67,6 +68,8 @@ class RulerItem:
         task: its name.
         number: of the item in its task.
         ids: the prompt, int32.
+        budget: tokens for the answer.
+        any_of: whether one of the gold strings is enough.
         evidence: where it says what the answer repeats; empty for words that are counted.
         gold: the strings that an output must have.
         answers: the tokens of the right answer, then those of the wrong ones.
@@ -75,14 +78,11 @@ class RulerItem:
     task: str
     number: int
     ids: NDArray[np.int32]
+    budget: int
+    any_of: bool
     evidence: tuple[Evidence, ...]
     gold: tuple[str, ...]
     answers: tuple[tuple[int, ...], ...]
-
-    @property
-    def budget(self) -> int:
-        """Tokens for the answer."""
-        return BUDGETS[self.task]
 
 
 def ruler_items(
@@ -124,14 +124,18 @@ def ruler_items(
                     f"{own.budget} are for the answer",
                     fix=f"give longer --lengths, or --tasks without {task}",
                 )
-            yield _item(task, number, draft, page.bos)
+            yield item_of(task, number, draft, own)
 
 
-def _item(task: str, number: int, draft: Draft, bos: tuple[int, ...]) -> RulerItem:
+def item_of(task: str, number: int, draft: Draft, page: Page) -> RulerItem:
+    """A draft as an item of a task, on a page with the task's budget."""
+    bos = page.bos
     return RulerItem(
         task=task,
         number=number,
         ids=draft.ids(bos),
+        budget=page.budget,
+        any_of=task in QUESTIONS,
         evidence=draft.evidence(bos),
         gold=draft.gold,
         answers=tuple(tuple(map(int, answer)) for answer in draft.answers),
@@ -177,7 +181,7 @@ def score_table(
         size, output = len(item.answers[0]), outputs.get(number)
         tokens = None if gold is None else size
         correct = None if gold is None or best is None else gold / size > best
-        found = None if output is None else match(item.task, output, item.gold)
+        found = None if output is None else match(output, item.gold, any_of=item.any_of)
         rows.append((number, gold, tokens, best, correct, output, found))
     columns = zip(*rows, strict=True)
     return pa.table(

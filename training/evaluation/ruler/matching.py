@@ -7,8 +7,6 @@ match_any    1 if it has any of them, else 0: for questions, where all are the s
 import re
 from collections.abc import Sequence
 
-from .tasks import QUESTIONS
-
 __all__ = ["cleaned", "match"]
 
 CONTROL = re.compile(r"[\x00-\x1f]")
@@ -22,14 +20,14 @@ def cleaned(output: str) -> str:
     return CONTROL.sub("\n", output).strip()
 
 
-def match(task: str, output: str, gold: Sequence[str]) -> float:
-    """The metric of a task, from 0 to 1; case does not count.
+def match(output: str, gold: Sequence[str], *, any_of: bool) -> float:
+    """How much of the right answer an output has, from 0 to 1; case does not count.
 
     Args:
-        task: its name.
         output: what a model wrote.
         gold: the strings that it should have; at least one.
+        any_of: whether one of them is enough.
     """
     said = cleaned(output).lower()
     found = [string.lower() in said for string in gold]
-    return float(any(found)) if task in QUESTIONS else sum(found) / len(found)
+    return float(any(found)) if any_of else sum(found) / len(found)

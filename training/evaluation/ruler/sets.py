@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ....schemas.errors import UsageError
 from ....schemas.sizes import plural
+from ..config import Suite
 from ..inputs import Inputs
 from ..results import content_digest
 from ..vocabulary import Vocabulary
@@ -19,7 +20,7 @@ from .passages import Passages, read_hotpotqa, read_squad
 from .prose import NO_PROSE, Prose, prose_of
 from .tasks import read_prose
 
-__all__ = ["RulerSet", "check_writes", "ruler_sets"]
+__all__ = ["RulerSet", "check_writes", "item_set", "ruler_sets"]
 
 CHARACTERS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
@@ -106,8 +107,29 @@ def _set(
         budget=0,
         prose=prose,
     )
-    items = tuple(ruler_items(tasks, page, passages, count=config.items, seed=config.seed))
-    say(f"ruler {length:,}: {plural(len(items), 'item')}, {_fullness(items, length):.1%} full")
+    items = tuple(ruler_items(tasks, page, passages, count=config.count, seed=config.seed))
+    return item_set("ruler", VERSION, inputs, length, items, say)
+
+
+def item_set(
+    suite: Suite,
+    version: int,
+    inputs: Inputs,
+    length: int,
+    items: tuple[RulerItem, ...],
+    say: Callable[[str], None],
+) -> RulerSet:
+    """The items of one length, with what a manifest says of them.
+
+    Args:
+        suite, version: that made them.
+        inputs: what they were made from.
+        length: tokens of the longest prompts with their answers.
+        items: the items.
+        say: is told how full they are.
+    """
+    tasks = inputs.config.tasks[suite]
+    say(f"{suite} {length:,}: {plural(len(items), 'item')}, {_fullness(items, length):.1%} full")
     for task in tasks:
         share = _fullness([item for item in items if item.task == task], length)
         if share < FULL:
@@ -120,11 +142,11 @@ def _set(
         items=items,
         table=table,
         identity={
-            "suite": "ruler",
-            "suite_version": VERSION,
+            "suite": suite,
+            "suite_version": version,
             "length": length,
             "tasks": list(tasks),
-            "seed": config.seed,
+            "seed": inputs.config.seed,
             "ablation": None,
             "haystack": inputs.haystack.digest,
             "tokenizer": inputs.vocabulary.digest,

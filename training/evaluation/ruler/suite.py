@@ -1,4 +1,4 @@
-"""How the items of `ruler` are scored.
+"""How the items of `ruler`, `latent` and `nolima` are scored.
 
 loglik      log p(gold | prompt), per token
 choice      whether the gold is likelier per token than every alternative, if the task has some
@@ -23,7 +23,7 @@ __all__ = ["RulerSuite"]
 
 
 class RulerSuite:
-    """RULER's tasks in one length: a row is an item whose answers are scored, or whose prompt is
+    """Items of one length: a row is an item whose answers are scored, or whose prompt is
     written on.
 
     Args:

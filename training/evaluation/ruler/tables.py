@@ -1,4 +1,4 @@
-"""Scores of `ruler` as tables for a person: tasks by lengths."""
+"""Scores of `ruler`, `latent` and `nolima` as tables for a person: tasks by lengths."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,33 +6,41 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..facts import ALTERNATIVES
 from .summary import MEASURES
 
-__all__ = ["ruler_notes", "ruler_tables"]
+__all__ = ["ABOUT", "ruler_notes", "ruler_tables"]
 
 Found = Mapping[str, Any]
 
 TITLES = {
     "loglik": "log-probability of the right answer, in nats per token",
-    "choice": f"how often the right answer beats its {ALTERNATIVES} alternatives",
+    "choice": "how often the right answer beats all others",
     "match": "share of the right answers that the output has",
 }
 
 
+ABOUT = {
+    "ruler": "own wording and haystack: published scores of RULER are of other prompts",
+    "latent": "latent is exactcpt's own: it is not NoLiMa, and has no published scores",
+    "nolima": "nolima: the needles and books of NoLiMa, put as to a base model, without a chat "
+    "template:\npublished scores are of chat models",
+}
+"""What the scores of a suite are, and what they are not."""
+
+
 def ruler_tables(summaries: Sequence[Found]) -> Iterator[Table]:
-    """Yields a table for each model and each measure that it has."""
+    """Yields a table for each model, each suite and each measure that it has."""
     by_model: dict[str, list[Found]] = {}
     for found in summaries:
-        by_model.setdefault(found["model"], []).append(found)
-    for model, lengths in by_model.items():
+        by_model.setdefault(f"{found['model']}: {found['suite']}", []).append(found)
+    for title, lengths in by_model.items():
         for measure in MEASURES:
             if any(measure in row for found in lengths for row in found["rows"]):
-                yield _table(model, measure, lengths)
+                yield _table(title, measure, lengths)
 
 
-def _table(model: str, measure: str, lengths: Sequence[Found]) -> Table:
-    table = Table(title=Text(f"{model}: ruler, {TITLES[measure]}"), title_justify="left")
+def _table(title: str, measure: str, lengths: Sequence[Found]) -> Table:
+    table = Table(title=Text(f"{title}, {TITLES[measure]}"), title_justify="left")
     table.add_column("task")
     for found in lengths:
         beyond = " +" if found["extrapolated"] else ""
@@ -54,8 +62,13 @@ def _cell(measure: str, row: Mapping[str, Any]) -> str:
 
 def ruler_notes(summaries: Sequence[Found]) -> Iterator[Text]:
     """Yields what explains the tables."""
-    lines = ["columns: tokens of the prompts with their answers"]
+    suites = list(dict.fromkeys(found["suite"] for found in summaries))
+    lines: list[str] = []
+    if {*suites} - {"nolima"}:
+        lines.append("columns: tokens of the prompts with their answers")
+    if "nolima" in suites:
+        lines.append("columns of nolima: tokens of the text around the needle")
     if any(found["extrapolated"] for found in summaries):
         lines.append("+ beyond the model's positions")
-    lines.append("own wording and haystack: published scores of RULER are of other prompts")
+    lines += [ABOUT[suite] for suite in suites]
     yield Text("\n".join(lines))

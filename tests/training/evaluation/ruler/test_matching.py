@@ -3,6 +3,7 @@
 import pytest
 
 from exactcpt.training.evaluation.ruler.matching import cleaned, match
+from exactcpt.training.evaluation.ruler.tasks import QUESTIONS
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from exactcpt.training.evaluation.ruler.matching import cleaned, match
     ],
 )
 def test_match(task, output, gold, found):
-    assert match(task, output, gold) == found
+    assert match(output, gold, any_of=task in QUESTIONS) == found
 
 
 def test_control_characters_are_line_ends():

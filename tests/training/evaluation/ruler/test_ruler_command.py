@@ -218,7 +218,7 @@ def test_questions_from_files(made, tmp_path):
     ("arguments", "error"),
     [
         (["--score", "words"], "there is no score 'words'"),
-        (["--suite", "probe", "--score", "generate"], "--score is for the suite ruler"),
+        (["--suite", "probe", "--score", "generate"], "--score is for the suites ruler"),
         (["--tasks", "qa_1"], "the task qa_1 reads a file that exactcpt does not bring along"),
         (["--tasks", "qa_*"], "the task qa_1 reads a file that exactcpt does not bring along"),
         (["--tasks", "qa_1,qa_2", "--squad", "BOOK"], "the task qa_2 reads a file that exactcpt"),

@@ -1,0 +1,1 @@
+"""Benchmarks of others, through lm-evaluation-harness."""
