@@ -194,7 +194,8 @@ def mixed_set(sets: Sequence[ShardSet], shares: Sequence[Fraction]) -> ShardSet:
     """The first set with what a mix has of its own: the histogram, the tail, the fingerprint.
 
     The histogram is that of the windows as they are seen: each set's targets for each of its
-    windows, times its share. A bucket is in the tail if it is in that of some set.
+    windows, times its share. A bucket is in the tail if it is in that of some set. The mix has
+    supervised spans if some set has them.
 
     Args:
         sets: with windows of one length.
@@ -214,6 +215,7 @@ def mixed_set(sets: Sequence[ShardSet], shares: Sequence[Fraction]) -> ShardSet:
     ]
     manifest = {
         **first,
+        "format_version": max(each.manifest["format_version"] for each in sets),
         "splits": first["splits"]
         | {shard.TRAIN: first["splits"][shard.TRAIN] | {"histogram": histogram}},
         "weights": first["weights"] | {"table": table},

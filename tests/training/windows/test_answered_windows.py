@@ -1,6 +1,7 @@
 """Windows in which only the answers are supervised: no loss and no gradient for the questions."""
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from exactcpt.training.run.log import read_log
 from exactcpt.training.train import train
 from exactcpt.training.windows.batches import ShardDataset
 from exactcpt.training.windows.expansion import Expander
+from exactcpt.training.windows.mixing import MixedWindows, mixed_set
 from exactcpt.training.windows.weighting import WEIGHTINGS, make_weighting
 
 ALONE = ("document", "near")
@@ -76,6 +78,21 @@ def test_questions_weigh_nothing(folder, name):
     if name == "exact":
         by_code = shards.dictionary("train")
         assert found.loss_weights.numpy().tolist() == by_code[codes].tolist()
+
+
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_questions_weigh_nothing_in_a_mix_either(folder, tmp_path, plain_first):
+    set_of(tmp_path / "plain", corpus())
+    sets = [open_set(tmp_path / "plain"), open_set(folder / "shards")]
+    sets = sets if plain_first else sets[::-1]
+    mixed = mixed_set(sets, (Fraction(1, 2),) * 2)
+    weighting = make_weighting("uniform", mixed)
+    dataset = ShardDataset(mixed, weighting=weighting, windows=MixedWindows(sets))
+    batch = dataset.batch(list(range(len(dataset))))
+    found = Expander(weighting, torch.device("cpu"))(batch)
+    assert batch.targets == (found.labels != IGNORE).sum() == batch.sum_w
+    with pytest.raises(UsageError, match="follows from the length of a segment"):
+        make_weighting("near", mixed)
 
 
 @pytest.mark.parametrize("name", ALONE)
