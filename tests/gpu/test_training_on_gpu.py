@@ -47,12 +47,27 @@ def test_losses_are_those_of_a_cpu(made, device, exact, tmp_path, precision):
     assert found == pytest.approx(exact, rel=LIMITS[precision])
 
 
-@pytest.mark.parametrize("options", [{"compile": True}, {"checkpoint_activations": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compile": False},
+        {"compile": False, "checkpoint_activations": True},
+        {"checkpoint_activations": True},
+        {"checkpoint_activations": True, "keep_products": True},
+        {"reduce_once": True},
+    ],
+)
 def test_options_change_nothing(made, device, exact, tmp_path, options):
-    if device == "cpu" and "compile" in options:
-        pytest.skip("slow on a CPU")
+    """Blocks are compiled on a GPU unless they are told not to be."""
     found = losses(made, tmp_path / "run", device=device, precision="bf16", **options)
     assert found == pytest.approx(exact, rel=LIMITS["bf16"])
+
+
+def test_what_a_gpu_gets(made, gpu, tmp_path):
+    told: list[str] = []
+    train(config(made, tmp_path / "run", device=gpu, precision="bf16", steps=1), told.append)
+    assert told[0].startswith("attention varlen (FA")
+    assert ", blocks compiled, loss in a kernel" in told[0]
 
 
 def test_a_run_that_was_stopped_is_bit_equal(made, device, tmp_path, deterministic):

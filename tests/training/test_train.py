@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_recomputed_blocks(made, exact, tmp_path, monkeypatch, recomputed, times
 
 
 def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
-    """A backend of this machine under the name of one that it cannot have."""
+    """A backend under the name of another one."""
     calls: list[int] = []
     backend = attention.FUNCTIONS["cpu"]
 
@@ -250,9 +251,8 @@ def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
         calls.append(1)
         return backend(*tensors, **more)
 
-    monkeypatch.setitem(attention.FUNCTIONS, "flex", count)
-    monkeypatch.setattr(inputs, "attention_for", lambda chosen, _: chosen.attention)
-    assert run(made, tmp_path / "run", attention="flex", steps=1) == exact[:1]
+    monkeypatch.setitem(attention.FUNCTIONS, "exact", count)
+    assert run(made, tmp_path / "run", attention="exact", steps=1) == exact[:1]
     assert len(calls) == 2 * 2
 
 
@@ -636,3 +636,14 @@ def test_a_table_that_is_not_there(made, tmp_path):
 )
 def test_the_fastest_attention_that_can_train(made, tmp_path, device, precision, chosen):
     assert attention_for(config(made, tmp_path, precision=precision), device) == chosen
+
+
+def test_heads_are_looked_at_before_the_weights(made, tmp_path, monkeypatch):
+    """Here the kernel that would refuse them is only said to be there."""
+    shutil.copytree(made / "model", tmp_path / "model")
+    config_json = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config_json | {"head_dim": 20}))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"nothing that can be read")
+    monkeypatch.setattr(inputs, "attention_for", lambda *_: "varlen")
+    with pytest.raises(UsageError, match="the model has attention heads of size 20"):
+        run(made, tmp_path / "run", model=str(tmp_path / "model"))

@@ -68,6 +68,7 @@ def batch_of(weighting: Weighting, chosen: list[Window]) -> Batch:
         input_ids=torch.from_numpy(ids),
         codes=torch.from_numpy(codes),
         cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).int(),
+        longest=max(lengths),
         windows=tuple(range(len(chosen))),
         digests=(0,) * len(chosen),
         tokens=sum(real),
