@@ -3,9 +3,10 @@
     python tests/benchmarks/training.py            needs CUDA
     python tests/benchmarks/training.py --quick    a tiny model on whatever there is: it works
 
-    exactcpt      as `exactcpt train --compile`: FSDP2, attention by document, the fused weighted
-                  loss
-    uncompiled    the same without --compile
+    exactcpt      as `exactcpt train` on a GPU: FSDP2, compiled blocks, attention by document that
+                  is told the longest one, the weighted loss in a kernel
+    plain ours    the same without what makes it fast: blocks that are not compiled, attention that
+                  is told the window, the loss by PyTorch's operations
     plain HF      the same model compiled in bf16 autocast, with the document mask that transformers
                   makes of position_ids, all logits, and F.cross_entropy times the weights
 
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -41,8 +43,10 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
 from exactcpt.training.config import TrainConfig
+from exactcpt.training.models import loss as training_loss
 from exactcpt.training.models import model as training_model
 from exactcpt.training.models.attention import default_backend
+from exactcpt.training.models.kernels import attention_kernel
 from exactcpt.training.models.model import build, parallelize
 from exactcpt.training.models.optim import clip, make_optimizer
 from exactcpt.training.run.metrics import Flops
@@ -54,7 +58,7 @@ ATTENTION = ("flash", "fmha", "segment_attention", "scaled_dot_product")
 PRODUCTS = ("gemm", "nvjet", "cutlass", "xmma", "aten::mm", "aten::addmm", "aten::bmm")
 TARGET_MFU = 0.33  # at the longest window
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +112,12 @@ def batches(size: Size, window: int, device: str) -> list[Batch]:
     """The micro-batches of a step."""
     draw = torch.Generator().manual_seed(0)
     rows = max(1, size.micro_tokens // window)
-    return [
-        {name: values.to(device) for name, values in micro_batch(size, rows, window, draw).items()}
-        for _ in range(size.step_tokens // (rows * window))
+    made = [
+        micro_batch(size, rows, window, draw) for _ in range(size.step_tokens // (rows * window))
     ]
+    for batch in made:
+        batch |= {n: values.to(device) for n, values in batch.items() if n != "max_seqlen"}
+    return made
 
 
 def micro_batch(size: Size, rows: int, window: int, draw: torch.Generator) -> Batch:
@@ -131,17 +137,27 @@ def micro_batch(size: Size, rows: int, window: int, draw: torch.Generator) -> Ba
         "cu_seqlens": torch.tensor([0, *lengths]).cumsum(0).int(),
         "labels": ids.masked_fill(positions == 0, -100),
         "loss_weights": weights.masked_fill(positions == 0, 0),
+        "max_seqlen": max(lengths),
     }
 
 
 def exactcpt_step(
-    size: Size, window: int, device: str, *, compiled: bool = True
+    size: Size, window: int, device: str, *, fast: bool = True
 ) -> tuple[Any, Callable[[Batch], Tensor]]:
-    model = build(size.config(window), window=window, backend=default_backend(device)).to(device)
+    backend = default_backend(device)
+    attention_kernel(backend, torch.device(device))
+    model = build(size.config(window), window=window, backend=backend).to(device)
     mesh = init_device_mesh(device, (1,))
-    parallelize(model, mesh, dtype=torch.bfloat16, compiled=compiled)
+    parallelize(model, mesh, dtype=torch.bfloat16, compiled=fast)
     divisor = torch.tensor(float(size.step_tokens), device=device)
-    return model, lambda batch: model(**batch, denominator=divisor)[0]
+    if fast:
+        return model, lambda batch: model(**batch, denominator=divisor)[0]
+
+    def slow(batch: Batch) -> Tensor:
+        with mock.patch.object(training_loss, "_kernel_for", lambda _: None):
+            return model(**batch | {"max_seqlen": window}, denominator=divisor)[0]
+
+    return model, slow
 
 
 def plain_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Batch], Tensor]]:
@@ -164,7 +180,7 @@ def plain_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Bat
 
 ARMS = {
     "exactcpt": exactcpt_step,
-    "uncompiled": partial(exactcpt_step, compiled=False),
+    "plain ours": partial(exactcpt_step, fast=False),
     "plain HF": plain_step,
 }
 

@@ -92,7 +92,7 @@ def parts() -> list[Part]:
         tests("training", 150),
         speed("0.5B", 16384, "exactcpt", 90),
         speed("3B stack", 16384, "exactcpt", 90),
-        speed("0.5B", 16384, "uncompiled", 60),
+        speed("0.5B", 16384, "plain ours", 60),
         speed("0.5B", 4096, "exactcpt", 60),
         speed("0.5B", 8192, "exactcpt", 60),
         speed("0.5B", 16384, "plain HF", 60),
@@ -101,11 +101,11 @@ def parts() -> list[Part]:
 
 def quick_parts() -> list[Part]:
     """The same tests in one process, and a benchmark of a tiny model."""
-    command = (BENCHMARK, "--quick", "--arm", "uncompiled")
+    command = (BENCHMARK, "--quick", "--arm", "plain ours")
     return [
         Part(name="machine", command=("-c", MACHINE), seconds=600),
         Part(name="tests", command=(*PYTEST, "tests/gpu"), seconds=600),
-        Part(name="tiny 512 uncompiled", command=command, seconds=600),
+        Part(name="tiny 512 plain ours", command=command, seconds=600),
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import STEPS, config, shards_and_model, steps_of, stop_after, weights_of
 
+from exactcpt.training import train as module
 from exactcpt.training.run import log
 from exactcpt.training.train import train
 
@@ -68,6 +69,24 @@ def test_what_a_gpu_gets(made, gpu, tmp_path):
     train(config(made, tmp_path / "run", device=gpu, precision="bf16", steps=1), told.append)
     assert told[0].startswith("attention varlen (FA")
     assert ", blocks compiled, loss in a kernel" in told[0]
+
+
+def test_a_step_waits_for_nothing(made, gpu, tmp_path, monkeypatch):
+    """The host goes ahead of the device until it looks at the figures of a step."""
+    take = module._Loop._step
+
+    def step(loop, number, batches):
+        if number == 1:  # compiles, and makes the optimizer's state
+            return take(loop, number, batches)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return take(loop, number, batches)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(module._Loop, "_step", step)
+    losses(made, tmp_path / "run", device=gpu, precision="bf16", compile=False)
 
 
 def test_a_run_that_was_stopped_is_bit_equal(made, device, tmp_path, deterministic):
