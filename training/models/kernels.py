@@ -9,6 +9,7 @@ from shutil import which
 from typing import Any
 
 import torch
+import torch.nn.attention
 
 __all__ = ["attention_kernel", "can_compile"]
 

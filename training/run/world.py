@@ -54,8 +54,9 @@ class World:
         """The ranks as a mesh: all in one dimension, or machines by the ranks of each.
 
         Args:
-            over: what weights are sharded over, the last dimension: the ranks of a machine, if
-                there are several machines with as many each; or all.
+            over: what weights are sharded over, the last dimension: the ranks of a machine, or
+                all. It is all, too, if there is one machine, if each has one rank, or if machines
+                differ in the number of their ranks.
         """
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         if over == "node" and 1 < here < self.size and self.size % here == 0:
