@@ -11,8 +11,8 @@ The folder (build/gpu) gets three files: `results.jsonl`, a line for each part a
 nothing is lost if this is killed; `log.txt`, all that the parts printed; `gpu.json`, the whole. The
 table comes last. The exit code is 1 if a part failed.
 
-Where PyTorch, transformers, pytest, Hypothesis, pyarrow, jsonschema and xxhash are installed already,
-no environment has to be made:
+Where PyTorch, transformers, pytest, Hypothesis, pyarrow, jsonschema and xxhash are installed
+already, no environment has to be made:
 
     pip install --no-deps --no-build-isolation -e . && python tests/gpu/run.py
 """

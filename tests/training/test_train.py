@@ -243,17 +243,34 @@ def test_recomputed_blocks(made, exact, tmp_path, monkeypatch, recomputed, times
 
 
 def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
-    """A backend under the name of another one."""
-    calls: list[int] = []
+    """A backend under the name of another one; it is told the longest segment of each batch."""
+    calls: list[tuple[int, int]] = []
     backend = attention.FUNCTIONS["cpu"]
 
     def count(*tensors: Any, **more: Any) -> torch.Tensor:
-        calls.append(1)
+        calls.append((len(more["max_seqlen"]), int(more["cu_seqlens"].diff().max())))
         return backend(*tensors, **more)
 
     monkeypatch.setitem(attention.FUNCTIONS, "exact", count)
-    assert run(made, tmp_path / "run", attention="exact", steps=1) == exact[:1]
-    assert len(calls) == 2 * 2
+    monkeypatch.setattr(attention, "LEAST_LENGTH", 1)
+    settings = {"attention": "exact", "steps": 1, "eval_every": 1, "eval_windows": 1}
+    assert run(made, tmp_path / "run", **settings) == exact[:1]
+    assert len(calls) == 2 * (2 + 1 + 1)  # blocks, micro-batches, evaluations before and after
+    assert [told for told, _ in calls] == [longest for _, longest in calls]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_when_gradients_are_reduced(made, exact, tmp_path, monkeypatch, once):
+    said: list[dict[str, bool]] = []
+    before = module.reduce_at
+
+    def reduce_at(model: Any, **when: bool) -> None:
+        said.append(when)
+        before(model, **when)
+
+    monkeypatch.setattr(module, "reduce_at", reduce_at)
+    assert run(made, tmp_path / "run", reduce_once=once, steps=2) == exact[:2]
+    assert said == [{"last": last, "once": once} for last in (False, True)] * 2
 
 
 @pytest.mark.parametrize(
