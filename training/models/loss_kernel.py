@@ -39,7 +39,7 @@ def cross_entropy(
     gradient = logits if dtype in (None, logits.dtype) else torch.empty_like(logits, dtype=dtype)
     ce = torch.empty(rows, dtype=torch.float32, device=logits.device)
     with torch.cuda.device_of(logits):
-        _rows[(rows,)](
+        _rows[(rows,)](  # pyright: ignore[reportIndexIssue]  # without Triton it looks like a function
             logits,
             gradient,
             targets,
