@@ -16,7 +16,7 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format pytest reference bench faults lock clean
+.PHONY: help setup demo test check lint format pytest reference bench gpu faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -86,6 +86,9 @@ bench: $(INSTALLED) ## speed and memory, as tables and JSON; takes a while
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/evaluation.py
 	$(BIN)/python tests/benchmarks/prepare.py --work $(BENCH) --peer-venv $(BENCH)/datatrove $(ARGS)
+
+gpu: $(INSTALLED) ## tests and training speed on a CUDA device, within eight minutes
+	$(BIN)/python tests/gpu/run.py $(ARGS)
 
 faults: $(INSTALLED) ## crash, fill the disk, cut the power at every file operation; 1,000 kills; hours
 	$(BIN)/python tests/faults/run.py --kills 1000 --json build/faults.json $(ARGS)

@@ -99,7 +99,7 @@ HELP = {
     "checkpoint_activations": (
         None, "Save memory: compute each block again in the backward pass.",
     ),
-    "compile": (None, "Compile each block with torch.compile."),
+    "compile": (None, "Compile each block with torch.compile.  [default: on CUDA devices]"),
     "rope_theta": (None, "New base of the rotary embedding, for longer windows."),
     "yarn_factor": (None, "Factor by which YaRN stretches the model's positions."),
     "eval_every": ("N", "Steps between evaluations; 0 for none."),
@@ -118,6 +118,21 @@ HELP = {
     "device": (None, "Device to train on."),
     "peak_tflops": (
         None, "Peak TFLOPS of one device, for MFU.  [default: by the name of the device]",
+    ),
+    "keep_products": (
+        None,
+        "With --checkpoint-activations, keep the results of matrix products and attention: less "
+        "is computed again, more is kept.",
+    ),
+    "reduce_once": (
+        None,
+        "Sum gradients over the ranks once per step, not after every micro-batch. Each rank holds "
+        "the gradient of all weights.",
+    ),
+    "shard_over": (
+        None,
+        "Shard weights over the ranks of each machine, so that machines exchange gradients alone, "
+        "or over all ranks, which saves memory.",
     ),
 }  # fmt: skip
 """Metavariable and help text of each setting's flag."""
@@ -138,7 +153,7 @@ SECTIONS: Sections = {
     ),
     "Machine": (
         "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",
-        "check_shards", "peak_tflops",
+        "check_shards", "peak_tflops", "keep_products", "reduce_once", "shard_over",
     ),
 }  # fmt: skip
 """Headings in the help of `train`, and the settings under each."""

@@ -23,6 +23,7 @@ __all__ = [
     "Denominator",
     "Device",
     "Precision",
+    "Ranks",
     "Schedule",
     "Tracker",
     "TrainConfig",
@@ -49,6 +50,7 @@ Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
 Check = Literal["checksums", "sizes"]
 Tracker = Literal["wandb", "trackio"]
+Ranks = Literal["node", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class TrainConfig:
             everything is fp64.
         attention: name of the attention backend.
         checkpoint_activations: whether blocks are computed again in the backward pass.
-        compile: whether blocks are compiled.
+        compile: whether blocks are compiled; None to do so on CUDA devices.
         rope_theta, yarn_factor: for windows that are longer than the model's positions.
         eval: name of an eval set -> shard set whose validation split it is; None for that of
             `shards`.
@@ -107,6 +109,12 @@ class TrainConfig:
             sizes.
         device: where to train.
         peak_tflops: of one device, for MFU; None for what is known of the device.
+        keep_products: with checkpoint_activations, whether the results of matrix products and
+            attention are kept and only the rest is computed again.
+        reduce_once: whether gradients are summed over the ranks once per step, and not after every
+            micro-batch; each rank then has room for the gradient of all weights.
+        shard_over: whether the weights are sharded over the ranks of a machine and replicated over
+            the machines, or sharded over all ranks.
     """
 
     shards: str
@@ -137,7 +145,7 @@ class TrainConfig:
     precision: Precision = "bf16"
     attention: Attention = "auto"
     checkpoint_activations: bool = False
-    compile: bool = False
+    compile: bool | None = None
     rope_theta: float | None = None
     yarn_factor: float | None = None
     eval: Mapping[str, str] | None = None
@@ -153,6 +161,9 @@ class TrainConfig:
     check_shards: Check = "checksums"
     device: Device = "auto"
     peak_tflops: float | None = None
+    keep_products: bool = False
+    reduce_once: bool = False
+    shard_over: Ranks = "node"
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -172,6 +183,11 @@ class TrainConfig:
                 expected="with a weight_table, one of the weightings "
                 + ", ".join(TABLE_WEIGHTINGS),
                 fix="leave one of them out",
+            )
+        if self.keep_products and not self.checkpoint_activations:
+            raise UsageError(
+                "keep_products is on, but checkpoint_activations is off: everything is kept",
+                fix="turn both on, or leave both out",
             )
         if self.global_batch % self.micro_batch:
             raise UsageError(

@@ -25,6 +25,7 @@ import torch
 
 from ..schemas.errors import ExactcptError
 from .config import TrainConfig
+from .models.model import reduce_at
 from .models.optim import clip, learning_rate
 from .run.alike import check_settings
 from .run.evaluation import evaluate
@@ -131,6 +132,8 @@ class _Loop:
         settings = run.config.recorded() | {
             "device": run.world.device.type,
             "attention": run.model.backend,
+            "attention_kernel": run.attention_kernel,
+            "compile": run.compiled,
         }
         begun = {"step": at.step, "world": run.world.size, "steps": run.steps}
         run.write("start", begun | {"settings": settings})
@@ -248,11 +251,13 @@ class _Loop:
         divisor = torch.full((), denominator, dtype=torch.float64, device=device)
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
-        for host in micro_batches:
+        for number, host in enumerate(micro_batches, 1):
             if sums and self._is_over():
                 return None
+            last = number == len(micro_batches)
+            reduce_at(self.run.model, last=last, once=self.run.config.reduce_once)
             inputs = self.expand(host.to(device))
-            loss, by_bucket, by_window = self.run.model(*inputs, divisor)
+            loss, by_bucket, by_window = self.run.model(*inputs, divisor, host.longest)
             loss.backward()
             sums.append(by_bucket)
             per_window.append(by_window)

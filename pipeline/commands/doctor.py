@@ -124,7 +124,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         devices = ", ".join(training["devices"]) or "no device that torch can use"
         yield "CUDA", f"{training['cuda'] or 'not in this build of torch'}; {devices}"
-        yield "attention", training["attention"]
+        kernel = training["attention_kernel"]
+        yield "attention", training["attention"] + (f", {kernel}" if kernel else "")
         for name, reason in training["not_attention"].items():
             yield "", f"not {name}: {reason}"
     tokenizer = found["tokenizer"]

@@ -142,13 +142,6 @@ def test_it_compiles_into_one_graph(name):
         assert compiled(torch.tensor(arguments[name])).tolist() == expected.tolist()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_weights_stay_on_the_device():
-    for arguments, _ in ways([40, 20], WINDOW):
-        moved = as_kind(arguments, lambda values: torch.tensor(values, device="cuda"))
-        assert exactcpt.weights(table=made_table(), **moved).device.type == "cuda"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,17 +1,23 @@
-"""Training steps of a Qwen2.5-0.5B-shaped model on packed windows: speed, memory, and on what.
+"""Training steps of models on packed windows: speed, memory, and on what.
 
     python tests/benchmarks/training.py            needs CUDA
     python tests/benchmarks/training.py --quick    a tiny model on whatever there is: it works
 
-    exactcpt    as `exactcpt train --compile`: FSDP2, attention by document, the fused weighted loss
-    plain HF    the same model compiled in bf16 autocast, with the document mask that transformers
-                makes of position_ids, all logits, and F.cross_entropy times the weights
+    exactcpt      as `exactcpt train` on a GPU: FSDP2, compiled blocks, attention by document that
+                  is told the longest one, the weighted loss in a kernel
+    plain ours    the same without what makes it fast: blocks that are not compiled, attention that
+                  is told the window, the loss by PyTorch's operations
+    plain HF      the same model compiled in bf16 autocast, with the document mask that transformers
+                  makes of position_ids, all logits, and F.cross_entropy times the weights
+
+    0.5B          the shape of Qwen2.5-0.5B
+    3B stack      eight layers of Llama-3.2-3B, with its embedding
 
 Random weights in fp32, computation in bf16; a step is 65,536 tokens in micro-batches of 16,384,
 clipping and fused AdamW. Documents have 64 to 32,768 tokens, cut at the window's end. MFU counts
 what training/run/metrics.py says. Then one step is profiled: time of the kernels of matrix
 products, attention, the loss (its own products included), and all others. The table, then JSON in
-the last line.
+the last line. --size, --window and --arm choose a part of it.
 """
 
 import argparse
@@ -22,7 +28,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -32,11 +40,13 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.distributed.device_mesh import init_device_mesh
 from torch.profiler import ProfilerActivity, profile, record_function
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
 from exactcpt.training.config import TrainConfig
+from exactcpt.training.models import loss as training_loss
 from exactcpt.training.models import model as training_model
 from exactcpt.training.models.attention import default_backend
+from exactcpt.training.models.kernels import attention_kernel
 from exactcpt.training.models.model import build, parallelize
 from exactcpt.training.models.optim import clip, make_optimizer
 from exactcpt.training.run.metrics import Flops
@@ -48,53 +58,66 @@ ATTENTION = ("flash", "fmha", "segment_attention", "scaled_dot_product")
 PRODUCTS = ("gemm", "nvjet", "cutlass", "xmma", "aten::mm", "aten::addmm", "aten::bmm")
 TARGET_MFU = 0.33  # at the longest window
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What is measured; the fields are those of Qwen2Config, and of the module."""
+    """What is measured; the fields are those of a model's configuration, and of the module."""
 
+    kind: type[PreTrainedConfig]
     vocab_size: int
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
     num_attention_heads: int
+    num_key_value_heads: int
     windows: tuple[int, ...]
     step_tokens: int
     micro_tokens: int
 
-    def config(self, window: int) -> Qwen2Config:
-        return Qwen2Config(
+    def config(self, window: int) -> PreTrainedConfig:
+        return self.kind(
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
             intermediate_size=self.intermediate_size,
             num_hidden_layers=self.num_hidden_layers,
             num_attention_heads=self.num_attention_heads,
-            num_key_value_heads=2,
+            num_key_value_heads=self.num_key_value_heads,
             max_position_embeddings=window,
             tie_word_embeddings=True,
         )
 
 
-QWEN = Size(
-    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-    num_attention_heads=14, windows=(4096, 8192, 16384), step_tokens=65536, micro_tokens=16384,
-)  # fmt: skip
-TINY = Size(
-    vocab_size=4096, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-    num_attention_heads=4, windows=(512,), step_tokens=2048, micro_tokens=1024,
-)  # fmt: skip
+SIZES = {
+    "0.5B": Size(
+        kind=Qwen2Config, vocab_size=151936, hidden_size=896, intermediate_size=4864,
+        num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
+        windows=(4096, 8192, 16384), step_tokens=65536, micro_tokens=16384,
+    ),
+    "3B stack": Size(
+        kind=LlamaConfig, vocab_size=128256, hidden_size=3072, intermediate_size=8192,
+        num_hidden_layers=8, num_attention_heads=24, num_key_value_heads=8,
+        windows=(16384,), step_tokens=65536, micro_tokens=16384,
+    ),
+    "tiny": Size(
+        kind=Qwen2Config, vocab_size=4096, hidden_size=64, intermediate_size=128,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        windows=(512,), step_tokens=2048, micro_tokens=1024,
+    ),
+}  # fmt: skip
 
 
 def batches(size: Size, window: int, device: str) -> list[Batch]:
     """The micro-batches of a step."""
     draw = torch.Generator().manual_seed(0)
     rows = max(1, size.micro_tokens // window)
-    return [
-        {name: values.to(device) for name, values in micro_batch(size, rows, window, draw).items()}
-        for _ in range(size.step_tokens // (rows * window))
+    made = [
+        micro_batch(size, rows, window, draw) for _ in range(size.step_tokens // (rows * window))
     ]
+    for batch in made:
+        batch |= {n: values.to(device) for n, values in batch.items() if n != "max_seqlen"}
+    return made
 
 
 def micro_batch(size: Size, rows: int, window: int, draw: torch.Generator) -> Batch:
@@ -114,15 +137,27 @@ def micro_batch(size: Size, rows: int, window: int, draw: torch.Generator) -> Ba
         "cu_seqlens": torch.tensor([0, *lengths]).cumsum(0).int(),
         "labels": ids.masked_fill(positions == 0, -100),
         "loss_weights": weights.masked_fill(positions == 0, 0),
+        "max_seqlen": max(lengths),
     }
 
 
-def exactcpt_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Batch], Tensor]]:
-    model = build(size.config(window), window=window, backend=default_backend(device)).to(device)
+def exactcpt_step(
+    size: Size, window: int, device: str, *, fast: bool = True
+) -> tuple[Any, Callable[[Batch], Tensor]]:
+    backend = default_backend(device)
+    attention_kernel(backend, torch.device(device))
+    model = build(size.config(window), window=window, backend=backend).to(device)
     mesh = init_device_mesh(device, (1,))
-    parallelize(model, mesh, dtype=torch.bfloat16, compiled=True)
+    parallelize(model, mesh, dtype=torch.bfloat16, compiled=fast)
     divisor = torch.tensor(float(size.step_tokens), device=device)
-    return model, lambda batch: model(**batch, denominator=divisor)[0]
+    if fast:
+        return model, lambda batch: model(**batch, denominator=divisor)[0]
+
+    def slow(batch: Batch) -> Tensor:
+        with mock.patch.object(training_loss, "_kernel_for", lambda _: None):
+            return model(**batch | {"max_seqlen": window}, denominator=divisor)[0]
+
+    return model, slow
 
 
 def plain_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Batch], Tensor]]:
@@ -143,7 +178,11 @@ def plain_step(size: Size, window: int, device: str) -> tuple[Any, Callable[[Bat
     return model, loss
 
 
-ARMS = {"exactcpt": exactcpt_step, "plain HF": plain_step}
+ARMS = {
+    "exactcpt": exactcpt_step,
+    "plain ours": partial(exactcpt_step, fast=False),
+    "plain HF": plain_step,
+}
 
 
 def measure(arm: str, size: Size, window: int, device: str) -> dict[str, Any]:
@@ -172,17 +211,21 @@ def measure(arm: str, size: Size, window: int, device: str) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     seconds = statistics.median(step() for _ in range(REPETITIONS))
     found: dict[str, Any] = {
+        "seconds": seconds,
         "tokens_per_second": size.step_tokens / seconds,
         "mfu": None,
         "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         "first_loss": losses[0],
     }
-    if arm == "exactcpt":
+    if arm != "plain HF":
         visible = sum(int((batch["position_ids"] + 1).sum()) for batch in micro_batches)
         flops = Flops.of(model, torch.device(device), 1, SETTINGS)
         found["work"] = {"tokens": size.step_tokens, "visible": visible}
         found["mfu"] = flops.used(size.step_tokens, visible, seconds)
-        found["profile"] = time_by_kind(step, device)
+        try:
+            found["profile"] = time_by_kind(step, device)
+        except Exception as error:  # the figures above took minutes and are good without it
+            found["profile_error"] = f"{type(error).__name__}: {error}"
     return found
 
 
@@ -236,40 +279,45 @@ def kind(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small: shows that it works")
-    quick = parser.parse_args().quick
+    parser.add_argument("--size", choices=SIZES, action="append", help="only this one")
+    parser.add_argument("--window", type=int, action="append", help="only this one")
+    parser.add_argument("--arm", choices=ARMS, action="append", help="only this one")
+    options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and not quick:
+    if device == "cpu" and not options.quick:
         sys.stderr.write("not run: needs a CUDA device (--quick shows on a CPU that it works)\n")
         return
-    size = TINY if quick else QWEN
+    names = ["tiny"] if options.quick else options.size or ["0.5B", "3B stack"]
     backend = "nccl" if device == "cuda" else "gloo"
     store = dist.HashStore()
     dist.init_process_group(backend, store=store, rank=0, world_size=1)
     found: dict[str, dict[str, Any]] = {}
-    for window in size.windows:
-        for arm in ARMS:
-            torch.compiler.reset()
-            if device == "cuda":
-                torch.cuda.empty_cache()
-            try:
-                found[f"{arm} {window}"] = measure(arm, size, window, device)
-            except torch.cuda.OutOfMemoryError:
-                found[f"{arm} {window}"] = {"out_of_memory": True}
+    for name in names:
+        for window in options.window or SIZES[name].windows:
+            for arm in options.arm or ARMS:
+                torch.compiler.reset()
+                if device == "cuda":
+                    torch.cuda.empty_cache()
+                try:
+                    row = measure(arm, SIZES[name], window, device)
+                except torch.OutOfMemoryError:
+                    row = {"out_of_memory": True}
+                found[f"{name} {window} {arm}"] = row
     dist.destroy_process_group()
     report(found, device)
 
 
 def report(found: dict[str, dict[str, Any]], device: str) -> None:
     write = sys.stdout.write
-    write(f"{'':<18}{'tokens/s':>12}{'MFU':>8}{'peak GiB':>10}  time of kernels\n")
+    write(f"{'':<26}{'tokens/s':>12}{'MFU':>8}{'peak GiB':>10}  time of kernels\n")
     for name, row in found.items():
         if "out_of_memory" in row:
-            write(f"{name:<18} does not fit\n")
+            write(f"{name:<26} does not fit\n")
             continue
         mfu = "" if row["mfu"] is None else f"{row['mfu']:.1%}"
         memory = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**30:.1f}"
         shares = (f"{what} {share:.0%}" for what, share in row.get("profile", {}).items())
-        write(f"{name:<18}{row['tokens_per_second']:>12,.0f}{mfu:>8}{memory:>10}")
+        write(f"{name:<26}{row['tokens_per_second']:>12,.0f}{mfu:>8}{memory:>10}")
         write(f"  {', '.join(shares)}\n")
     if device == "cuda":
         write(f"wanted: MFU of {TARGET_MFU:.0%} at the longest window\n")

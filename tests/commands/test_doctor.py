@@ -60,6 +60,21 @@ def test_a_torch_that_cannot_be_used(monkeypatch):
     assert "training        torch or transformers cannot be used: libcudart.so.13" in out
 
 
+def test_what_attention_runs(monkeypatch):
+    class Entry:
+        def load(self):
+            return lambda: {
+                "cuda": "13.0",
+                "devices": ["NVIDIA H200"],
+                "attention": "varlen",
+                "attention_kernel": "FA3",
+                "not_attention": {},
+            }
+
+    monkeypatch.setattr(doctor, "entry_points", lambda **_: (Entry(),))
+    assert "attention       varlen, FA3\n" in done("doctor").out
+
+
 def test_a_tokenizer_that_gigatoken_encodes_alike():
     found = report("--tokenizer", DATA)["tokenizer"]
     assert found["backend"] == "gigatoken" and found["why_not_gigatoken"] is None

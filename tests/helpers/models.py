@@ -6,8 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
+from exactcpt.training.models.attention import register
 from exactcpt.training.models.loss import IGNORE
 
 IDS = 307
@@ -73,3 +80,21 @@ def documents(batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         }
         for start, stop in pairwise(edges)
     ]
+
+
+def causal_lm(backend, kind="llama", dtype=torch.float32, **changes):
+    """A tiny model with an attention backend, without what training adds."""
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(
+        tiny_config(kind, **changes), attn_implementation=register(backend), dtype=dtype
+    )
+
+
+def hidden(model, batch, **more):
+    """The states of a batch after the last layer, [B, L, H]."""
+    boundaries = {"cu_seqlens": batch["cu_seqlens"], "max_seqlen": batch["input_ids"].shape[1]}
+    return model.base_model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        **{"use_cache": False, **boundaries, **more},
+    ).last_hidden_state

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from exactcpt.training.models.loss import IGNORE
-from exactcpt.training.models.model import TrainModel, build, parallelize
+from exactcpt.training.models.model import TrainModel, build, parallelize, reduce_at
 from exactcpt.training.run.checkpoint import CheckpointManager
 
 WINDOW = 48
@@ -31,6 +31,8 @@ DENOMINATORS = ("targets", "sum_w")
 GRADIENT_TYPES = (torch.float32, torch.bfloat16)
 RESUMED_TYPES = (torch.float64, torch.bfloat16)
 STEPS, SAVED_AFTER = 5, 2
+KEPT = ("all", "products", "nothing")
+"""What is kept of a block's activations for its backward pass."""
 
 Gradients = dict[str, Tensor]
 
@@ -122,10 +124,13 @@ def micro_batches(accumulation: int) -> Iterator[dict[str, Tensor]]:
         yield {name: values[rows] for name, values in whole.items()} | {"cu_seqlens": boundaries}
 
 
-def backward(model: TrainModel, accumulation: int, denominator: Tensor) -> float:
+def backward(
+    model: TrainModel, accumulation: int, denominator: Tensor, *, once: bool = False
+) -> float:
     """Adds a step's gradients; returns the step's loss."""
     total = torch.zeros(1, dtype=torch.float64)
-    for part in micro_batches(accumulation):
+    for number, part in enumerate(micro_batches(accumulation), 1):
+        reduce_at(model, last=number == accumulation, once=once)
         loss, _, _ = model(**part, denominator=denominator)
         loss.backward()
         total += loss.item()
@@ -153,6 +158,20 @@ def gradient_cases(mesh: DeviceMesh) -> dict[tuple[Any, ...], tuple[float, Gradi
     return found
 
 
+def once_reduced(mesh: DeviceMesh) -> dict[tuple[torch.dtype, int], tuple[float, Gradients]]:
+    """Gradients of steps that sum over the ranks once; a step before them leaves nothing behind."""
+    found = {}
+    for dtype in GRADIENT_TYPES:
+        model = tiny(dtype, tied=True)
+        parallelize(model, mesh, dtype=dtype)
+        for accumulation in ACCUMULATIONS:
+            for _ in range(2):
+                model.zero_grad()
+                loss = backward(model, accumulation, denominator("targets"), once=True)
+            found[dtype, accumulation] = loss, whole_gradients(model)
+    return found
+
+
 def added_gradients(tied: bool, accumulation: int) -> Gradients:
     """Without FSDP2: the bf16 gradients of every micro-batch of every rank, added in fp64."""
     model = tiny(torch.bfloat16, tied)
@@ -172,15 +191,20 @@ def added_gradients(tied: bool, accumulation: int) -> Gradients:
     return found
 
 
-def block_cases(mesh: DeviceMesh) -> dict[tuple[bool, bool], tuple[float, Gradients]]:
+def block_cases(mesh: DeviceMesh) -> dict[tuple[bool, str], tuple[float, Gradients]]:
     """Compiled and checkpointed blocks, fp32."""
     found = {}
-    for compiled, checkpointing in itertools.product((False, True), repeat=2):
+    for compiled, kept in itertools.product((False, True), KEPT):
         model = tiny(torch.float32, tied=False)
         parallelize(
-            model, mesh, dtype=torch.float32, checkpointing=checkpointing, compiled=compiled
+            model,
+            mesh,
+            dtype=torch.float32,
+            checkpointing=kept != "all",
+            keeps_products=kept == "products",
+            compiled=compiled,
         )
-        found[compiled, checkpointing] = (
+        found[compiled, kept] = (
             backward(model, 2, denominator("targets")),
             whole_gradients(model),
         )
@@ -223,6 +247,11 @@ def found_in_a_world(folder: Path) -> None:
     world = dist.get_world_size()
     mesh = init_device_mesh("cpu", (world,))
     found: dict[Any, Any] = {"gradients": gradient_cases(mesh)}
+    found["once"] = once_reduced(mesh)
+    if world == 4:
+        two_by_two = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
+        found["two by two"] = gradient_cases(two_by_two)
+        found["two by two, once"] = once_reduced(two_by_two)
     found["added"] = {tied: added_gradients(tied, ADDED) for tied in (False, True)}
     if world == 1:
         found["blocks"] = block_cases(mesh)

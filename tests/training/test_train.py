@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -242,18 +243,34 @@ def test_recomputed_blocks(made, exact, tmp_path, monkeypatch, recomputed, times
 
 
 def test_the_attention_that_was_chosen(made, exact, tmp_path, monkeypatch):
-    """A backend of this machine under the name of one that it cannot have."""
-    calls: list[int] = []
+    """A backend under the name of another one; it is told the longest segment of each batch."""
+    calls: list[tuple[int, int]] = []
     backend = attention.FUNCTIONS["cpu"]
 
     def count(*tensors: Any, **more: Any) -> torch.Tensor:
-        calls.append(1)
+        calls.append((len(more["max_seqlen"]), int(more["cu_seqlens"].diff().max())))
         return backend(*tensors, **more)
 
-    monkeypatch.setitem(attention.FUNCTIONS, "flex", count)
-    monkeypatch.setattr(inputs, "attention_for", lambda chosen, _: chosen.attention)
-    assert run(made, tmp_path / "run", attention="flex", steps=1) == exact[:1]
-    assert len(calls) == 2 * 2
+    monkeypatch.setitem(attention.FUNCTIONS, "exact", count)
+    monkeypatch.setattr(attention, "LEAST_LENGTH", 1)
+    settings = {"attention": "exact", "steps": 1, "eval_every": 1, "eval_windows": 1}
+    assert run(made, tmp_path / "run", **settings) == exact[:1]
+    assert len(calls) == 2 * (2 + 1 + 1)  # blocks, micro-batches, evaluations before and after
+    assert [told for told, _ in calls] == [longest for _, longest in calls]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_when_gradients_are_reduced(made, exact, tmp_path, monkeypatch, once):
+    said: list[dict[str, bool]] = []
+    before = module.reduce_at
+
+    def reduce_at(model: Any, **when: bool) -> None:
+        said.append(when)
+        before(model, **when)
+
+    monkeypatch.setattr(module, "reduce_at", reduce_at)
+    assert run(made, tmp_path / "run", reduce_once=once, steps=2) == exact[:2]
+    assert said == [{"last": last, "once": once} for last in (False, True)] * 2
 
 
 @pytest.mark.parametrize(
@@ -636,3 +653,14 @@ def test_a_table_that_is_not_there(made, tmp_path):
 )
 def test_the_fastest_attention_that_can_train(made, tmp_path, device, precision, chosen):
     assert attention_for(config(made, tmp_path, precision=precision), device) == chosen
+
+
+def test_heads_are_looked_at_before_the_weights(made, tmp_path, monkeypatch):
+    """Here the kernel that would refuse them is only said to be there."""
+    shutil.copytree(made / "model", tmp_path / "model")
+    config_json = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config_json | {"head_dim": 20}))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"nothing that can be read")
+    monkeypatch.setattr(inputs, "attention_for", lambda *_: "varlen")
+    with pytest.raises(UsageError, match="the model has attention heads of size 20"):
+        run(made, tmp_path / "run", model=str(tmp_path / "model"))

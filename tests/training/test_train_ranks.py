@@ -14,6 +14,7 @@ from tiny import config, shard_set, shards_and_model, steps_of, stop_after, weig
 from exactcpt.schemas.errors import ExactcptError
 from exactcpt.training.run import folder, log, opening
 from exactcpt.training.run.log import read_log
+from exactcpt.training.run.world import World
 from exactcpt.training.train import train
 
 pytestmark = pytest.mark.slow
@@ -28,6 +29,25 @@ def finish(made: Path, out: Path, settings: dict[str, Any]) -> int:
     outcome = train(config(made, out, **settings), lambda _: None)
     assert outcome.finished
     return outcome.step
+
+
+def finish_on_two_machines(made: Path, out: Path, settings: dict[str, Any]) -> tuple[int, list]:
+    """Trains to the end on ranks that believe to be on two machines; the last step, the meshes."""
+    meshes: list[tuple[int, ...]] = []
+    before = World.mesh
+
+    def mesh(self: World, over: Any) -> Any:
+        found = before(self, over)
+        meshes.append(tuple(found.shape))
+        return found
+
+    World.mesh = mesh  # type: ignore[method-assign]
+    os.environ["LOCAL_WORLD_SIZE"] = "2"
+    try:
+        return finish(made, out, settings), meshes
+    finally:
+        del os.environ["LOCAL_WORLD_SIZE"]
+        World.mesh = before
 
 
 def terminate_one(made: Path, out: Path, settings: dict[str, Any]) -> tuple[bool, int]:
@@ -97,6 +117,7 @@ def made(tmp_path_factory) -> Path:
     train(config(made, made / "stopped-2", **EXACT), stop_after(2))
     log.LINE_SECONDS = before
     shutil.copytree(made / "stopped-2", made / "stopped-4")
+    shutil.copytree(made / "stopped-2", made / "stopped-2x2")
     return made
 
 
@@ -131,6 +152,9 @@ def four(made) -> list[list[Any]]:
         [
             (finish, (made, made / "whole-4", EXACT)),
             (finish, (made, made / "stopped-4", EXACT)),
+            (finish_on_two_machines, (made, made / "whole-2x2", EXACT | {"reduce_once": True})),
+            (finish_on_two_machines, (made, made / "stopped-2x2", EXACT)),
+            (finish_on_two_machines, (made, made / "whole-all", EXACT | {"shard_over": "all"})),
         ],
     )
 
@@ -171,6 +195,16 @@ def test_gone_on_with_more_ranks(made, two, four):
     assert (two[1], four[1]) == ([4, 4], [4] * 4)
     assert_close(made, "stopped-2")
     assert_close(made, "stopped-4")
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "mesh"),
+    [(2, "whole-2x2", (2, 2)), (3, "stopped-2x2", (2, 2)), (4, "whole-all", (4,))],
+)
+def test_two_machines(made, four, call, name, mesh):
+    """Each has all weights, sharded over its ranks, unless they are sharded over all ranks."""
+    assert four[call] == [(4, [mesh])] * 4
+    assert_close(made, name)
 
 
 def test_two_ranks_scale_their_gradients_together(made, two):

@@ -6,7 +6,7 @@ given with the call,
 
     cu_seqlens    int32 [n + 1]: where each segment begins in the batch flattened to B * L tokens,
                   and B * L
-    max_seqlen    at least the longest segment; always the window, so that graphs compile once
+    max_seqlen    at least the number of tokens of the longest segment: an int, or `as_length` of it
     block_mask    made by `flex_mask` from the boundaries, for `flex` only
 
 as keywords of the model's forward, which passes them to the attention function. Anything else that
@@ -33,10 +33,22 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from ...schemas.errors import UsageError
 from .autocast import operands
 
-__all__ = ["BACKENDS", "FUNCTIONS", "default_backend", "flex_mask", "register"]
+__all__ = [
+    "BACKENDS",
+    "FUNCTIONS",
+    "as_length",
+    "check_head_size",
+    "default_backend",
+    "flex_mask",
+    "register",
+]
 
 QUERY_BLOCK = 512
 """Number of queries whose scores exist at the same time in `exact`."""
+
+LEAST_LENGTH = 128
+"""The least `max_seqlen` that kernels are told: they take as many queries at a time anyway, and for
+some smaller numbers they are written differently."""
 
 
 def default_backend(device: str) -> str:
@@ -83,6 +95,49 @@ def _mask_maker(device: str) -> Callable[..., BlockMask]:
     return torch.compile(create_block_mask) if device == "cuda" else create_block_mask
 
 
+def check_head_size(backend: str, size: int | None, *, where: str | None) -> None:
+    """Checks that a backend's kernel takes heads of a size.
+
+    Args:
+        backend: one of `BACKENDS`.
+        size: dimension of a head; None if the model does not say.
+        where: where the model says so, for errors.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if size is None:
+        return
+    if backend == "varlen" and (size % 8 or size > 256):
+        expected, other = "a multiple of 8, at most 256", "flex"
+    elif backend == "flex" and size < 16:
+        expected, other = "at least 16", "exact"
+    else:
+        return
+    raise UsageError(
+        f"the model has attention heads of size {size}",
+        where=where,
+        expected=f"{expected}, for attention {backend!r}",
+        fix=f"--attention {other}",
+    )
+
+
+def as_length(longest: int, like: Tensor) -> Tensor:
+    """The length of the longest segment, as that of a tensor without memory of its own.
+
+    A kernel starts work for every query up to that length in every segment, and most of it is in
+    vain if the length is always the window's. But a graph is compiled again for another int, and
+    not for a tensor of another length.
+
+    Args:
+        longest: number of tokens of the longest segment, or more.
+        like: a tensor on the device.
+    """
+    length = like.new_empty(1).expand(max(longest, LEAST_LENGTH))
+    torch._dynamo.maybe_mark_dynamic(length, 0)
+    return length
+
+
 def _refuse_mask(*_: Any, attention_mask: Tensor | None = None, **__: Any) -> None:
     if attention_mask is not None:
         raise ValueError("an attention mask was passed in, but cu_seqlens keep documents apart")
@@ -106,7 +161,7 @@ def _attend(
     scaling: float,
     dropout: float = 0.0,
     cu_seqlens: Tensor | None = None,
-    max_seqlen: int | None = None,
+    max_seqlen: int | Tensor | None = None,
     block_mask: BlockMask | None = None,
     sliding_window: int | None = None,
     use_cache: bool | None = False,
@@ -153,9 +208,10 @@ def _varlen(
     *,
     scaling: float,
     cu_seqlens: Tensor,
-    max_seqlen: int,
+    max_seqlen: int | Tensor,
     block_mask: BlockMask | None,
 ) -> Tensor:
+    longest = max_seqlen.shape[0] if isinstance(max_seqlen, Tensor) else max_seqlen
     options: dict[str, Any] = {}
     if _VARLEN_GROUPS:
         options["enable_gqa"] = key.shape[1] != query.shape[1]
@@ -168,8 +224,8 @@ def _varlen(
         _flat(value),
         cu_seqlens,
         cu_seqlens,
-        max_seqlen,
-        max_seqlen,
+        longest,
+        longest,
         scale=scaling,
         window_size=(-1, 0),  # causal
         **options,
@@ -189,7 +245,7 @@ def _flex(
     *,
     scaling: float,
     cu_seqlens: Tensor,
-    max_seqlen: int,
+    max_seqlen: int | Tensor,
     block_mask: BlockMask | None,
 ) -> Tensor:
     if block_mask is None:
@@ -223,7 +279,7 @@ def _cpu(
     *,
     scaling: float,
     cu_seqlens: Tensor,
-    max_seqlen: int,
+    max_seqlen: int | Tensor,
     block_mask: BlockMask | None,
 ) -> Tensor:
     repeats = query.shape[1] // key.shape[1]
@@ -335,7 +391,7 @@ def _exact(
     *,
     scaling: float,
     cu_seqlens: Tensor,
-    max_seqlen: int,
+    max_seqlen: int | Tensor,
     block_mask: BlockMask | None,
 ) -> Tensor:
     flat = segment_attention(_flat(query), _flat(key), _flat(value), cu_seqlens, scaling)

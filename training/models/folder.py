@@ -21,6 +21,7 @@ __all__ = [
     "QUANTIZED_FILES",
     "check_settings",
     "check_type",
+    "head_size",
     "json_object",
     "quantized",
     "read_config",
@@ -123,6 +124,16 @@ def check_type(model_type: Any, *, where: str | None) -> None:
             where=where,
             expected=", ".join(MODEL_TYPES),
         )
+
+
+def head_size(config: Mapping[str, Any]) -> int | None:
+    """The size of an attention head by a config.json; None if it does not say."""
+    size, hidden, heads = (
+        config.get(name) for name in ("head_dim", "hidden_size", "num_attention_heads")
+    )
+    if isinstance(size, int):
+        return size
+    return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads else None
 
 
 def quantized(told: str, where: Path) -> UsageError:

@@ -25,22 +25,34 @@ gradient is known in the forward pass, since it needs nothing but the weight,
 
 so nothing is computed twice. w_j / D is computed in fp32 before that: dividing afterwards would
 round the gradients of the trunk and of the head differently in bf16.
+
+On CUDA devices, where Triton is installed, a kernel of our own goes over the logits
+(`loss_kernel.py`); elsewhere operations of PyTorch do, and they are what the kernel is tested
+against.
 """
+
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .autocast import operands
+from .kernels import can_compile
 from .labels import WeightedLabels, plain
 
-__all__ = ["IGNORE", "next_position", "shift", "weighted_cross_entropy"]
+__all__ = ["IGNORE", "has_kernel", "next_position", "shift", "weighted_cross_entropy"]
 
 IGNORE = -100
 """The label of a position that is not a supervised target."""
 
 CHUNK = 512
 """Number of positions whose logits exist at the same time: 0.4 GB in fp32 for 200,000 ids."""
+
+KERNEL_CHUNK = 2048
+"""The same with the kernel: 1.6 GB, and half of that for a gradient in bf16. Every chunk reads and
+writes the gradient of the whole head, which beside a fast kernel is what counts."""
 
 VOCABULARY_BLOCK = 4096
 """Number of rows of the head cast at a time if a device cannot multiply bf16 into fp32."""
@@ -66,7 +78,7 @@ def next_position(values: Tensor, last: float) -> Tensor:
 
 
 def weighted_cross_entropy(
-    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int = CHUNK
+    hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, *, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The sum of w_j ce_j, with weights that are already divided by D.
 
@@ -75,7 +87,8 @@ def weighted_cross_entropy(
         head: [V, H] of the same type: the output embedding, tied or not.
         targets: int64 [T], -100 where nothing is predicted, whatever the weight there.
         weights: [T] fp32 (fp64 with fp64 states): w_j / D.
-        chunk: number of positions whose logits exist at the same time.
+        chunk: number of positions whose logits exist at the same time; None for `CHUNK`, or
+            `KERNEL_CHUNK` with the kernel.
 
     Returns:
         The loss, and ce_j [T] without gradient (0 where nothing is predicted). Both are fp32, or
@@ -89,6 +102,8 @@ def weighted_cross_entropy(
     """
     hidden, head = operands(hidden, head)
     _check_types(hidden, head, weights)
+    if chunk is None:
+        chunk = CHUNK if _kernel_for(hidden) is None else KERNEL_CHUNK
     with torch.autocast(hidden.device.type, enabled=False):
         return _WeightedCrossEntropy.apply(  # type: ignore[no-any-return]
             hidden, head, targets, weights, chunk, torch.is_grad_enabled()
@@ -159,24 +174,59 @@ def _add_chunk(
 ) -> Tensor:
     """The cross-entropies of a chunk; fills or adds to the gradients that are asked for."""
     logits = _logits(hidden, head)
+    if hidden_gradient is None and head_gradient is None:
+        dtype = None
+    else:
+        dtype = logits.dtype if _casts(head) else head.dtype
+    ce, gradient = (_kernel_for(hidden) or _cross_entropy)(logits, targets, weights, dtype)
+    if hidden_gradient is not None:
+        hidden_gradient.copy_(_times_head(gradient, head))
+    if head_gradient is not None:
+        _add_outer_(head_gradient, gradient, hidden)
+    return ce
+
+
+def _cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """The cross-entropies, and (softmax - onehot) w in a type, if one is given; loses the logits.
+
+    w is 0 where nothing is predicted.
+    """
     columns = targets.clamp_min(0).unsqueeze(1)
     # Every pass over the logits costs memory traffic; there are five, all in place.
     logits.sub_(logits.amax(dim=1, keepdim=True))
     at_target = logits.gather(1, columns).squeeze(1)
     total = logits.exp_().sum(dim=1)
     ce = (total.log() - at_target).masked_fill(targets == IGNORE, 0)
-    if hidden_gradient is None and head_gradient is None:
-        return ce
-    # (softmax - onehot) w; w is 0 where nothing is predicted
+    if dtype is None:
+        return ce, logits
     gradient = logits.mul_((weights / total).unsqueeze(1))
     gradient.scatter_add_(1, columns, -weights.unsqueeze(1))
-    if not _casts(head):
-        gradient = gradient.to(head.dtype)
-    if hidden_gradient is not None:
-        hidden_gradient.copy_(_times_head(gradient, head))
-    if head_gradient is not None:
-        _add_outer_(head_gradient, gradient, hidden)
-    return ce
+    return ce, gradient.to(dtype)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor, torch.dtype | None], tuple[Tensor, Tensor]]
+
+
+def has_kernel() -> bool:
+    """Whether a CUDA device gets the kernel."""
+    return _kernel() is not None
+
+
+def _kernel_for(hidden: Tensor) -> Kernel | None:
+    """What takes the place of `_cross_entropy`; None where nothing can."""
+    return _kernel() if hidden.is_cuda and hidden.dtype != torch.float64 else None
+
+
+@cache
+def _kernel() -> Kernel | None:
+    # Builds of PyTorch for CPUs, and for Windows, come without Triton.
+    if not can_compile():
+        return None
+    from .loss_kernel import cross_entropy
+
+    return cross_entropy
 
 
 # Products of bf16 matrices with results in fp32. CUDA devices have them; elsewhere the operands are

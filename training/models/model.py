@@ -5,7 +5,6 @@ goes from a batch to its share of the step's loss; `parallelize` spreads the mod
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
@@ -23,9 +21,10 @@ from .folder import check_type, read_config
 from .labels import WeightedLabels
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
+from .recomputing import recomputed
 from .weight_files import check_weights
 
-__all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
+__all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize", "reduce_at"]
 
 SHAPES = 64
 """Number of batch shapes that can be compiled: those of training and of each eval set, whose last
@@ -59,6 +58,7 @@ class TrainModel(nn.Module):
         labels: Tensor | WeightedLabels,
         loss_weights: Tensor,
         denominator: Tensor,
+        max_seqlen: int | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Computes the loss of a micro-batch of B windows of L tokens.
 
@@ -69,6 +69,8 @@ class TrainModel(nn.Module):
             labels: int64 [B, L], unshifted, -100 where there is no target.
             loss_weights: fp32 [B, L], unshifted.
             denominator: fp32 or fp64 scalar: D of the whole step (see `loss`).
+            max_seqlen: number of tokens of the longest segment, or more; None for L, with which
+                attention is slower.
 
         Returns:
             The micro-batch's share of the step's loss; fp64 [4, buckets], the sums of ce, targets,
@@ -77,7 +79,7 @@ class TrainModel(nn.Module):
         """
         if loss_weights.dtype not in WEIGHT_TYPES:
             raise TypeError(f"loss_weights are {loss_weights.dtype}, expected torch.float32")
-        hidden = self._hidden(input_ids, position_ids, cu_seqlens)
+        hidden = self._hidden(input_ids, position_ids, cu_seqlens, max_seqlen)
         targets, weights = shift(labels, loss_weights)
         exact = torch.promote_types(hidden.dtype, torch.float32)
         loss, ce = weighted_cross_entropy(
@@ -90,11 +92,17 @@ class TrainModel(nn.Module):
         contexts = next_position(position_ids, 0)
         return loss, _sums_by_bucket(ce, targets, weights, contexts), ce.sum(dim=1)
 
-    def _hidden(self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
-        # Windows have any number of segments, and one graph must do for all of them. For the same
-        # reason the longest segment is given as L.
+    def _hidden(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int | None = None,
+    ) -> Tensor:
+        # Windows have any number of segments, and one graph must do for all of them.
         torch._dynamo.maybe_mark_dynamic(cu_seqlens, 0)
-        boundaries: dict[str, Any] = {"cu_seqlens": cu_seqlens, "max_seqlen": input_ids.shape[1]}
+        longest = attention.as_length(max_seqlen or input_ids.shape[1], cu_seqlens)
+        boundaries: dict[str, Any] = {"cu_seqlens": cu_seqlens, "max_seqlen": longest}
         if self.backend == "flex":
             boundaries["block_mask"] = attention.flex_mask(cu_seqlens, *input_ids.shape)
         output = self.causal_lm.base_model(
@@ -269,6 +277,7 @@ def parallelize(
     *,
     dtype: torch.dtype,
     checkpointing: bool = False,
+    keeps_products: bool = False,
     compiled: bool = False,
 ) -> None:
     """Shards the model over the ranks of a mesh, in place; one rank is enough.
@@ -279,9 +288,11 @@ def parallelize(
     Args:
         model: with all its weights on every rank; its blocks are moved to the mesh's device one by
             one.
-        mesh: of one dimension.
+        mesh: of one dimension; or of two, over whose first the weights are replicated and over
+            whose second they are sharded (HSDP).
         dtype: type of the computation; the sharded weights and the optimizer keep theirs.
         checkpointing: whether to compute each block again in the backward pass.
+        keeps_products: whether not to compute matrix products and attention again.
         compiled: whether to compile each block.
     """
     policy = MixedPrecisionPolicy(
@@ -296,9 +307,13 @@ def parallelize(
     for block in modules[:-1]:
         # One graph per batch shape. A dynamic graph for all shapes, needed as soon as an eval set
         # has another shape than training, would be slower in every step.
-        forward = torch.compile(block.forward, dynamic=False) if compiled else block.forward
-        if checkpointing:
-            forward = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
+        forward = block.forward
+        if checkpointing and keeps_products:  # the compiler has to see what is kept
+            forward = recomputed(forward, keeps_products=True)
+        if compiled:
+            forward = torch.compile(forward, dynamic=False)
+        if checkpointing and not keeps_products:
+            forward = recomputed(forward, keeps_products=False)
         block.forward = forward
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
@@ -306,3 +321,20 @@ def parallelize(
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # gloo cannot scale while it reduces
+
+
+def reduce_at(model: nn.Module, *, last: bool, once: bool) -> None:
+    """Says what the next backward pass does with its gradients besides adding them up.
+
+    The last micro-batch of a step always reduces what there is. Before, gradients that are sharded
+    but not summed over all replicas take no more room than those that are; gradients that are not
+    sharded take as much as all weights do, in fp32.
+
+    Args:
+        model: a `TrainModel` that `parallelize` has spread.
+        last: whether this is the last micro-batch of a step.
+        once: whether the others reduce nothing.
+    """
+    assert isinstance(model, FSDPModule)
+    model.set_requires_all_reduce(last)
+    model.set_requires_gradient_sync(last or not once)

@@ -137,6 +137,6 @@ def _sums(
     for host in eval_set.batches(world.rank, world.size):
         if is_over():
             return None
-        _, sums, _ = model(*expand(host.to(world.device)), one)
+        _, sums, _ = model(*expand(host.to(world.device)), one, host.longest)
         total = total + sums
     return total

@@ -13,7 +13,8 @@ from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
 from ...schemas.weights import parse_table
 from ..config import TrainConfig, share_of
-from ..models.folder import read_config
+from ..models.attention import check_head_size
+from ..models.folder import CONFIG, head_size, read_config
 from ..models.model import TrainModel, build
 from ..models.weight_files import check_weights
 from ..windows.agreement import check_agreement, end_token_of
@@ -76,7 +77,8 @@ def open_inputs(
     """
     config.check_world(world.size)
     model = Path(config.model)
-    read_config(model)
+    size = head_size(read_config(model))
+    check_head_size(attention_for(config, world.device.type), size, where=str(model / CONFIG))
     check_weights(model)
     sets = [open_set(path, say) for path in config.mix or (config.shards,)]
     for each in sets:
@@ -171,7 +173,8 @@ def attention_for(config: TrainConfig, device: str) -> str:
     """The attention backend of a run: the one that is asked for, or the fastest one.
 
     Raises:
-        UsageError: the one that is asked for cannot train on this device in this precision.
+        UsageError: the one that is asked for cannot train on this device in this precision, or what
+            it computes cannot be kept.
     """
     can = ["exact"]
     if device == "cpu":
@@ -180,12 +183,16 @@ def attention_for(config: TrainConfig, device: str) -> str:
         can.append("flex")
     if device == "cuda" and config.precision == "bf16":
         can.append("varlen")
-    if config.attention == "auto":
-        return can[-1]
-    if config.attention not in can:
+    chosen = can[-1] if config.attention == "auto" else config.attention
+    if chosen not in can:
         raise UsageError(
             f"attention {config.attention!r} cannot train on {device} in {config.precision}",
             expected=" or ".join(can),
             fix="leave --attention out",
         )
-    return config.attention
+    if chosen == "flex" and config.keep_products:
+        raise UsageError(
+            "with attention 'flex', products cannot be kept while the rest is computed again",
+            fix="leave --keep-products out",
+        )
+    return chosen

@@ -82,13 +82,16 @@ class LocalStep:
     learning_rate: float
 
     def share(self) -> "Share":
-        """The same figures on the host; waits for the device."""
-        finite = torch.isfinite(self.per_window).tolist()
+        """The same figures on the host; waits for the device, once."""
+        figures = (self.sums.flatten(), self.per_window.double(), self.gradient_norm.double()[None])
+        host = torch.cat(figures).cpu()
+        sums, per_window, norm = host.split([each.numel() for each in figures])
+        finite = torch.isfinite(per_window).tolist()
         return Share(
             step=self.step,
-            sums=self.sums.cpu().numpy(),
+            sums=sums.view_as(self.sums).numpy(),
             not_finite=tuple(w for w, ok in zip(self.windows, finite, strict=True) if not ok),
-            gradient_norm=self.gradient_norm.item(),
+            gradient_norm=norm.item(),
             scaled_to=self.scaled_to,
             windows=self.windows,
             digests=self.digests,

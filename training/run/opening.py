@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from ..config import TrainConfig
+from ..models.kernels import attention_kernel, can_compile
+from ..models.loss import has_kernel
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
 from ..windows.agreement import model_fingerprint
 from .alike import check_alike
 from .checkpoint import CheckpointManager
 from .gradient_norms import gradient_norms
-from .inputs import Inputs, build_model, open_inputs
+from .inputs import Inputs, attention_for, build_model, open_inputs
 from .log import Progress, RunLog
 from .metrics import Flops
 from .start import Start, cautions, find_start, open_log, planned_steps
@@ -37,6 +39,8 @@ class Run:
         steps: number of steps of the whole run.
         norms: what the gradient of each step is scaled to; None for no scaling.
         model: sharded over the ranks, with the weights that the run starts with.
+        compiled: whether its blocks are compiled.
+        attention_kernel: what its attention runs; None if its backend has no choice.
         optimizer: of the model, with the state that the run starts with.
         checkpoints: saves the model and the optimizer.
         flops: counts the work of training the model.
@@ -51,6 +55,8 @@ class Run:
     steps: int
     norms: Sequence[float] | None
     model: TrainModel
+    compiled: bool
+    attention_kernel: str | None
     optimizer: torch.optim.Optimizer
     checkpoints: CheckpointManager
     flops: Flops
@@ -101,7 +107,11 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     trained = _same_inputs(config, inputs, world)
     # One rank looks for all: folders may change meanwhile.
     start = world.first(lambda: find_start(config, inputs, trained))
-    model = _sharded_model(config, inputs, world)
+    compiled = (
+        world.device.type == "cuda" and can_compile() if config.compile is None else config.compile
+    )
+    kernel = attention_kernel(attention_for(config, world.device.type), world.device)
+    model = _sharded_model(config, inputs, world, compiled=compiled)
     optimizer = make_optimizer(model, config)
     checkpoints = CheckpointManager(Path(config.out), keep=config.keep)
     if start.checkpoint is not None:
@@ -111,6 +121,8 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     norms = world.first(lambda: gradient_norms(config, steps))
     if start.note is not None:
         say(start.note)
+    if world.device.type == "cuda":
+        say(_on_the_device(model, kernel, compiled))
     for line in cautions(config, inputs, steps):
         say(line)
     return Run(
@@ -121,6 +133,8 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
         steps=steps,
         norms=norms,
         model=model,
+        compiled=compiled,
+        attention_kernel=kernel,
         optimizer=optimizer,
         checkpoints=checkpoints,
         flops=Flops.of(model, world.device, world.size, config),
@@ -154,16 +168,28 @@ def _same_inputs(config: TrainConfig, inputs: Inputs, world: World) -> str:
     return world.gather(trained)[0]  # type: ignore[return-value]  # rank 0 has read it
 
 
-def _sharded_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
+def _sharded_model(
+    config: TrainConfig, inputs: Inputs, world: World, *, compiled: bool
+) -> TrainModel:
     model = world.together(lambda: build_model(config, inputs, world))
     parallelize(
         model,
-        world.mesh(),
+        world.mesh(config.shard_over),
         dtype=DTYPES[config.precision],
         checkpointing=config.checkpoint_activations,
-        compiled=config.compile,
+        keeps_products=config.keep_products,
+        compiled=compiled,
     )
     return model
+
+
+def _on_the_device(model: TrainModel, kernel: str | None, compiled: bool) -> str:
+    """A line about what is fast and what is not."""
+    attention = model.backend if kernel is None else f"{model.backend} ({kernel})"
+    return (
+        f"attention {attention}, blocks {'compiled' if compiled else 'not compiled'}, "
+        f"loss {'in a kernel' if has_kernel() else 'without a kernel: Triton is not installed'}"
+    )
 
 
 def _silent(_: str) -> None:

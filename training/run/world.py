@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.sizes import plural
+from ..config import Ranks
 
 __all__ = ["World", "joined"]
 
@@ -49,9 +50,20 @@ class World:
         """Whether this rank reads for all ranks of its machine."""
         return self.local == 0
 
-    def mesh(self) -> DeviceMesh:
-        """All ranks as a mesh of one dimension."""
-        return init_device_mesh(self.device.type, (self.size,))
+    def mesh(self, over: Ranks = "all") -> DeviceMesh:
+        """The ranks as a mesh: all in one dimension, or machines by the ranks of each.
+
+        Args:
+            over: what weights are sharded over, the last dimension: the ranks of a machine, or
+                all. It is all, too, if there is one machine, if each has one rank, or if machines
+                differ in the number of their ranks.
+        """
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        if over == "node" and 1 < here < self.size and self.size % here == 0:
+            shape, names = (self.size // here, here), ("replicate", "shard")
+        else:
+            shape, names = (self.size,), ("shard",)
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=names)
 
     def sum(self, *values: float) -> list[float]:
         """Sums over all ranks, in float64: exact for whole numbers below 2^53."""

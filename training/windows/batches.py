@@ -117,6 +117,7 @@ class ShardDataset(Dataset[dict[str, Any]]):
             input_ids=torch.from_numpy(input_ids),
             codes=torch.from_numpy(codes),
             cu_seqlens=torch.from_numpy(np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int32)),
+            longest=max(int(each.max()) for each in lengths),
             windows=tuple(map(int, indices)),
             digests=tuple(digests),
             tokens=tokens,

@@ -19,6 +19,7 @@ class Batch:
         codes: uint8 [B, L]; 0 where there is no target, else what its weight is looked up by.
         cu_seqlens: int32 [segments + 1]: where each segment begins in the flattened B * L
             positions, and B * L.
+        longest: number of tokens of the longest segment.
         windows: number of each window in its split of the shard set, [B].
         digests: xxh3-64 of each window's number and input_ids, [B].
         tokens: number of tokens, without padding.
@@ -30,6 +31,7 @@ class Batch:
     input_ids: torch.Tensor
     codes: torch.Tensor
     cu_seqlens: torch.Tensor
+    longest: int
     windows: tuple[int, ...]
     digests: tuple[int, ...]
     tokens: int

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import documents, packed, tiny_config
+from models import causal_lm, documents, hidden, packed, tiny_config
 from torch._dynamo.testing import CompileCounterWithBackend
-from transformers import AutoModelForCausalLM
 
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.models import attention
@@ -22,7 +21,6 @@ from exactcpt.training.models.attention import (
 from exactcpt.training.models.model import build
 
 WINDOWS = [[20, 1, 29, 14], [1, 62, 1]]
-ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def by_documents(query, key, value, cu_seqlens, scaling):
@@ -173,22 +171,6 @@ def test_boundaries_that_are_not_the_batch_are_refused(operator, wrong):
         operator(*heads([8], torch.float32, groups=4), torch.tensor(wrong).int(), 0.3)
 
 
-def causal_lm(backend, kind="llama", dtype=torch.float32, **changes):
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(
-        tiny_config(kind, **changes), attn_implementation=register(backend), dtype=dtype
-    )
-
-
-def hidden(model, batch, **more):
-    boundaries = {"cu_seqlens": batch["cu_seqlens"], "max_seqlen": batch["input_ids"].shape[1]}
-    return model.base_model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        **{"use_cache": False, **boundaries, **more},
-    ).last_hidden_state
-
-
 def hidden_by_documents(model, batch):
     alone = [hidden(model, document).squeeze(0) for document in documents(batch)]
     return torch.cat(alone).view(*batch["input_ids"].shape, -1)
@@ -203,35 +185,6 @@ def test_flex_forward():
         found = hidden(causal_lm("flex", hidden_size=64, head_dim=16), batch, block_mask=mask)
         expected = hidden_by_documents(causal_lm("exact", hidden_size=64, head_dim=16), batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
-@ON_CUDA
-@pytest.mark.parametrize("backend", ["varlen", "flex"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16])
-def test_backends_on_cuda_err_no_more_than_documents_alone(backend, dtype):
-    """Forward and gradients: at most twice the error of the same backend on each document alone."""
-    batch = {name: values.cuda() for name, values in packed([[700, 1, 250, 73], [1024]]).items()}
-    shape = {"hidden_size": 256, "head_dim": 64}
-    exact = causal_lm("exact", dtype=torch.float64, **shape).cuda()
-    model = causal_lm(backend, **shape).to("cuda", dtype)
-
-    def run(model, of):
-        more = {}
-        if model is not exact and backend == "flex":
-            more["block_mask"] = flex_mask(of["cu_seqlens"], *of["input_ids"].shape)
-        return hidden(model, of, **more)
-
-    def results(model, batches):
-        model.zero_grad()
-        outputs = [run(model, of).flatten(0, 1) for of in batches]
-        sum(output.float().square().sum() for output in outputs).backward()
-        gradients = [weight.grad for weight in model.base_model.parameters()]
-        return [tensor.double() for tensor in (torch.cat(outputs), *gradients)]
-
-    truth = results(exact, [batch])
-    together, alone = results(model, [batch]), results(model, documents(batch))
-    for right, one, other in zip(truth, together, alone, strict=True):
-        assert (one - right).norm() <= 2 * (other - right).norm() + 1e-6 * right.norm()
 
 
 def test_varlen_repeats_keys_where_torch_cannot(monkeypatch):

@@ -9,6 +9,7 @@ from worlds import (
     ADDED,
     DENOMINATORS,
     GRADIENT_TYPES,
+    KEPT,
     RESUMED_TYPES,
     SAVED_AFTER,
     STEPS,
@@ -70,6 +71,39 @@ def test_weights_arrive(worlds, expected, world, dtype, tied, accumulation, deno
     assert {gradient.dtype for gradient in found.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+@pytest.mark.parametrize("accumulation", ACCUMULATIONS)
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("dtype", GRADIENT_TYPES)
+def test_weights_arrive_on_two_machines(worlds, expected, dtype, tied, accumulation, denominator):
+    """Sharded over two ranks, replicated over two: what stands for machines."""
+    loss, found = worlds[4]["two by two"][dtype, tied, accumulation, denominator]
+    exact_loss, exact = expected[tied, denominator]
+    assert loss == pytest.approx(exact_loss, rel=TOLERANCE[dtype][0])
+    compare(found, exact, dtype)
+
+
+@pytest.mark.parametrize("accumulation", ACCUMULATIONS)
+@pytest.mark.parametrize("dtype", GRADIENT_TYPES)
+@pytest.mark.parametrize(
+    ("world", "case", "many"),
+    [
+        (1, "once", "gradients"),
+        (2, "once", "gradients"),
+        (4, "once", "gradients"),
+        (4, "two by two, once", "two by two"),
+    ],
+)
+def test_one_reduction_gives_what_many_give(worlds, world, case, many, dtype, accumulation):
+    """To the rounding of sums in fp32, in another order; on one rank, bit by bit."""
+    loss, found = worlds[world][case][dtype, accumulation]
+    expected_loss, expected = worlds[world][many][dtype, True, accumulation, "targets"]
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 2e-6 * gradient.norm(), name
+        assert world > 1 or torch.equal(found[name], gradient), name
+
+
 def total_error(found, exact):
     """Relative L2 of all gradients together."""
     off = sum((found[name].double() - exact[name]).square().sum() for name in exact)
@@ -100,10 +134,10 @@ def test_ranks_and_micro_batches_are_added_in_fp32(worlds, world, tied):
         assert (found[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-def test_blocks_compiled_and_recomputed_are_exact(worlds, expected, compiled, checkpointing):
-    loss, found = worlds[1]["blocks"][compiled, checkpointing]
+def test_blocks_compiled_and_recomputed_are_exact(worlds, expected, compiled, kept):
+    loss, found = worlds[1]["blocks"][compiled, kept]
     exact_loss, exact = expected[False, "targets"]
     assert loss == pytest.approx(exact_loss, rel=1e-5)
     compare(found, exact, torch.float32)

@@ -101,6 +101,7 @@ def test_a_micro_batch(dataset):
         assert torch.equal(getattr(inputs, name), torch.stack([s[name] for s in samples])), name
     lengths = torch.cat([s["seq_lengths"] for s in samples])
     assert batch.cu_seqlens.tolist() == [0, *lengths.cumsum(0).tolist()]
+    assert batch.longest == lengths.max()
     assert batch.windows == (3, 0)
     assert batch.targets == int((inputs.labels != IGNORE).sum())
     assert batch.sum_w == inputs.loss_weights.double().sum().item()
