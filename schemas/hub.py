@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 from .errors import ExactcptError, UsageError
 
-__all__ = ["TOKENIZER_FILES", "HubName", "fetch", "hub_name", "local_tokenizer", "origin_of"]
+__all__ = [
+    "TOKENIZER_FILES",
+    "HubName",
+    "check_lacking",
+    "fetch",
+    "hub_name",
+    "local_tokenizer",
+    "origin_of",
+]
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
@@ -33,6 +41,8 @@ NAME = re.compile(
 """No branch has `..` in its name, and the client would write outside of its cache."""
 SNAPSHOT = re.compile(r"(?:^|/)models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})(?:/|$)")
 """Where the cache has the files of a commit."""
+SHOWN = 5
+"""Files of the cache that an error names."""
 LOG_IN = "if it is private, log in with an account that may read it: hf auth login"
 
 
@@ -65,6 +75,7 @@ def local_tokenizer(path: str) -> str:
         return path
     folder = fetch(name, TOKENIZER_FILES)
     if not (folder / TOKENIZER).is_file():
+        check_lacking(name, folder, [TOKENIZER])
         raise UsageError(
             f"the repository {name} has no {TOKENIZER}",
             expected="a tokenizer of the tokenizers library",
@@ -107,6 +118,32 @@ def fetch(name: HubName, files: Sequence[str]) -> Path:
         raise told from error
 
 
+def check_lacking(name: HubName, folder: Path, files: Sequence[str]) -> None:
+    """Asks the hub whether a repository really lacks what the cache lacks.
+
+    Without the hub nobody knows: the cache may have been filled by a program that needed less.
+
+    Args:
+        name: of the repository.
+        folder: its commit in the cache, as `fetch` returns it.
+        files: names of files that the folder does not have.
+
+    Raises:
+        ExactcptError: the hub has one of them, or cannot be asked.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        there = [
+            file for file in files if api.file_exists(name.repository, file, revision=folder.name)
+        ]
+    except Exception as error:  # of the hub's client, of its HTTP library
+        raise _partly_cached(name, folder, _why_unasked(error)) from error
+    if there:
+        raise _partly_cached(name, folder, f"{there[0]} is one of the files that it lacks")
+
+
 def _told(name: HubName, error: Exception) -> ExactcptError | None:
     """The error of the hub's client in words; None for an error of the disk."""
     from huggingface_hub import errors
@@ -142,25 +179,36 @@ def _told(name: HubName, error: Exception) -> ExactcptError | None:
 
 
 def _not_cached(name: HubName, error: Any) -> ExactcptError:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    cause = error.__cause__
-    if isinstance(cause, OfflineModeIsEnabled):
-        why = "it may not be asked: HF_HUB_OFFLINE is set"
-    else:
-        why = f"it cannot be reached: {_line(cause or error)}"
+    why = _why_unasked(error.__cause__ or error)
     if (folder := getattr(error, "snapshot_path", None)) is not None:
-        return ExactcptError(
-            f"the Hugging Face cache has only a part of {name}, and the hub has the rest; {why}",
-            where=str(folder),
-            fix="run the command once with access to the hub",
-        )
+        return _partly_cached(name, Path(folder), why)
     return ExactcptError(
         f"there is no such file or folder: {name}; it may be a repository of the Hugging Face hub, "
         f"but {why}",
         expected="a path, or a repository that is in the cache",
         fix="check the path, or run the command once with access to the hub",
     )
+
+
+def _partly_cached(name: HubName, folder: Path, why: str) -> ExactcptError:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    found = f" ({', '.join(names[:SHOWN])}{more})" if names else ""
+    return ExactcptError(
+        f"the Hugging Face cache has only a part of {name}{found}, and the rest has to come from "
+        f"the hub; {why}",
+        where=str(folder),
+        fix="run the command once with access to the hub",
+    )
+
+
+def _why_unasked(error: BaseException) -> str:
+    """Why the hub has not been asked."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return "it may not be asked: HF_HUB_OFFLINE is set"
+    return f"it cannot be reached: {_line(error)}"
 
 
 def _line(error: BaseException) -> str:

@@ -25,6 +25,9 @@ of clusters; Sarndal, Swensson, Wretman, Model Assisted Survey Sampling (1992), 
 chances and differences. 1 / (1 - h) is the jackknife's correction for units of very different
 sizes. The degrees of freedom of Student's t are Satterthwaite's (1946), with the kurtosis of the
 contributions: where a few of them make up the error, there are few.
+
+The places of the corpus' documents are left to chance: their covariance is added once, so the
+estimate has to be the mean over all places, and must not bring a chance of its own.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,8 +3,10 @@
 Of input that was read in blocks, each sampled document stands for a number of documents of the
 corpus, and is repeated that often. Of input that was read as a whole the size of every document is
 known: documents that were not tokenized are given the tokens that their bytes predict. This corpus,
-of about the right size, is counted as a token store's documents are. What the predictions of the
-tokenized documents missed corrects the histogram. The intervals come from `core/estimation.py`.
+of about the right size, is counted as a token store's documents are, in one order. What the
+predictions of the tokenized documents missed corrects the histogram, and so does what other orders
+would give: where documents begin in windows is left to chance, and the corpus will have an order of
+its own. The intervals come from `core/estimation.py`.
 """
 
 import math
@@ -181,7 +183,7 @@ def _corpus(sampled: Mapping[str, Strata], config: PackConfig) -> _Corpus:
     scale = min(1.0, COUNTED_DOCUMENTS / max(1.0, sum(float(one.often.sum()) for one in parts)))
     return _Corpus(
         sources=list(sampled),
-        longest=max(int(np.rint(one.lengths.max(initial=1))) for one in parts),
+        longest=max(math.ceil(one.lengths.max(initial=1)) for one in parts),
         repeated=_repeated(parts, scale, config.seed),
         scale=scale,
         parts=parts,
@@ -196,7 +198,7 @@ def _part(source: int, stratum: OfBlocks | OfDocuments) -> _Part:
         none = np.empty(0)
         return _Part(source, 1.0, stratum, 0.0, none, 0.0, lengths[own], weight[own])
     per_byte, kept = _of_the_rest(stratum)
-    predicted = np.maximum(np.rint(stratum.training.mean * per_byte / max(kept, 1e-300)), 1)
+    predicted = np.maximum(stratum.training.mean * per_byte / max(kept, 1e-300), 1)
     rest = _rest(stratum)
     some = rest > 0
     return _Part(
@@ -280,6 +282,7 @@ def _answer(corpus: _Corpus, window: int, packing: PackingName) -> _Answer:
     buckets = len(exposure.histogram)
     rows, places, seen = [np.zeros((0, buckets + 1))], np.zeros((buckets, buckets)), 0
     missed = np.zeros((len(corpus.sources), buckets))
+    expected = np.zeros((len(corpus.sources), buckets))
     for part in corpus.parts:
         found = _contributions(part, window, packing)
         rows.append(part.copies * found.contributions)
@@ -287,6 +290,9 @@ def _answer(corpus: _Corpus, window: int, packing: PackingName) -> _Answer:
         seen = seen + found.seen
         if packing == "concat":
             places += place_covariance(part.lengths, part.often, window)
+            expected[part.source] += part.often @ expected_histogram(part.lengths, window, packing)
+    if packing == "concat" and corpus.reason is None:
+        missed += expected - np.array([one.histogram for one in exposure.sources.values()])
     exposure = _corrected(exposure, missed)
     errors = Errors(
         histogram=exposure.histogram.astype(np.float64),
@@ -329,10 +335,9 @@ def _contributions(part: _Part, window: int, packing: PackingName) -> _Contribut
     found = contributions_of_documents(
         np.column_stack([residual, off]), stratum.sizes, stratum.weight
     )
-    open_ = (stratum.weight > 1)[:, None]
     return _Contributions(
         contributions=_by_unit(found, stratum.unit),
-        seen=(_by_unit(histogram * open_, stratum.unit) > 0).sum(axis=0),
+        seen=(_by_unit(histogram, stratum.unit) > 0).sum(axis=0),
         missed=(stratum.weight - 1) @ residual,
     )
 
@@ -352,7 +357,7 @@ def _filled(stratum: OfBlocks) -> float:
 
 
 def _corrected(exposure: Exposure, missed: Floats) -> Exposure:
-    """Adds to each source's histogram what the predictions have missed."""
+    """Adds to each source's histogram what the predictions and the one order have missed."""
     return replace(
         exposure,
         sources={
@@ -379,12 +384,16 @@ def _read(strata: Strata) -> dict[str, int]:
 
 
 def _repeated(parts: Sequence[_Part], scale: float, seed: int) -> OrderedLengths:
-    """Every document, repeated once for each that it stands for, in a seeded order."""
+    """Every document, repeated once for each that it stands for, in a seeded order.
+
+    Predicted lengths are fractions, and are rounded up or down so that their sum stays.
+    """
     lengths, source = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for part in parts:
         reached = np.floor(np.cumsum(part.often) * scale + 0.5).astype(np.int64)
         often = np.diff(reached, prepend=0)
-        lengths.append(np.repeat(np.rint(part.lengths).astype(np.int32), often))
+        tokens = np.floor(np.cumsum(np.repeat(part.lengths, often)) + 0.5)
+        lengths.append(np.diff(tokens, prepend=0).astype(np.int32))
         source.append(np.full(len(lengths[-1]), part.source))
     order = permutation(sum(map(len, lengths)), seed, Purpose.DOCUMENTS, 0, 0)
     return OrderedLengths(np.concatenate(lengths)[order], np.concatenate(source)[order])

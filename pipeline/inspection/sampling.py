@@ -206,7 +206,7 @@ class _Drawing:
         wanted = round(self._fraction * len(pieces))
         is_small = wanted < LEAST_BLOCKS or text * self._fraction < LEAST_TEXT
         if is_small or self._fraction >= 1:
-            pieces, whole = [], splits
+            pieces, whole = [], make_splits(files, LARGEST_BLOCK)
         else:
             whole = [split for split in splits if split.work > 2 * block]
         strata: list[OfBlocks | OfDocuments] = []

@@ -19,6 +19,8 @@ FROM_THE_START = {".gitattributes", CARD}
 """What a repository may have that was made on the hub's page."""
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 AGAIN = "run the same command again later: what is there already is not sent again"
+PATIENCE = 120.0
+"""Seconds in which the hub has to take or send something; its client would wait for ever."""
 NOT_UPLOADED = [f"{JOB}/**", ".*.tmp", "**/.*.tmp"]
 
 
@@ -34,7 +36,7 @@ class Repository:
     """
 
     def __init__(self, name: str) -> None:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, get_session
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
 
@@ -46,6 +48,7 @@ class Repository:
                 where=name,
                 expected="OWNER/NAME: letters, digits, `-`, `_` and `.`",
             ) from None
+        get_session().timeout = PATIENCE
         self._api = HfApi(library_name="exactcpt")
         with _explained(name):
             owner = _logged_in(self._api, name)
@@ -144,7 +147,13 @@ def _explained(name: str) -> Iterator[None]:
     except Exception as error:  # of any class: the hub's client, its transport, the uploader
         if isinstance(error, OSError) and error.filename is not None:
             raise  # an error of the disk
-        # Whichever HTTP client it has, the errors of the hub are of that client's kind.
+        if "Timeout" in type(error).__name__:  # of whichever HTTP client it has
+            raise ExactcptError(
+                f"the Hugging Face hub has not answered for {PATIENCE:g} seconds",
+                where=name,
+                fix=AGAIN,
+            ) from None
+        # The errors of the hub are of its client's kind, too.
         is_unreachable = isinstance(error, (HfHubHTTPError.__bases__[0], ConnectionError))
         raise ExactcptError(
             f"the Hugging Face hub cannot be reached: {_first_line(error)}"

@@ -94,6 +94,21 @@ def test_options_stand_under_headings(command):
     assert len(placed) == sum(map(len, SECTIONS.values()))
 
 
+def test_a_command_with_many_options_has_headings():
+    program = click.Context(cli, info_name="exactcpt")
+    for name in cli.list_commands(program):
+        command = cli.get_command(program, name)
+        assert command is not None
+        if sum(isinstance(p, click.Option) for p in command.params) > 10:
+            text = done(name, "--help").out
+            headings = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+            rest = text[text.index("\nOptions:") :]
+            assert len(headings) > 2, name
+            assert {*re.findall(r"^  .*?(--[\w-]+)", rest, re.MULTILINE)} <= {
+                "--quiet", "--debug", "--help", "--config", "--print-config", "--json",
+            }  # fmt: skip
+
+
 def test_every_command_stands_under_a_heading():
     text = done("--help").out
     assert re.findall(r"^(\w+):$", text, re.MULTILINE) == [

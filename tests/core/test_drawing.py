@@ -41,6 +41,13 @@ def test_long_documents_are_drawn_more_often_and_short_ones_still(sizes, fractio
     assert (chance <= 1).all()
 
 
+def test_four_times_the_bytes_are_eight_times_as_likely():
+    sizes = [1000] * 2000 + [4000] * 20
+    short, long = chances(np.array([1000.0, 4000.0]), 0.1, threshold(table_of(sizes), 0.1))
+    assert 8 * short == pytest.approx(long)
+    assert long < 1
+
+
 def test_all_of_it():
     assert threshold(table_of([8, 9]), 1.0) == 0
     assert chances(np.array([8.0, 9.0]), 1.0, 0).tolist() == [1, 1]

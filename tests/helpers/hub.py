@@ -17,6 +17,7 @@ from huggingface_hub import constants
 Files = Mapping[str, bytes]
 
 GATED, NO_REPOSITORY, NO_REVISION = "GatedRepo", "RepoNotFound", "RevisionNotFound"
+NO_FILE = "EntryNotFound"
 
 
 @dataclass
@@ -104,6 +105,9 @@ def served(hub: FakeHub) -> Iterator[FakeHub]:
                 self._refuse(403, GATED)
                 return
             commit, files = found
+            if name not in files:
+                self._refuse(404, NO_FILE)
+                return
             if self.command == "GET":
                 hub.asked.append(f"{repository}/{name}")
             self._send(files[name], {"ETag": f'"{_etag(files[name])}"', "X-Repo-Commit": commit})

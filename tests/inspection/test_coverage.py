@@ -22,8 +22,8 @@ def test_intervals_cover_what_they_promise(packing):
     given = [one for one in found if one.given > SEEDS / 2 and one.figure != "windows"]
     assert len(given) >= 8
     rates = [one.covered / one.given for one in given]
-    assert 0.92 <= np.mean(rates) <= 0.985
-    assert min(rates) >= 0.88
+    assert 0.9 <= np.mean(rates) <= 0.985
+    assert min(rates) >= 0.86
     assert all(one.width is not None and one.width > 0.001 for one in given)
 
 
@@ -36,3 +36,24 @@ def test_a_sample_of_one_block_has_no_interval():
     corpus = coverage.made_up(2000)
     found = coverage.covered(corpus, 0.05, 20, 1024, "concat", "blocks")
     assert sum(one.given for one in found) == 0
+
+
+def the_exposure(seed: int):
+    corpus = coverage.made_up(2000)
+    stratum = coverage.of_documents(corpus, 0.25, np.random.default_rng(0))
+    config = coverage.PackConfig(window=1024, validation_fraction=0, seed=seed)
+    return stratum, coverage.estimated(stratum, config).exposure
+
+
+def test_an_estimate_has_no_order_of_its_own():
+    """That of the corpus is left to chance; a second one would be missing in the interval."""
+    one, other = (the_exposure(seed)[1] for seed in (0, 1))
+    assert one.histogram.tolist() == pytest.approx(other.histogram.tolist(), abs=2)
+
+
+def test_the_tokens_of_short_documents_are_not_rounded_one_way():
+    stratum, exposure = the_exposure(0)
+    rest = stratum.weight - 1
+    per_byte = (rest @ stratum.lengths) / (rest @ stratum.sizes)
+    predicted = stratum.tokens + per_byte * (stratum.whole - stratum.tokenized)
+    assert exposure.tokens == pytest.approx(predicted, abs=20)

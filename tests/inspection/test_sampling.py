@@ -12,6 +12,7 @@ from harness import TOKENIZER, bundled, done, run, source, write_jsonl
 from exactcpt.pipeline.config import PackConfig, TokenizeConfig, parse_source
 from exactcpt.pipeline.inspection import sampling
 from exactcpt.pipeline.inspection.sampling import OfBlocks, OfDocuments, draw
+from exactcpt.pipeline.sources.splits import Member
 from exactcpt.pipeline.tokens.plan import plan_tokenize
 
 pytestmark = pytest.mark.slow
@@ -77,6 +78,23 @@ def test_of_a_tiny_source_everything_is_tokenized(tmp_path: Path):
     records = [{"id": str(i), "text": "alpha " * 9} for i in range(3)]
     one = sampled(write_jsonl(tmp_path / "tiny.jsonl", records), 0.001)
     assert (one.documents, one.tokenized) == (3, one.whole)
+
+
+def test_what_is_read_as_a_whole_is_read_in_large_pieces(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Small ones, of the size of blocks, take three times as long."""
+    read: list[Member] = []
+    read_member = sampling.read_member
+
+    def watched(member: Any, fields: Any) -> Any:
+        read.append(member)
+        return read_member(member, fields)
+
+    monkeypatch.setattr(sampling, "read_member", watched)
+    path = corpus / "plain.jsonl"
+    assert isinstance(sampled(path, 0.1), OfDocuments)
+    assert len(read) <= 1 + path.stat().st_size // sampling.LARGEST_BLOCK
 
 
 def test_only_blocks_of_a_large_file_are_read(corpus: Path, monkeypatch: pytest.MonkeyPatch):

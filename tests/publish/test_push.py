@@ -1,5 +1,6 @@
 """The upload to the hub, at an address of this machine: what is sent, and what is said."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def test_a_name_that_is_none(hub, push, name):
     assert found.code == 2
     assert "error: --push does not name a repository" in found.err
     assert hub.asked == []
+
+
+def test_a_hub_that_never_answers(push, monkeypatch):
+    monkeypatch.setattr("exactcpt.pipeline.publish.push.PATIENCE", 0.25)
+    monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _, port = silent.getsockname()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        found = push()
+    assert found.code == 1
+    assert "error: the Hugging Face hub has not answered for 0.25 seconds" in found.err
+    assert "run the same command again later" in found.err
 
 
 def test_nobody_is_logged_in(hub, push, monkeypatch, tmp_path):

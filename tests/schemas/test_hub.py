@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hub import FakeHub, client_of, served
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 
 from exactcpt.schemas.errors import ExactcptError, UsageError
 from exactcpt.schemas.hub import (
@@ -16,6 +16,7 @@ from exactcpt.schemas.hub import (
     local_tokenizer,
     origin_of,
 )
+from exactcpt.training.models.named import model_folder
 
 NOBODY = "http://127.0.0.1:9"
 """Where nothing listens."""
@@ -123,6 +124,25 @@ def test_without_a_network_the_cache_is_read(offline, to_hub, monkeypatch):
     why = "HF_HUB_OFFLINE is set" if offline else "it cannot be reached"
     assert why in caught.value.found
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_cache_that_another_program_has_filled_in_part(offline, to_hub, monkeypatch):
+    """transformers fetches file by file, and leaves no list of the repository's files."""
+    with served(FakeHub()) as hub:
+        to_hub(hub.url)
+        hub.commit("a/b", FILES)
+        hf_hub_download("a/b", "tokenizer_config.json")
+    to_hub(NOBODY)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(ExactcptError, match="has only a part of a/b") as caught:
+        local_tokenizer("a/b")
+    assert not isinstance(caught.value, UsageError)
+    assert "a/b (tokenizer_config.json), and the rest has to come" in caught.value.found
+    why = "HF_HUB_OFFLINE is set" if offline else "it cannot be reached"
+    assert why in caught.value.found
+    with pytest.raises(ExactcptError, match="has only a part of a/b"):
+        model_folder("a/b")
 
 
 def test_what_the_hub_does_not_have(hub: FakeHub):

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import click
 
 from ...schemas.fitting import fitted
+from ...schemas.help import SectionedCommand, Sections
 from ...schemas.sizes import parse_size
 from ...schemas.terminal import console, echo_json
 from ..config import Device, Precision
@@ -34,7 +35,19 @@ def _lengths(
         raise click.BadParameter(str(error)) from None
 
 
-@click.command()
+SECTIONS: Sections = {
+    "Items": (
+        "suite", "tasks", "lengths", "items", "haystack", "ablation", "squad", "hotpotqa",
+        "tokenizer", "seed",
+    ),
+    "Scores": ("score",),
+    "Machine": ("device", "precision", "batch_tokens"),
+    "Output": ("out", "items_only", "as_json"),
+}  # fmt: skip
+"""Headings in the help, and the options under each."""
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
     "--suite",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...schemas.errors import UsageError
-from ...schemas.hub import TOKENIZER_FILES, HubName, fetch, hub_name
+from ...schemas.hub import TOKENIZER_FILES, HubName, check_lacking, fetch, hub_name
 from .folder import ADAPTER, CONFIG, QUANTIZED_FILES, read_config
 
 __all__ = ["commit_of", "fetched_model", "model_folder"]
@@ -48,6 +48,7 @@ def commit_of(model: str, *, trained: bool = True) -> HubName | None:
         return None
     folder = fetch(name, DESCRIPTION)
     if not (folder / CONFIG).is_file():
+        check_lacking(name, folder, [CONFIG])
         raise UsageError(
             f"the repository {name} has no {CONFIG}", expected="a model of the transformers library"
         )
@@ -65,6 +66,7 @@ def fetched_model(name: HubName) -> Path:
     """
     folder = fetch(name, [*DESCRIPTION, *TOKENIZER_FILES, *WEIGHTS])
     if not any((folder / weights).is_file() for weights in (WEIGHTS[0], WEIGHTS[-1])):
+        check_lacking(name, folder, (WEIGHTS[0], WEIGHTS[-1]))
         raise UsageError(
             f"the repository {name.repository} has no weights as safetensors",
             expected=f"{WEIGHTS[0]}, or several files with {WEIGHTS[-1]}",

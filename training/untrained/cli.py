@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ...schemas.errors import UsageError
+from ...schemas.help import SectionedCommand, Sections
 from ...schemas.hub import local_tokenizer
 from ...schemas.settings import check_range, flag_of
 from ...schemas.terminal import echo_json
@@ -39,7 +40,17 @@ def _sizes(function: F) -> F:
     return function
 
 
-@click.command("init-model")
+SECTIONS: Sections = {
+    "Model": (
+        "tokenizer", "config", "hidden", "layers", "heads", "kv_heads", "intermediate",
+        "positions", "seed",
+    ),
+    "Output": ("as_json",),
+}  # fmt: skip
+"""Headings in the help, and the options under each."""
+
+
+@click.command("init-model", cls=SectionedCommand, sections=SECTIONS)
 @click.argument("folder", metavar="FOLDER")
 @click.option(
     "--tokenizer",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ....schemas.help import SectionedCommand, Sections
 from ....schemas.settings import flag_of, kinds
 from ....schemas.terminal import console, echo, echo_json
 from ...options import size, speaker
@@ -44,7 +45,15 @@ def _settings(function: F) -> F:
     return function
 
 
-@click.command()
+SECTIONS: Sections = {
+    "Language": ("fillers", "keys", "values", "seed"),
+    "Documents": ("window", "tau", "short", "mixed", "long_share"),
+    "Output": ("as_json",),
+}  # fmt: skip
+"""Headings in the help, and the options under each."""
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("folder", metavar="DIR")
 @_settings
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
