@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from rich.table import Table
 
@@ -70,7 +70,10 @@ def _primary(
 
 
 def _with_adjusted(found: Found, corrected: Iterator[float]) -> Found:
-    return replace(found, endpoints=[_endpoint(each, corrected) for each in found.endpoints])
+    endpoints: list[Any] = [
+        _endpoint(each, corrected) for each in cast("list[Any]", found.endpoints)
+    ]
+    return replace(found, endpoints=endpoints)
 
 
 def _endpoint(endpoint: Each, corrected: Iterator[float]) -> Each:

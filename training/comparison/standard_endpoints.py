@@ -10,7 +10,7 @@ anything is averaged.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -93,8 +93,8 @@ def _read(folder: Path, manifest: Manifest) -> Iterator[tuple[StandardKey, Stand
     (task,) = manifest["tasks"]
     count = pq.read_metadata(folder / ITEMS).num_rows
     scores = pq.read_table(folder / SCORES, columns=["item", "metric", "score"]).sort_by("item")
-    metrics = [SIX[task].metric] if task in SIX else scores["metric"].unique().to_pylist()
-    for metric in sorted(metrics):
+    metrics: list[Any] = scores["metric"].unique().to_pylist()
+    for metric in [SIX[task].metric] if task in SIX else sorted(metrics):
         of_metric = scores.filter(pc.field("metric") == metric)
         if task in SIX and of_metric["item"].to_pylist() != [*range(count)]:
             raise ValueError("the scores are not of these items")

@@ -263,7 +263,7 @@ def chosen_tasks(
     all_tasks = [task for tasks in known.values() for task in tasks]
     for pattern in patterns:
         if not any(fnmatchcase(task, pattern) for task in all_tasks):
-            opened = [suite for suite in OPEN if suite in known]
+            opened: list[Suite] = [suite for suite in OPEN if suite in known]
             if len(opened) == 1 and NAME.fullmatch(pattern):
                 known[opened[0]] += (pattern,)
                 all_tasks.append(pattern)

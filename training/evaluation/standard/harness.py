@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,11 @@ SEED = 1234
 """What lm-eval draws examples with; so seed 0 has those of everybody else."""
 NOT_MEASURED = -1
 """What lm-eval's ruler gives an item at the lengths that it is not of."""
+
+TOKENS_OF_PROMPT = 2048
+"""More than nearly all prompts of the six benchmarks have."""
+WRITTEN = 2000
+"""Characters of an output that are kept."""
 
 Leaf = Any
 """A task of lm-eval without tasks below it, with its data."""
@@ -71,13 +77,12 @@ class Harness:
     """
 
     def __init__(self, tokenizer: Path, lengths: Sequence[int] | None) -> None:
-        from lm_eval.tasks import TaskManager
-
+        tasks: Any = import_module("lm_eval.tasks")
         metadata: dict[str, Any] = {"pretrained": str(tokenizer), "tokenizer": str(tokenizer)}
         if lengths is not None:
             metadata["max_seq_lengths"] = list(lengths)
         with _silent():
-            self._manager: Any = TaskManager(metadata=metadata)
+            self._manager: Any = tasks.TaskManager(metadata=metadata)
 
     def check_has(self, task: str) -> None:
         """Checks that there is a task.
@@ -142,15 +147,16 @@ class Harness:
         Raises:
             ExactcptError: it fails, or scores no items one by one.
         """
-        from lm_eval.evaluator import evaluate
-
+        evaluator: Any = import_module("lm_eval.evaluator")
         if shots is not None:
             leaf.set_config(key="num_fewshot", value=shots)
         leaf.set_fewshot_seed(seed=SEED + seed)
         tasks: Any = {"tasks": {leaf.task_name: leaf}}
         try:
             with _silent():
-                found: Any = evaluate(lm, tasks, limit=limit, log_samples=True, bootstrap_iters=0)
+                found: Any = evaluator.evaluate(
+                    lm, tasks, limit=limit, log_samples=True, bootstrap_iters=0
+                )
         except Exception as error:
             raise ExactcptError(
                 f"lm-eval fails at {leaf.task_name}: {type(error).__name__}: {error}",
@@ -169,9 +175,9 @@ def open_harness(model: FolderModel, batch_tokens: int) -> Any:
     Raises:
         UsageError: the model's tokenizer does not say what ends a text.
     """
-    from lm_eval.models.huggingface import HFLM
     from transformers import AutoTokenizer
 
+    models: Any = import_module("lm_eval.models.huggingface")
     tokenizer: Any = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
     if tokenizer.eos_token_id is None:
         raise UsageError(
@@ -182,17 +188,11 @@ def open_harness(model: FolderModel, batch_tokens: int) -> Any:
         )
     on_cuda = model.device.type == "cuda"
     with _silent():
-        return HFLM(
+        return models.HFLM(
             pretrained=model.network,
             tokenizer=tokenizer,
             batch_size="auto" if on_cuda else max(1, batch_tokens // TOKENS_OF_PROMPT),
         )
-
-
-TOKENS_OF_PROMPT = 2048
-"""More than nearly all prompts of the six benchmarks have."""
-WRITTEN = 2000
-"""Characters of an output that are kept."""
 
 
 def _samples(records: Sequence[dict[str, Any]], task: str) -> Iterator[Sample]:
