@@ -4,6 +4,7 @@ Most activations of a block are the results of norms, rotations and activation f
 quickly made again. The results of matrix products and of attention take nearly all of the time.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,5 +37,7 @@ def recomputed(forward: Forward, *, keeps_products: bool) -> Forward:
     """
     more: dict[str, Any] = {}
     if keeps_products:
+        # On every rank it asks for no operation in place inside. Blocks have none.
+        logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
         more["context_fn"] = partial(create_selective_checkpoint_contexts, KEPT)
     return partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False, **more)
