@@ -32,6 +32,7 @@ from ...schemas.remote import (
     resolve_fresh,
 )
 from ...schemas.remote_errors import RemoteError, no_bucket
+from .publishing import require_publishable
 from .scratch import scratch_folder
 
 __all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
@@ -246,10 +247,12 @@ class Folder:
             _, target = resolve(self.url_of(name))
             with written_whole(Path(target)) as scratch:
                 yield scratch
+                require_publishable()
         else:
             with scratch_folder() as directory:
                 scratch = directory / "file"
                 yield scratch
+                require_publishable()
                 self._upload(scratch, name)
 
     def _upload(self, scratch: Path, name: str) -> None:

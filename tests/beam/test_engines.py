@@ -82,10 +82,10 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     seen: list[str] = []
 
-    def build(pipeline: Any, lanes: int | None) -> None:
+    def build(pipeline: Any, crew: Any) -> None:
         import apache_beam as beam
 
-        seen.append(f"lanes {lanes}")
+        seen.append(f"lanes {crew.lanes}")
         numbers = pipeline | beam.Create([1, 2])
         numbers | beam.Map(lambda number: (tmp_path / str(number)).touch())
 
@@ -95,7 +95,7 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     assert signal.getsignal(signal.SIGINT) == handler
 
 
-def nothing(pipeline: Any, lanes: int | None) -> None:
+def nothing(pipeline: Any, crew: Any) -> None:
     pass
 
 
