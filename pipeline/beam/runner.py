@@ -37,6 +37,11 @@ NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
+HINTS = ("--resource_hint=min_ram=2GB",)
+"""What engines may go by when they choose machines: a worker that tokenizes, or writes a shard,
+stays below that. It is said of the whole graph: stages whose hints differ run in workers of their
+own, which would wait for each other and need the memory twice. The user's own hints count instead.
+"""
 Build = Callable[[Any, "Crew"], None]
 
 
@@ -201,7 +206,7 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
 
     if not settings.is_embedded:
-        options = _options(settings.beam_args)
+        options = _options([*HINTS, *settings.beam_args])
         try:
             return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
         except (AttributeError, ImportError, ValueError) as error:

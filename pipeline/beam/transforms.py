@@ -1,5 +1,6 @@
 """The Beam transforms that the graphs are made of; the work units are elsewhere."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from ..core.buckets import bucket_count
 from ..job.attempt import Attempt
 from ..job.halt import Guard
 from ..job.shipping import Item, Shipped, ship
+from .metrics import lasted, note_done
 
 __all__ = ["Crew", "SumHistograms", "assign_lanes"]
 
@@ -110,7 +112,10 @@ class _Work(beam.DoFn):
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
         """Calls the unit."""
+        began = time.monotonic()
         result = self._unit(element, *sides) if self._takes_element else self._unit(*sides)
+        note_done(units=1)
+        lasted(time.monotonic() - began)
         return result if self._many else [result]
 
 

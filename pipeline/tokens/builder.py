@@ -141,7 +141,7 @@ class PartBuilder:
         self.dropped["short"] += int((short & ~empty).sum())
         return ~(empty | short)
 
-    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
+    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> Summary:
         """Writes documents, index, rejected records, and the summary that completes the part.
 
         Args:
@@ -149,6 +149,9 @@ class PartBuilder:
             ordinal: the part's name.
             members: how many files or ranges of files its split has.
             last: whether it is the last part of its split.
+
+        Returns:
+            The summary.
 
         Raises:
             ExactcptError: a document has more than MAX_DOCUMENT_TOKENS tokens.
@@ -177,6 +180,7 @@ class PartBuilder:
             lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
             store.write(store_format.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
         write_json(store, store_format.summary_name(ordinal), summary)
+        return summary
 
     def _write_documents(self, store: Folder, ordinal: str) -> PartFile:
         schema = store_format.part_schema(self.source)

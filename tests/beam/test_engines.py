@@ -88,11 +88,33 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
         seen.append(f"lanes {crew.lanes}")
         numbers = pipeline | beam.Create([1, 2])
         numbers | beam.Map(lambda number: (tmp_path / str(number)).touch())
+        seen.extend(memory_hints(pipeline))
 
     run(build, settings("own_server.OwnServer"), Folder(str(tmp_path)))
-    assert seen == ["lanes None"]
+    assert seen == ["lanes None", "2000000000"]
     assert {path.name for path in tmp_path.iterdir()} >= {"1", "2"}
     assert signal.getsignal(signal.SIGINT) == handler
+
+
+def memory_hints(pipeline: Any) -> set[str]:
+    """What the stages of a graph say of the memory that they need."""
+    environments = pipeline.to_runner_api().components.environments.values()
+    found = [each.resource_hints.get("beam:resources:min_ram_bytes:v1") for each in environments]
+    return {hint.decode() for hint in found if hint is not None}
+
+
+def test_the_user_s_hints_count_more(tmp_path):
+    seen: list[set[str]] = []
+
+    def build(pipeline: Any, crew: Any) -> None:
+        import apache_beam as beam
+
+        pipeline | beam.Create([1])
+        seen.append(memory_hints(pipeline))
+
+    hint = "--resource_hint=min_ram=9GB"
+    run(build, settings("own_server.OwnServer", hint), Folder(str(tmp_path)))
+    assert seen == [{"9000000000"}]
 
 
 def nothing(pipeline: Any, crew: Any) -> None:

@@ -32,6 +32,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long units have waited; they do not really."""
     waited: list[float] = []
     monkeypatch.setattr(halt.time, "sleep", waited.append)
+    monkeypatch.setattr(halt, "PAUSES", (5.0, 20.0))
     return waited
 
 
