@@ -185,7 +185,7 @@ class _Execution(threading.Thread):
         from .transforms import Crew
 
         lanes = self._settings.workers if self._settings.is_embedded else None
-        self._build(self._pipeline, Crew(self._attempt, lanes))
+        self._build(self._pipeline, Crew(self._attempt, lanes, _is_beam_s(self._pipeline.runner)))
 
     def explained(self) -> ExactcptError:
         """The runner's error, in words."""
@@ -231,6 +231,14 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         _silence_beam()
     return _without_folder(beam.Pipeline(runner=FnApiRunner(), options=options))
+
+
+def _is_beam_s(runner: Any) -> bool:
+    """Whether a runner is one of Beam's own, or gives its graph to one."""
+    return any(
+        kind.__module__.startswith("apache_beam.runners.") and kind.__name__ != "PipelineRunner"
+        for kind in type(runner).__mro__
+    )
 
 
 def _options(words: Sequence[str]) -> Any:

@@ -53,10 +53,13 @@ class Crew:
         attempt: the run.
         lanes: how many workers the embedded runner has; None for another runner, which spreads the
             work itself.
+        reshuffles: whether such a runner knows Beam's Reshuffle, for which some rebalance the work.
+            Runners that are not Beam's may know only what every graph needs, such as GroupByKey.
     """
 
     attempt: Attempt
     lanes: int | None = None
+    reshuffles: bool = True
 
     def ship(self, value: T) -> Shipped[T]:
         """Makes a value an argument of work units that does not make the graph larger."""
@@ -78,7 +81,7 @@ class Crew:
         one lane per worker the caller decides which worker does what. Other runners deal the
         elements out themselves.
         """
-        return _Spread(by_lane=self.lanes is not None)
+        return _Spread(by_lane=self.lanes is not None or not self.reshuffles)
 
     def work(self, unit: Callable[..., Any], *sides: Any, many: bool = False) -> beam.ParDo:
         """Calls a work unit for each element, guarded.

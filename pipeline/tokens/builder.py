@@ -17,7 +17,7 @@ from ...schemas import store as store_format
 from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ..files.arrow import write_batches
-from ..files.json_files import read_json, write_json
+from ..files.json_files import read_json, require_keys, write_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
 from .documents import encode_documents
@@ -57,7 +57,8 @@ def read_summary(store: Folder, name: str) -> Summary:
         FormatError: it is damaged.
     """
     summary = read_json(store, name, KEYS)
-    return read_json(store, name, FILES) if summary["documents"] else summary
+    require_keys(summary, FILES if summary["documents"] else (), store.url_of(name))
+    return summary
 
 
 @dataclass

@@ -64,6 +64,13 @@ def test_the_cause_of_a_failure(error, cause):
     assert found.fix and "--job_endpoint=HOST:PORT" in found.fix
 
 
+def test_a_worker_that_has_died():
+    error = RuntimeError("bundle inst004 failed: SDK worker disconnected: worker[1], 2 active")
+    found = explain(error, "PortableRunner", [])
+    assert found.found.startswith("a worker of PortableRunner has died, or it cannot be reached: ")
+    assert found.fix and "enough memory" in found.fix
+
+
 @pytest.mark.parametrize("tell", [explain, explain_start])
 @pytest.mark.parametrize(
     "error", [grpc.FutureTimeoutError(), Answer(grpc.StatusCode.UNAVAILABLE, "connection refused")]

@@ -124,10 +124,10 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path))
 
 
-@pytest.fixture(params=[None, 1, 3])
+@pytest.fixture(params=[(None, True), (None, False), (1, False), (3, False)])
 def crew(request: pytest.FixtureRequest, folder: Folder) -> Iterator[Crew]:
     with attempt_at(folder, engine_retries=False) as attempt:
-        yield Crew(attempt, request.param)
+        yield Crew(attempt, *request.param)
 
 
 def test_every_element_is_spread_once(crew):

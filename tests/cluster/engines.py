@@ -71,7 +71,7 @@ def _runs_units(process: psutil.Process) -> bool:
         above = " ".join(parent.cmdline()) if parent else ""
     except psutil.Error:
         return False
-    return "sdk_worker_main" in words or "pyspark.daemon" in above
+    return "SdkHarness" in words or "pyspark.daemon" in above
 
 
 def _free_port() -> int:
@@ -212,6 +212,9 @@ def spark(folder: Path) -> Iterator[Engine]:
 
 
 def _read(port: int) -> str:
+    """The page of Spark's master; nothing while it does not answer."""
+    if not _answers(port):
+        return ""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}/json/") as page:
         return page.read().decode()
