@@ -284,3 +284,26 @@ def test_what_a_later_job_removes_is_no_error_of_either(folder):
     with while_writing(folder, folder.remove_temporaries) as later:
         read_halt(later, has_failed=True)
         assert [name for name in folder.names() if ".halt" in name] == []
+
+
+def test_an_error_of_a_unit_that_is_late_is_told_to_nobody(folder):
+    with ExitStack() as stack:
+        old = stack.enter_context(attempt_at(folder, engine_retries=False))
+
+        def unit() -> None:
+            begin = attempt_at(folder, engine_retries=False)
+            job = Thread(target=lambda: stack.enter_context(begin))
+            job.start()
+            job.join()
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/scratch")
+
+        with pytest.raises(OverError):
+            Guard(unit, old)()
+        read_halt(old, has_failed=True)
+
+
+def test_the_end_of_an_attempt_does_not_end_a_later_one(folder):
+    with ExitStack() as later:
+        with attempt_at(folder, engine_retries=False):
+            attempt = later.enter_context(attempt_at(folder, engine_retries=False))
+        assert Guard(lambda: 7, attempt)() == 7
