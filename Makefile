@@ -16,7 +16,7 @@ LOCK := build/lock
 BENCH := build/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format pytest reference bench gpu faults lock clean
+.PHONY: help setup demo test check lint format pytest cluster reference bench gpu faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -73,6 +73,9 @@ format: $(INSTALLED) ## let ruff repair and format the code
 
 pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k packing"
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+cluster: $(INSTALLED) ## whole jobs on engines on this machine: Spark, Prism, Flink, as far as they are at hand
+	$(BIN)/python -m pytest -v -rs tests/cluster $(ARGS)
 
 reference: $(INSTALLED) ## write docs/commands.md from the help of the commands
 	$(BIN)/python tests/helpers/command_reference.py

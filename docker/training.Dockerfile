@@ -20,7 +20,8 @@ RUN python -m venv /opt/exactcpt \
     && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt '.[tensorboard]'
 
 FROM python:${PYTHON}-slim
-# torch.compile compiles C code.
+# torch.compile compiles C code. Any version of the compiler does.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*

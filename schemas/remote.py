@@ -20,6 +20,7 @@ from .extras import install_line
 from .remote_errors import TRIES, RemoteError, may_pass, protocol_of, remote_error, text_of
 
 __all__ = [
+    "CONNECTIONS",
     "COPY_BYTES",
     "RemoteFile",
     "RemoteFilesystem",
@@ -37,6 +38,8 @@ PAUSE_SECONDS = 1.0
 that workers which were refused together do not come back together."""
 COPY_BYTES = 16 << 20
 """Bytes per request when a remote file is copied."""
+CONNECTIONS = 64
+"""Requests to a server that can be under way together. The driver of S3 by itself has ten."""
 STORES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Protocol of an object store, whose driver publishes an upload in one step -> its extra."""
 EXTRAS = STORES | {"http": "http", "https": "http"}
@@ -70,7 +73,7 @@ def _resolve(url: str) -> tuple[Any, str]:
         fs = fsspec.filesystem("file")
         return fs, fs._strip_protocol(url)
     try:
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = fsspec.core.url_to_fs(url, **_options(url))
     except ImportError as error:
         raise _no_driver(url, str(error)) from None
     except ValueError as error:
@@ -81,6 +84,16 @@ def _resolve(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise remote_error(error, url) or error from error
     return (fs if is_local_url(url) else RemoteFilesystem(fs)), path
+
+
+def _options(url: str) -> dict[str, Any]:
+    """The driver's options for an address, those included that fsspec is configured with."""
+    protocol = protocol_of(url)
+    if STORES.get(protocol) != "s3":
+        return {}
+    conf: Any = import_module("fsspec.config").conf
+    told = conf.get(protocol, {}).get("config_kwargs", {})
+    return {"config_kwargs": {"max_pool_connections": CONNECTIONS, **told}}
 
 
 _resolve_once = lru_cache(maxsize=1 << 12)(_resolve)

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "TRIES",
     "RemoteError",
+    "is_passing",
     "may_pass",
     "no_bucket",
     "protocol_of",
@@ -76,6 +77,11 @@ PASSING = frozenset(
     | {errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT}
 )
 """Numbers of errors that may pass. s3fs gives those that do not another one."""
+OF_NETWORKS = frozenset(
+    {errno.EREMOTEIO, errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+    | {errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.ETIMEDOUT}
+)
+"""Numbers of errors of a network, or of a file system that is behind one."""
 
 
 class RemoteError(OSError):
@@ -91,6 +97,19 @@ class RemoteError(OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.errno, self.strerror, self.filename, self.fix)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether what has failed may succeed later, for an error that has had its tries already.
+
+    It is that of a server or of the network. One of a disk, or one that a server will repeat, such
+    as a missing permission, is not.
+    """
+    if isinstance(error, RemoteError):
+        return error.errno in (errno.EIO, errno.EHOSTUNREACH, errno.EINVAL)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in OF_NETWORKS
 
 
 def may_pass(error: Exception, *, answered: bool = True) -> bool:

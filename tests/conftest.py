@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from exactcpt.pipeline.job import halt
 from exactcpt.schemas import remote
 
 # Torch looks at it when it is imported. In operations as small as those of the tests, threads cost
@@ -51,8 +52,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests to servers are tried again at once."""
+    """Requests to servers, and units whose requests have failed, are tried again at once."""
     monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(halt, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ __all__ = ["explain", "explain_start", "option"]
 
 AGAIN = "run the same command again to continue where it stopped; --debug shows the traceback"
 
+LOST_WORKER = "worker disconnected"
+"""What Prism says, which does not give a lost worker's units to another one."""
+
 
 def option(beam_args: Sequence[str], name: str) -> str | None:
     """The value of one of Beam's options, given as --name=value or as two words; the last one."""
@@ -34,7 +37,14 @@ def explain(error: BaseException, runner: str, beam_args: Sequence[str]) -> Exac
             expected=f"a job server of Beam's for {runner}",
             fix="start it, or correct --job_endpoint; then run the same command again",
         )
-    return ExactcptError(f"the pipeline failed: {_cause(error)}", fix=AGAIN)
+    cause = _cause(error)
+    if LOST_WORKER in cause:
+        return ExactcptError(
+            f"a worker of {runner} has died, or it cannot be reached: {cause}",
+            fix="see whether its machine has enough memory; then run the same command again to "
+            "continue where it stopped",
+        )
+    return ExactcptError(f"the pipeline failed: {cause}", fix=AGAIN)
 
 
 def explain_start(error: BaseException, runner: str, beam_args: Sequence[str]) -> ExactcptError:

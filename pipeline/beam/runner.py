@@ -14,15 +14,19 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import ExactcptError, UsageError
 from ..core.choices import WorkerType
 from ..files.storage import Folder, is_local_url
+from ..job.attempt import Attempt, attempt_at
 from ..job.halt import HaltWatch, read_halt
 from ..job.interruption import raise_if_interrupted
 from .engine_errors import explain, explain_start, option
 from .processes import WorkerProcesses
+
+if TYPE_CHECKING:
+    from .transforms import Crew
 
 __all__ = ["EMBEDDED", "RunSettings", "run"]
 
@@ -33,7 +37,12 @@ NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
-Build = Callable[[Any, int | None], None]
+HINTS = ("--resource_hint=min_ram=2GB",)
+"""What engines may go by when they choose machines: a worker that tokenizes, or writes a shard,
+stays below that. It is said of the whole graph: stages whose hints differ run in workers of their
+own, which would wait for each other and need the memory twice. The user's own hints count instead.
+"""
+Build = Callable[[Any, "Crew"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +98,7 @@ def run(
     """Builds a graph, runs it, and waits for it.
 
     Args:
-        build: adds the graph to a pipeline, given the number of lanes.
+        build: adds the graph to a pipeline, given who works on it.
         settings: where it runs.
         folder: where the job writes; a work unit that ends the job leaves its error there.
         poll: called several times a second while the graph runs.
@@ -97,8 +106,12 @@ def run(
     Raises:
         ExactcptError: the graph failed, or a work unit has ended the job.
     """
-    look_for_halt = HaltWatch(folder)
-    execution = _Execution(build, settings)
+    with attempt_at(folder, engine_retries=not settings.is_embedded) as attempt:
+        _run(_Execution(build, settings, attempt), attempt, poll)
+
+
+def _run(execution: "_Execution", attempt: Attempt, poll: Callable[[], None] | None) -> None:
+    look_for_halt = HaltWatch(attempt)
     execution.submit()
     execution.start()
     try:
@@ -113,9 +126,8 @@ def run(
         execution.stop()
         raise
     if execution.error is not None:
-        read_halt(folder)  # a unit's own report says more than the runner's
-        failure = explain(execution.error, settings.runner, settings.beam_args)
-        raise failure from execution.error
+        read_halt(attempt, has_failed=True)  # a unit's own report says more than the runner's
+        raise execution.explained() from execution.error
 
 
 class _Execution(threading.Thread):
@@ -125,9 +137,9 @@ class _Execution(threading.Thread):
     only the main thread may do so. It returns as soon as the job is there: it is called first.
     """
 
-    def __init__(self, build: Build, settings: RunSettings) -> None:
+    def __init__(self, build: Build, settings: RunSettings, attempt: Attempt) -> None:
         super().__init__(name="exactcpt-pipeline", daemon=True)
-        self._build, self._settings = build, settings
+        self._build, self._settings, self._attempt = build, settings, attempt
         self._pipeline: Any = None
         self._result: Any = None
         self.workers = WorkerProcesses()
@@ -149,7 +161,7 @@ class _Execution(threading.Thread):
             return
         handler = signal.getsignal(signal.SIGINT)
         try:
-            self._build(self._pipeline, None)
+            self._add_graph()
             self._result = self._pipeline.run()
         except Exception as error:
             settings = self._settings
@@ -160,15 +172,25 @@ class _Execution(threading.Thread):
     def run(self) -> None:
         try:
             if self._result is None:
-                pipeline = self._pipeline or _pipeline(self._settings, self.workers)
-                lanes = self._settings.workers if self._settings.is_embedded else None
-                self._build(pipeline, lanes)
-                self._result = pipeline.run()
+                self._pipeline = self._pipeline or _pipeline(self._settings, self.workers)
+                self._add_graph()
+                self._result = self._pipeline.run()
             self._result.wait_until_finish()
         except BaseException as error:
             self.error = error
         finally:
             self.workers.stop()
+
+    def _add_graph(self) -> None:
+        from .transforms import Crew
+
+        lanes = self._settings.workers if self._settings.is_embedded else None
+        self._build(self._pipeline, Crew(self._attempt, lanes, _is_beam_s(self._pipeline.runner)))
+
+    def explained(self) -> ExactcptError:
+        """The runner's error, in words."""
+        assert self.error is not None
+        return explain(self.error, self._settings.runner, self._settings.beam_args)
 
     def stop(self) -> None:
         """Ends worker processes and remote jobs; threads get a moment to finish their units."""
@@ -184,7 +206,7 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
 
     if not settings.is_embedded:
-        options = _options(settings.beam_args)
+        options = _options([*HINTS, *settings.beam_args])
         try:
             return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
         except (AttributeError, ImportError, ValueError) as error:
@@ -209,6 +231,14 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         _silence_beam()
     return _without_folder(beam.Pipeline(runner=FnApiRunner(), options=options))
+
+
+def _is_beam_s(runner: Any) -> bool:
+    """Whether a runner is one of Beam's own, or gives its graph to one."""
+    return any(
+        kind.__module__.startswith("apache_beam.runners.") and kind.__name__ != "PipelineRunner"
+        for kind in type(runner).__mro__
+    )
 
 
 def _options(words: Sequence[str]) -> Any:

@@ -1,6 +1,8 @@
 """The Beam transforms that the graphs are made of; the work units are elsewhere."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -8,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.buckets import bucket_count
+from ..job.attempt import Attempt
 from ..job.halt import Guard
+from ..job.shipping import Item, Shipped, ship
+from .metrics import lasted, note_done
 
-__all__ = ["Once", "Spread", "SumHistograms", "Work", "assign_lanes"]
+__all__ = ["Crew", "SumHistograms", "assign_lanes"]
 
 T = TypeVar("T")
 
@@ -40,39 +45,101 @@ class SumHistograms(beam.CombineFn):
         return accumulator
 
 
-class Work(beam.DoFn):
-    """Applies a work unit to each element, guarded; side inputs are its further arguments.
+@dataclass(frozen=True)
+class Crew:
+    """Those who do the work of one run of a graph.
 
-    Args:
-        unit: the function to call.
-        folder: path or URL of the folder that the job writes.
-        many: whether the unit returns several results.
-        element: whether the unit takes the element; see `Once`.
+    Attributes:
+        attempt: the run.
+        lanes: how many workers the embedded runner has; None for another runner, which spreads the
+            work itself.
+        reshuffles: whether such a runner knows Beam's Reshuffle, for which some rebalance the work.
+            Runners that are not Beam's may know only what every graph needs, such as GroupByKey.
     """
 
+    attempt: Attempt
+    lanes: int | None = None
+    reshuffles: bool = True
+
+    def ship(self, value: T) -> Shipped[T]:
+        """Makes a value an argument of work units that does not make the graph larger."""
+        return ship(value, self.attempt)
+
+    def units(self, values: Sequence[T], work: Callable[[T], int]) -> "_Units":
+        """The elements that work units are called for, spread over the workers; see `spread`.
+
+        Args:
+            values: one for each element; the graph has only their number.
+            work: how much work an element is, on any scale.
+        """
+        return _Units(self, values, work)
+
+    def spread(self) -> "_Spread":
+        """(lane, element) -> element: one worker does what is in a lane.
+
+        The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With
+        one lane per worker the caller decides which worker does what. Other runners deal the
+        elements out themselves.
+        """
+        return _Spread(by_lane=self.lanes is not None or not self.reshuffles)
+
+    def work(self, unit: Callable[..., Any], *sides: Any, many: bool = False) -> beam.ParDo:
+        """Calls a work unit for each element, guarded.
+
+        Args:
+            unit: the function to call.
+            sides: its further arguments; those that are side inputs or were shipped are passed as
+                their values.
+            many: whether it returns several results.
+        """
+        return beam.ParDo(_Work(unit, self.attempt, many=many), *sides)
+
+    def once(self, unit: Callable[..., Any], *arguments: Any) -> "_Once":
+        """Calls a work unit once for the whole job, without an element; it has one result.
+
+        Args:
+            unit: the function to call.
+            arguments: of the unit; see `work`.
+        """
+        return _Once(_Work(unit, self.attempt, many=False, element=False), arguments)
+
+
+class _Work(beam.DoFn):
+    """See `Crew.work`; `element` says whether the unit takes the element."""
+
     def __init__(
-        self, unit: Callable[..., Any], folder: str, *, many: bool = False, element: bool = True
+        self, unit: Callable[..., Any], attempt: Attempt, *, many: bool, element: bool = True
     ) -> None:
-        self._unit, self._many, self._takes_element = Guard(unit, folder), many, element
+        self._unit = Guard(_Unpacked(unit), attempt)
+        self._many, self._takes_element = many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
         """Calls the unit."""
+        began = time.monotonic()
         result = self._unit(element, *sides) if self._takes_element else self._unit(*sides)
+        note_done(units=1)
+        lasted(time.monotonic() - began)
         return result if self._many else [result]
 
 
-class Once(beam.PTransform):
-    """Calls a work unit once for the whole job, without an element; it has one result.
+@dataclass(frozen=True)
+class _Unpacked:
+    """A function whose arguments may be shipped."""
 
-    Args:
-        unit: the function to call.
-        folder: path or URL of the folder that the job writes.
-        arguments: of the unit; those that are side inputs are passed as their values.
-    """
+    function: Callable[..., Any]
 
-    def __init__(self, unit: Callable[..., Any], folder: str, *arguments: Any) -> None:
+    def __call__(self, *args: Any) -> Any:
+        return self.function(
+            *(each.value if isinstance(each, Shipped | Item) else each for each in args)
+        )
+
+
+class _Once(beam.PTransform):
+    """See `Crew.once`."""
+
+    def __init__(self, work: _Work, arguments: tuple[Any, ...]) -> None:
         super().__init__()
-        self._work, self._arguments = Work(unit, folder, element=False), arguments
+        self._work, self._arguments = work, arguments
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
@@ -80,16 +147,44 @@ class Once(beam.PTransform):
         return start | "Call" >> beam.ParDo(self._work, *self._arguments)
 
 
-class Spread(beam.PTransform):
-    """(lane, unit) -> unit: one worker does the units of a lane, and lanes are independent.
+class _Units(beam.PTransform):
+    """See `Crew.units`."""
 
-    The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With one
-    lane per worker the caller decides which worker does what. On other runners every unit has its
-    own lane, and this is a reshuffle: the runner may move units between workers.
-    """
+    def __init__(self, crew: Crew, values: Sequence[Any], work: Callable[[Any], int]) -> None:
+        super().__init__()
+        self._crew, self._values, self._work = crew, values, work
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
+        shipped = self._crew.ship(self._values)
+        return (
+            input_or_inputs
+            | "All" >> self._all()
+            | "Spread" >> self._crew.spread()
+            | "Take" >> beam.Map(lambda index: Item(shipped, index))
+        )
+
+    def _all(self) -> beam.PTransform:
+        """Pairs of lane and index. No runner but the embedded one gets a list of them."""
+        indices = range(len(self._values))
+        if self._crew.lanes is None:
+            return beam.Create([len(indices)]) | beam.FlatMap(lambda n: enumerate(range(n)))
+        return beam.Create(
+            assign_lanes(indices, lambda i: self._work(self._values[i]), self._crew.lanes)
+        )
+
+
+class _Spread(beam.PTransform):
+    """See `Crew.spread`."""
+
+    def __init__(self, *, by_lane: bool) -> None:
+        super().__init__()
+        self._by_lane = by_lane
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """See the class."""
+        if not self._by_lane:
+            return input_or_inputs | beam.Values() | beam.Reshuffle()
         return (
             input_or_inputs
             | "Group by lane" >> beam.GroupByKey()

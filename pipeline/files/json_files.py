@@ -7,7 +7,7 @@ from ...schemas.errors import FormatError
 from ...schemas.sealed import AlteredError, read_sealed, sealed
 from .storage import Folder
 
-__all__ = ["REPLACE", "damaged_json", "read_json", "write_json"]
+__all__ = ["REPLACE", "damaged_json", "read_json", "require_keys", "write_json"]
 
 REMAKE = "remove that file and run the same command again: it makes the file anew"
 REPLACE = "restore the file, or write its folder again with --overwrite"
@@ -39,10 +39,17 @@ def read_json(
         raise damaged_json(f"it is not JSON ({error})", where, fix) from None
     if not isinstance(value, dict):
         raise damaged_json("it is not a JSON object", where, fix)
+    require_keys(value, keys, where, fix)
+    return value
+
+
+def require_keys(
+    value: Mapping[str, Any], keys: Iterable[str], where: str, fix: str = REMAKE
+) -> None:
+    """Checks that an object of a file has some keys; see `read_json`."""
     for key in keys:
         if key not in value:
             raise damaged_json(f"it has no {key!r}", where, fix)
-    return value
 
 
 def write_json(folder: Folder, name: str, record: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from ...schemas.disk import TEMPORARY, is_temporary, sync_folder, written_whole
 from ...schemas.manifest import PartFile
 from ...schemas.regular import check_inside, open_regular, read_regular
 from ...schemas.remote import (
+    CONNECTIONS,
     COPY_BYTES,
     RemoteFile,
     is_local_url,
@@ -32,14 +33,17 @@ from ...schemas.remote import (
     resolve_fresh,
 )
 from ...schemas.remote_errors import RemoteError, no_bucket
+from .publishing import require_publishable
 from .scratch import scratch_folder
 
 __all__ = ["Folder", "checksum", "is_local_url", "open_input", "resolve"]
 
 T = TypeVar("T")
 
-AT_ONCE = 16
+AT_ONCE = CONNECTIONS
 """Requests to a server that are under way together, where there are many small ones."""
+DOWNLOADS_AT_ONCE = 16
+"""Those of large files: each holds up to COPY_BYTES in memory."""
 
 
 def open_input(url: str) -> Any:
@@ -116,11 +120,13 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def for_all(self, names: Iterable[str], do: Callable[[str], T]) -> list[T]:
+    def for_all(
+        self, names: Iterable[str], do: Callable[[str], T], at_once: int = AT_ONCE
+    ) -> list[T]:
         """The results of a function for names of files; of remote ones, many at once, in order."""
         if self.is_local:
             return [do(name) for name in names]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(do, names))
 
     def read(self, name: str) -> bytes:
@@ -246,10 +252,12 @@ class Folder:
             _, target = resolve(self.url_of(name))
             with written_whole(Path(target)) as scratch:
                 yield scratch
+                require_publishable()
         else:
             with scratch_folder() as directory:
                 scratch = directory / "file"
                 yield scratch
+                require_publishable()
                 self._upload(scratch, name)
 
     def _upload(self, scratch: Path, name: str) -> None:
@@ -298,7 +306,7 @@ class Folder:
             return
         with scratch_folder() as directory:
             paths = {name: directory / f"{i}" for i, name in enumerate(names)}
-            self.for_all(names, lambda name: self._download(name, paths[name]))
+            self.for_all(names, lambda name: self._download(name, paths[name]), DOWNLOADS_AT_ONCE)
             yield paths
 
     def _download(self, name: str, path: Path) -> None:

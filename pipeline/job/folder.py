@@ -25,7 +25,6 @@ from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
 from ..files.json_files import REPLACE, damaged_json, read_json
 from ..files.storage import Folder, resolve
-from .halt import clear_halt
 
 __all__ = [
     "JOB",
@@ -256,7 +255,6 @@ def begin(folder: Folder, state: State, owned: tuple[str, ...], *, overwrite: bo
     if folder.exists(MANIFEST):
         forget_progress(folder)  # of a job that was killed after it had written its manifest
         return True
-    clear_halt(folder)
     folder.write(STATE, state.to_json())
     return False
 

@@ -1,34 +1,36 @@
 """How one work unit ends the whole job, on any runner, with an error that a person can read.
 
 A runner reports a failed unit late: after all other units, at the end of a long traceback. So a
-unit that fails writes its error into the job's folder. From then on the other units do nothing, and
-the process that waits for the job sees the file within seconds.
+unit that fails notes its error in the job's folder. From then on the other units do nothing, and
+the process that waits for the job sees it within seconds.
+
+An error that may pass, such as that of a busy server, ends nothing at first: the unit is run again
+after a pause. After its last try it ends the job, unless an engine runs failed units again itself.
 """
 
-import json
+import errno
+import random
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ...schemas.disk_errors import disk_error
 from ...schemas.errors import BackendDifferenceError, ExactcptError
-from ..files.json_files import read_json
+from ...schemas.remote_errors import is_passing
+from ..files.publishing import publishing_only_if
 from ..files.storage import Folder
+from .attempt import Attempt, OverError
 
-__all__ = [
-    "Guard",
-    "HaltWatch",
-    "HaltedError",
-    "clear_halt",
-    "internal_error",
-    "read_halt",
-]
+__all__ = ["Guard", "HaltWatch", "HaltedError", "internal_error", "read_halt"]
 
-NAME = ".job/halt.json"
 REMOTE_SECONDS = 5.0
 """Time between two checks on an object store: requests are slow, and some cost money."""
+PAUSES = (5.0, 20.0)
+"""Seconds before the further tries of a unit, at least. Each request of its own had several within
+ten seconds."""
 
 
 class HaltedError(Exception):
@@ -37,42 +39,68 @@ class HaltedError(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """Calls a function for an element unless the job has been halted, and halts it on an error.
+    """Calls a function for an element unless the attempt has ended, and ends it on an error.
 
     Attributes:
-        function: the function to call.
-        folder: path or URL of the job's output folder.
+        function: the function to call. It may be called again after an error, for the same element.
+        attempt: what it belongs to.
     """
 
     function: Callable[..., Any]
-    folder: str
+    attempt: Attempt
 
     def __call__(self, *args: Any) -> Any:
         """Calls the function.
 
         Raises:
-            HaltedError: another unit has ended the job, or this one has raised something that is
-                not an Exception, such as a panic of a Rust library, on which Beam's workers would
-                wait forever.
+            OverError: the attempt is over. This is told to nobody but the runner.
+            HaltedError: another unit has ended the attempt, or this one has raised something that
+                is not an Exception, such as a panic of a Rust library, on which Beam's workers
+                would wait forever.
         """
-        folder = Folder(self.folder)
-        if folder.read_if_there(NAME) is not None:
-            raise HaltedError("another work unit has ended the job")
-        try:
-            return self.function(*args)
-        except BaseException as error:
-            _halt(folder, error)
-            if isinstance(error, Exception):
+        for pause in chain(PAUSES, [None]):
+            try:
+                return self._try(args)
+            except (OverError, HaltedError):
                 raise
-            raise HaltedError(f"{type(error).__name__}: {error}") from error
+            except Exception as error:
+                self._raise_if_over(error)
+                if pause is None or not is_passing(error):
+                    self._note(error)
+                    raise
+            except BaseException as error:
+                self._note(error)
+                raise HaltedError(f"{type(error).__name__}: {error}") from error
+            time.sleep(pause * random.uniform(1, 1.5))
+        raise AssertionError("the last try returns or raises")
+
+    def _try(self, args: tuple[Any, ...]) -> Any:
+        if self.attempt.is_halted():
+            raise HaltedError("another work unit has ended the job")
+        with publishing_only_if(self.attempt.require_current):
+            return self.function(*args)
+
+    def _raise_if_over(self, error: Exception) -> None:
+        """An attempt that is over has lost files under its hands: its errors say nothing."""
+        try:
+            self.attempt.require_current()
+        except OverError:
+            raise OverError(
+                f"the job is over; this unit's error is of no account: {error}"
+            ) from error
+        except OSError:
+            return  # nobody knows
+
+    def _note(self, error: BaseException) -> None:
+        details = "".join(traceback.format_exception(error))
+        ends = not (self.attempt.engine_retries and _may_work_elsewhere(error))
+        self.attempt.note({**_describe(error), "traceback": details}, ends=ends)
 
 
-def _halt(folder: Folder, error: BaseException) -> None:
-    details = "".join(traceback.format_exception(error))
-    try:
-        folder.write(NAME, json.dumps({**_describe(error), "traceback": details}).encode())
-    except OSError:  # perhaps the disk is full; the runner's own report has to do
-        return
+def _may_work_elsewhere(error: BaseException) -> bool:
+    """Whether an error may be one of the worker's machine, which says nothing about the others."""
+    is_of_disk = isinstance(error, OSError) and error.errno == errno.EIO
+    return is_of_disk or is_passing(error) or isinstance(error, MemoryError)
 
 
 def _describe(error: BaseException) -> dict[str, str | None]:
@@ -98,18 +126,23 @@ def internal_error(error: BaseException) -> ExactcptError:
     )
 
 
-def read_halt(folder: Folder) -> None:
-    """Raises the error with which a unit has ended the job, if one has.
+def read_halt(attempt: Attempt, *, has_failed: bool = False) -> None:
+    """Raises the error with which a unit has ended an attempt, if one has.
 
     The cause of the error has the traceback of the unit.
+
+    Args:
+        attempt: the attempt.
+        has_failed: whether the runner has given up, so that errors count which it could have
+            passed over.
 
     Raises:
         BackendDifferenceError: the tokenizer backends differ.
         ExactcptError: anything else.
     """
-    if folder.read_if_there(NAME) is None:
+    halt = attempt.noted(also_trouble=has_failed)
+    if halt is None:
         return
-    halt = read_json(folder, NAME, ("traceback",))
     cause = HaltedError(halt.pop("traceback"))
     if "difference" in halt:
         raise BackendDifferenceError(halt["difference"]) from cause
@@ -119,18 +152,13 @@ def read_halt(folder: Folder) -> None:
 class HaltWatch:
     """Checks for a halt whenever it is called; on an object store only now and then."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._pause = 0.0 if folder.is_local else REMOTE_SECONDS
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._pause = 0.0 if Folder(attempt.folder).is_local else REMOTE_SECONDS
         self._next = 0.0
 
     def __call__(self) -> None:
-        """Raises the error with which a unit has ended the job, if one has."""
+        """Raises the error with which a unit has ended the attempt, if one has."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._pause
-            read_halt(self._folder)
-
-
-def clear_halt(folder: Folder) -> None:
-    """Lets work units run again."""
-    folder.remove(NAME)
+            read_halt(self._attempt)

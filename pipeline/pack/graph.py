@@ -11,104 +11,91 @@ the work units read and write.
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
 
-from ..beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
+from ..beam.transforms import Crew, SumHistograms, assign_lanes
+from ..job.shipping import Shipped
 from . import repeated_units, selection_units, units
 from .task import PackTask
 
 __all__ = ["pack_graph"]
 
 
-def pack_graph(p: beam.Pipeline, task: PackTask, lanes: int | None) -> None:
+def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
     """Adds the graph: plans groups, weighs the corpus, writes shards and the documents table.
 
     Args:
         p: the pipeline.
         task: the job.
-        lanes: see `transforms.assign_lanes`.
+        crew: who does the work.
     """
-    window = task.settings.window
-    repeated = AsDict(_find_repeated(p, task, lanes))
-    quotas = AsSingleton(_quotas(p, task, repeated, lanes))
+    window, shared = task.settings.window, crew.ship(task)
+    repeated = AsDict(_find_repeated(p, task, shared, crew))
+    quotas = AsSingleton(_quotas(p, task, shared, repeated, crew))
     plans = (
         p
-        | "Group" >> Once(units.group, task.out, task, quotas)
-        | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, lanes)
-        | "Spread groups" >> Spread()
-        | "Plan" >> beam.ParDo(Work(units.plan, task.out), task, repeated, quotas)
+        | "Form groups" >> crew.once(units.group, shared, quotas)
+        | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, crew.lanes)
+        | "Spread groups" >> crew.spread()
+        | "Plan groups" >> crew.work(units.plan, shared, repeated, quotas)
     )
     weights = (
         plans
         | "Histograms" >> beam.Map(units.train_histogram, window)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
-        | "Weigh" >> beam.ParDo(Work(units.write_weights, task.out), window, task.exact, task.out)
+        | "Make weights" >> crew.work(units.write_weights, window, task.exact, task.out)
     )
     _ = (
         plans
         | "All plans" >> beam.combiners.ToList()
-        | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
-        | "Spread shards" >> Spread()
-        | "Write shards" >> beam.ParDo(Work(units.fill_shard, task.out), task, AsSingleton(weights))
+        | "Number shards" >> crew.work(units.number_shards, shared, crew.lanes, many=True)
+        | "Spread shards" >> crew.spread()
+        | "Write shards" >> crew.work(units.fill_shard, shared, AsSingleton(weights))
     )
     _ = (
         p
-        | "Documents"
-        >> beam.Create(assign_lanes(units.documents_tasks(task.parts), lambda d: d.rows, lanes))
-        | "Spread documents" >> Spread()
-        | "Write documents"
-        >> beam.ParDo(Work(units.fill_documents, task.out), task, repeated, quotas)
+        | "Documents" >> crew.units(units.documents_tasks(task.parts), lambda some: some.rows)
+        | "Write documents" >> crew.work(units.fill_documents, shared, repeated, quotas)
     )
 
 
-def _find_repeated(p: beam.Pipeline, task: PackTask, lanes: int | None) -> PCollection:
+def _find_repeated(
+    p: beam.Pipeline, task: PackTask, shared: Shipped[PackTask], crew: Crew
+) -> PCollection:
     """Pairs of part and file that lists its repeated documents; none if these are kept."""
     runs = repeated_units.part_runs(task.parts) if task.dedup else []
-    ranges = range(repeated_units.hash_ranges(task.parts)) if task.dedup else ()
-    part_runs = (
-        p
-        | "Part runs" >> beam.Create(assign_lanes(runs, lambda run: run.documents, lanes))
-        | "Spread part runs" >> Spread()
-    )
-    spread = part_runs | "Spread hashes" >> beam.ParDo(
-        Work(repeated_units.spread_hashes, task.out), task
+    ranges = range(repeated_units.hash_ranges(task.parts) if task.dedup else 0)
+    part_runs = p | "Part runs" >> crew.units(runs, lambda run: run.documents)
+    spread = part_runs | "Sort hashes into ranges" >> crew.work(
+        repeated_units.spread_hashes, shared
     )
     found = (
         p
-        | "Hash ranges" >> beam.Create(assign_lanes(ranges, lambda _: 1, lanes))
-        | "Spread hash ranges" >> Spread()
-        | "Find repeated"
-        >> beam.ParDo(Work(repeated_units.find_repeated, task.out), task, AsIter(spread))
+        | "Hash ranges" >> crew.units(ranges, lambda _: 1)
+        | "Find repeated" >> crew.work(repeated_units.find_repeated, shared, AsIter(spread))
     )
-    return part_runs | "Merge repeated" >> beam.ParDo(
-        Work(repeated_units.merge_repeated, task.out, many=True), task, AsIter(found)
+    return part_runs | "List repeated by part" >> crew.work(
+        repeated_units.merge_repeated, shared, AsIter(found), many=True
     )
 
 
-def _quotas(p: beam.Pipeline, task: PackTask, repeated: AsDict, lanes: int | None) -> PCollection:
+def _quotas(
+    p: beam.Pipeline, task: PackTask, shared: Shipped[PackTask], repeated: AsDict, crew: Crew
+) -> PCollection:
     """The quotas of all sources, as one element."""
     if not task.mixes:
         return p | "Plain quotas" >> beam.Create([selection_units.plain_quotas(task)])
-    parts = (
-        p
-        | "Parts" >> beam.Create(assign_lanes(task.parts, lambda part: part.documents, lanes))
-        | "Spread parts" >> Spread()
-    )
+    parts = p | "Parts" >> crew.units(task.parts, lambda part: part.documents)
     measures = (
         parts
-        | "Measure" >> beam.ParDo(Work(selection_units.measure, task.out), task, repeated)
+        | "Measure parts" >> crew.work(selection_units.measure, shared, repeated)
         | "Sum measures" >> beam.CombinePerKey(selection_units.Measure.total)
     )
-    targets = p | "Targets" >> Once(selection_units.targets, task.out, task, AsDict(measures))
+    targets = p | "Targets" >> crew.once(selection_units.targets, shared, AsDict(measures))
     candidates = (
         parts
-        | "Candidates"
-        >> beam.ParDo(
-            Work(selection_units.candidates, task.out, many=True),
-            task,
-            repeated,
-            AsSingleton(targets),
-        )
+        | "Find candidates"
+        >> crew.work(selection_units.candidates, shared, repeated, AsSingleton(targets), many=True)
         | "Candidates of a source" >> beam.GroupByKey()
     )
-    return p | "Quotas" >> Once(
-        selection_units.quotas, task.out, task, AsSingleton(targets), AsDict(candidates)
+    return p | "Quotas" >> crew.once(
+        selection_units.quotas, shared, AsSingleton(targets), AsDict(candidates)
     )

@@ -68,4 +68,4 @@ def _run(task: PackTask, settings: RunSettings, console: Console) -> None:
 
     out = Folder(task.out)
     with Progress(console, "pack", TokensDone(out, task)) as progress:
-        run(lambda p, lanes: pack_graph(p, task, lanes), settings, out, progress.poll)
+        run(lambda p, crew: pack_graph(p, task, crew), settings, out, progress.poll)

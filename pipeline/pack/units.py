@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.shard import SPLITS, TRAIN, shard_name
+from ..beam.metrics import note_done
 from ..core.buckets import bucket_count
 from ..core.exact import WeightTable, weight_table
 from ..core.parameters import Exact
@@ -183,6 +184,7 @@ def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
             pad_id=task.pad_id,
         )
     write_json(out, summary_name, written)
+    note_done(windows=written["windows"], bytes=written["bytes"])
 
 
 @dataclass(frozen=True)
@@ -228,3 +230,4 @@ def fill_documents(
 
     written = write_documents(out, documents.name, tables())
     write_json(out, summary_name, written)
+    note_done(documents=written["rows"], bytes=written["bytes"])

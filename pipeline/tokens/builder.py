@@ -18,7 +18,7 @@ from ...schemas.errors import ExactcptError
 from ...schemas.manifest import PartFile
 from ..core.spans import Spans
 from ..files.arrow import span_lists, write_batches
-from ..files.json_files import read_json, write_json
+from ..files.json_files import read_json, require_keys, write_json
 from ..files.storage import Folder
 from ..sources.records import Batch, Rejected, Strings
 from .answers import spans_with_ends
@@ -61,7 +61,8 @@ def read_summary(store: Folder, name: str) -> Summary:
         FormatError: it is damaged.
     """
     summary = read_json(store, name, KEYS)
-    return read_json(store, name, FILES) if summary["documents"] else summary
+    require_keys(summary, FILES if summary["documents"] else (), store.url_of(name))
+    return summary
 
 
 @dataclass
@@ -167,7 +168,7 @@ class PartBuilder:
             keep &= ~unanswered
         return keep
 
-    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> None:
+    def write(self, store: Folder, ordinal: str, *, members: int, last: bool) -> Summary:
         """Writes documents, index, rejected records, and the summary that completes the part.
 
         Args:
@@ -175,6 +176,9 @@ class PartBuilder:
             ordinal: the part's name.
             members: how many files or ranges of files its split has.
             last: whether it is the last part of its split.
+
+        Returns:
+            The summary.
 
         Raises:
             ExactcptError: a document has more than MAX_DOCUMENT_TOKENS tokens.
@@ -203,6 +207,7 @@ class PartBuilder:
             lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in self.rejected]
             store.write(store_format.rejected_name(ordinal), ("\n".join(lines) + "\n").encode())
         write_json(store, store_format.summary_name(ordinal), summary)
+        return summary
 
     def _write_documents(self, store: Folder, ordinal: str) -> PartFile:
         schema = store_format.part_schema(self.source)

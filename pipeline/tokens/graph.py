@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.pvalue import AsDict
 
-from ..beam.transforms import Spread, Work, assign_lanes
+from ..beam.transforms import Crew
 from ..sources.splits import Split
 from .task import TokenizeTask
 from .units import ScanTask, scan_files, tokenize_split
@@ -18,7 +18,7 @@ def tokenize_graph(
     task: TokenizeTask,
     scans: Sequence[ScanTask],
     splits: Sequence[Split],
-    lanes: int | None,
+    crew: Crew,
 ) -> None:
     """Scans files, then tokenizes their splits into parts.
 
@@ -27,17 +27,15 @@ def tokenize_graph(
         task: how to tokenize.
         scans: the files to scan.
         splits: the splits to tokenize.
-        lanes: see `transforms.assign_lanes`.
+        crew: who does the work.
     """
-    facts = (
+    newlines = AsDict(
         p
-        | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
-        | "Spread files" >> Spread()
-        | "Scan files" >> beam.ParDo(Work(scan_files, task.store, many=True), task.store)
+        | "Files" >> crew.units(scans, lambda scan: scan.work)
+        | "Read files for checksums" >> crew.work(scan_files, task.store, many=True)
     )
     _ = (
         p
-        | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
-        | "Spread splits" >> Spread()
-        | "Tokenize" >> beam.ParDo(Work(tokenize_split, task.store), task, AsDict(facts))
+        | "Splits" >> crew.units(splits, lambda split: split.work)
+        | "Tokenize" >> crew.work(tokenize_split, task, newlines)
     )

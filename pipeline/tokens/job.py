@@ -11,7 +11,6 @@ from ..beam.runner import RunSettings, run
 from ..core.choices import Backend
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, begin, locked
-from ..job.halt import clear_halt
 from ..job.progress import Progress
 from ..sources.splits import Split, make_splits
 from ..terminal import Console
@@ -101,7 +100,6 @@ def _start_again(store: Folder, fallback: str) -> None:
     keep_choice(store, "tokenizers", fallback)
     store.remove_tree("parts")
     store.remove_tree("rejected")
-    clear_halt(store)
 
 
 def _run_to_end(
@@ -129,8 +127,8 @@ def _run_to_end(
         _forget_outdated(store, splits)
         with Progress(console, "tokenize", TokensDone(store, splits, expected)) as progress:
 
-            def build(p: Any, lanes: int | None, splits: Sequence[Split] = splits) -> None:
-                tokenize_graph(p, task, scans, splits, lanes)
+            def build(p: Any, crew: Any, splits: Sequence[Split] = splits) -> None:
+                tokenize_graph(p, task, scans, splits, crew)
 
             run(build, settings, store, progress.poll)
 

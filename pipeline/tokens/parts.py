@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from ...schemas import store as store_format
+from ..beam.metrics import note_done
 from ..core.choices import Backend
 from ..files.storage import Folder
 from ..sources.reading import join_small, read_member
@@ -53,7 +54,14 @@ def write_parts(
                 builder.add(batch)
         if _is_outdated(store, backend):
             return
-        builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
+        written = builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
+        note_done(
+            documents=written["documents"],
+            tokens=written["tokens"],
+            text_bytes=written["text_bytes"],
+            rejected_records=sum(written["rejected"].values()),
+            dropped_documents=sum(written["dropped"].values()),
+        )
 
 
 def _is_complete(store: Folder, split: Split, backend: Backend) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import xxhash
 
+from ..beam.metrics import note_done
 from ..core.runs import runs
 from ..files.json_files import read_json
 from ..files.storage import Folder
@@ -74,6 +75,7 @@ def scan_files(scans: ScanTask, out: str) -> list[tuple[str, dict[int, int]]]:
         }
     else:
         facts = {file.url: scan(file, starts) for file, starts in scans.files}
+        note_done(files=len(facts), input_bytes=scans.work)
         store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
         newlines = {url: each.newlines for url, each in facts.items()}
     return [(url, before) for url, before in newlines.items() if before]

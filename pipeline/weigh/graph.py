@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
-from ..beam.transforms import Spread, SumHistograms, Work, assign_lanes
+from ..beam.transforms import Crew, SumHistograms
 from ..pack.units import write_weights
 from ..sources.splits import Split
 from ..tokens.units import ScanTask, scan_files
@@ -27,7 +27,7 @@ def weigh_graph(
     task: WeighTask,
     scans: Sequence[ScanTask],
     splits: Sequence[Split],
-    lanes: int | None,
+    crew: Crew,
 ) -> None:
     """Adds the graph: counts windows, weighs the corpus, writes shards and the documents table.
 
@@ -36,31 +36,28 @@ def weigh_graph(
         task: the job.
         scans: the files to scan.
         splits: the inputs.
-        lanes: see `transforms.assign_lanes`.
+        crew: who does the work.
     """
     newlines = AsDict(
         p
-        | "Files" >> beam.Create(assign_lanes(scans, lambda s: s.work, lanes))
-        | "Spread files" >> Spread()
-        | "Scan files" >> beam.ParDo(Work(scan_files, task.out, many=True), task.out)
+        | "Files" >> crew.units(scans, lambda scan: scan.work)
+        | "Read files for checksums" >> crew.work(scan_files, task.out, many=True)
     )
     counts = (
         p
-        | "Splits" >> beam.Create(assign_lanes(splits, lambda s: s.work, lanes))
-        | "Spread splits" >> Spread()
-        | "Count" >> beam.ParDo(Work(units.count_split, task.out), task, newlines)
+        | "Splits" >> crew.units(splits, lambda split: split.work)
+        | "Count windows" >> crew.work(units.count_split, task, newlines)
     )
     weights = (
         counts
         | "Histograms" >> beam.Map(units.histogram_of, task)
         | "Sum histograms" >> beam.CombineGlobally(SumHistograms(task.window))
-        | "Weigh" >> beam.ParDo(Work(write_weights, task.out), task.window, task.exact, task.out)
+        | "Make weights" >> crew.work(write_weights, task.window, task.exact, task.out)
     )
     _ = (
         counts
         | "All counts" >> beam.combiners.ToList()
-        | "Number shards" >> beam.FlatMap(units.number_shards, task, lanes)
-        | "Spread shards" >> Spread()
-        | "Write shards"
-        >> beam.ParDo(Work(units.write_split, task.out), task, newlines, AsSingleton(weights))
+        | "Number shards" >> crew.work(units.number_shards, task, crew.lanes, many=True)
+        | "Spread shards" >> crew.spread()
+        | "Write shards" >> crew.work(units.write_split, task, newlines, AsSingleton(weights))
     )

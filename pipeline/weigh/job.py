@@ -66,8 +66,8 @@ def _run(plan: WeighPlan, out: Folder, settings: RunSettings, console: Console) 
     task, splits = weigh_task(plan, out), plan.splits
     scans = scan_tasks(splits)
 
-    def build(p: Any, lanes: int | None) -> None:
-        weigh_graph(p, task, scans, splits, lanes)
+    def build(p: Any, crew: Any) -> None:
+        weigh_graph(p, task, scans, splits, crew)
 
     with Progress(console, "weigh", _Done(out, task, len(splits))) as progress:
         run(build, settings, out, progress.poll)

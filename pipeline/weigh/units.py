@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...schemas import shard
 from ...schemas.errors import ExactcptError
 from ...schemas.shard import SPLITS, TRAIN
+from ..beam.metrics import note_done
 from ..core.buckets import context_codes, histogram
 from ..core.exact import WeightTable
 from ..files.arrow import write_batches
@@ -156,6 +157,7 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
         filled = (writer.batch(next(rows, None)) for _ in sizes)
         written = write_batches(out, path, shard.shard_schema(task.window), filled)
         write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
+        note_done(windows=windows, bytes=written["bytes"])
     if next(rows, None) is not None or not writer.has_all():
         raise _changed(mine.read)
     described = write_documents(out, mine.documents, [writer.documents()])

@@ -64,6 +64,13 @@ def test_the_cause_of_a_failure(error, cause):
     assert found.fix and "--job_endpoint=HOST:PORT" in found.fix
 
 
+def test_a_worker_that_has_died():
+    error = RuntimeError("bundle inst004 failed: SDK worker disconnected: worker[1], 2 active")
+    found = explain(error, "PortableRunner", [])
+    assert found.found.startswith("a worker of PortableRunner has died, or it cannot be reached: ")
+    assert found.fix and "enough memory" in found.fix
+
+
 @pytest.mark.parametrize("tell", [explain, explain_start])
 @pytest.mark.parametrize(
     "error", [grpc.FutureTimeoutError(), Answer(grpc.StatusCode.UNAVAILABLE, "connection refused")]
@@ -82,20 +89,42 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     seen: list[str] = []
 
-    def build(pipeline: Any, lanes: int | None) -> None:
+    def build(pipeline: Any, crew: Any) -> None:
         import apache_beam as beam
 
-        seen.append(f"lanes {lanes}")
+        seen.append(f"lanes {crew.lanes}")
         numbers = pipeline | beam.Create([1, 2])
         numbers | beam.Map(lambda number: (tmp_path / str(number)).touch())
+        seen.extend(memory_hints(pipeline))
 
     run(build, settings("own_server.OwnServer"), Folder(str(tmp_path)))
-    assert seen == ["lanes None"]
+    assert seen == ["lanes None", "2000000000"]
     assert {path.name for path in tmp_path.iterdir()} >= {"1", "2"}
     assert signal.getsignal(signal.SIGINT) == handler
 
 
-def nothing(pipeline: Any, lanes: int | None) -> None:
+def memory_hints(pipeline: Any) -> set[str]:
+    """What the stages of a graph say of the memory that they need."""
+    environments = pipeline.to_runner_api().components.environments.values()
+    found = [each.resource_hints.get("beam:resources:min_ram_bytes:v1") for each in environments]
+    return {hint.decode() for hint in found if hint is not None}
+
+
+def test_the_user_s_hints_count_more(tmp_path):
+    seen: list[set[str]] = []
+
+    def build(pipeline: Any, crew: Any) -> None:
+        import apache_beam as beam
+
+        pipeline | beam.Create([1])
+        seen.append(memory_hints(pipeline))
+
+    hint = "--resource_hint=min_ram=9GB"
+    run(build, settings("own_server.OwnServer", hint), Folder(str(tmp_path)))
+    assert seen == [{"9000000000"}]
+
+
+def nothing(pipeline: Any, crew: Any) -> None:
     pass
 
 

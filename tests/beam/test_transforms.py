@@ -1,5 +1,8 @@
 from collections import Counter
+from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -9,7 +12,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exactcpt.pipeline.beam.transforms import Once, Spread, SumHistograms, Work, assign_lanes
+from exactcpt.pipeline.beam.transforms import Crew, SumHistograms, assign_lanes
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.job.attempt import attempt_at
 from exactcpt.pipeline.job.halt import HaltedError
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -111,19 +116,30 @@ def test_lanes_of_nothing():
     assert assign_lanes([], lambda _: 1, None) == []
 
 
-def test_spread_gives_every_unit_once():
+# crews
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path))
+
+
+@pytest.fixture(params=[(None, True), (None, False), (1, False), (3, False)])
+def crew(request: pytest.FixtureRequest, folder: Folder) -> Iterator[Crew]:
+    with attempt_at(folder, engine_retries=False) as attempt:
+        yield Crew(attempt, *request.param)
+
+
+def test_every_element_is_spread_once(crew):
     units = [(i % 3, f"unit {i}") for i in range(10)]
     with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        spread = p | beam.Create(units) | Spread()
+        spread = p | beam.Create(units) | crew.spread()
         assert_that(spread, equal_to([unit for _, unit in units]))
 
 
-def test_spread_of_nothing():
+def test_nothing_is_spread(crew):
     with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        assert_that(p | beam.Create([]) | Spread(), equal_to([]))
-
-
-# work
+        assert_that(p | beam.Create([]) | crew.spread(), equal_to([]))
 
 
 def repeat(text: str, times: int) -> list[str]:
@@ -134,36 +150,60 @@ def fail(text: str) -> None:
     raise ValueError(text)
 
 
-def test_work_gives_a_result_or_several(tmp_path):
-    assert list(Work(repeat, str(tmp_path)).process("a", 2)) == [["a", "a"]]
-    assert list(Work(repeat, str(tmp_path), many=True).process("a", 2)) == ["a", "a"]
+@pytest.mark.parametrize("units", [[], ["a"], ["a", "bb", "ccc", "dddd"]])
+def test_a_unit_gets_its_element_and_gives_a_result_or_several(crew, units):
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        elements = p | "Units" >> crew.units(units, len)
+        each = elements | "Each" >> crew.work(repeat, 2)
+        assert_that(each, equal_to([[unit] * 2 for unit in units]), "each")
+        both = elements | "Both" >> crew.work(repeat, 2, many=True)
+        assert_that(both, equal_to(units * 2), "both")
 
 
-def test_work_passes_side_inputs_on(tmp_path):
+def test_units_get_what_was_shipped_and_side_inputs(crew):
+    with test_pipeline.TestPipeline(runner=RUNNER) as p:
+        words = p | beam.Create(["a", "b"])
+        times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
+        shipped = words | "Shipped" >> crew.work(repeat, crew.ship(2))
+        assert_that(shipped, equal_to([["a"] * 2, ["b"] * 2]), "shipped")
+        sides = words | "Sides" >> crew.work(repeat, times, many=True)
+        assert_that(sides, equal_to(["a", "b"] * 3), "sides")
+
+
+def test_a_unit_without_an_element_is_called_once(crew):
     with test_pipeline.TestPipeline(runner=RUNNER) as p:
         times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
-        work = Work(repeat, str(tmp_path), many=True)
-        assert_that(p | beam.Create(["a"]) | beam.ParDo(work, times), equal_to(["a"] * 3))
-
-
-def test_a_unit_without_an_element_is_called_once(tmp_path):
-    with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
-        found = p | "Repeat" >> Once(repeat, str(tmp_path), "a", times)
+        found = p | "Repeat" >> crew.once(repeat, crew.ship("a"), times)
         assert_that(found, equal_to([["a"] * 3]))
 
 
-def test_work_without_an_element_is_guarded(tmp_path):
-    work = Work(fail, str(tmp_path), element=False)
-    with pytest.raises(ValueError, match="one"):
-        work.process(None, "one")
-    with pytest.raises(HaltedError):
-        work.process(None, "two")
+def test_units_are_guarded(folder):
+    with attempt_at(folder, engine_retries=False) as attempt:
+        crew = Crew(attempt)
+        work: Any = crew.work(fail).fn
+        with pytest.raises(ValueError, match="one"):
+            work.process("one")
+        with pytest.raises(HaltedError):
+            work.process("two")
+    with attempt_at(folder, engine_retries=False) as attempt, pytest.raises(Exception, match="one"):
+        pipeline = beam.Pipeline(runner=RUNNER)
+        _ = pipeline | Crew(attempt).once(fail, "one")
+        pipeline.run()
 
 
-def test_work_is_guarded(tmp_path):
-    work = Work(fail, str(tmp_path))
-    with pytest.raises(ValueError, match="one"):
-        work.process("one")
-    with pytest.raises(HaltedError):
-        work.process("two")
+def size_of_graph(folder: Folder, units: int) -> int:
+    """Bytes of a pipeline as an engine gets it."""
+    with attempt_at(folder, engine_retries=True) as attempt:
+        crew, pipeline = Crew(attempt), beam.Pipeline()
+        numbers = range(units)
+        _ = (
+            pipeline
+            | crew.units([f"unit {i}" for i in numbers], len)
+            | crew.work(repeat, crew.ship([*numbers]))
+        )
+        return len(pipeline.to_runner_api().SerializeToString())
+
+
+def test_the_graph_of_an_engine_does_not_grow_with_the_work(folder):
+    small, large = size_of_graph(folder, 1), size_of_graph(folder, 100_000)
+    assert abs(large - small) < 100 < small < 100_000

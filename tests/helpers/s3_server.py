@@ -1,10 +1,12 @@
 """An S3 server on this machine: moto's, with a log of its requests and faults on demand."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -23,11 +25,17 @@ class Server:
         endpoint: its address.
         requests: method, path and what it copies, of each request.
         every: every so many requests one fails; 0 for none.
+        delay: seconds that an answer takes.
+        together: the most requests that were under way at once.
     """
 
     endpoint: str
     requests: list[str] = field(default_factory=list)
     every: int = 0
+    delay: float = 0.0
+    together: int = 0
+    _now: int = 0
+    _lock: Any = field(default_factory=Lock)
 
     @property
     def driver(self) -> Any:
@@ -73,7 +81,15 @@ class Server:
             if self.every and len(self.requests) % self.every == 0:
                 start("500 Internal Server Error", [("Content-Type", "application/xml")])
                 return [FAULT]
-            return application(environ, start)
+            with self._lock:
+                self._now += 1
+                self.together = max(self.together, self._now)
+            try:
+                time.sleep(self.delay)
+                return application(environ, start)
+            finally:
+                with self._lock:
+                    self._now -= 1
 
         return call
 

@@ -24,7 +24,6 @@ from exactcpt.pipeline.job.folder import (
     forget_progress,
     locked,
 )
-from exactcpt.pipeline.job.halt import Guard, read_halt
 from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE
 
@@ -102,7 +101,7 @@ def test_a_finished_job_keeps_its_state_and_its_lock_alone(folder):
     with locked(folder):
         finished(folder)
         folder.write(".job/plans/00000.json", b"{}")
-        folder.write(".job/halt.json", b"{}")
+        folder.write(".job/attempts/1.halt", b"{}")
         held = folder.read(STATE)
         forget_progress(folder)
         assert set(folder.names(".job")) == {STATE, LOCK}
@@ -116,10 +115,10 @@ def test_what_a_finished_job_did_not_clear_is_cleared_by_the_next_one(folder):
     folder.write(".job/plans/00000.json", b"{}")
     assert begin(folder, ONE, OWNED, overwrite=False) is True
     assert set(folder.names()) == {*names, job.PREPARED}
-    folder.write(".job/halt.json", b"{}")
+    folder.write(".job/attempts/1.halt", b"{}")
     with locked(folder):
         job.tidy(folder)  # another job is at work
-        assert folder.exists(".job/halt.json") == folder.is_local
+        assert folder.exists(".job/attempts/1.halt") == folder.is_local
     job.tidy(folder)
     assert set(folder.names()) - {LOCK} == {*names, job.PREPARED}
     if folder.is_local:
@@ -131,25 +130,13 @@ def test_what_a_finished_job_did_not_clear_is_cleared_by_the_next_one(folder):
 
 def test_what_cannot_be_cleared_is_no_error(folder, monkeypatch):
     finished(folder)
-    folder.write(".job/halt.json", b"{}")
+    folder.write(".job/attempts/1.halt", b"{}")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Folder, "remove", refuse)
     assert begin(folder, ONE, OWNED, overwrite=False) is True
-
-
-def test_a_halt_is_forgotten(folder):
-    started(folder)
-
-    def fail() -> None:
-        raise ExactcptError("once")
-
-    with pytest.raises(ExactcptError):
-        Guard(fail, folder.url)()
-    started(folder)
-    read_halt(folder)
 
 
 def test_tuples_are_equal_to_lists(folder):
@@ -328,7 +315,7 @@ class PowerCut(Exception):  # noqa: N818
     """Between any two changes of the disk."""
 
 
-@pytest.mark.parametrize("after", range(8))
+@pytest.mark.parametrize("after", range(7))
 @pytest.mark.parametrize("next_overwrites", [False, True])
 def test_a_power_cut_while_overwriting(folder, monkeypatch, after, next_overwrites):
     """Nothing half-removed counts: the manifest goes first, and the next job ends the removal."""

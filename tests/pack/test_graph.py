@@ -83,8 +83,8 @@ def run_tokenize(inputs, store: Path, settings: RunSettings) -> None:
     splits = splits_of(inputs, SPLIT_BYTES)
     task = task_of(store, split_bytes=SPLIT_BYTES)
 
-    def build(p, lanes):
-        tokenize_graph(p, task, scan_tasks(splits), splits, lanes)
+    def build(p, crew):
+        tokenize_graph(p, task, scan_tasks(splits), splits, crew)
 
     run(build, settings, Folder(str(store)))
 
@@ -115,8 +115,8 @@ def pack_task(store: Path, out: Path, **changes) -> PackTask:
 
 
 def run_pack(task: PackTask, settings: RunSettings) -> None:
-    def build(p, lanes):
-        pack_graph(p, task, lanes)
+    def build(p, crew):
+        pack_graph(p, task, crew)
 
     run(build, settings, Folder(task.out))
     assert json.loads(Folder(task.out).read(GROUPS))["groups"] > 2

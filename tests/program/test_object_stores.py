@@ -145,6 +145,18 @@ def test_a_killed_job_is_continued_at_once(server: Server, local: Path, tmp_path
     assert harness.content(found / "shards") == harness.content(local / "shards")
 
 
+def test_small_files_are_read_many_at_once(server: Server) -> None:
+    folder = Folder(server.url("many"))
+    names = [f"{i}.json" for i in range(60)]
+    folder.for_all(names, lambda name: folder.write(name, name.encode()))
+    server.together, server.delay = 0, 0.3
+    try:
+        assert folder.for_all(names, folder.read) == [name.encode() for name in names]
+    finally:
+        server.delay = 0.0
+    assert server.together > 20  # of its own accord, the driver has ten
+
+
 def test_one_of_many_gets_the_lock(server: Server) -> None:
     folder = Folder(server.url("locked"))
 

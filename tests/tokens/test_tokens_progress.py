@@ -70,3 +70,22 @@ def test_what_is_begun_is_a_part_of_the_estimate(stages):
 def test_nobody_knows(stages):
     splits, store, _ = stages
     assert TokensDone(Folder(str(store)), splits, None)() == Count(0, None, about=True)
+
+
+def test_a_summary_is_read_once(stages, monkeypatch):
+    """On a server each reading is a request, and there are many summaries."""
+    splits, store, tokenized = stages
+    for _ in tokenized():
+        pass
+    asked: list[str] = []
+    read = Folder.read
+
+    def noted(self: Folder, name: str) -> bytes:
+        asked.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Folder, "read", noted)
+    found = TokensDone(Folder(str(store)), splits, None)
+    assert found() == found()
+    assert sorted(asked) == sorted({*asked})
+    assert len(asked) > 5

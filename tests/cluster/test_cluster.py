@@ -1,0 +1,160 @@
+"""Whole jobs on engines with workers of their own: the same bytes as embedded, also after faults.
+
+`make cluster` runs this; see README.md.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import psutil
+import pytest
+from harness import CORPORA, DATA, Outcome, bundled, done, finish, start, until
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from engines import ENGINES, Engine, MissingError
+
+WINDOW = ["--window", 512, "--group-tokens", "40k", "--shard-bytes", "100k"]
+SECONDS = 1800
+
+
+def corpus(folder: object = DATA) -> list[str]:
+    return [*bundled(folder, poems=",epochs=1.5", novels=",epochs=0.5"), "--split-bytes", "20k"]
+
+
+def job(out: Path) -> list[object]:
+    """Deduplicated and mixed."""
+    return [
+        "prepare",
+        *corpus(f"file://{DATA}"),
+        *WINDOW,
+        "--dedup",
+        "exact",
+        "--out",
+        f"file://{out}",
+    ]
+
+
+def packing(out: Path) -> list[object]:
+    """The same store in the other packing."""
+    flags = ["--packing", "best_fit", "--dedup", "exact", "--out", f"file://{out}.best_fit"]
+    return ["pack", f"file://{out}.store", *WINDOW, *flags]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the embedded runner writes."""
+    out = tmp_path_factory.mktemp("embedded") / "out"
+    done(*job(out))
+    done(*packing(out))
+    return written(out)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """The bytes of all files of the shard sets and the store, by folder and name."""
+    folders = [out, Path(f"{out}.store"), Path(f"{out}.best_fit")]
+    return {
+        f"{folder.suffix}/{path.relative_to(folder)}": path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".job" not in path.parts
+    }
+
+
+def same(out: Path, embedded: dict[str, bytes]) -> bool:
+    found = written(out)
+    return found == {name: data for name, data in embedded.items() if name in found} and bool(found)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
+    try:
+        manager = ENGINES[request.param](folder)
+        with manager as started:
+            yield started
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+def on(engine: Engine, words: list[object]) -> Outcome:
+    """Runs a command on an engine, in a process of its own."""
+    return finish(start(*words, *engine.flags), SECONDS)
+
+
+def begun(engine: Engine, out: Path) -> "harness.subprocess.Popen[str]":
+    """A job that has written a part and has more to do."""
+    process = start(*job(out), *engine.flags)
+    parts = Path(f"{out}.store/parts")
+    assert until(lambda: process.poll() is not None or [*parts.glob("*.json")], SECONDS)
+    assert process.poll() is None, process.communicate()[1]
+    return process
+
+
+def test_the_same_bytes(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:
+    for words in (job(tmp_path / "out"), packing(tmp_path / "out")):
+        outcome = on(engine, words)
+        assert outcome.code == 0, outcome.err
+    assert written(tmp_path / "out") == embedded
+
+
+def test_a_worker_is_killed(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:
+    """The engine goes on, or it ends the job, and the same command continues."""
+    if engine.after_death == "waits":
+        pytest.skip("it waits forever for a worker that has died")
+    process = begun(engine, tmp_path / "out")
+    workers: list[psutil.Process] = []
+    assert until(lambda: workers.extend(engine.workers()) or workers or process.poll(), SECONDS)
+    workers[0].kill()
+    outcome = finish(process, SECONDS)
+    sys.stdout.write(f"a worker is killed: exit {outcome.code}\n{outcome.err}")
+    if engine.after_death == "goes on":
+        assert outcome.code == 0, outcome.err
+    elif outcome.code:
+        assert "error: " in outcome.err and "Traceback" not in outcome.err
+        assert on(engine, job(tmp_path / "out")).code == 0
+    assert same(tmp_path / "out", embedded)
+
+
+def test_the_driver_is_killed(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:
+    """The next command begins at once, while the engine still works for the first one."""
+    process = begun(engine, tmp_path / "out")
+    process.kill()
+    process.communicate()
+    outcome = on(engine, job(tmp_path / "out"))
+    assert outcome.code == 0, outcome.err
+    assert same(tmp_path / "out", embedded)
+
+
+def test_the_driver_is_interrupted(
+    engine: Engine, embedded: dict[str, bytes], tmp_path: Path
+) -> None:
+    process = begun(engine, tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process, SECONDS)
+    assert outcome.code == 1
+    assert "error: interrupted; run the same command again" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert until(lambda: not engine.workers(), 60)
+    assert on(engine, job(tmp_path / "out")).code == 0
+    assert same(tmp_path / "out", embedded)
+
+
+def test_a_truncated_input(engine: Engine, tmp_path: Path) -> None:
+    """One readable error that names the file, soon."""
+    for name in [*CORPORA.values(), "tokenizer.json"]:
+        (tmp_path / name).write_bytes((DATA / name).read_bytes())
+    broken = tmp_path / CORPORA["novels"]
+    os.truncate(broken, broken.stat().st_size // 2)
+    words = ["prepare", *corpus(f"file://{tmp_path}"), *WINDOW, "--out", f"file://{tmp_path}/out/a"]
+    outcome = on(engine, words)
+    assert outcome.code == 1
+    sys.stdout.write(outcome.err)
+    assert str(broken) in outcome.err
+    assert "Traceback" not in outcome.err
