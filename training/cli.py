@@ -12,6 +12,7 @@ import click
 from ..schemas.errors import UsageError
 from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
+from ..schemas.sizes import plural
 from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
 from .options import check_installed, size, speaker
@@ -73,6 +74,11 @@ HELP = {
     "beta2": (None, "AdamW's decay rate of the mean squared gradient."),
     "epsilon": (None, "AdamW's epsilon."),
     "clip_norm": (None, "Scale a gradient of larger norm down to this norm; 0 for no clipping."),
+    "max_bad_steps": (
+        "N",
+        "End the run when it has skipped more steps than this. A step is skipped if its loss or "
+        "gradient is not finite.",
+    ),
     "grad_norm_from": (
         "RUN",
         "Scale the gradient of every step, before clipping, to the norm that it had in a finished "
@@ -117,7 +123,7 @@ SECTIONS: Sections = {
     "Steps": (
         "global_batch", "micro_batch", "learning_rate", "final_learning_rate", "warmup_steps",
         "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm",
-        "grad_norm_from",
+        "max_bad_steps", "grad_norm_from",
     ),
     "Longer windows": ("rope_theta", "yarn_factor"),
     "Evaluation": ("eval", "eval_every", "eval_windows"),
@@ -217,6 +223,8 @@ def train(**flags: Any) -> None:
     outcome = run(config, say)
     if outcome.is_first:
         how = "finished" if outcome.finished else "stopped; the same command continues the run"
+        skipped = f"; {plural(outcome.skipped, 'step was', 'steps were')} skipped"
+        how += skipped if outcome.skipped else ""
         say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
         echo_json(json.dumps(_summary(outcome, Path(config.out))))
@@ -240,6 +248,7 @@ def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
         "status": "finished" if outcome.finished else "stopped",
         "step": outcome.step,
         "steps": outcome.steps,
+        "skipped": outcome.skipped,
         "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
         "last": steps[-1] if steps else None,
     }

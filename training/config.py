@@ -78,6 +78,8 @@ class TrainConfig:
         weight_decay: of AdamW; applies to matrices, not to norms and biases.
         beta1, beta2, epsilon: of AdamW.
         clip_norm: norm that longer gradients are scaled down to; 0 for no clipping.
+        max_bad_steps: number of steps that may be skipped because a loss or the gradient is not
+            finite; with one more, the run ends.
         grad_norm_from: folder of a finished run with the same windows; before clipping, the
             gradient of each step is scaled to the norm that it had there. None for no scaling.
         precision: of the computation. Weights, sums of gradients and optimizer are fp32, unless
@@ -127,6 +129,7 @@ class TrainConfig:
     beta2: float = 0.95
     epsilon: float = 1e-8
     clip_norm: float = 1.0
+    max_bad_steps: int = 10
     grad_norm_from: str | None = None
     precision: Precision = "bf16"
     attention: Attention = "auto"
@@ -207,6 +210,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "beta2": (0, 0.999999),
     "epsilon": (0, 1),
     "clip_norm": (0, None),
+    "max_bad_steps": (0, 1 << 40),
     "rope_theta": (1, 10**12),
     "yarn_factor": (1, 1000),
     "eval_every": (0, 1 << 40),

@@ -4,6 +4,8 @@
     inputs       shards, order, weights of targets; whatever can be refused is refused here
     model        from a Hugging Face folder, fetched if need be, sharded over the ranks
     step         the next global_batch windows: one denominator, micro-batches, clipping, AdamW
+                 a step whose loss or gradient is not finite is skipped: its windows are done, and
+                 weights and optimizer stay as they are
     look         now and then: brings the figures of the last steps to the host, checks, logs them
     checkpoint   model, optimizer, and the number of windows taken: all that a run continues from
 
@@ -24,15 +26,16 @@ from typing import NoReturn
 import torch
 
 from ..schemas.errors import ExactcptError
+from ..schemas.sizes import plural
 from .config import TrainConfig
-from .models.optim import clip, learning_rate
+from .models.optim import clip, learning_rate, update
 from .run.alike import check_settings
 from .run.evaluation import evaluate
 from .run.export import export_model
 from .run.folder import held
 from .run.located import with_model_folder
 from .run.log import stretches
-from .run.metrics import LocalStep, found_not_finite, step_record
+from .run.metrics import LocalStep, found_not_finite, not_finite, step_record
 from .run.opening import Run, open_run
 from .run.start import Position
 from .run.termination import termination
@@ -52,6 +55,7 @@ class Outcome:
         finished: whether it took its last step; otherwise SIGTERM stopped it.
         step: number of the last step taken.
         steps: number of steps of the whole run.
+        skipped: number of steps that were skipped among those taken.
         checkpoint: the newest one; None if the run was stopped in its first step.
         is_first: whether this is the rank that prints for all.
     """
@@ -59,6 +63,7 @@ class Outcome:
     finished: bool
     step: int
     steps: int
+    skipped: int
     checkpoint: Path | None
     is_first: bool
 
@@ -72,7 +77,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
-        ExactcptError: a loss or gradient is not finite.
+        ExactcptError: too many steps had a loss or gradient that is not finite.
     """
     with termination() as is_terminated, joined(config.device) as world:
         check_settings(config, world)
@@ -88,6 +93,7 @@ class _Loop:
         run: the open run.
         is_terminated: tells whether SIGTERM has come to this rank.
         expand: makes the model's inputs from batches on the device.
+        skipped: number of steps that were skipped, among those that were looked at.
         pending: steps whose figures are still on the device.
         saved: position of the newest checkpoint; None before the first one.
         looked: time of the last look, moved forward by the time spent on anything but training.
@@ -97,6 +103,7 @@ class _Loop:
         self.run = run
         self.is_terminated = is_terminated
         self.expand = Expander(run.inputs.windows.weighting, run.world.device)
+        self.skipped = run.start.skipped
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
         self.looked = time.monotonic()
@@ -124,7 +131,7 @@ class _Loop:
         run.world.first(run.checkpoints.tidy)
         run.write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = run.checkpoints.latest()
-        return Outcome(goes_on, at.step, run.steps, newest, run.world.is_first)
+        return Outcome(goes_on, at.step, run.steps, self.skipped, newest, run.world.is_first)
 
     def _write_start(self, at: Position) -> None:
         run = self.run
@@ -218,7 +225,7 @@ class _Loop:
         rate = learning_rate(step, run.steps, run.config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        run.optimizer.step()
+        update(run.optimizer, skip=run.world.any(not_finite(per_window, norm)))
         run.optimizer.zero_grad()
         return LocalStep(
             step=step,
@@ -258,7 +265,7 @@ class _Loop:
         return torch.stack(sums).sum(0), torch.cat(per_window)
 
     def _look(self) -> None:
-        """Logs the figures of the steps since the last look; fails if one is not finite."""
+        """Logs the figures of the steps since the last look; fails if too many were skipped."""
         self._log_saved()
         if not self.pending:
             return
@@ -274,21 +281,43 @@ class _Loop:
         }
         for shares in zip(*gathered, strict=True):
             error = found_not_finite(shares, self.run.inputs.windows.where)
-            if error is not None:
-                self._fail(error)
+            if error is not None and self.skipped >= self.run.config.max_bad_steps:
+                self._fail_skipping(error)
             record = step_record(shares, self.run.inputs.tail, self.run.config.clip_norm) | speed
             self.run.write("step", record)
-            if self.run.log is not None:
+            if error is not None:
+                self._note_skipped(record["step"], error)
+            elif self.run.log is not None:
                 self.run.progress.step(record)
 
-    def _fail(self, error: ExactcptError) -> NoReturn:
-        """Ends the run on all ranks with an error that all of them found."""
+    def _note_skipped(self, step: int, error: ExactcptError) -> None:
+        """Counts and reports a step that was skipped."""
+        self.skipped += 1
+        record = {"step": step, "error": error.found, "where": error.where, "skipped": self.skipped}
+        self.run.write("skipped", record)
+        if self.run.log is not None:
+            most = self.run.config.max_bad_steps
+            self.run.progress.warning(
+                f"{error.found} ({error.where}); the step is skipped, {self.skipped} of {most}"
+            )
+
+    def _fail_skipping(self, error: ExactcptError) -> NoReturn:
+        """Ends the run with the error of a step that is one too many to be skipped."""
+        if self.skipped:
+            before = plural(self.skipped, "earlier step was", "earlier steps were")
+            error.found += f"; {before} skipped for the same reason"
+        self._fail(error, "allow more such steps with --max-bad-steps")
+
+    def _fail(self, error: ExactcptError, *advice: str) -> NoReturn:
+        """Ends the run on all ranks with an error that all of them found, and with more advice."""
         self.run.checkpoints.settle()
         self._log_saved()
         newest = self.run.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
-        error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
-        error.fix += "" if newest else ", check that the model's weights are finite"
+        tried = ["look at the text with `exactcpt show`", "try a lower learning rate", *advice]
+        if not newest:
+            tried.append("check that the model's weights are finite")
+        error.fix = "; ".join([error.fix, ", ".join(tried)])
         self.run.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
@@ -320,6 +349,7 @@ class _Loop:
             meta = {
                 "step": at.step,
                 "windows": at.windows,
+                "skipped": self.skipped,
                 "identity": self.run.start.identity,
                 "settings": self.run.config.recorded(),
                 "stretches": stretches(self.run.recorded),

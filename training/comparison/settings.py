@@ -19,7 +19,8 @@ between arms."""
 
 INCIDENTAL = {
     "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
-    "log_to", "loader_workers", "check_shards", "peak_tflops", "eval_every", "eval_windows",
+    "log_to", "loader_workers", "max_bad_steps", "check_shards", "peak_tflops", "eval_every",
+    "eval_windows",
 }  # fmt: skip
 """Settings that change a figure only through the order in which numbers are added, like the number
 of ranks. What was evaluated is in the records of the evaluations."""

@@ -4,6 +4,7 @@
 
     start        the run starts or continues after the step, with these settings from there on
     step         the figures of the step
+    skipped      the step was skipped: a loss or the gradient is not finite
     eval         the losses on an eval set after the step
     checkpoint   the checkpoint of the step is complete; written when that is noticed
     failure      the checkpoint before that of the step could not be written

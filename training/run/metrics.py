@@ -23,6 +23,7 @@ from ..config import TrainConfig
 __all__ = [
     "CE",
     "TARGETS",
+    "WEIGHTED_CE",
     "Flops",
     "LocalStep",
     "Share",
@@ -30,6 +31,7 @@ __all__ = [
     "digest",
     "found_not_finite",
     "known_peak",
+    "not_finite",
     "step_record",
 ]
 
@@ -198,12 +200,20 @@ def digest(shares: Sequence[Sequence[int]]) -> str:
 
 
 def bucket_losses(sums: Sums) -> list[float | None]:
-    """The unweighted loss of each bucket; None for one without targets."""
-    return [ce / n if n else None for ce, n in zip(*sums[[CE, TARGETS]].tolist(), strict=True)]
+    """The unweighted loss of each bucket; None for one without targets, or if it is not finite."""
+    pairs = zip(*sums[[CE, TARGETS]].tolist(), strict=True)
+    return [_finite(ce / n) if n else None for ce, n in pairs]
+
+
+def _finite(figure: float) -> float | None:
+    """The figure; None if it is not finite, for JSON has no such numbers."""
+    return figure if math.isfinite(figure) else None
 
 
 def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float) -> dict[str, Any]:
     """The log's record of a step, without the figures that depend on time.
+
+    A figure that is not finite is None. The step was skipped then, and the record says so.
 
     Args:
         shares: one per rank, in rank order.
@@ -217,21 +227,37 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
     return {
         "kind": "step",
         "step": first.step,
-        "loss": weighted_ce / first.denominator,
-        "unweighted_loss": ce / targets if targets else None,
+        "loss": _finite(weighted_ce / first.denominator),
+        "unweighted_loss": _finite(ce / targets) if targets else None,
         "targets": int(targets),
         "sum_w": weight,
         "denominator": first.denominator,
         "tail_share": float(sums[TARGETS][list(tail)].sum() / targets) if targets else 0.0,
-        "gradient_norm": first.gradient_norm,
+        "gradient_norm": _finite(first.gradient_norm),
         "scaled_to": first.scaled_to,
         "clipped": bool(clip_norm) and to_clip > clip_norm,
+        "skipped": not _is_finite(shares),
         "learning_rate": first.learning_rate,
         "tokens": sum(share.tokens for share in shares),
         "digest": digest([share.digests for share in shares]),
         "bucket_loss": bucket_losses(sums),
         "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
     }
+
+
+def not_finite(step_losses: Tensor, gradient_norm: Tensor) -> Tensor:
+    """Whether a step has a loss or a gradient that is not finite: a bool scalar on the device.
+
+    Args:
+        step_losses: sum of cross-entropies of each window.
+        gradient_norm: norm of the gradient of all weights.
+    """
+    return ~(torch.isfinite(step_losses).all() & torch.isfinite(gradient_norm))
+
+
+def _is_finite(shares: Sequence[Share]) -> bool:
+    """What `not_finite` found on the device of each rank, found again on the host."""
+    return math.isfinite(shares[0].gradient_norm) and not any(s.not_finite for s in shares)
 
 
 def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
@@ -249,7 +275,7 @@ def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> Ex
                 f"step {step}: the loss is not finite",
                 where=f"rank {rank}, {where(window)} (window {window:,} of the set)",
             )
-    if math.isfinite(shares[0].gradient_norm):
+    if _is_finite(shares):
         return None
     windows = [window for share in shares for window in share.windows]
     named = ", ".join(where(window) for window in windows[:8])

@@ -37,7 +37,11 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run: the numbers of optimizer steps and of windows that are done."""
+    """The progress of a run: the numbers of optimizer steps and of windows that are done.
+
+    A step that was skipped counts as a step: its windows are done, the next step takes others, and
+    its learning rate is that of its number.
+    """
 
     step: int = 0
     windows: int = 0
@@ -49,6 +53,7 @@ class Start:
 
     Attributes:
         at: the steps and windows that are done.
+        skipped: number of steps that were skipped among those that are done.
         checkpoint: the checkpoint to load: all of it if it is the run's own, its weights if it is
             an earlier run's; None to start with the model's weights.
         identity: the identity of the run.
@@ -60,6 +65,7 @@ class Start:
     """
 
     at: Position = Position()
+    skipped: int = 0
     checkpoint: Path | None = None
     identity: Record
     earlier: Record | None = None
@@ -94,6 +100,7 @@ def find_start(config: TrainConfig, inputs: Inputs, model: str) -> Start:
         _refuse_other(before["identity"], identity, own)
         return Start(
             at=Position(step=before["step"], windows=before["windows"]),
+            skipped=before["skipped"],
             checkpoint=own,
             identity=identity,
             earlier=earlier,
