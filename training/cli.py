@@ -109,6 +109,11 @@ HELP = {
     "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
     "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
+    "deterministic": (
+        None,
+        "Give the same bits each time, on the same machine with the same number of ranks. On a GPU "
+        "that makes attention's backward pass slower.",
+    ),
     "device": (None, "Device to train on."),
     "peak_tflops": (
         None, "Peak TFLOPS of one device, for MFU.  [default: by the name of the device]",
@@ -132,7 +137,7 @@ SECTIONS: Sections = {
     ),
     "Machine": (
         "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",
-        "check_shards", "peak_tflops",
+        "check_shards", "deterministic", "peak_tflops",
     ),
 }  # fmt: skip
 """Headings in the help of `train`, and the settings under each."""

@@ -102,6 +102,7 @@ class TrainConfig:
         loader_workers: processes that read windows ahead; 0 to read between steps.
         check_shards: whether the checksums of the shards are checked at the start, or only their
             sizes.
+        deterministic: whether only algorithms are used that give the same bits each time.
         device: where to train.
         peak_tflops: of one device, for MFU; None for what is known of the device.
     """
@@ -148,6 +149,7 @@ class TrainConfig:
     log_to: Tracker | None = None
     loader_workers: int = 0
     check_shards: Check = "checksums"
+    deterministic: bool = False
     device: Device = "auto"
     peak_tflops: float | None = None
 

@@ -30,11 +30,13 @@ from ..schemas.sizes import plural
 from .config import TrainConfig
 from .models.optim import clip, learning_rate, update
 from .run.alike import check_settings
+from .run.determinism import determinism
 from .run.evaluation import evaluate
 from .run.export import export_model
 from .run.folder import held
 from .run.located import with_model_folder
 from .run.log import stretches
+from .run.memory import with_advice
 from .run.metrics import LocalStep, found_not_finite, not_finite, step_record
 from .run.opening import Run, open_run
 from .run.start import Position
@@ -77,9 +79,15 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
-        ExactcptError: too many steps had a loss or gradient that is not finite.
+        ExactcptError: too many steps had a loss or gradient that is not finite, or the device has
+            no memory left.
     """
-    with termination() as is_terminated, joined(config.device) as world:
+    with (
+        determinism(config.deterministic),
+        termination() as is_terminated,
+        joined(config.device) as world,
+        with_advice(config, world),
+    ):
         check_settings(config, world)
         config = with_model_folder(config, world, say)
         with held(Path(config.out), world), closing(open_run(config, world, say)) as run:
