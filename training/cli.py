@@ -190,7 +190,9 @@ def train(**flags: Any) -> None:
     exactcpt train --shards shards/ --model Qwen/Qwen2.5-0.5B --out run/ --max-tokens 1B
     torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
 
-    To continue a run that was stopped, give the same command again, on any number of ranks.
+    To continue a run that was stopped, give the same command again, on any number of ranks. A run
+    is stopped by SIGTERM, and torchrun gives it 30 seconds for its checkpoint; --shutdown-timeout
+    600, before --no-python, gives it more.
 
     A target is a token that the model is trained to predict, and its effective context is the
     number of tokens of its own document before it in the window. --weighting gives its loss a

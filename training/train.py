@@ -40,7 +40,7 @@ from .run.memory import with_advice
 from .run.metrics import LocalStep, found_not_finite, not_finite, step_record
 from .run.opening import Run, open_run
 from .run.start import Position
-from .run.termination import termination
+from .run.termination import grace_caution, termination
 from .run.world import joined
 from .windows.expansion import Expander
 from .windows.loading import MicroBatchOrder, loaded_batches
@@ -102,6 +102,7 @@ class _Loop:
         is_terminated: tells whether SIGTERM has come to this rank.
         expand: makes the model's inputs from batches on the device.
         skipped: number of steps that were skipped, among those that were looked at.
+        cautioned: whether a person knows that a checkpoint may take too long.
         pending: steps whose figures are still on the device.
         saved: position of the newest checkpoint; None before the first one.
         looked: time of the last look, moved forward by the time spent on anything but training.
@@ -112,6 +113,7 @@ class _Loop:
         self.is_terminated = is_terminated
         self.expand = Expander(run.inputs.windows.weighting, run.world.device)
         self.skipped = run.start.skipped
+        self.cautioned = False
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
         self.looked = time.monotonic()
@@ -379,8 +381,16 @@ class _Loop:
             self._log_saved()
 
     def _log_saved(self) -> None:
-        for meta in self.run.checkpoints.completed():
-            self.run.write("checkpoint", {name: meta[name] for name in ("step", "windows")})
+        for meta, seconds in self.run.checkpoints.completed():
+            done = {name: meta[name] for name in ("step", "windows")}
+            self.run.write("checkpoint", done | {"seconds": seconds})
+            self._caution(grace_caution(seconds))
+
+    def _caution(self, line: str | None) -> None:
+        """Tells a person what may go wrong, once, though it may have several occasions."""
+        if line is not None and not self.cautioned:
+            self.cautioned = True
+            self.run.progress.warning(line)
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()

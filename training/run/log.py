@@ -6,7 +6,8 @@
     step         the figures of the step
     skipped      the step was skipped: a loss or the gradient is not finite
     eval         the losses on an eval set after the step
-    checkpoint   the checkpoint of the step is complete; written when that is noticed
+    checkpoint   the checkpoint of the step is complete, after so many seconds; written when that is
+                 noticed
     failure      the checkpoint before that of the step could not be written
     end          the run ended after the step: finished or stopped
 """

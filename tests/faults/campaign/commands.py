@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "Command"]
 
 DATA = Path(__file__).parents[2] / "data"
 TOKENIZER = str(DATA / "tokenizer.json")
-SPEED = re.compile(rb'"tokens_per_second": [0-9.e+]+')
+SPEED = re.compile(rb'"(tokens_per_second|seconds)": [0-9.e+-]+')
 Run = Callable[..., None]
 """Runs a command to its end, without a fault; takes its arguments."""
 
