@@ -108,7 +108,11 @@ HELP = {
     "tensorboard": (None, "Write TensorBoard event files too."),
     "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
-    "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
+    "check_shards": (
+        None,
+        "Compare the checksums of the shards at each start, or only their sizes. With auto, a run "
+        "that is continued does not read its shards and its model's weights through again.",
+    ),
     "deterministic": (
         None,
         "Give the same bits each time, on the same machine with the same number of ranks. On a GPU "

@@ -43,7 +43,7 @@ Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]
 Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
-Check = Literal["checksums", "sizes"]
+Check = Literal["auto", "checksums", "sizes"]
 Tracker = Literal["wandb", "trackio"]
 
 
@@ -100,8 +100,8 @@ class TrainConfig:
         tensorboard: whether TensorBoard event files are written too.
         log_to: the tracker that gets the figures too; None for none.
         loader_workers: processes that read windows ahead; 0 to read between steps.
-        check_shards: whether the checksums of the shards are checked at the start, or only their
-            sizes.
+        check_shards: whether the checksums of the shards are checked at each start or only their
+            sizes; with "auto", the checksums at the first start of a run alone.
         deterministic: whether only algorithms are used that give the same bits each time.
         device: where to train.
         peak_tflops: of one device, for MFU; None for what is known of the device.
@@ -148,7 +148,7 @@ class TrainConfig:
     tensorboard: bool = False
     log_to: Tracker | None = None
     loader_workers: int = 0
-    check_shards: Check = "checksums"
+    check_shards: Check = "auto"
     deterministic: bool = False
     device: Device = "auto"
     peak_tflops: float | None = None

@@ -18,6 +18,7 @@ from ..models.weight_files import check_weights
 from ..windows.agreement import check_agreement, end_token_of
 from ..windows.batches import ShardDataset
 from ..windows.weighting import make_weighting
+from .checked import read_through
 from .evaluation import EvalSet, open_eval_sets
 from .world import World
 
@@ -32,12 +33,15 @@ class Inputs:
         shards: the shard set to train on.
         windows: its training windows, with the weights of the run.
         eval_sets: the sets to evaluate on.
+        checked: fingerprints of the shard sets whose checksums were compared, now or at an earlier
+            start.
         identity: the part of the run's identity that its inputs determine.
     """
 
     shards: ShardSet
     windows: ShardDataset
     eval_sets: list[EvalSet]
+    checked: list[str]
     identity: dict[str, Any]
 
     @property
@@ -81,17 +85,18 @@ def open_inputs(
     others.pop(shards.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
-    if config.check_shards == "checksums":
-        for each in (shards, *others.values()):
-            each.check_contents(world.rank, world.size)
-        if world.is_first:
-            shards.check_counts()
+    unread, checked = read_through(config, [shards, *others.values()])
+    for each in unread:
+        each.check_contents(world.rank, world.size)
+    if world.is_first and shards in unread:
+        shards.check_counts()
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
         shards=shards,
         windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting),
         eval_sets=eval_sets,
+        checked=checked,
         identity={
             "shards": shards.fingerprint,
             "seed": config.seed,

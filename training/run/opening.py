@@ -10,8 +10,8 @@ import torch
 from ..config import TrainConfig
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
-from ..windows.agreement import model_fingerprint
 from .alike import check_alike
+from .checked import hashed_model
 from .checkpoint import CheckpointManager
 from .gradient_norms import gradient_norms
 from .inputs import Inputs, build_model, open_inputs
@@ -135,8 +135,7 @@ def _same_inputs(config: TrainConfig, inputs: Inputs, world: World) -> str:
     Machines may have copies of their own. A model takes long to read: one rank of each machine
     does.
     """
-    model = Path(config.model)
-    trained = world.together(lambda: model_fingerprint(model) if world.is_first_here else None)
+    trained = world.together(lambda: hashed_model(config) if world.is_first_here else None)
     evals = {
         f"the shards of --eval {each.name}": each.windows.shards.fingerprint
         for each in inputs.eval_sets

@@ -23,6 +23,7 @@ from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
 from ..windows.batches import ShardDataset
 from .boards import open_boards
+from .checked import record_of_checks
 from .checkpoint_files import newest_checkpoint, read_meta
 from .folder import is_unused
 from .gradient_norms import norms_identity
@@ -239,6 +240,7 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
         "model_folder": str(Path(config.model).absolute()),
         **({} if origin is None else {"model_origin": origin}),
         "identity": start.identity,
+        **record_of_checks(config, inputs.checked),
         "earlier": start.earlier,
         "world": world.size,
         "device": str(world.device.type),

@@ -15,7 +15,7 @@ TOLD = (
     "CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of 79.11 GiB of "
     "which 1.10 GiB is free. Of the allocated memory 76.02 GiB is allocated by PyTorch. If "
     "reserved but unallocated memory is large try setting "
-    "PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation. See documentation for Memory Management"
+    "PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
 )
 
 
