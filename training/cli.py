@@ -105,6 +105,11 @@ HELP = {
         "N",
         "Steps between transfers of figures from the device. Every step is logged in any case.",
     ),
+    "profile": (
+        "STEPS",
+        "Trace so many steps, from the third on, with PyTorch's profiler; the trace lies in the "
+        "run's folder. 0 for none.",
+    ),
     "tensorboard": (None, "Write TensorBoard event files too."),
     "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
@@ -137,7 +142,7 @@ SECTIONS: Sections = {
     "Longer windows": ("rope_theta", "yarn_factor"),
     "Evaluation": ("eval", "eval_every", "eval_windows"),
     "Checkpoints and logs": (
-        "save_every", "keep", "export_every", "log_every", "tensorboard", "log_to",
+        "save_every", "keep", "export_every", "log_every", "profile", "tensorboard", "log_to",
     ),
     "Machine": (
         "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",

@@ -97,6 +97,7 @@ class TrainConfig:
         export_every: steps between exports as Hugging Face folders, each with a checkpoint; 0 for
             none.
         log_every: steps between transfers of figures from the device; every step is logged.
+        profile: number of steps, from the third after each start on, that are traced; 0 for none.
         tensorboard: whether TensorBoard event files are written too.
         log_to: the tracker that gets the figures too; None for none.
         loader_workers: processes that read windows ahead; 0 to read between steps.
@@ -145,6 +146,7 @@ class TrainConfig:
     keep: int = 2
     export_every: int = 0
     log_every: int = 1
+    profile: int = 0
     tensorboard: bool = False
     log_to: Tracker | None = None
     loader_workers: int = 0
@@ -221,6 +223,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "keep": (1, 1000),
     "export_every": (0, 1 << 40),
     "log_every": (1, 10_000),
+    "profile": (0, 1000),
     "loader_workers": (0, 1024),
     "peak_tflops": (1e-6, 10**9),
 }

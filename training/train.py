@@ -37,8 +37,9 @@ from .run.folder import held
 from .run.located import with_model_folder
 from .run.log import stretches
 from .run.memory import with_advice
-from .run.metrics import LocalStep, found_not_finite, not_finite, step_record
+from .run.metrics import LocalStep, found_not_finite, memory_held, not_finite, step_record
 from .run.opening import Run, open_run
+from .run.profiling import profiled
 from .run.start import Position
 from .run.termination import grace_caution, termination
 from .run.world import joined
@@ -126,7 +127,7 @@ class _Loop:
         done = run.world.first(lambda: self._done(at))
         self._write_start(at)
         goes_on = self._after(at, done)
-        with self._batches(at) as batches:
+        with self._batches(at) as batches, self._profiled(at) as note_step:
             self.looked = time.monotonic()
             while goes_on and at.step < run.steps:
                 taken = self._step(at.step + 1, self._next(batches))
@@ -135,6 +136,7 @@ class _Loop:
                     break
                 at = Position(at.step + 1, at.windows + run.config.global_batch)
                 self.pending.append(taken)
+                note_step()
                 goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
@@ -210,6 +212,12 @@ class _Loop:
             pin_memory=run.world.device.type == "cuda",
         )
 
+    def _profiled(self, at: Position) -> AbstractContextManager[Callable[[], None]]:
+        """Traces the steps that are asked for."""
+        config, say = self.run.config, self.run.progress.note
+        out = Path(config.out)
+        return profiled(out, self.run.world, after=at.step, steps=config.profile, say=say)
+
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The micro-batches of a step, or some of them if SIGTERM has come."""
         ours = takewhile(lambda _: not self.is_terminated(), batches)
@@ -279,7 +287,9 @@ class _Loop:
         self._log_saved()
         if not self.pending:
             return
-        gathered = self.run.world.gather([step.share() for step in self.pending])
+        ours = [step.share() for step in self.pending]
+        told = self.run.world.gather((ours, memory_held(self.run.world.device)))
+        gathered, memory = zip(*told, strict=True)
         self.pending.clear()
         now = time.monotonic()
         seconds, self.looked = now - self.looked, now
@@ -288,6 +298,7 @@ class _Loop:
         speed = {
             "tokens_per_second": tokens / seconds,
             "mfu": self.run.flops.used(tokens, visible, seconds),
+            "memory": max((held for held in memory if held is not None), default=None),
         }
         for shares in zip(*gathered, strict=True):
             error = found_not_finite(shares, self.run.inputs.windows.where)

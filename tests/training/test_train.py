@@ -89,7 +89,7 @@ def test_what_is_logged(made, tmp_path):
     assert first.keys() == {
         "kind", "step", "loss", "unweighted_loss", "targets", "sum_w", "denominator",
         "tail_share", "gradient_norm", "scaled_to", "clipped", "skipped", "learning_rate",
-        "tokens", "digest", "bucket_loss", "bucket_targets", "tokens_per_second", "mfu",
+        "tokens", "digest", "bucket_loss", "bucket_targets", "tokens_per_second", "mfu", "memory",
     }  # fmt: skip
     assert first["sum_w"] > first["targets"] == first["denominator"] == sum(first["bucket_targets"])
     assert first["loss"] > first["unweighted_loss"] > 5
@@ -97,6 +97,7 @@ def test_what_is_logged(made, tmp_path):
     assert 0 < first["tail_share"] < 1
     assert first["tokens"] <= 4 * 64
     assert 0 < first["mfu"] < 10
+    assert first["memory"] is None
     assert records[-2].pop("seconds") > 0
     assert records[-2] == {"kind": "checkpoint", "step": STEPS, "windows": 4 * STEPS}
     assert records[-1]["status"] == "finished"

@@ -18,7 +18,7 @@ PER_RUN = {"seed", "weighting", "weight_table", "grad_norm_from", "arm"}
 between arms."""
 
 INCIDENTAL = {
-    "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
+    "micro_batch", "save_every", "keep", "export_every", "log_every", "profile", "tensorboard",
     "log_to", "loader_workers", "max_bad_steps", "check_shards", "peak_tflops", "eval_every",
     "eval_windows",
 }  # fmt: skip

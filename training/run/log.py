@@ -294,12 +294,17 @@ class Progress:
                     (6, f"lr {record['learning_rate']:.3g}"),
                     (8, amount(done, total, "token")),
                     (3, f"{record['tokens_per_second']:,.0f} tokens/s"),
+                    (9, "" if record["memory"] is None else amount(record["memory"], None, "byte")),
                     (7, "" if record["mfu"] is None else f"MFU {record['mfu']:.1%}"),
                     (2, "" if left is None else f"{clock(left)} left"),
                 ],
                 terminal_width(),
             )
         )
+
+    def note(self, text: str) -> None:
+        """Reports something that is done."""
+        self._say(text)
 
     def warning(self, text: str) -> None:
         """Reports a failure that the run can recover from."""

@@ -31,6 +31,7 @@ __all__ = [
     "digest",
     "found_not_finite",
     "known_peak",
+    "memory_held",
     "not_finite",
     "step_record",
 ]
@@ -179,6 +180,11 @@ class Flops:
         if self.peak is None or seconds <= 0:
             return None
         return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
+
+
+def memory_held(device: torch.device) -> int | None:
+    """The most bytes of a GPU that PyTorch has held so far; None for another device."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
 def known_peak(name: str) -> float | None:

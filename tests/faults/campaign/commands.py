@@ -239,7 +239,7 @@ def _lasting(name: str, content: bytes | None) -> Any:
     if meta:
         own = ("files", "stretches", "record_xxh3_128")
         return {name: value for name, value in meta.items() if name not in own}
-    timed = {"tokens_per_second", "mfu"}
+    timed = {"tokens_per_second", "mfu", "memory"}
     lasting = [record for record in records if record["kind"] in ("step", "eval")]
     return [{n: v for n, v in record.items() if n not in timed} for record in lasting]
 
