@@ -349,14 +349,22 @@ def compare(
 @click.option(
     "--step", type=int, metavar="N", help="Step of the checkpoint.  [default: the newest]"
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(("fp32", "bf16")),
+    default="fp32",
+    show_default=True,
+    help="Type of the weights in the files. bf16 takes half of the room and rounds them.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def export(run: str, out: str, step: int | None, **_: Any) -> None:
+def export(run: str, out: str, step: int | None, dtype: str, **_: Any) -> None:
     """Write a run's checkpoint as a Hugging Face folder.
 
-    The folder has the weights as safetensors, the config and the tokenizer.
+    The folder has the weights as safetensors, in files of at most 5 GB, the config and the
+    tokenizer.
     """
     check_installed()
     from .run.exported import export_run
 
-    export_run(Path(run), Path(out), step)
+    export_run(Path(run), Path(out), step, dtype)
     echo(f"{out} is complete", err=True)
