@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from . import attention
-from .folder import check_type, read_config
+from .folder import check_type, read_config, slides
 from .labels import WeightedLabels
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
@@ -245,10 +245,9 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
             depends on the length of the batch, or dropout.
     """
     check_type(config.model_type, where=where)
-    layers = getattr(config, "layer_types", None) or ["full_attention"]
     rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     dropout = getattr(config, "attention_dropout", 0.0)
-    if getattr(config, "use_sliding_window", False) or set(layers) != {"full_attention"}:
+    if slides(config):
         found, expected = "a model with sliding-window layers", "full attention in every layer"
     elif rope_type not in ROPE_TYPES:
         found = (

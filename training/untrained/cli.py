@@ -52,7 +52,7 @@ def _sizes(function: F) -> F:
 @click.option(
     "--config",
     metavar="FILE",
-    help="A config.json of a Llama, Qwen2 or Qwen3 model, instead of sizes; its vocabulary is "
+    help="A config.json of another model that can be trained, instead of sizes; its vocabulary is "
     "replaced.",
 )
 @click.option(

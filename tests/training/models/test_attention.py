@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import documents, packed, tiny_config
+from models import KINDS, documents, packed, tiny_config
 from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import AutoModelForCausalLM
 
@@ -126,7 +126,7 @@ def test_exact_operator_keeps_types_and_computes_in_fp32(dtype):
     assert ((found.double() - exact).abs() <= allowed).all()
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_under_autocast_a_backend_gets_one_type_and_is_let_alone(monkeypatch, kind):
     """Flash attention takes bf16 only, and the rotation makes fp32."""
     seen = []
@@ -255,7 +255,7 @@ def test_varlen_repeats_keys_where_torch_cannot(monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["cpu", "exact"])
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_models_are_exact(kind, backend):
     batch, model = packed(WINDOWS), causal_lm(backend, kind)
     found, expected = hidden(model, batch), hidden_by_documents(model, batch)

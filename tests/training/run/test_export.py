@@ -214,7 +214,7 @@ def test_files_of_a_limited_size(tmp_path, source, monkeypatch, dtype):
     """Any reader finds the same weights in several files as in one, in the type that was asked."""
     model = build(source, window=128, backend="exact")
     export_model(model, source, tmp_path / "one", dtype=dtype)
-    monkeypatch.setattr(saving, "LARGEST_FILE", 50_000)
+    monkeypatch.setattr(saving, "LARGEST_FILE", 30_000)
     export_model(model, source, tmp_path / "several", dtype=dtype)
     files = sorted(path.name for path in (tmp_path / "several").glob("*.safetensors"))
     assert len(files) > 2
