@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -14,7 +14,15 @@ from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
 from ..schemas.sizes import plural
 from ..schemas.terminal import console, echo, echo_json, echo_toml
-from .config import KINDS, SETTINGS, TABLE_WEIGHTINGS, TrainConfig, parse_evals, read_settings
+from .config import (
+    KINDS,
+    SETTINGS,
+    TABLE_WEIGHTINGS,
+    Card,
+    TrainConfig,
+    parse_evals,
+    read_settings,
+)
 from .options import check_installed, size, speaker
 
 if TYPE_CHECKING:
@@ -189,6 +197,26 @@ def _settings(function: F) -> F:
 )
 @click.option("--config", metavar="FILE", help="TOML file with these settings; flags override it.")
 @click.option("--print-config", is_flag=True, help="Print the effective settings as TOML and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the memory and the hours that the run will take, and stop. Of the model, only "
+    "config.json is read.",
+)
+@click.option(
+    "--card",
+    type=click.Choice(get_args(Card)),
+    default="h100",
+    show_default=True,
+    help="With --dry-run: the GPU that the run is planned for.",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="With --dry-run: number of GPUs. Repeatable.  [default: 1 and 8]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -233,6 +261,9 @@ def train(**flags: Any) -> None:
         _print_config(config)
         return
     check_installed()
+    if flags["dry_run"]:
+        _print_forecast(config, flags)
+        return
     from .train import train as run
 
     say = speaker(flags["quiet"])
@@ -253,6 +284,19 @@ def _print_config(config: TrainConfig) -> None:
 
     shown = {name: value for name, value in asdict(config).items() if value is not None}
     echo_toml(tomli_w.dumps(shown))
+
+
+def _print_forecast(config: TrainConfig, flags: dict[str, Any]) -> None:
+    from .run.forecast import forecast
+    from .run.forecast_tables import forecast_tables
+
+    found = forecast(config, flags["card"], list(flags["gpus"]))
+    if flags["as_json"]:
+        echo_json(json.dumps(found.to_json()))
+        return
+    printer = console(soft_wrap=True)
+    for part in forecast_tables(found):
+        printer.print(part)
 
 
 def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "SETTINGS",
     "TABLE_WEIGHTINGS",
     "Attention",
+    "Card",
     "Check",
     "Denominator",
     "Device",
@@ -43,6 +44,7 @@ Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]
 Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
+Card = Literal["a100", "h100", "h200", "b200"]
 Check = Literal["auto", "checksums", "sizes"]
 Tracker = Literal["wandb", "trackio"]
 

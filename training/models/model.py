@@ -25,7 +25,7 @@ from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
 from .weight_files import check_weights
 
-__all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize"]
+__all__ = ["TrainModel", "bucket_count", "build", "check_config", "open_config", "parallelize"]
 
 SHAPES = 64
 """Number of batch shapes that can be compiled: those of training and of each eval set, whose last
@@ -144,7 +144,7 @@ def build(
         FormatError: the folder has no model, or its weights do not match its configuration.
     """
     random = isinstance(source, PreTrainedConfig)
-    config = type(source).from_dict(source.to_dict()) if random else _open_config(source)
+    config = type(source).from_dict(source.to_dict()) if random else open_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
     override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
@@ -221,7 +221,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _open_config(directory: Path) -> PreTrainedConfig:
+def open_config(directory: Path) -> PreTrainedConfig:
+    """Reads the configuration of a model that can be trained.
+
+    Raises:
+        UsageError, FormatError: as `read_config`; or transformers cannot make a model of it.
+    """
     read_config(directory)
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)

@@ -160,15 +160,25 @@ class Flops:
             world: number of ranks.
             config: gives the peak, if it is set.
         """
-        causal_lm: Any = getattr(model, "causal_lm")  # noqa: B009
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        tflops = config.peak_tflops or known_peak(name)
+        return cls.of_model(getattr(model, "causal_lm"), tflops, world)  # noqa: B009
+
+    @classmethod
+    def of_model(cls, causal_lm: Any, tflops: float | None, world: int) -> "Flops":
+        """Counts the work of a Hugging Face model, whose tensors need no memory.
+
+        Args:
+            causal_lm: the model.
+            tflops: peak of one device; None if unknown.
+            world: number of devices.
+        """
         embedding = causal_lm.get_input_embeddings().weight
         head = causal_lm.get_output_embeddings().weight
         entries = sum(p.numel() for p in causal_lm.parameters()) - embedding.numel()
         entries += head.numel() if head is embedding else 0
         hf = causal_lm.config
         size = getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        tflops = config.peak_tflops or known_peak(name)
         return cls(
             weights=entries,
             attention=12 * hf.num_hidden_layers * hf.num_attention_heads * size,
@@ -179,7 +189,14 @@ class Flops:
         """MFU of the work on some tokens in some seconds; None if the peak is unknown."""
         if self.peak is None or seconds <= 0:
             return None
-        return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
+        return self._work(tokens, visible) / (seconds * self.peak)
+
+    def tokens_per_second(self, context: float, mfu: float) -> float | None:
+        """The speed at an MFU, with so many tokens that each attends to; None without a peak."""
+        return None if self.peak is None else mfu * self.peak / self._work(1, context)
+
+    def _work(self, tokens: float, visible: float) -> float:
+        return 6 * self.weights * tokens + self.attention * visible
 
 
 def memory_held(device: torch.device) -> int | None:

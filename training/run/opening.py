@@ -107,7 +107,8 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     if start.checkpoint is not None:
         with world.agreed():
             checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
-    steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+    windows = inputs.windows
+    steps = world.together(lambda: planned_steps(config, start.at, len(windows), windows.window))
     norms = world.first(lambda: gradient_norms(config, steps))
     if start.note is not None:
         say(start.note)

@@ -21,7 +21,6 @@ from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
-from ..windows.batches import ShardDataset
 from .boards import open_boards
 from .checked import record_of_checks
 from .checkpoint_files import newest_checkpoint, read_meta
@@ -205,15 +204,21 @@ def _differences(before: Record, now: Record) -> list[tuple[str, Any, Any]]:
     return [(name, old, new) for name, old, new in pairs if old != new]
 
 
-def planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
+def planned_steps(config: TrainConfig, at: Position, windows: int, length: int) -> int:
     """The number of steps of the whole run.
+
+    Args:
+        config: its settings.
+        at: what is done.
+        windows: number of training windows of the shard set.
+        length: of a window, in tokens.
 
     Raises:
         UsageError: there are too few windows for one step.
     """
     if config.steps is not None:
         return config.steps
-    in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
+    in_all = windows if config.max_tokens is None else config.max_tokens // length
     steps = at.step + max(0, in_all - at.windows) // config.global_batch
     if not steps:
         raise UsageError(
