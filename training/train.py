@@ -36,6 +36,7 @@ from .run.export import export_model
 from .run.folder import held
 from .run.located import with_model_folder
 from .run.log import stretches
+from .run.lost_ranks import with_lost_ranks_told
 from .run.memory import with_advice
 from .run.metrics import LocalStep, found_not_finite, memory_held, not_finite, step_record
 from .run.opening import Run, open_run
@@ -88,6 +89,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
         termination() as is_terminated,
         joined(config.device) as world,
         with_advice(config, world),
+        with_lost_ranks_told(world),
     ):
         check_settings(config, world)
         config = with_model_folder(config, world, say)

@@ -104,7 +104,8 @@ def test_what_saves_memory():
     }  # fmt: skip
     sizes = [told[n].activations for n in ("plain", "compiled", "recomputed")]
     assert sizes == sorted(sizes, reverse=True)
-    assert told["less"].activations == told["plain"].activations / 2
+    half = told["plain"].activations / 2
+    assert told["less"].activations == pytest.approx(half, rel=1e-2)
     assert {each.parameters for each in told.values()} == {told["plain"].parameters}
     plain = told["plain"]
     assert plain.staging == plain.parameters + plain.optimizer

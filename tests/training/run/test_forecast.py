@@ -8,6 +8,8 @@ from harness import run as run_command
 from tiny import config, shards_and_model
 
 from exactcpt.schemas.errors import UsageError
+from exactcpt.training.models.costs import outline
+from exactcpt.training.models.model import open_config
 from exactcpt.training.run.forecast import CARDS, LEAST_MFU, MOST_MFU, forecast
 from exactcpt.training.run.metrics import Flops, known_peak
 
@@ -38,9 +40,6 @@ def test_hours_are_those_of_mfu(made, tmp_path):
             each.tokens_per_second, reversed(each.hours), (LEAST_MFU, MOST_MFU), strict=True
         ):
             assert speed * hours * 3600 == pytest.approx(found.tokens)
-            from exactcpt.training.models.costs import outline
-            from exactcpt.training.models.model import open_config
-
             flops = Flops.of_model(outline(open_config(made / "model")), 989.4, each.ranks)
             visible = round(found.context * found.tokens)
             used = flops.used(found.tokens, visible, hours * 3600)
