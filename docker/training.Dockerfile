@@ -5,7 +5,7 @@
 #         exactcpt train --shards shards --model MODEL --out run --max-tokens 1B
 #
 # torch brings its CUDA libraries; the machine needs the driver and the container toolkit. To stop
-# a run, give it time for a checkpoint: docker stop --time 60. On several machines, add torchrun's
+# a run, give it time for a checkpoint: docker stop --time 600. On several machines, add torchrun's
 # --nnodes, --node-rank and --rdzv-endpoint, and name an --out that all of them see.
 
 ARG PYTHON=3.12
@@ -26,7 +26,9 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=install /opt/exactcpt /opt/exactcpt
-ENV PATH=/opt/exactcpt/bin:$PATH
+# Seconds that torchrun gives its ranks after SIGTERM; by itself 30, too few for a large checkpoint.
+ENV PATH=/opt/exactcpt/bin:$PATH \
+    TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600
 RUN useradd --create-home --uid 1000 exactcpt
 USER 1000
 WORKDIR /work

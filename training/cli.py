@@ -5,18 +5,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from ..schemas.errors import UsageError
 from ..schemas.help import SectionedCommand, Sections
 from ..schemas.settings import flag_of
+from ..schemas.sizes import plural
 from ..schemas.terminal import console, echo, echo_json, echo_toml
 from .config import (
     KINDS,
     SETTINGS,
     TABLE_WEIGHTINGS,
+    Card,
     TrainConfig,
     parse_evals,
     parse_shards,
@@ -85,6 +87,11 @@ HELP = {
     "beta2": (None, "AdamW's decay rate of the mean squared gradient."),
     "epsilon": (None, "AdamW's epsilon."),
     "clip_norm": (None, "Scale a gradient of larger norm down to this norm; 0 for no clipping."),
+    "max_bad_steps": (
+        "N",
+        "End the run when it has skipped more steps than this. A step is skipped if its loss or "
+        "gradient is not finite.",
+    ),
     "grad_norm_from": (
         "RUN",
         "Scale the gradient of every step, before clipping, to the norm that it had in a finished "
@@ -111,10 +118,24 @@ HELP = {
         "N",
         "Steps between transfers of figures from the device. Every step is logged in any case.",
     ),
+    "profile": (
+        "STEPS",
+        "Trace so many steps, from the third on, with PyTorch's profiler; the trace lies in the "
+        "run's folder. 0 for none.",
+    ),
     "tensorboard": (None, "Write TensorBoard event files too."),
     "log_to": (None, "Send the figures to Weights & Biases or Trackio too."),
     "loader_workers": ("N", "Processes that read windows ahead; 0 to read between steps."),
-    "check_shards": (None, "Check the checksums of the shards at the start, or only their sizes."),
+    "check_shards": (
+        None,
+        "Compare the checksums of the shards at each start, or only their sizes. With auto, a run "
+        "that is continued does not read its shards and its model's weights through again.",
+    ),
+    "deterministic": (
+        None,
+        "Give the same bits each time, on the same machine with the same number of ranks. On a GPU "
+        "that makes attention's backward pass slower.",
+    ),
     "device": (None, "Device to train on."),
     "peak_tflops": (
         None, "Peak TFLOPS of one device, for MFU.  [default: by the name of the device]",
@@ -144,16 +165,17 @@ SECTIONS: Sections = {
     "Steps": (
         "global_batch", "micro_batch", "learning_rate", "final_learning_rate", "warmup_steps",
         "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "epsilon", "clip_norm",
-        "grad_norm_from",
+        "max_bad_steps", "grad_norm_from",
     ),
     "Longer windows": ("rope_theta", "yarn_factor"),
     "Evaluation": ("eval", "eval_every", "eval_windows"),
     "Checkpoints and logs": (
-        "save_every", "keep", "export_every", "log_every", "tensorboard", "log_to",
+        "save_every", "keep", "export_every", "log_every", "profile", "tensorboard", "log_to",
     ),
     "Machine": (
         "device", "precision", "attention", "compile", "checkpoint_activations", "loader_workers",
-        "check_shards", "peak_tflops", "keep_products", "reduce_once", "shard_over",
+        "check_shards", "deterministic", "peak_tflops", "keep_products", "reduce_once",
+        "shard_over",
     ),
 }  # fmt: skip
 """Headings in the help of `train`, and the settings under each."""
@@ -198,6 +220,26 @@ def _settings(function: F) -> F:
 )
 @click.option("--config", metavar="FILE", help="TOML file with these settings; flags override it.")
 @click.option("--print-config", is_flag=True, help="Print the effective settings as TOML and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the memory and the hours that the run will take, and stop. Of the model, only "
+    "config.json is read.",
+)
+@click.option(
+    "--card",
+    type=click.Choice(get_args(Card)),
+    default="h100",
+    show_default=True,
+    help="With --dry-run: the GPU that the run is planned for.",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="With --dry-run: number of GPUs. Repeatable.  [default: 1 and 8]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -208,7 +250,9 @@ def train(**flags: Any) -> None:
     exactcpt train --shards shards/ --model Qwen/Qwen2.5-0.5B --out run/ --max-tokens 1B
     torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
 
-    To continue a run that was stopped, give the same command again, on any number of ranks.
+    To continue a run that was stopped, give the same command again, on any number of ranks. A run
+    is stopped by SIGTERM, and torchrun gives it 30 seconds for its checkpoint; --shutdown-timeout
+    600, before --no-python, gives it more.
 
     A target is a token that the model is trained to predict, and its effective context is the
     number of tokens of its own document before it in the window. --weighting gives its loss a
@@ -240,12 +284,17 @@ def train(**flags: Any) -> None:
         _print_config(config)
         return
     check_installed()
+    if flags["dry_run"]:
+        _print_forecast(config, flags)
+        return
     from .train import train as run
 
     say = speaker(flags["quiet"])
     outcome = run(config, say)
     if outcome.is_first:
         how = "finished" if outcome.finished else "stopped; the same command continues the run"
+        skipped = f"; {plural(outcome.skipped, 'step was', 'steps were')} skipped"
+        how += skipped if outcome.skipped else ""
         say(f"step {outcome.step:,} of {outcome.steps:,}  {how}")
     if flags["as_json"] and outcome.is_first:
         echo_json(json.dumps(_summary(outcome, Path(config.out))))
@@ -260,6 +309,19 @@ def _print_config(config: TrainConfig) -> None:
     echo_toml(tomli_w.dumps(shown))
 
 
+def _print_forecast(config: TrainConfig, flags: dict[str, Any]) -> None:
+    from .run.forecast import forecast
+    from .run.forecast_tables import forecast_tables
+
+    found = forecast(config, flags["card"], list(flags["gpus"]))
+    if flags["as_json"]:
+        echo_json(json.dumps(found.to_json()))
+        return
+    printer = console(soft_wrap=True)
+    for part in forecast_tables(found):
+        printer.print(part)
+
+
 def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
     """How a run ended, with the record of its last step, as JSON values."""
     from .run.log import read_log
@@ -269,6 +331,7 @@ def _summary(outcome: "Outcome", run: Path) -> dict[str, Any]:
         "status": "finished" if outcome.finished else "stopped",
         "step": outcome.step,
         "steps": outcome.steps,
+        "skipped": outcome.skipped,
         "checkpoint": outcome.checkpoint and str(outcome.checkpoint),
         "last": steps[-1] if steps else None,
     }
@@ -356,14 +419,22 @@ def compare(
 @click.option(
     "--step", type=int, metavar="N", help="Step of the checkpoint.  [default: the newest]"
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(("fp32", "bf16")),
+    default="fp32",
+    show_default=True,
+    help="Type of the weights in the files. bf16 takes half of the room and rounds them.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def export(run: str, out: str, step: int | None, **_: Any) -> None:
+def export(run: str, out: str, step: int | None, dtype: str, **_: Any) -> None:
     """Write a run's checkpoint as a Hugging Face folder.
 
-    The folder has the weights as safetensors, the config and the tokenizer.
+    The folder has the weights as safetensors, in files of at most 5 GB, the config and the
+    tokenizer.
     """
     check_installed()
     from .run.exported import export_run
 
-    export_run(Path(run), Path(out), step)
+    export_run(Path(run), Path(out), step, dtype)
     echo(f"{out} is complete", err=True)

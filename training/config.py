@@ -19,6 +19,7 @@ __all__ = [
     "SETTINGS",
     "TABLE_WEIGHTINGS",
     "Attention",
+    "Card",
     "Check",
     "Denominator",
     "Device",
@@ -48,7 +49,8 @@ Schedule = Literal["cosine", "wsd"]
 Precision = Literal["bf16", "fp32", "fp64"]
 Attention = Literal["auto", "varlen", "flex", "cpu", "exact"]
 Device = Literal["auto", "cpu", "cuda"]
-Check = Literal["checksums", "sizes"]
+Card = Literal["a100", "h100", "h200", "b200"]
+Check = Literal["auto", "checksums", "sizes"]
 Tracker = Literal["wandb", "trackio"]
 Ranks = Literal["node", "all"]
 
@@ -85,6 +87,8 @@ class TrainConfig:
         weight_decay: of AdamW; applies to matrices, not to norms and biases.
         beta1, beta2, epsilon: of AdamW.
         clip_norm: norm that longer gradients are scaled down to; 0 for no clipping.
+        max_bad_steps: number of steps that may be skipped because a loss or the gradient is not
+            finite; with one more, the run ends.
         grad_norm_from: folder of a finished run with the same windows; before clipping, the
             gradient of each step is scaled to the norm that it had there. None for no scaling.
         precision: of the computation. Weights, sums of gradients and optimizer are fp32, unless
@@ -102,11 +106,13 @@ class TrainConfig:
         export_every: steps between exports as Hugging Face folders, each with a checkpoint; 0 for
             none.
         log_every: steps between transfers of figures from the device; every step is logged.
+        profile: number of steps, from the third after each start on, that are traced; 0 for none.
         tensorboard: whether TensorBoard event files are written too.
         log_to: the tracker that gets the figures too; None for none.
         loader_workers: processes that read windows ahead; 0 to read between steps.
-        check_shards: whether the checksums of the shards are checked at the start, or only their
-            sizes.
+        check_shards: whether the checksums of the shards are checked at each start or only their
+            sizes; with "auto", the checksums at the first start of a run alone.
+        deterministic: whether only algorithms are used that give the same bits each time.
         device: where to train.
         peak_tflops: of one device, for MFU; None for what is known of the device.
         keep_products: with checkpoint_activations, whether the results of matrix products and
@@ -141,6 +147,7 @@ class TrainConfig:
     beta2: float = 0.95
     epsilon: float = 1e-8
     clip_norm: float = 1.0
+    max_bad_steps: int = 10
     grad_norm_from: str | None = None
     precision: Precision = "bf16"
     attention: Attention = "auto"
@@ -155,10 +162,12 @@ class TrainConfig:
     keep: int = 2
     export_every: int = 0
     log_every: int = 1
+    profile: int = 0
     tensorboard: bool = False
     log_to: Tracker | None = None
     loader_workers: int = 0
-    check_shards: Check = "checksums"
+    check_shards: Check = "auto"
+    deterministic: bool = False
     device: Device = "auto"
     peak_tflops: float | None = None
     keep_products: bool = False
@@ -249,6 +258,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "beta2": (0, 0.999999),
     "epsilon": (0, 1),
     "clip_norm": (0, None),
+    "max_bad_steps": (0, 1 << 40),
     "rope_theta": (1, 10**12),
     "yarn_factor": (1, 1000),
     "eval_every": (0, 1 << 40),
@@ -257,6 +267,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "keep": (1, 1000),
     "export_every": (0, 1 << 40),
     "log_every": (1, 10_000),
+    "profile": (0, 1000),
     "loader_workers": (0, 1024),
     "peak_tflops": (1e-6, 10**9),
 }

@@ -48,7 +48,7 @@ class WeightedLoss:
     It stands before `Trainer` among the base classes.
 
     Args:
-        model: a Llama, Qwen2 or Qwen3, not wrapped yet.
+        model: of a type that `exactcpt train` takes, not wrapped yet.
         denominator: D: the number of supervised targets, or the sum of their weights.
         backend: one of `attention.BACKENDS`; by default the one for the device.
 

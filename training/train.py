@@ -4,6 +4,8 @@
     inputs       shards, order, weights of targets; whatever can be refused is refused here
     model        from a Hugging Face folder, fetched if need be, sharded over the ranks
     step         the next global_batch windows: one denominator, micro-batches, clipping, AdamW
+                 a step whose loss or gradient is not finite is skipped: its windows are done, and
+                 weights and optimizer stay as they are
     look         now and then: brings the figures of the last steps to the host, checks, logs them
     checkpoint   model, optimizer, and the number of windows taken: all that a run continues from
 
@@ -24,19 +26,24 @@ from typing import NoReturn
 import torch
 
 from ..schemas.errors import ExactcptError
+from ..schemas.sizes import plural
 from .config import TrainConfig
 from .models.model import reduce_at
-from .models.optim import clip, learning_rate
+from .models.optim import clip, learning_rate, update
 from .run.alike import check_settings
+from .run.determinism import determinism
 from .run.evaluation import evaluate
 from .run.export import export_model
 from .run.folder import held
 from .run.located import with_model_folder
 from .run.log import stretches
-from .run.metrics import LocalStep, found_not_finite, step_record
+from .run.lost_ranks import with_lost_ranks_told
+from .run.memory import with_advice
+from .run.metrics import LocalStep, found_not_finite, memory_held, not_finite, step_record
 from .run.opening import Run, open_run
+from .run.profiling import profiled
 from .run.start import Position
-from .run.termination import termination
+from .run.termination import grace_caution, termination
 from .run.world import joined
 from .windows.expansion import Expander
 from .windows.loading import MicroBatchOrder, loaded_batches
@@ -53,6 +60,7 @@ class Outcome:
         finished: whether it took its last step; otherwise SIGTERM stopped it.
         step: number of the last step taken.
         steps: number of steps of the whole run.
+        skipped: number of steps that were skipped among those taken.
         checkpoint: the newest one; None if the run was stopped in its first step.
         is_first: whether this is the rank that prints for all.
     """
@@ -60,6 +68,7 @@ class Outcome:
     finished: bool
     step: int
     steps: int
+    skipped: int
     checkpoint: Path | None
     is_first: bool
 
@@ -73,9 +82,16 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
 
     Raises:
         UsageError, FormatError, IncompleteError: something is missing or does not fit together.
-        ExactcptError: a loss or gradient is not finite.
+        ExactcptError: too many steps had a loss or gradient that is not finite, or the device has
+            no memory left.
     """
-    with termination() as is_terminated, joined(config.device) as world:
+    with (
+        determinism(config.deterministic),
+        termination() as is_terminated,
+        joined(config.device) as world,
+        with_advice(config, world),
+        with_lost_ranks_told(world),
+    ):
         check_settings(config, world)
         config = with_model_folder(config, world, say)
         with held(Path(config.out), world), closing(open_run(config, world, say)) as run:
@@ -89,6 +105,8 @@ class _Loop:
         run: the open run.
         is_terminated: tells whether SIGTERM has come to this rank.
         expand: makes the model's inputs from batches on the device.
+        skipped: number of steps that were skipped, among those that were looked at.
+        cautioned: whether a person knows that a checkpoint may take too long.
         pending: steps whose figures are still on the device.
         saved: position of the newest checkpoint; None before the first one.
         looked: time of the last look, moved forward by the time spent on anything but training.
@@ -98,6 +116,8 @@ class _Loop:
         self.run = run
         self.is_terminated = is_terminated
         self.expand = Expander(run.inputs.windows.weighting, run.world.device)
+        self.skipped = run.start.skipped
+        self.cautioned = False
         self.pending: list[LocalStep] = []
         self.saved: Position | None = None
         self.looked = time.monotonic()
@@ -110,7 +130,7 @@ class _Loop:
         done = run.world.first(lambda: self._done(at))
         self._write_start(at)
         goes_on = self._after(at, done)
-        with self._batches(at) as batches:
+        with self._batches(at) as batches, self._profiled(at) as note_step:
             self.looked = time.monotonic()
             while goes_on and at.step < run.steps:
                 taken = self._step(at.step + 1, self._next(batches))
@@ -119,13 +139,14 @@ class _Loop:
                     break
                 at = Position(at.step + 1, at.windows + run.config.global_batch)
                 self.pending.append(taken)
+                note_step()
                 goes_on = self._after(at)
         self._look()
         self._save(at, wait=True)
         run.world.first(run.checkpoints.tidy)
         run.write("end", {"step": at.step, "status": "finished" if goes_on else "stopped"})
         newest = run.checkpoints.latest()
-        return Outcome(goes_on, at.step, run.steps, newest, run.world.is_first)
+        return Outcome(goes_on, at.step, run.steps, self.skipped, newest, run.world.is_first)
 
     def _write_start(self, at: Position) -> None:
         run = self.run
@@ -197,6 +218,12 @@ class _Loop:
             pin_memory=run.world.device.type == "cuda",
         )
 
+    def _profiled(self, at: Position) -> AbstractContextManager[Callable[[], None]]:
+        """Traces the steps that are asked for."""
+        config, say = self.run.config, self.run.progress.note
+        out = Path(config.out)
+        return profiled(out, self.run.world, after=at.step, steps=config.profile, say=say)
+
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The micro-batches of a step, or some of them if SIGTERM has come."""
         ours = takewhile(lambda _: not self.is_terminated(), batches)
@@ -222,7 +249,7 @@ class _Loop:
         rate = learning_rate(step, run.steps, run.config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        run.optimizer.step()
+        update(run.optimizer, skip=run.world.any(not_finite(per_window, norm)))
         run.optimizer.zero_grad()
         return LocalStep(
             step=step,
@@ -264,11 +291,13 @@ class _Loop:
         return torch.stack(sums).sum(0), torch.cat(per_window)
 
     def _look(self) -> None:
-        """Logs the figures of the steps since the last look; fails if one is not finite."""
+        """Logs the figures of the steps since the last look; fails if too many were skipped."""
         self._log_saved()
         if not self.pending:
             return
-        gathered = self.run.world.gather([step.share() for step in self.pending])
+        ours = [step.share() for step in self.pending]
+        told = self.run.world.gather((ours, memory_held(self.run.world.device)))
+        gathered, memory = zip(*told, strict=True)
         self.pending.clear()
         now = time.monotonic()
         seconds, self.looked = now - self.looked, now
@@ -277,27 +306,50 @@ class _Loop:
         speed = {
             "tokens_per_second": tokens / seconds,
             "mfu": self.run.flops.used(tokens, visible, seconds),
+            "memory": max((held for held in memory if held is not None), default=None),
         }
         for shares in zip(*gathered, strict=True):
             error = found_not_finite(shares, self.run.inputs.windows.where)
-            if error is not None:
-                self._fail(error)
+            if error is not None and self.skipped >= self.run.config.max_bad_steps:
+                self._fail_skipping(error)
             record = step_record(shares, self.run.inputs.tail, self.run.config.clip_norm) | speed
             if self.run.inputs.mix is not None:
                 taken = [window for share in shares for window in share.windows]
                 record["mix"] = self.run.inputs.mix.counts(taken)
             self.run.write("step", record)
-            if self.run.log is not None:
+            if error is not None:
+                self._note_skipped(record["step"], error)
+            elif self.run.log is not None:
                 self.run.progress.step(record)
 
-    def _fail(self, error: ExactcptError) -> NoReturn:
-        """Ends the run on all ranks with an error that all of them found."""
+    def _note_skipped(self, step: int, error: ExactcptError) -> None:
+        """Counts and reports a step that was skipped."""
+        self.skipped += 1
+        record = {"step": step, "error": error.found, "where": error.where, "skipped": self.skipped}
+        self.run.write("skipped", record)
+        if self.run.log is not None:
+            most = self.run.config.max_bad_steps
+            self.run.progress.warning(
+                f"{error.found} ({error.where}); the step is skipped, {self.skipped} of {most}"
+            )
+
+    def _fail_skipping(self, error: ExactcptError) -> NoReturn:
+        """Ends the run with the error of a step that is one too many to be skipped."""
+        if self.skipped:
+            before = plural(self.skipped, "earlier step was", "earlier steps were")
+            error.found += f"; {before} skipped for the same reason"
+        self._fail(error, "allow more such steps with --max-bad-steps")
+
+    def _fail(self, error: ExactcptError, *advice: str) -> NoReturn:
+        """Ends the run on all ranks with an error that all of them found, and with more advice."""
         self.run.checkpoints.settle()
         self._log_saved()
         newest = self.run.checkpoints.latest()
         error.fix = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint"
-        error.fix += "; look at the text with `exactcpt show`, try a lower learning rate"
-        error.fix += "" if newest else ", check that the model's weights are finite"
+        tried = ["look at the text with `exactcpt show`", "try a lower learning rate", *advice]
+        if not newest:
+            tried.append("check that the model's weights are finite")
+        error.fix = "; ".join([error.fix, ", ".join(tried)])
         self.run.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
@@ -329,6 +381,7 @@ class _Loop:
             meta = {
                 "step": at.step,
                 "windows": at.windows,
+                "skipped": self.skipped,
                 "identity": self.run.start.identity,
                 "settings": self.run.config.recorded(),
                 "stretches": stretches(self.run.recorded),
@@ -350,8 +403,16 @@ class _Loop:
             self._log_saved()
 
     def _log_saved(self) -> None:
-        for meta in self.run.checkpoints.completed():
-            self.run.write("checkpoint", {name: meta[name] for name in ("step", "windows")})
+        for meta, seconds in self.run.checkpoints.completed():
+            done = {name: meta[name] for name in ("step", "windows")}
+            self.run.write("checkpoint", done | {"seconds": seconds})
+            self._caution(grace_caution(seconds))
+
+    def _caution(self, line: str | None) -> None:
+        """Tells a person what may go wrong, once, though it may have several occasions."""
+        if line is not None and not self.cautioned:
+            self.cautioned = True
+            self.run.progress.warning(line)
 
     def _export(self, at: Position) -> None:
         began = time.monotonic()

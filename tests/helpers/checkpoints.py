@@ -39,7 +39,7 @@ def meta_of(step: int) -> dict[str, Any]:
     """The meta that the loop writes."""
     return {
         "step": step, "windows": 4 * step, "identity": {}, "settings": {}, "stretches": [],
-        "earlier": None,
+        "earlier": None, "skipped": 0,
     }  # fmt: skip
 
 

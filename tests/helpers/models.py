@@ -9,9 +9,12 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 from exactcpt.training.models.attention import register
@@ -19,7 +22,20 @@ from exactcpt.training.models.loss import IGNORE
 
 IDS = 307
 
-CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
+CONFIGS = {
+    "llama": LlamaConfig,
+    "qwen2": Qwen2Config,
+    "qwen3": Qwen3Config,
+    "mistral": MistralConfig,
+    "olmo2": Olmo2Config,
+    "smollm3": SmolLM3Config,
+}
+KINDS = tuple(CONFIGS)
+OWN: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": None},
+    "smollm3": {"no_rope_layers": [1, 0]},
+}
+"""What a kind needs: no window that it has by itself, one layer without positions."""
 
 
 def tiny_config(kind: str = "llama", **changes: Any) -> PreTrainedConfig:
@@ -40,7 +56,7 @@ def tiny_config(kind: str = "llama", **changes: Any) -> PreTrainedConfig:
         "bos_token_id": None,
         "eos_token_id": None,
     }
-    return CONFIGS[kind](**(settings | changes))
+    return CONFIGS[kind](**(settings | OWN.get(kind, {}) | changes))
 
 
 def packed(

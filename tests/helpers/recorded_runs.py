@@ -33,11 +33,13 @@ def write(
     measured: dict[str, Any] | None = None,
     earlier: dict[str, Any] | None = None,
     changed: dict[int, dict[str, Any]] | None = None,
+    skipped: Sequence[int] = (),
     **settings: Any,
 ) -> str:
     """A run by hand: its loss falls a little every step, `gain` more in bucket 2.
 
-    `changed` has settings that it goes on with, by the step after which it does.
+    `changed` has settings that it goes on with, by the step after which it does. In the steps
+    `skipped`, the loss is not finite.
     """
     chosen: dict[str, Any] = {"shards": "s", "model": "m", "out": str(folder), "seed": seed,
               "weighting": weighting, "weight_table": None, "learning_rate": 0.1,
@@ -55,7 +57,10 @@ def write(
         figures = {"step": step, "bucket_loss": losses, "bucket_targets": COUNTS}
         unweighted = (10 * (losses[0] or 0) + 30 * (losses[2] or 0)) / 40
         digest = f"{digests}{seed}{step}"
-        log.write("step", figures | {"digest": digest, "unweighted_loss": unweighted})
+        record = figures | {"digest": digest, "unweighted_loss": unweighted, "skipped": False}
+        if step in skipped:
+            record |= {"bucket_loss": [None] * 3, "unweighted_loss": None, "skipped": True}
+        log.write("step", record)
         if evaluated and step % 5 == 0:
             log.write("eval", figures | {"name": "books", "window": 32} | (measured or {}))
         if changed and step in changed:

@@ -92,7 +92,7 @@ def config(made: Path, out: Path, **settings: Any) -> TrainConfig:
 
 def steps_of(out: Path) -> list[dict[str, Any]]:
     """The log's steps without what depends on time."""
-    timed = ("tokens_per_second", "mfu")
+    timed = ("tokens_per_second", "mfu", "memory")
     steps = [r for r in read_log(out) if r["kind"] == "step"]
     return [{n: v for n, v in record.items() if n not in timed} for record in steps]
 

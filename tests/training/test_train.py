@@ -89,8 +89,8 @@ def test_what_is_logged(made, tmp_path):
     first = records[1]
     assert first.keys() == {
         "kind", "step", "loss", "unweighted_loss", "targets", "sum_w", "denominator",
-        "tail_share", "gradient_norm", "scaled_to", "clipped", "learning_rate", "tokens", "digest",
-        "bucket_loss", "bucket_targets", "tokens_per_second", "mfu",
+        "tail_share", "gradient_norm", "scaled_to", "clipped", "skipped", "learning_rate",
+        "tokens", "digest", "bucket_loss", "bucket_targets", "tokens_per_second", "mfu", "memory",
     }  # fmt: skip
     assert first["sum_w"] > first["targets"] == first["denominator"] == sum(first["bucket_targets"])
     assert first["loss"] > first["unweighted_loss"] > 5
@@ -98,6 +98,8 @@ def test_what_is_logged(made, tmp_path):
     assert 0 < first["tail_share"] < 1
     assert first["tokens"] <= 4 * 64
     assert 0 < first["mfu"] < 10
+    assert first["memory"] is None
+    assert records[-2].pop("seconds") > 0
     assert records[-2] == {"kind": "checkpoint", "step": STEPS, "windows": 4 * STEPS}
     assert records[-1]["status"] == "finished"
     assert told[0].startswith("step 1 of 6  loss ")
@@ -621,7 +623,7 @@ def test_a_loss_that_is_not_finite(made, tmp_path):
     model = poisoned(tmp_path / "model", 200)
     out = tmp_path / "run"
     settings = {"shards": str(folder), "model": str(model), "save_every": 1, "micro_batch": 1}
-    settings["log_every"] = 100  # what is saved is looked at first
+    settings |= {"log_every": 100, "max_bad_steps": 0}  # what is saved is looked at first
     with pytest.raises(ExactcptError) as caught:
         run(made, out, **settings)
     assert caught.value.exit_code == 1

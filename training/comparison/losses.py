@@ -119,8 +119,11 @@ def _evaluated(table: "_Table", runs: Sequence[RecordedRun], name: str) -> Losse
 
 
 def _trained(table: "_Table", runs: Sequence[RecordedRun]) -> Losses | None:
-    """The losses on the training windows over the last tenth of the common steps."""
-    common = sorted(set.intersection(*(set(run.steps) for run in runs)))
+    """The losses on the training windows over the last tenth of the common steps.
+
+    A step that some run has skipped does not count: its losses there are not finite.
+    """
+    common = sorted(set.intersection(*({*run.steps} - {*run.skipped} for run in runs)))
     # Windows of other lengths have other buckets; the shards are named as different.
     if not common or len({len(run.buckets) for run in runs}) > 1:
         return None

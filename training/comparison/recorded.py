@@ -44,6 +44,11 @@ class RecordedRun:
         return [*_lineage(self.recorded)]
 
     @property
+    def skipped(self) -> list[int]:
+        """The steps that changed no weight: a loss or the gradient was not finite."""
+        return [step for step, record in self.steps.items() if record.get("skipped")]
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is standard training: all weights are 1, and no gradient is scaled."""
         settings = self._settings

@@ -83,6 +83,8 @@ class Comparison:
         seeds: the seeds that all arms have, not counting arms that share none with the baseline.
             All means are over these.
         losses: one entry per set of windows.
+        skipped: folder of a run -> the steps that it skipped, because a loss or the gradient was
+            not finite; runs that skipped none are left out.
         curves: name of an arm -> pairs of a step and the mean unweighted training loss.
         probed: what `exactcpt evaluate` found with the probe, for items that were put to all runs.
         ruler: the same of the suites `ruler`, `latent` and `nolima`.
@@ -99,6 +101,7 @@ class Comparison:
     pairs: list[Pair]
     seeds: list[Seeds]
     losses: list[Losses]
+    skipped: dict[str, list[int]]
     curves: dict[str, list[tuple[int, float]]]
     probed: list[Evaluation]
     ruler: list[RulerEvaluation]
@@ -110,6 +113,15 @@ class Comparison:
         """Whether the arms differ only in their weighting."""
         same = all(pair.first_difference is None and pair.same_start for pair in self.pairs)
         return bool(self.pairs) and same and not self.unwanted and not self.unlike
+
+    @property
+    def skipped_by_arm(self) -> dict[str, int]:
+        """Number of steps that the runs of an arm skipped, for those that skipped some."""
+        counts = {
+            arm: sum(len(self.skipped.get(path, ())) for path in paths)
+            for arm, paths in self.arms.items()
+        }
+        return {arm: count for arm, count in counts.items() if count}
 
     def to_json(self) -> dict[str, Any]:
         """All fields and `paired`, as values that JSON can hold."""
@@ -182,6 +194,7 @@ def compare(
         pairs=_pairs(arms, baseline, own),
         seeds=seeds,
         losses=losses,
+        skipped={run.path: run.skipped for run in runs if run.skipped},
         curves={name: _curve(compared.get(name, arm)) for name, arm in arms.items()},
         probed=probed,
         ruler=ruler,

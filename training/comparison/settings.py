@@ -18,9 +18,9 @@ PER_RUN = {"seed", "weighting", "weight_table", "grad_norm_from", "arm"}
 between arms."""
 
 INCIDENTAL = {
-    "micro_batch", "save_every", "keep", "export_every", "log_every", "tensorboard",
-    "log_to", "loader_workers", "check_shards", "peak_tflops", "eval_every", "eval_windows",
-    "keep_products", "reduce_once", "shard_over",
+    "micro_batch", "save_every", "keep", "export_every", "log_every", "profile", "tensorboard",
+    "log_to", "loader_workers", "max_bad_steps", "check_shards", "peak_tflops", "eval_every",
+    "eval_windows", "keep_products", "reduce_once", "shard_over",
 }  # fmt: skip
 """Settings that change a figure only through the order in which numbers are added, like the number
 of ranks. What was evaluated is in the records of the evaluations."""

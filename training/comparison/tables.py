@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...schemas.fitting import fits, fitted
+from ...schemas.sizes import plural
 from .losses import Delta, Losses
 from .primary import primary_table
 from .probe_tables import gain_table, probe_notes
@@ -36,6 +37,8 @@ def _parts(found: Comparison, console: Console) -> Iterator[Table | Text]:
     if found.settings:
         yield _settings(found)
     yield _verdict(found)
+    for run, steps in found.skipped.items():
+        yield Text(_skipped(run, steps), "yellow")
     if found.losses:
         shown = [" after ".join(map(str, seeds)) for seeds in found.seeds]
         over = "means over seeds" if len(shown) > 1 else "losses of seed"
@@ -152,6 +155,15 @@ def _verdict(found: Comparison) -> Text:
     if not found.pairs:
         reasons.append("no two runs share a seed")
     return Text(f"not paired: {', '.join(reasons)}", "yellow")
+
+
+def _skipped(run: str, steps: Sequence[int]) -> str:
+    """Which steps a run skipped, the first few by number."""
+    told = ", ".join(f"{step:,}" for step in steps[:8]) + (" ..." if len(steps) > 8 else "")
+    return (
+        f"{run} skipped {plural(len(steps), 'step')} ({told}): a loss or the gradient was not "
+        "finite, and the weights stayed as they were"
+    )
 
 
 def _losses(losses: Losses, baseline: str, others: Sequence[str]) -> Table:

@@ -18,14 +18,13 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
-from ..models.folder import MODEL_TYPES
+from ..models.folder import MODEL_TYPES, slides
 from ..models.weight_files import check_weights
 
 __all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
-WHOLE = "full_attention"
 """A layer without a sliding window, in transformers' configurations."""
 PADDING = 0
 """The token before shorter prompts and behind shorter outputs; nothing sees it."""
@@ -216,8 +215,7 @@ def _takes_masks(config: Any) -> bool:
 
     That is known of the models that are trained here, if they have no layers with sliding windows.
     """
-    layers = getattr(config, "layer_types", None) or [WHOLE]
-    return config.model_type in MODEL_TYPES and {*layers} == {WHOLE}
+    return config.model_type in MODEL_TYPES and not slides(config)
 
 
 def _mask(read: int, ids: Tensor) -> Tensor:

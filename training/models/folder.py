@@ -25,9 +25,13 @@ __all__ = [
     "json_object",
     "quantized",
     "read_config",
+    "slides",
 ]
 
-MODEL_TYPES = ("llama", "qwen2", "qwen3")
+MODEL_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3")
+"""Each is tested: a packed window gives the gradient of its documents, run one by one."""
+
+WHOLE = "full_attention"
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -123,6 +127,8 @@ def check_type(model_type: Any, *, where: str | None) -> None:
             f"a model of type {model_type}" if model_type else "a model of no type",
             where=where,
             expected=", ".join(MODEL_TYPES),
+            fix="in other models documents might see each other; train it with a loop of your own, "
+            "and let `exactcpt check-trainer` find out whether they do",
         )
 
 
@@ -134,6 +140,14 @@ def head_size(config: Mapping[str, Any]) -> int | None:
     if isinstance(size, int):
         return size
     return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads else None
+
+
+def slides(config: Any) -> bool:
+    """Whether some layers of a model see a sliding window alone, by its configuration."""
+    layers = getattr(config, "layer_types", None) or [WHOLE]
+    # Mistral has no switch: where there is a window, every layer has it.
+    has_window = getattr(config, "sliding_window", None) is not None
+    return getattr(config, "use_sliding_window", has_window) or {*layers} != {WHOLE}
 
 
 def quantized(told: str, where: Path) -> UsageError:

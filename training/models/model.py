@@ -17,14 +17,22 @@ from transformers.utils import logging
 
 from ...schemas.errors import FormatError, UsageError
 from . import attention
-from .folder import check_type, read_config
+from .folder import check_type, read_config, slides
 from .labels import WeightedLabels
 from .loss import IGNORE, next_position, shift, weighted_cross_entropy
 from .positions import ROPE_TYPES, fit_window, override_rope
 from .recomputing import recomputed
 from .weight_files import check_weights
 
-__all__ = ["TrainModel", "bucket_count", "build", "check_config", "parallelize", "reduce_at"]
+__all__ = [
+    "TrainModel",
+    "bucket_count",
+    "build",
+    "check_config",
+    "open_config",
+    "parallelize",
+    "reduce_at",
+]
 
 SHAPES = 64
 """Number of batch shapes that can be compiled: those of training and of each eval set, whose last
@@ -152,7 +160,7 @@ def build(
         FormatError: the folder has no model, or its weights do not match its configuration.
     """
     random = isinstance(source, PreTrainedConfig)
-    config = type(source).from_dict(source.to_dict()) if random else _open_config(source)
+    config = type(source).from_dict(source.to_dict()) if random else open_config(source)
     where = None if random else str(source)
     check_config(config, where=where)
     override_rope(config, rope_theta=rope_theta, yarn_factor=yarn_factor, where=where)
@@ -229,7 +237,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _open_config(directory: Path) -> PreTrainedConfig:
+def open_config(directory: Path) -> PreTrainedConfig:
+    """Reads the configuration of a model that can be trained.
+
+    Raises:
+        UsageError, FormatError: as `read_config`; or transformers cannot make a model of it.
+    """
     read_config(directory)
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
@@ -253,10 +266,9 @@ def check_config(config: PreTrainedConfig, *, where: str | None = None) -> None:
             depends on the length of the batch, or dropout.
     """
     check_type(config.model_type, where=where)
-    layers = getattr(config, "layer_types", None) or ["full_attention"]
     rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     dropout = getattr(config, "attention_dropout", 0.0)
-    if getattr(config, "use_sliding_window", False) or set(layers) != {"full_attention"}:
+    if slides(config):
         found, expected = "a model with sliding-window layers", "full attention in every layer"
     elif rope_type not in ROPE_TYPES:
         found = (

@@ -6,7 +6,7 @@ from ...schemas.errors import UsageError
 from ...schemas.hub import TOKENIZER_FILES, HubName, check_lacking, fetch, hub_name
 from .folder import ADAPTER, CONFIG, QUANTIZED_FILES, read_config
 
-__all__ = ["commit_of", "fetched_model", "model_folder"]
+__all__ = ["commit_of", "described_folder", "fetched_model", "model_folder"]
 
 DESCRIPTION = (CONFIG, "generation_config.json", ADAPTER, *QUANTIZED_FILES)
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
@@ -25,6 +25,16 @@ def model_folder(model: str, *, trained: bool = True) -> Path:
     """
     name = commit_of(model, trained=trained)
     return Path(model) if name is None else fetched_model(name)
+
+
+def described_folder(model: str) -> Path:
+    """The folder of a model, of which the description alone is fetched, and no weights.
+
+    Raises:
+        UsageError, FormatError, ExactcptError, OSError: as `commit_of`.
+    """
+    name = commit_of(model)
+    return Path(model) if name is None else fetch(name, DESCRIPTION)
 
 
 def commit_of(model: str, *, trained: bool = True) -> HubName | None:

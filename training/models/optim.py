@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from ...schemas.sizes import plural
 from ..config import TrainConfig
 
-__all__ = ["clip", "learning_rate", "make_optimizer", "schedule_cautions"]
+__all__ = ["clip", "learning_rate", "make_optimizer", "schedule_cautions", "update"]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -28,6 +28,20 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         eps=config.epsilon,
         fused=True,
     )
+
+
+def update(optimizer: torch.optim.Optimizer, *, skip: Tensor) -> None:
+    """Takes a step of a fused optimizer, or none; which of them is decided on the device.
+
+    A step that is skipped leaves the weights and all of the optimizer's state as they were, also
+    the number of steps by which Adam corrects its means. The gradients may be anything.
+
+    Args:
+        optimizer: with `fused=True`.
+        skip: bool scalar, whether to skip the step. The host does not wait for it.
+    """
+    optimizer.found_inf = skip.float()  # type: ignore[attr-defined]  # as GradScaler does it
+    optimizer.step()
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:

@@ -16,7 +16,7 @@ from ...schemas.pointers import refuse_pointers
 from ...schemas.regular import check_regular
 from .folder import CONFIG, json_object, quantized
 
-__all__ = ["WEIGHTS", "check_weights"]
+__all__ = ["INDEX", "WEIGHTS", "check_weights"]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

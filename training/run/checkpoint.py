@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed as dist
 from torch import nn
@@ -45,13 +45,20 @@ from .checkpoint_reader import INDEX, CheckpointReader, last_line, load_tensors
 from .checkpoint_writer import CheckpointWriter
 from .folder import PATIENCE
 
-__all__ = ["CheckpointManager", "load_weights"]
+__all__ = ["CheckpointManager", "Completed", "load_weights"]
 
 T = TypeVar("T")
 
 PARTIAL = ".partial"
 INTACT = "earlier checkpoints are intact"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Completed(NamedTuple):
+    """A checkpoint that was completed: its meta, and the seconds from the call that saved it."""
+
+    meta: Mapping[str, Any]
+    seconds: float
 
 
 class CheckpointManager:
@@ -75,7 +82,7 @@ class CheckpointManager:
         self._group = group
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._complete: deque[Mapping[str, Any]] = deque()
+        self._complete: deque[Completed] = deque()
         self._has_failed = False
 
     def save(
@@ -110,6 +117,7 @@ class CheckpointManager:
         if failure is not None and self._has_failed:
             raise failure
         self._has_failed = failure is not None
+        began = time.monotonic()
         path = self._folder / checkpoint_name(step)
         partial = path.with_name(path.name + PARTIAL)
         if self._on_first_rank(lambda: self._begin(path, partial)):
@@ -121,7 +129,7 @@ class CheckpointManager:
                 process_group=self._group,
             )
             assert isinstance(upload, Future)
-            self._pending = self._thread.submit(self._finish, upload, partial, path, meta)
+            self._pending = self._thread.submit(self._finish, upload, partial, path, meta, began)
         if wait:
             self.wait()
         return failure
@@ -158,8 +166,8 @@ class CheckpointManager:
         self._remove_partial()
         self._remove_old()
 
-    def completed(self) -> list[Mapping[str, Any]]:
-        """The metas of the checkpoints that were completed since the last call, on rank 0."""
+    def completed(self) -> list[Completed]:
+        """The checkpoints that were completed since the last call, on rank 0."""
         return [self._complete.popleft() for _ in range(len(self._complete))]
 
     def latest(self) -> Path | None:
@@ -209,13 +217,20 @@ class CheckpointManager:
         return True
 
     def _finish(
-        self, upload: Future[Any], partial: Path, path: Path, meta: Mapping[str, Any]
+        self,
+        upload: Future[Any],
+        partial: Path,
+        path: Path,
+        meta: Mapping[str, Any],
+        began: float,
     ) -> None:
         """Waits until every rank has written its files; rank 0 then completes the checkpoint."""
         try:
             written = self._written(upload, partial)
             if dist.get_rank() == 0:
                 self._complete_with(written, partial, path, meta)
+                self._complete.append(Completed(meta, time.monotonic() - began))
+                self._remove_old()
         finally:
             if dist.get_rank() == 0:
                 shutil.rmtree(partial, ignore_errors=True)  # of a failure: its room is needed
@@ -247,8 +262,6 @@ class CheckpointManager:
         write_meta(partial, meta, [*files, describe(partial / INDEX)])
         partial.rename(path)
         sync_folder(self._folder)
-        self._complete.append(meta)
-        self._remove_old()
 
     def _remove_old(self) -> None:
         for old in complete_checkpoints(self._folder.parent)[: -self._keep]:

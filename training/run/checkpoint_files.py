@@ -44,6 +44,7 @@ META_FIELDS: Fields = {
     "stretches": list,
     "earlier": (dict, type(None)),
 }
+SKIPPED = "skipped"
 FILES = "files"
 FILE_FIELDS: Fields = {"name": str, "bytes": int, "xxh3_128": str}
 REMOVE = "remove it to continue from the one before"
@@ -91,8 +92,9 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
     """Reads the state of the loop from a checkpoint.
 
     Returns:
-        The numbers of the `step` and of the `windows` that are done; the run's `identity`,
-        `settings` and `stretches`; and `earlier`, the record of the run its weights came from.
+        The numbers of the `step` and of the `windows` that are done, and of the steps `skipped`
+        among these; the run's `identity`, `settings` and `stretches`; and `earlier`, the record of
+        the run its weights came from.
 
     Raises:
         FormatError: the file is missing, damaged or altered.
@@ -101,13 +103,15 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
     try:
         meta = read_sealed(read_regular(checkpoint / META))
         require(meta, META_FIELDS)
+        meta.setdefault(SKIPPED, 0)  # older versions skipped none
+        require(meta, {SKIPPED: int})
         if checkpoint.name != checkpoint_name(meta["step"]) or meta["windows"] < 0:
             raise ValueError(
                 f"it is of step {meta['step']} after {plural(meta['windows'], 'window')}"
             )
     except (OSError, ValueError) as error:
         raise _unreadable(checkpoint, error) from None
-    return {name: meta[name] for name in META_FIELDS}
+    return {name: meta[name] for name in (*META_FIELDS, SKIPPED)}
 
 
 def check_files(checkpoint: Path, rank: int = 0, world: int = 1) -> None:

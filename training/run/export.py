@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -18,7 +19,12 @@ COPIED = (*TOKENIZER_FILES, "generation_config.json")
 
 
 def export_model(
-    model: TrainModel, source: Path, out: Path, *, end_token: str | None = None
+    model: TrainModel,
+    source: Path,
+    out: Path,
+    *,
+    end_token: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Writes a model in training; every rank calls this, rank 0 writes and returns last.
 
@@ -27,14 +33,14 @@ def export_model(
         source: the folder that the model came from; its tokenizer is copied.
         out: the folder to write, whole or not at all; replaced if it exists.
         end_token: what ends documents, for a `source` that does not say it.
+        dtype: of the weights in the files.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
     if not dist.is_initialized() or dist.get_rank() == 0:
         tensors = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
-        save_folder(
-            out, model.causal_lm, tensors, {n: source / n for n in COPIED}, end_token=end_token
-        )
+        copied = {name: source / name for name in COPIED}
+        save_folder(out, model.causal_lm, tensors, copied, end_token=end_token, dtype=dtype)
 
 
 def export_checkpoint(
@@ -46,6 +52,7 @@ def export_checkpoint(
     rope_theta: float | None = None,
     yarn_factor: float | None = None,
     end_token: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Writes the weights of a checkpoint, in one process.
 
@@ -54,7 +61,7 @@ def export_checkpoint(
         out: the folder to write; must not exist.
         source: the folder of the model that was trained.
         window, rope_theta, yarn_factor: the values that the model was built with.
-        end_token: as for `export_model`.
+        end_token, dtype: as for `export_model`.
 
     Raises:
         UsageError: `out` exists, or `source` is not a model that can be trained.
@@ -65,4 +72,4 @@ def export_checkpoint(
         source, window=window, backend="exact", rope_theta=rope_theta, yarn_factor=yarn_factor
     )
     load_weights(checkpoint, model)
-    export_model(model, source, out, end_token=end_token)
+    export_model(model, source, out, end_token=end_token, dtype=dtype)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from ...schemas.errors import FormatError, UsageError
 from ..windows.agreement import model_fingerprint
 from .checkpoint_files import complete_checkpoints
@@ -10,14 +12,17 @@ from .log import read_run
 
 __all__ = ["export_run"]
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-def export_run(run: Path, out: Path, step: int | None = None) -> int:
+
+def export_run(run: Path, out: Path, step: int | None = None, dtype: str = "fp32") -> int:
     """Writes a checkpoint of a run as a Hugging Face folder.
 
     Args:
         run: folder of the run.
         out: the folder to write; must not exist.
         step: of the checkpoint; None for the newest.
+        dtype: of the weights in the files, "fp32" or "bf16".
 
     Returns:
         The step of the checkpoint.
@@ -49,6 +54,7 @@ def export_run(run: Path, out: Path, step: int | None = None) -> int:
         rope_theta=settings["rope_theta"],
         yarn_factor=settings["yarn_factor"],
         end_token=recorded.get("end_token"),
+        dtype=DTYPES[dtype],
     )
     return step
 

@@ -58,17 +58,14 @@ def gradient_norms(config: TrainConfig, steps: int) -> list[float] | None:
         steps: number of steps of the whole run.
 
     Raises:
-        UsageError: the other run has another number of steps.
+        UsageError: the other run has another number of steps, or skipped one.
         FormatError: its log is damaged.
     """
     if config.grad_norm_from is None:
         return None
     run = Path(config.grad_norm_from)
-    found: dict[int, Any] = {
-        record["step"]: record.get("gradient_norm")
-        for record in read_log(run)
-        if record["kind"] == "step"
-    }
+    steps_there = [record for record in read_log(run) if record["kind"] == "step"]
+    found: dict[int, Any] = {r["step"]: r.get("gradient_norm") for r in steps_there}
     if sorted(found) != list(range(1, steps + 1)):
         last = max(found, default=0)
         raise UsageError(
@@ -76,6 +73,14 @@ def gradient_norms(config: TrainConfig, steps: int) -> list[float] | None:
             where=str(run),
             expected=f"{steps:,}, as this run",
             fix="let that run finish first, and give both the same number of steps",
+        )
+    skipped = [record["step"] for record in steps_there if record.get("skipped")]
+    if skipped:
+        raise UsageError(
+            f"the run that has the gradient norms skipped step {skipped[0]:,}: its loss or "
+            "gradient was not finite",
+            where=str(run),
+            expected="a run that skipped no step",
         )
     norms = [found[step] for step in range(1, steps + 1)]
     if not all(isinstance(norm, int | float) and norm >= 0 for norm in norms):

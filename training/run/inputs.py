@@ -21,6 +21,7 @@ from ..windows.agreement import check_agreement, end_token_of
 from ..windows.batches import ShardDataset
 from ..windows.mixing import Mix, MixedWindows, check_fits, check_weights_agree, mixed_set
 from ..windows.weighting import make_weighting
+from .checked import read_through
 from .evaluation import EvalSet, open_eval_sets
 from .world import World
 
@@ -36,6 +37,8 @@ class Inputs:
         windows: its training windows, with the weights of the run.
         mix: the order of a mix of sets; None for one set.
         eval_sets: the sets to evaluate on.
+        checked: fingerprints of the shard sets whose checksums were compared, now or at an earlier
+            start.
         identity: the part of the run's identity that its inputs determine.
     """
 
@@ -43,6 +46,7 @@ class Inputs:
     windows: ShardDataset
     mix: Mix | None
     eval_sets: list[EvalSet]
+    checked: list[str]
     identity: dict[str, Any]
 
     @property
@@ -89,12 +93,11 @@ def open_inputs(
         others.pop(each.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
-    if config.check_shards == "checksums":
-        for each in (*sets, *others.values()):
-            each.check_contents(world.rank, world.size)
-        if world.is_first:
-            for each in sets:
-                each.check_counts()
+    unread, checked = read_through(config, [*sets, *others.values()])
+    for each in unread:
+        each.check_contents(world.rank, world.size)
+        if world.is_first and each in sets:
+            each.check_counts()
     shards, mix, windows = _mixed(config, sets)
     table = _weight_table(config, shards.window)
     weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
@@ -103,6 +106,7 @@ def open_inputs(
         windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting, windows=windows),
         mix=mix,
         eval_sets=eval_sets,
+        checked=checked,
         identity={
             "shards": shards.fingerprint,
             "seed": config.seed,

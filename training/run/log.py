@@ -4,8 +4,10 @@
 
     start        the run starts or continues after the step, with these settings from there on
     step         the figures of the step
+    skipped      the step was skipped: a loss or the gradient is not finite
     eval         the losses on an eval set after the step
-    checkpoint   the checkpoint of the step is complete; written when that is noticed
+    checkpoint   the checkpoint of the step is complete, after so many seconds; written when that is
+                 noticed
     failure      the checkpoint before that of the step could not be written
     end          the run ended after the step: finished or stopped
 """
@@ -292,12 +294,17 @@ class Progress:
                     (6, f"lr {record['learning_rate']:.3g}"),
                     (8, amount(done, total, "token")),
                     (3, f"{record['tokens_per_second']:,.0f} tokens/s"),
+                    (9, "" if record["memory"] is None else amount(record["memory"], None, "byte")),
                     (7, "" if record["mfu"] is None else f"MFU {record['mfu']:.1%}"),
                     (2, "" if left is None else f"{clock(left)} left"),
                 ],
                 terminal_width(),
             )
         )
+
+    def note(self, text: str) -> None:
+        """Reports something that is done."""
+        self._say(text)
 
     def warning(self, text: str) -> None:
         """Reports a failure that the run can recover from."""

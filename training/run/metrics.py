@@ -23,6 +23,7 @@ from ..config import TrainConfig
 __all__ = [
     "CE",
     "TARGETS",
+    "WEIGHTED_CE",
     "Flops",
     "LocalStep",
     "Share",
@@ -30,6 +31,8 @@ __all__ = [
     "digest",
     "found_not_finite",
     "known_peak",
+    "memory_held",
+    "not_finite",
     "step_record",
 ]
 
@@ -160,15 +163,25 @@ class Flops:
             world: number of ranks.
             config: gives the peak, if it is set.
         """
-        causal_lm: Any = getattr(model, "causal_lm")  # noqa: B009
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        tflops = config.peak_tflops or known_peak(name)
+        return cls.of_model(getattr(model, "causal_lm"), tflops, world)  # noqa: B009
+
+    @classmethod
+    def of_model(cls, causal_lm: Any, tflops: float | None, world: int) -> "Flops":
+        """Counts the work of a Hugging Face model, whose tensors need no memory.
+
+        Args:
+            causal_lm: the model.
+            tflops: peak of one device; None if unknown.
+            world: number of devices.
+        """
         embedding = causal_lm.get_input_embeddings().weight
         head = causal_lm.get_output_embeddings().weight
         entries = sum(p.numel() for p in causal_lm.parameters()) - embedding.numel()
         entries += head.numel() if head is embedding else 0
         hf = causal_lm.config
         size = getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        tflops = config.peak_tflops or known_peak(name)
         return cls(
             weights=entries,
             attention=12 * hf.num_hidden_layers * hf.num_attention_heads * size,
@@ -179,7 +192,19 @@ class Flops:
         """MFU of the work on some tokens in some seconds; None if the peak is unknown."""
         if self.peak is None or seconds <= 0:
             return None
-        return (6 * self.weights * tokens + self.attention * visible) / (seconds * self.peak)
+        return self._work(tokens, visible) / (seconds * self.peak)
+
+    def tokens_per_second(self, context: float, mfu: float) -> float | None:
+        """The speed at an MFU, with so many tokens that each attends to; None without a peak."""
+        return None if self.peak is None else mfu * self.peak / self._work(1, context)
+
+    def _work(self, tokens: float, visible: float) -> float:
+        return 6 * self.weights * tokens + self.attention * visible
+
+
+def memory_held(device: torch.device) -> int | None:
+    """The most bytes of a GPU that PyTorch has held so far; None for another device."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
 def known_peak(name: str) -> float | None:
@@ -201,12 +226,20 @@ def digest(shares: Sequence[Sequence[int]]) -> str:
 
 
 def bucket_losses(sums: Sums) -> list[float | None]:
-    """The unweighted loss of each bucket; None for one without targets."""
-    return [ce / n if n else None for ce, n in zip(*sums[[CE, TARGETS]].tolist(), strict=True)]
+    """The unweighted loss of each bucket; None for one without targets, or if it is not finite."""
+    pairs = zip(*sums[[CE, TARGETS]].tolist(), strict=True)
+    return [_finite(ce / n) if n else None for ce, n in pairs]
+
+
+def _finite(figure: float) -> float | None:
+    """The figure; None if it is not finite, for JSON has no such numbers."""
+    return figure if math.isfinite(figure) else None
 
 
 def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float) -> dict[str, Any]:
     """The log's record of a step, without the figures that depend on time.
+
+    A figure that is not finite is None. The step was skipped then, and the record says so.
 
     Args:
         shares: one per rank, in rank order.
@@ -220,21 +253,37 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
     return {
         "kind": "step",
         "step": first.step,
-        "loss": weighted_ce / first.denominator,
-        "unweighted_loss": ce / targets if targets else None,
+        "loss": _finite(weighted_ce / first.denominator),
+        "unweighted_loss": _finite(ce / targets) if targets else None,
         "targets": int(targets),
         "sum_w": weight,
         "denominator": first.denominator,
         "tail_share": float(sums[TARGETS][list(tail)].sum() / targets) if targets else 0.0,
-        "gradient_norm": first.gradient_norm,
+        "gradient_norm": _finite(first.gradient_norm),
         "scaled_to": first.scaled_to,
         "clipped": bool(clip_norm) and to_clip > clip_norm,
+        "skipped": not _is_finite(shares),
         "learning_rate": first.learning_rate,
         "tokens": sum(share.tokens for share in shares),
         "digest": digest([share.digests for share in shares]),
         "bucket_loss": bucket_losses(sums),
         "bucket_targets": sums[TARGETS].astype(np.int64).tolist(),
     }
+
+
+def not_finite(step_losses: Tensor, gradient_norm: Tensor) -> Tensor:
+    """Whether a step has a loss or a gradient that is not finite: a bool scalar on the device.
+
+    Args:
+        step_losses: sum of cross-entropies of each window.
+        gradient_norm: norm of the gradient of all weights.
+    """
+    return ~(torch.isfinite(step_losses).all() & torch.isfinite(gradient_norm))
+
+
+def _is_finite(shares: Sequence[Share]) -> bool:
+    """What `not_finite` found on the device of each rank, found again on the host."""
+    return math.isfinite(shares[0].gradient_norm) and not any(s.not_finite for s in shares)
 
 
 def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
@@ -252,7 +301,7 @@ def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> Ex
                 f"step {step}: the loss is not finite",
                 where=f"rank {rank}, {where(window)} (window {window:,} of the set)",
             )
-    if math.isfinite(shares[0].gradient_norm):
+    if _is_finite(shares):
         return None
     windows = [window for share in shares for window in share.windows]
     named = ", ".join(where(window) for window in windows[:8])

@@ -12,8 +12,8 @@ from ..models.kernels import attention_kernel, can_compile
 from ..models.loss import has_kernel
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
-from ..windows.agreement import model_fingerprint
 from .alike import check_alike
+from .checked import hashed_model
 from .checkpoint import CheckpointManager
 from .gradient_norms import gradient_norms
 from .inputs import Inputs, attention_for, build_model, open_inputs
@@ -117,7 +117,8 @@ def open_run(config: TrainConfig, world: World, say: Callable[[str], None]) -> R
     if start.checkpoint is not None:
         with world.agreed():
             checkpoints.load(start.checkpoint, model, optimizer if start.at.step else None)
-    steps = world.together(lambda: planned_steps(config, start.at, inputs.windows))
+    windows = inputs.windows
+    steps = world.together(lambda: planned_steps(config, start.at, len(windows), windows.window))
     norms = world.first(lambda: gradient_norms(config, steps))
     if start.note is not None:
         say(start.note)
@@ -149,8 +150,7 @@ def _same_inputs(config: TrainConfig, inputs: Inputs, world: World) -> str:
     Machines may have copies of their own. A model takes long to read: one rank of each machine
     does.
     """
-    model = Path(config.model)
-    trained = world.together(lambda: model_fingerprint(model) if world.is_first_here else None)
+    trained = world.together(lambda: hashed_model(config) if world.is_first_here else None)
     evals = {
         f"the shards of --eval {each.name}": each.windows.shards.fingerprint
         for each in inputs.eval_sets

@@ -21,8 +21,8 @@ from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
 from ..config import PATHS, TrainConfig
 from ..models.optim import schedule_cautions
-from ..windows.batches import ShardDataset
 from .boards import open_boards
+from .checked import record_of_checks
 from .checkpoint_files import newest_checkpoint, read_meta
 from .folder import is_unused
 from .gradient_norms import norms_identity
@@ -37,7 +37,11 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run: the numbers of optimizer steps and of windows that are done."""
+    """The progress of a run: the numbers of optimizer steps and of windows that are done.
+
+    A step that was skipped counts as a step: its windows are done, the next step takes others, and
+    its learning rate is that of its number.
+    """
 
     step: int = 0
     windows: int = 0
@@ -49,6 +53,7 @@ class Start:
 
     Attributes:
         at: the steps and windows that are done.
+        skipped: number of steps that were skipped among those that are done.
         checkpoint: the checkpoint to load: all of it if it is the run's own, its weights if it is
             an earlier run's; None to start with the model's weights.
         identity: the identity of the run.
@@ -60,6 +65,7 @@ class Start:
     """
 
     at: Position = Position()
+    skipped: int = 0
     checkpoint: Path | None = None
     identity: Record
     earlier: Record | None = None
@@ -94,6 +100,7 @@ def find_start(config: TrainConfig, inputs: Inputs, model: str) -> Start:
         _refuse_other(before["identity"], identity, own)
         return Start(
             at=Position(step=before["step"], windows=before["windows"]),
+            skipped=before["skipped"],
             checkpoint=own,
             identity=identity,
             earlier=earlier,
@@ -197,15 +204,21 @@ def _differences(before: Record, now: Record) -> list[tuple[str, Any, Any]]:
     return [(name, old, new) for name, old, new in pairs if old != new]
 
 
-def planned_steps(config: TrainConfig, at: Position, windows: ShardDataset) -> int:
+def planned_steps(config: TrainConfig, at: Position, windows: int, length: int) -> int:
     """The number of steps of the whole run.
+
+    Args:
+        config: its settings.
+        at: what is done.
+        windows: number of training windows of the shard set.
+        length: of a window, in tokens.
 
     Raises:
         UsageError: there are too few windows for one step.
     """
     if config.steps is not None:
         return config.steps
-    in_all = len(windows) if config.max_tokens is None else config.max_tokens // windows.window
+    in_all = windows if config.max_tokens is None else config.max_tokens // length
     steps = at.step + max(0, in_all - at.windows) // config.global_batch
     if not steps:
         raise UsageError(
@@ -240,6 +253,7 @@ def open_log(config: TrainConfig, inputs: Inputs, world: World, start: Start) ->
         "model_folder": str(Path(config.model).absolute()),
         **({} if origin is None else {"model_origin": origin}),
         "identity": start.identity,
+        **record_of_checks(config, inputs.checked),
         "earlier": start.earlier,
         "world": world.size,
         "device": str(world.device.type),

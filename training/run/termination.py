@@ -1,11 +1,25 @@
-"""SIGTERM: asks a run to stop in good order instead of ending the process."""
+"""SIGTERM: asks a run to stop in good order instead of ending the process.
 
+torchrun hands the signal on and kills its workers after a while, whatever they do. A checkpoint
+that takes longer than that is lost.
+"""
+
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["termination"]
+__all__ = ["grace_caution", "termination"]
+
+PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""Environment variable for the seconds that torchrun waits after SIGTERM, unless its option
+--shutdown-timeout says it. The workers do not learn that option."""
+
+DEFAULT_PATIENCE = 30.0
+MARGIN = 0.5
+"""Share of these seconds that a checkpoint may take. Before it, a micro-batch is finished and maybe
+an earlier checkpoint, and disks are slower at times."""
 
 
 @contextmanager
@@ -25,3 +39,24 @@ def termination() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(received)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN if received else before)
+
+
+def grace_caution(seconds: float) -> str | None:
+    """A line for a person if torchrun may kill the ranks before a checkpoint is complete.
+
+    Args:
+        seconds: what a checkpoint takes.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # not started by torchrun
+        return None
+    try:
+        patience = float(os.environ[PATIENCE])
+    except (KeyError, ValueError):
+        patience = DEFAULT_PATIENCE
+    if seconds <= MARGIN * patience:
+        return None
+    return (
+        f"a checkpoint takes {seconds:,.0f} s, and torchrun kills its ranks {patience:,.0f} s "
+        "after SIGTERM: start it with torchrun --shutdown-timeout "
+        f"{max(600, round(4 * seconds))}, if you did not"
+    )

@@ -140,6 +140,7 @@ def _stage_json(stage: StageResults) -> dict[str, Any]:
         "pairs": stage.pairs,
         "compared": stage.compared,
         "paired": found is not None and found.is_paired,
+        "skipped": {} if found is None else found.skipped_by_arm,
         "evaluations": [] if found is None else [asdict(each) for each in found.probed],
         "losses": [] if found is None else [asdict(each) for each in found.losses],
         "by_base": {length: [asdict(each) for each in of] for length, of in stage.by_base.items()},

@@ -71,6 +71,9 @@ def _stage_tables(study: Study, stage: StageResults, console: Console) -> Iterat
     if not found.is_paired:
         line = "not paired: exactcpt compare tells in what these runs differ"
         yield _wrapped(line, console, style="yellow")
+    for arm, count in found.skipped_by_arm.items():
+        line = f"{arm} skipped {plural(count, 'step')}: a loss or the gradient was not finite"
+        yield _wrapped(line, console, style="yellow")
     for probed in found.probed:
         for context in dict.fromkeys(endpoint.context for endpoint in probed.endpoints):
             yield from _gains(study, stage, probed, context, console)

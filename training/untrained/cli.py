@@ -63,7 +63,7 @@ SECTIONS: Sections = {
 @click.option(
     "--config",
     metavar="FILE",
-    help="A config.json of a Llama, Qwen2 or Qwen3 model, instead of sizes; its vocabulary is "
+    help="A config.json of another model that can be trained, instead of sizes; its vocabulary is "
     "replaced.",
 )
 @click.option(

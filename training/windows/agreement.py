@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import xxhash
 from tokenizers import Tokenizer
@@ -14,7 +15,7 @@ from ...schemas.sizes import plural
 from ..models.folder import read_config
 from .tokenizer_file import encoded_probe, read_tokenizer
 
-__all__ = ["check_agreement", "end_token_of", "model_fingerprint"]
+__all__ = ["check_agreement", "end_token_of", "model_fingerprint", "model_stamps"]
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 
@@ -97,11 +98,20 @@ def model_fingerprint(model: Path) -> str:
         found = xxhash.xxh3_128(read_regular(model / "config.json"))
     except OSError as error:
         raise _no_config(model, error) from None
-    files = (path for pattern in WEIGHT_FILES for path in model.glob(pattern))
-    for path in sorted(files):
+    for path in _weight_files(model):
         found.update(f"{path.name} {path.stat().st_size}".encode())
         hash_regular(path, found)
     return found.hexdigest()
+
+
+def model_stamps(model: Path) -> list[list[Any]]:
+    """Name, size, and time of the last change in ns, of every file that the fingerprint is of."""
+    files = [path for path in (model / "config.json", *_weight_files(model)) if path.exists()]
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def _weight_files(model: Path) -> list[Path]:
+    return sorted(path for pattern in WEIGHT_FILES for path in model.glob(pattern))
 
 
 def _no_config(model: Path, error: Exception) -> FormatError:

@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "Command"]
 
 DATA = Path(__file__).parents[2] / "data"
 TOKENIZER = str(DATA / "tokenizer.json")
-SPEED = re.compile(rb'"tokens_per_second": [0-9.e+]+')
+SPEED = re.compile(rb'"(tokens_per_second|seconds)": [0-9.e+-]+')
 Run = Callable[..., None]
 """Runs a command to its end, without a fault; takes its arguments."""
 
@@ -239,7 +239,7 @@ def _lasting(name: str, content: bytes | None) -> Any:
     if meta:
         own = ("files", "stretches", "record_xxh3_128")
         return {name: value for name, value in meta.items() if name not in own}
-    timed = {"tokens_per_second", "mfu"}
+    timed = {"tokens_per_second", "mfu", "memory"}
     lasting = [record for record in records if record["kind"] in ("step", "eval")]
     return [{n: v for n, v in record.items() if n not in timed} for record in lasting]
 

@@ -67,6 +67,23 @@ def test_runs_whose_windows_part(tmp_path):
     assert "not paired: the windows differ" in text
 
 
+def test_steps_that_a_run_skipped(tmp_path):
+    """They are told, and count for neither arm."""
+    one, other = write(tmp_path / "e", "exact", skipped=[3, 20]), write(tmp_path / "u")
+    found = compare([one, other])
+    assert found.skipped == {one: [3, 20]}
+    assert found.skipped_by_arm == {"exact": 2}
+    assert found.is_paired
+    (training,) = [each for each in found.losses if each.name == "training windows"]
+    assert (training.first_step, training.step) == (19, 19)
+    assert training.rows[2].baseline == pytest.approx(4 - 0.19)
+    assert training.rows[2].arms["exact"].delta == pytest.approx(0)
+    assert [step for step, _ in found.curves["exact"]] == [1, 2, *range(4, 20)]
+    text = text_of(found)
+    assert f"{one} skipped 2 steps (3, 20): a loss or the gradient was not finite" in text
+    assert "not finite" not in text_of(compare([write(tmp_path / "n", "near"), other]))
+
+
 def test_settings_that_should_not_differ(tmp_path):
     found = compare(
         [

@@ -91,7 +91,7 @@ def probe(gains: Gains) -> Probed:
 def found() -> Comparison:
     arms = ("exact", "matched", "uniform")
     empty: dict[str, Any] = {"settings": {}, "unwanted": [], "unlike": [], "unmeasured": [],
-                             "pairs": [], "seeds": [], "unprobed": []}  # fmt: skip
+                             "pairs": [], "seeds": [], "unprobed": [], "skipped": {}}  # fmt: skip
     return Comparison(
         baseline="uniform",
         arms={arm: [f"runs/{arm}"] for arm in arms},

@@ -33,9 +33,10 @@ CPU = torch.device("cpu")
 KINDS = {
     "llama": {},
     "qwen3": {},
+    "mistral": {"sliding_window": 16},
     "qwen2": {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
 }
-"""The last one has a layer that sees 16 tokens."""
+"""The last two have layers that see 16 tokens."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -131,7 +132,7 @@ def test_answers_that_saw_each_other_would_be_seen(model, monkeypatch, seen):
 
 def test_which_models_read_answers_side_by_side(folder, model):
     """Those whose layers see whatever a mask says."""
-    assert model._takes_masks == ("qwen2" not in folder.name)
+    assert model._takes_masks == (folder.name in ("llama", "qwen3"))
     assert not _takes_masks(GPT2Config())
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import causal_lm, documents, hidden, packed, tiny_config
+from models import KINDS, causal_lm, documents, hidden, packed, tiny_config
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from exactcpt.schemas.errors import UsageError
@@ -124,7 +124,7 @@ def test_exact_operator_keeps_types_and_computes_in_fp32(dtype):
     assert ((found.double() - exact).abs() <= allowed).all()
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_under_autocast_a_backend_gets_one_type_and_is_let_alone(monkeypatch, kind):
     """Flash attention takes bf16 only, and the rotation makes fp32."""
     seen = []
@@ -208,7 +208,7 @@ def test_varlen_repeats_keys_where_torch_cannot(monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["cpu", "exact"])
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_models_are_exact(kind, backend):
     batch, model = packed(WINDOWS), causal_lm(backend, kind)
     found, expected = hidden(model, batch), hidden_by_documents(model, batch)

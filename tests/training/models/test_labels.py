@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from models import packed, tiny_config
+from models import KINDS, packed, tiny_config
 from tiny import shard_set
 from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, default_collate
@@ -150,7 +150,7 @@ def test_torchs_own_collator_is_refused(windows):
         next(iter(DataLoader(windows)))
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_that_would_compute_its_own_loss_is_refused(windows, kind):
     model = AutoModelForCausalLM.from_config(tiny_config(kind))
     batch = collate([windows[0]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from corpora import LFS
-from models import IDS, documents, packed, tiny_config
+from models import IDS, KINDS, documents, packed, tiny_config
 from oracles import bucket_by_search
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig
@@ -44,7 +44,7 @@ def worst(found, expected):
     return max(relative(found[name].double(), expected[name].double()) for name in found)
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_batch_is_its_documents_run_alone(kind):
     model = build(tiny_config(kind), window=64, backend="exact")
     batch = packed(WINDOWS, padded=True)
@@ -152,7 +152,7 @@ def test_rounded_weights_are_refused():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_under_autocast_gradients_are_near_and_in_fp32(kind, tied):
     settings = {"initializer_range": 0.02, "tie_word_embeddings": tied}
     model = build(tiny_config(kind, **settings), window=64, backend="exact")
@@ -242,6 +242,12 @@ LONGROPE = {"short_factor": [1.0] * 4, "long_factor": [1.0] * 4, "factor": 2.0}
             {"layer_types": ["full_attention", "sliding_attention"]},
             "a model with sliding-window layers",
         ),
+        ("mistral", {"sliding_window": 4096}, "a model with sliding-window layers"),
+        (
+            "smollm3",
+            {"use_sliding_window": True, "sliding_window": 16},
+            "a model with sliding-window layers",
+        ),
         ("llama", {"attention_dropout": 0.1}, "attention_dropout 0.1"),
     ],
 )
@@ -255,7 +261,8 @@ def test_other_architectures_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UsageError, match="a model of type gpt2") as error:
         build(tmp_path, window=64, backend="exact")
-    assert error.value.expected == "llama, qwen2, qwen3"
+    assert error.value.expected == "llama, qwen2, qwen3, mistral, olmo2, smollm3"
+    assert "exactcpt check-trainer" in (error.value.fix or "")
     assert error.value.where == str(tmp_path / "config.json")
 
 

@@ -115,7 +115,7 @@ def test_a_vocabulary_inside_a_text_config(folder):
         json.dumps({"model_type": "gemma3", "text_config": {"vocab_size": 9}})
     )
     error = refused(folder)
-    assert (error.found, error.expected) == ("a model of type gemma3", "llama, qwen2, qwen3")
+    assert error.found == "a model of type gemma3"
 
 
 @pytest.mark.parametrize("model_type", ["llama", "mine"])

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from exactcpt.training.config import TrainConfig
-from exactcpt.training.models.optim import clip, learning_rate, make_optimizer, schedule_cautions
+from exactcpt.training.models.optim import (
+    clip,
+    learning_rate,
+    make_optimizer,
+    schedule_cautions,
+    update,
+)
 
 
 def config(**settings) -> TrainConfig:
@@ -108,3 +114,26 @@ def test_a_gradient_of_zero_stays_zero():
     weight.grad = torch.zeros(3)
     assert clip([weight], 1.0, to=2.0).item() == 0.0
     assert weight.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("skipped", [{1}, {2}, {1, 2}, {2, 3}])
+def test_a_skipped_step_leaves_everything(dtype, skipped):
+    """Equal, bit by bit, to never having been asked for; its gradients are no numbers."""
+
+    def after(*, asked: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)).to(dtype)
+        optimizer = make_optimizer(model, config(learning_rate=0.1))
+        for step in range(1, 5):
+            skip = step in skipped
+            for weight in model.parameters():
+                drawn = torch.randn(weight.shape, dtype=dtype)
+                weight.grad = torch.full_like(drawn, math.nan) if skip else drawn
+            if asked or not skip:
+                update(optimizer, skip=torch.tensor(skip))
+        state = [t for each in optimizer.state.values() for t in each.values()]
+        return [*model.parameters(), *state]
+
+    for with_skips, without in zip(after(asked=True), after(asked=False), strict=True):
+        assert torch.equal(with_skips, without)

@@ -207,3 +207,31 @@ def test_what_is_no_checkpoint_is_refused(source, tmp_path):
     with pytest.raises(FormatError, match=r"the checkpoint's meta\.json cannot be read"):
         export_checkpoint(tmp_path / "empty", tmp_path / "out", source=source, window=128)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_files_of_a_limited_size(tmp_path, source, monkeypatch, dtype):
+    """Any reader finds the same weights in several files as in one, in the type that was asked."""
+    model = build(source, window=128, backend="exact")
+    export_model(model, source, tmp_path / "one", dtype=dtype)
+    monkeypatch.setattr(saving, "LARGEST_FILE", 30_000)
+    export_model(model, source, tmp_path / "several", dtype=dtype)
+    files = sorted(path.name for path in (tmp_path / "several").glob("*.safetensors"))
+    assert len(files) > 2
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    index = json.loads((tmp_path / "several" / "model.safetensors.index.json").read_text())
+    assert sorted(set(index["weight_map"].values())) == files
+    modes = {path.stat().st_mode for path in (tmp_path / "several").iterdir()}
+    assert len(modes) == 1
+    one, several = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict()
+        for name in ("one", "several")
+    )
+    exact = model.causal_lm.state_dict()
+    assert one.keys() == several.keys() == exact.keys()
+    for name, weight in exact.items():
+        assert one[name].dtype == several[name].dtype == dtype
+        assert torch.equal(one[name], weight.to(dtype))
+        assert torch.equal(several[name], weight.to(dtype))
+    again = build(tmp_path / "several", window=128, backend="exact").causal_lm.state_dict()
+    assert all(torch.equal(again[name], weight.to(dtype).float()) for name, weight in exact.items())

@@ -1,3 +1,5 @@
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from exactcpt.training.run.metrics import (
     digest,
     found_not_finite,
     known_peak,
+    not_finite,
     step_record,
 )
 
@@ -51,6 +54,7 @@ def test_a_step_of_two_ranks():
         "gradient_norm": 2.0,
         "scaled_to": None,
         "clipped": True,
+        "skipped": False,
         "learning_rate": 0.5,
         "tokens": 120,
         "digest": digest([(1, 2), (3, 4)]),
@@ -119,6 +123,32 @@ def test_a_gradient_that_is_not_finite(norm):
     assert error.found == "step 7: the gradient is not finite, though every loss is"
     assert (error.where or "").startswith("shard 4, shard 9, shard 0, ")
     assert (error.where or "").endswith("shard 5 and 4 more")
+
+
+@pytest.mark.parametrize(
+    ("losses", "norm", "bad"),
+    [
+        ([1.0, 2.0], 3.0, False),
+        ([1.0, math.nan], 3.0, True),
+        ([math.inf, 2.0], 3.0, True),
+        ([1.0, 2.0], math.nan, True),
+        ([1.0, 2.0], math.inf, True),
+    ],
+)
+def test_device_and_host_agree_on_what_is_skipped(losses, norm, bad):
+    assert bool(not_finite(torch.tensor(losses), torch.tensor(norm))) == bad
+    bad_windows = tuple(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+    shares = [share(), share(gradient_norm=norm, not_finite=bad_windows)]
+    shares[0] = replace(shares[0], gradient_norm=norm)
+    assert step_record(shares, [False] * 3, 1.0)["skipped"] == bad
+
+
+def test_the_record_of_a_skipped_step():
+    sums = np.array([[math.nan, 0.0, 4.0], [3, 0, 1], [3, 0, 2], [math.inf, 0, 8]])
+    record = step_record([share(sums=sums, gradient_norm=math.nan)], [False] * 3, 1.0)
+    assert record["bucket_loss"] == [None, None, 4.0]
+    assert (record["loss"], record["unweighted_loss"], record["gradient_norm"]) == (None,) * 3
+    assert json.dumps(record, allow_nan=False)
 
 
 def test_a_good_step():

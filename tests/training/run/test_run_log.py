@@ -183,6 +183,7 @@ def record(step: int) -> dict:
         "learning_rate": 1e-5,
         "tokens_per_second": 12345.6,
         "mfu": 0.3312,
+        "memory": 41_230_000_000,
     }
 
 
@@ -193,7 +194,7 @@ def test_a_line_now_and_then():
         progress.step(record(step))
     assert said == [
         f"step {step} of 50  loss 2.2500  unweighted 2.0000  gradient 1.23 clipped"
-        f"  lr 1e-05  {4096 * step:,} of 204,800 tokens  12,346 tokens/s  MFU 33.1%"
+        f"  lr 1e-05  {4096 * step:,} of 204,800 tokens  12,346 tokens/s  41.2 GB  MFU 33.1%"
         for step in (1, 50)
     ]
 
