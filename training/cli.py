@@ -177,6 +177,7 @@ SECTIONS: Sections = {
         "check_shards", "deterministic", "peak_tflops", "keep_products", "reduce_once",
         "shard_over",
     ),
+    "What it will take": ("dry_run", "card", "gpus"),
 }  # fmt: skip
 """Headings in the help of `train`, and the settings under each."""
 
