@@ -1,5 +1,7 @@
 """The shard file: uncompressed Arrow IPC, one window per row. See README.md beside this file."""
 
+from typing import Any
+
 import pyarrow as pa
 
 __all__ = [
@@ -39,7 +41,7 @@ TOKENS_PER_BATCH = 1 << 20
 """Tokens per record batch, about."""
 
 
-def spans_type() -> pa.DataType:
+def spans_type() -> Any:
     """The type of a column of supervised spans: runs of positions, `stop` not included."""
     ends = [pa.field(name, pa.int32(), nullable=False) for name in ("start", "stop")]
     return pa.list_(pa.field("item", pa.struct(ends), nullable=False))

@@ -150,7 +150,8 @@ class Counter:
     def __init__(
         self, window: int, packing: PackingName, sources: Sequence[str], longest: int
     ) -> None:
-        self._window, self._packing, self._names = window, packing, sources
+        self._window, self._names = window, sources
+        self._packing: PackingName = packing
         size = min(window, longest) + 1
         self._segments = np.zeros((len(sources), size), np.int64)  # by source and length
         # Windows by the length of their longest segment; with spans, by their largest context + 1.

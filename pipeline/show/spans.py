@@ -109,5 +109,6 @@ def _weighed(
             continue
         spans = segments.spans
         of_span = np.repeat(np.arange(len(spans)), np.diff(spans.bounds))
-        sums = up_to[spans.stop] - up_to[spans.start]
-        yield segments, np.bincount(of_span, sums, minlength=len(spans))
+        sums = np.zeros(len(spans))
+        np.add.at(sums, of_span, up_to[spans.stop] - up_to[spans.start])
+        yield segments, sums
