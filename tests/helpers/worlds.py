@@ -1,7 +1,7 @@
 """What the ranks of a process group do for the tests: one group per size, all cases inside."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,16 @@ def whole_gradients(model: TrainModel) -> Gradients:
     return found
 
 
-def gradient_cases(mesh: DeviceMesh) -> dict[tuple[Any, ...], tuple[float, Gradients]]:
+def gradient_cases(
+    mesh: DeviceMesh,
+    ties: Sequence[bool] = (False, True),
+    denominators: Sequence[str] = DENOMINATORS,
+) -> dict[tuple[Any, ...], tuple[float, Gradients]]:
     found = {}
-    for dtype, tied in itertools.product(GRADIENT_TYPES, (False, True)):
+    for dtype, tied in itertools.product(GRADIENT_TYPES, ties):
         model = tiny(dtype, tied)
         parallelize(model, mesh, dtype=dtype)
-        for accumulation, name in itertools.product(ACCUMULATIONS, DENOMINATORS):
+        for accumulation, name in itertools.product(ACCUMULATIONS, denominators):
             model.zero_grad()
             loss = backward(model, accumulation, denominator(name))
             found[dtype, tied, accumulation, name] = loss, whole_gradients(model)
@@ -250,7 +254,7 @@ def found_in_a_world(folder: Path) -> None:
     found["once"] = once_reduced(mesh)
     if world == 4:
         two_by_two = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
-        found["two by two"] = gradient_cases(two_by_two)
+        found["two by two"] = gradient_cases(two_by_two, [True], ["targets"])
         found["two by two, once"] = once_reduced(two_by_two)
     found["added"] = {tied: added_gradients(tied, ADDED) for tied in (False, True)}
     if world == 1:
