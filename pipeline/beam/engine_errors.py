@@ -10,6 +10,7 @@ __all__ = ["explain", "explain_start", "option"]
 
 AGAIN = "run the same command again to continue where it stopped; --debug shows the traceback"
 
+TRACEBACK = "Traceback (most recent call last):"
 LOST_WORKER = "worker disconnected"
 """What Prism says, which does not give a lost worker's units to another one."""
 
@@ -72,11 +73,19 @@ def _is_silence(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """The line that tells the cause: Java's last "Caused by", or the last line of text."""
+    """The line that tells the cause: Java's last "Caused by", or the last line of text.
+
+    Where Java tells of a traceback of Python's, it is what follows the frames: the first line that
+    is not indented.
+    """
     details: Any = getattr(error, "details", None)
     text = str((callable(details) and details()) or error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     frames = ("at ", "... ", "Suppressed: ", ">")
     told = [line for line in lines if not line.startswith(frames)]
     by = [line.removeprefix("Caused by: ") for line in told if line.startswith("Caused by: ")]
-    return (by or told or [type(error).__name__])[-1]
+    cause = (by or told or [type(error).__name__])[-1]
+    if cause.endswith(TRACEBACK):
+        after = text.rpartition(TRACEBACK)[2].splitlines()
+        cause = next((line for line in after if line and not line[0].isspace()), cause)
+    return cause

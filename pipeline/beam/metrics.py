@@ -15,7 +15,7 @@ def note_done(**amounts: int) -> None:
     Args:
         amounts: what has been done, by the counter's name.
     """
-    from apache_beam.metrics import Metrics
+    from apache_beam.metrics.metric import Metrics
 
     for name, amount in amounts.items():
         Metrics.counter(NAMESPACE, name).inc(amount)
@@ -23,6 +23,6 @@ def note_done(**amounts: int) -> None:
 
 def lasted(seconds: float) -> None:
     """Notes how long a unit took, in whole milliseconds: Beam's distributions are of integers."""
-    from apache_beam.metrics import Metrics
+    from apache_beam.metrics.metric import Metrics
 
     Metrics.distribution(NAMESPACE, "milliseconds").update(round(1000 * seconds))

@@ -184,7 +184,7 @@ def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
             pad_id=task.pad_id,
         )
     write_json(out, summary_name, written)
-    note_done(windows=written["windows"], bytes=written["bytes"])
+    note_done(windows=shard.stop - shard.start, bytes=written["bytes"])
 
 
 @dataclass(frozen=True)
@@ -230,4 +230,4 @@ def fill_documents(
 
     written = write_documents(out, documents.name, tables())
     write_json(out, summary_name, written)
-    note_done(documents=written["rows"], bytes=written["bytes"])
+    note_done(documents=written.get("rows", 0), bytes=written["bytes"])

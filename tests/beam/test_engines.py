@@ -20,6 +20,20 @@ Caused by: java.io.IOException: the disk of worker 3 is full
 """
 
 
+PYTHON_IN_JAVA = """
+An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
+: org.apache.spark.SparkException: Job aborted due to stage failure
+\tat org.apache.spark.Something.run(Something.scala:1)
+Caused by: org.apache.spark.api.python.PythonException: Traceback (most recent call last):
+  File "/python/worker.py", line 1247, in main
+    process()
+TypeError: no row
+
+\tat org.apache.spark.api.python.PythonRunner.handle(PythonRunner.scala:572)
+\t... 1 more
+"""
+
+
 class Answer(grpc.RpcError):
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__("<_MultiThreadedRendezvous of RPC that terminated with:\n\t...\n>")
@@ -50,6 +64,7 @@ def test_an_option_of_beams(words, value):
     ("error", "cause"),
     [
         (RuntimeError(JAVA), "java.io.IOException: the disk of worker 3 is full"),
+        (RuntimeError(PYTHON_IN_JAVA), "TypeError: no row"),
         (RuntimeError("Traceback\n  File 'a.py'\nValueError: no row\n"), "ValueError: no row"),
         (RuntimeError("Java failed\n\tat java.base/java.lang.Thread.run(T:8)\n"), "Java failed"),
         (Answer(grpc.StatusCode.INTERNAL, "stage 3 failed"), "stage 3 failed"),
