@@ -80,7 +80,13 @@ SLOW_LIBRARIES = {
     "apache_beam": Where(at_top=GRAPHS, in_functions=GRAPHS),
     "datasets": Where(at_top=set(), in_functions={"pipeline.sources", "training"}),
     "huggingface_hub": Where(
-        at_top=set(), in_functions={"pipeline.publish", "pipeline.sources", "schemas.hub"}
+        at_top=set(),
+        in_functions={
+            "pipeline.publish",
+            "pipeline.sources",
+            "schemas.hub",
+            "training.models.saving",
+        },
     ),
     "torch": Where(
         at_top={"training", "pipeline.api.tensors"}, in_functions={"training", "pipeline.api"}

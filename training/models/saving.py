@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -107,6 +106,8 @@ def _fill(
 
 
 def _save_weights(folder: Path, weights: Mapping[str, Any], dtype: torch.dtype) -> None:
+    from huggingface_hub import split_torch_state_dict_into_shards
+
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in weights.items()}
     plan = split_torch_state_dict_into_shards(tensors, max_shard_size=LARGEST_FILE)
     for name, members in plan.filename_to_tensors.items():
