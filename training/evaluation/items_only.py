@@ -4,7 +4,7 @@ DIR/probe-4096-<digest>/
     manifest.json     as of an evaluation, without a model
     items.parquet     the items
     prompts.jsonl     one line per item, and for the probe per condition: item, condition, ids, text
-    questions.jsonl   for the probe, one line per item: id, fact, prompt, answer, to train on
+    questions.jsonl   for the probe, one line per made-up fact and place: id, fact, prompt, answer
 """
 
 import json

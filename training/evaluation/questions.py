@@ -18,16 +18,22 @@ from ...schemas.errors import ExactcptError, FormatError
 from ...schemas.json_text import parse_json
 from ...schemas.regular import read_regular
 from .inputs import Inputs, ItemSet
+from .natural import NATURAL
 from .probe import Item
 
 __all__ = ["questions", "refuse_shared_facts"]
 
 
 def questions(inputs: Inputs, item_set: ItemSet) -> Iterator[dict[str, Any]]:
-    """Yields a record for every item, with its evidence: id, fact, prompt, answer."""
+    """Yields a record for every item that asks for a fact: id, fact, prompt, answer.
+
+    The items of the task `natural` ask nothing: they are real text.
+    """
     decode = inputs.vocabulary.tokenizer.decode
     for item in item_set.items:
         prompt = item.prompt
+        if item.task == NATURAL:
+            continue
         ids = prompt.ids(ablated=False)[len(prompt.bos) :].tolist()
         yield {
             "id": f"{item.task}-{item.number}-{item.context}-{prompt.distance}",

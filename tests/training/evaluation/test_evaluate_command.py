@@ -240,8 +240,10 @@ def test_items_to_train_on(made, tmp_path):
         seed = manifest(path.parent)["seed"]
         lines[seed] = [json.loads(line) for line in path.read_text().splitlines()]
         items = pq.read_table(path.with_name("items.parquet")).to_pylist()
+        items = [item for item in items if item["task"] != "natural"]
         prompts = path.with_name("prompts.jsonl").read_text().splitlines()
         texts = [json.loads(prompt)["text"] for prompt in prompts][::2]
+        texts = [texts[item["item"]] for item in items]
         assert [line["prompt"] for line in lines[seed]] == texts
         vocabulary = Tokenizer.from_file(str(DATA / "tokenizer.json"))
         golds = [vocabulary.decode(item["gold"]) for item in items]
