@@ -8,6 +8,7 @@ import pytest
 from studies import BASE, recorded, small
 
 from exactcpt.training.cli import train
+from exactcpt.training.config import parse_shards
 from exactcpt.training.evaluation.cli import evaluate
 from exactcpt.training.study.commands import shown
 from exactcpt.training.study.plan import Plan, make_plan
@@ -41,6 +42,14 @@ def test_without_a_base(tmp_path):
     assert all(step.needs == ("prepare:table.json",) for step in plan.steps[1:])
 
 
+def test_a_mix_of_sets_is_one_flag_for_each(tmp_path):
+    stage = {"name": "one", "steps": 3, "mix": {"a": "0.7", "b=c": "0.3"}}
+    words = plan_of(tmp_path, stage=[stage], primary=[]).cells[0].step.commands[0]
+    training = click.Context(train)
+    train.parse_args(training, [*words[1:]])
+    assert parse_shards(training.params["shards"]) == {"shards": "a", "mix": stage["mix"]}
+
+
 def test_commands_are_those_of_exactcpt(tmp_path):
     """The flags are parsed as what was meant, whatever the type of a setting."""
     settings = {"name": "one", "max_tokens": "1K", "compile": True, "tensorboard": False,
@@ -55,7 +64,7 @@ def test_commands_are_those_of_exactcpt(tmp_path):
     assert training.params["tensorboard"] is False
     assert training.params["eval"] == ("a b=c",)
     assert training.params["learning_rate"] == 1e-05
-    assert training.params["shards"] == "it's"
+    assert training.params["shards"] == ("it's",)
     evaluate.parse_args(evaluation, [*words[1][1:]])
     assert evaluation.params["lengths"] == (128, 256)
 
