@@ -139,7 +139,7 @@ def _saved(
     config: PreTrainedConfig, layers: int, shape: tuple[int, int], dtype: torch.dtype
 ) -> int:
     """Bytes that a model of a few layers keeps for its backward pass, without its weights."""
-    settings = config.to_dict() | {"num_hidden_layers": layers}
+    settings: dict[str, Any] = config.to_dict() | {"num_hidden_layers": layers}
     if settings.get("layer_types"):
         settings["layer_types"] = settings["layer_types"][:layers]
     cut = type(config).from_dict(settings)

@@ -8,14 +8,17 @@ settings then give the same bits; another GPU or another version may not.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch._inductor import config as inductor
-from torch.utils import deterministic as memory
+from torch.utils import deterministic
 
 from ...schemas.errors import UsageError
 
 __all__ = ["determinism"]
+
+memory: Any = deterministic  # its attributes are made when it is imported
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 WORKSPACES = (":4096:8", ":16:8")
