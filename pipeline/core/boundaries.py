@@ -132,7 +132,7 @@ def _row_of(places: NDArray[np.integer], rows: Rows) -> NDArray[np.int64]:
     return np.searchsorted(rows.ends, places, "right") - 1
 
 
-def _stops_at(stops: NDArray[np.integer], ids: Rows) -> NDArray[np.int64]:
+def _stops_at(stops: NDArray[np.int64], ids: Rows) -> NDArray[np.int64]:
     """The ends of segments, and those of all rows, in order and each once."""
     return np.unique(np.concatenate((stops, ids.ends[1:])))
 
