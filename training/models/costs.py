@@ -6,8 +6,8 @@
     activations   what the forward pass keeps for the backward pass. It is counted: blocks are
                   traced without memory (FakeTensorMode), and every tensor that autograd saves is
                   noted
-    loss          logits of a chunk and their gradient, the head's gradient in fp32, and that of the
-                  hidden states
+    loss          logits of a chunk of the kernel and their gradient, the head's gradient in fp32,
+                  and that of the hidden states
     other         CUDA's context, NCCL, cuBLAS, what the allocator loses: an assumption
 
 The peak is where the forward pass ends and the loss is computed. A checkpoint is staged in the
@@ -24,7 +24,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from . import attention
-from .loss import CHUNK
+from .loss import KERNEL_CHUNK
 
 __all__ = ["Memory", "activations", "memory_of", "outline", "sharded"]
 
@@ -83,6 +83,7 @@ def memory_of(
     dtype: torch.dtype,
     checkpointing: bool = False,
     compiled: bool = False,
+    whole_gradient: bool = False,
 ) -> Memory:
     """The memory of a rank in training.
 
@@ -94,6 +95,7 @@ def memory_of(
         dtype: of the computation.
         checkpointing: whether blocks are computed again in the backward pass.
         compiled: whether blocks are compiled.
+        whole_gradient: whether each rank holds the gradient of all weights.
     """
     config: Any = model.config
     exact = torch.promote_types(dtype, torch.float32).itemsize
@@ -107,11 +109,11 @@ def memory_of(
     inputs = windows * length * config.hidden_size * dtype.itemsize
     kept = each + inputs * len(blocks) if checkpointing else each * len(blocks)
     head = config.vocab_size * config.hidden_size
-    logits = min(CHUNK, windows * length) * config.vocab_size
+    logits = min(KERNEL_CHUNK, windows * length) * config.vocab_size
     of_loss = logits * (exact + dtype.itemsize) + head * (exact + dtype.itemsize) + inputs
     return Memory(
         parameters=own,
-        gradients=own,
+        gradients=exact * (block * len(blocks) + others) if whole_gradient else own,
         optimizer=2 * own + steps,
         gathered=dtype.itemsize * (others + 2 * block),
         activations=rest + kept,

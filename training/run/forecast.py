@@ -37,6 +37,10 @@ LEAST_MFU, MOST_MFU = 0.25, 0.45
 and by what other trainers report. Nothing of it was measured with this one."""
 
 
+PER_MACHINE = 8
+"""Cards of a machine, as most have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OnCards:
     """What a run takes on so many cards.
@@ -93,6 +97,9 @@ class Forecast:
 def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
     """Works out what a run will take.
 
+    With `keep_products`, activations are counted as if nothing were computed again: they take at
+    most that.
+
     Args:
         config: its settings. The folder of the run is not looked at.
         card: where it is to run.
@@ -122,10 +129,11 @@ def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
             model,
             windows=config.micro_batch,
             length=shards.window,
-            ranks=count,
+            ranks=min(count, PER_MACHINE) if config.shard_over == "node" else count,
             dtype=DTYPES[config.precision],
-            checkpointing=config.checkpoint_activations,
-            compiled=bool(config.compile),
+            checkpointing=config.checkpoint_activations and not config.keep_products,
+            compiled=config.compile is not False,
+            whole_gradient=config.reduce_once,
         )
         flops = Flops.of_model(model, tflops, count)
         least, most = (flops.tokens_per_second(context, mfu) for mfu in (LEAST_MFU, MOST_MFU))

@@ -48,8 +48,12 @@ def memory_advice(config: TrainConfig, world: int) -> list[str]:
         )
     if config.precision != "bf16":
         advice.append("compute in --precision bf16")
-    if not config.compile:
+    if config.compile is False:
         advice.append("give --compile, which keeps less of each block")
+    if config.reduce_once:
+        advice.append("leave out --reduce-once, which needs room for the gradient of all weights")
+    if config.keep_products:
+        advice.append("leave out --keep-products, which keeps the most of each block")
     if not config.checkpoint_activations:
         advice.append(
             "give --checkpoint-activations, which keeps the least and takes a third longer"

@@ -108,6 +108,9 @@ def test_what_saves_memory():
     assert told["less"].activations == pytest.approx(half, rel=1e-2)
     assert {each.parameters for each in told.values()} == {told["plain"].parameters}
     plain = told["plain"]
+    whole = of(tiny_config(num_hidden_layers=8), 4, torch.bfloat16, whole_gradient=True)
+    alone = of(tiny_config(num_hidden_layers=8), 1, torch.bfloat16)
+    assert whole.gradients == alone.gradients > plain.gradients
     assert plain.staging == plain.parameters + plain.optimizer
     assert plain.total == sum(
         getattr(plain, name) for name in plain.__dataclass_fields__ if name != "staging"

@@ -22,16 +22,14 @@ TOLD = (
 @pytest.mark.parametrize(
     ("settings", "world", "flags"),
     [
-        ({}, 1, {"--micro-batch", "--precision", "--compile", "--checkpoint-activations"}),
-        ({"micro_batch": 1, "precision": "bf16"}, 1, {"--compile", "--checkpoint-activations"}),
-        ({"compile": True, "precision": "bf16"}, 8, {"--micro-batch", "--checkpoint-activations"}),
-        (
-            {"checkpoint_activations": True, "micro_batch": 1, "precision": "bf16"},
-            8,
-            {"--compile"},
-        ),
+        ({}, 1, {"--micro-batch", "--precision", "--checkpoint-activations"}),
+        ({"micro_batch": 1, "precision": "bf16"}, 1, {"--checkpoint-activations"}),
+        ({"compile": False, "precision": "bf16", "micro_batch": 1, "checkpoint_activations": True},
+         8, {"--compile"}),
+        ({"precision": "bf16", "micro_batch": 1, "checkpoint_activations": True,
+          "keep_products": True, "reduce_once": True}, 8, {"--keep-products", "--reduce-once"}),
     ],
-)
+)  # fmt: skip
 def test_only_what_is_not_done_yet(tmp_path, settings, world, flags):
     advice = memory_advice(config(tmp_path, tmp_path, **settings), world)
     assert {flag for line in advice for flag in re.findall(r"--[a-z-]+", line)} == flags
