@@ -37,8 +37,8 @@ def _lengths(
 
 SECTIONS: Sections = {
     "Items": (
-        "suite", "tasks", "lengths", "items", "haystack", "ablation", "squad", "hotpotqa",
-        "tokenizer", "seed",
+        "suite", "tasks", "lengths", "items", "haystack", "ablation", "squad", "hotpotqa", "nolima",
+        "data", "shots", "tokenizer", "seed",
     ),
     "Scores": ("score",),
     "Machine": ("device", "precision", "batch_tokens"),
