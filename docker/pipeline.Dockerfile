@@ -21,7 +21,7 @@ COPY schemas schemas
 COPY pipeline pipeline
 COPY training training
 RUN python -m venv /opt/exactcpt \
-    && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt .
+    && /opt/exactcpt/bin/pip install --no-cache-dir -c constraints.txt '.[s3,gcs]'
 
 FROM python:${PYTHON}-slim AS base
 COPY --from=install /opt/exactcpt /opt/exactcpt

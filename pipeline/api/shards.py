@@ -30,6 +30,8 @@ class Window:
         documents: number of each segment's document, its `doc_index`, int64 [segments].
         offsets: position of each segment's first token in its document, int64 [segments].
         padding: tokens of padding at its end.
+        supervised: where only answers are targets: start and stop of each run of supervised tokens
+            as positions in the window, int32 [spans, 2]. None if all are targets.
     """
 
     ids: NDArray[np.int32]
@@ -38,6 +40,7 @@ class Window:
     documents: NDArray[np.int64]
     offsets: NDArray[np.int64]
     padding: int
+    supervised: NDArray[np.int32] | None
     _weights: NDArray[np.float32]
 
     @property
@@ -84,6 +87,7 @@ class Windows(Sequence[Window]):
             documents=columns.document[:segments],
             offsets=columns.offset[:segments],
             padding=int(columns.lengths[-1]) if columns.padded else 0,
+            supervised=columns.spans,
             _weights=self.code_weights,
         )
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...schemas.errors import ExactcptError
+from ..job.attempt import OVER
 
 __all__ = ["explain", "explain_start", "option"]
 
@@ -39,6 +40,12 @@ def explain(error: BaseException, runner: str, beam_args: Sequence[str]) -> Exac
             fix="start it, or correct --job_endpoint; then run the same command again",
         )
     cause = _cause(error)
+    if OVER in cause:
+        return ExactcptError(
+            "the job is over before its work is done: another one has begun in its folder, or what "
+            "it keeps there in .job was removed",
+            fix="look for the other job; if there is none, run the same command again",
+        )
     if LOST_WORKER in cause:
         return ExactcptError(
             f"a worker of {runner} has died, or it cannot be reached: {cause}",

@@ -126,7 +126,7 @@ def _run(execution: "_Execution", attempt: Attempt, poll: Callable[[], None] | N
         execution.stop()
         raise
     if execution.error is not None:
-        read_halt(attempt, has_failed=True)  # a unit's own report says more than the runner's
+        read_halt(attempt, execution.error)  # a unit's own report says more than the runner's
         raise execution.explained() from execution.error
 
 

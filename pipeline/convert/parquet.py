@@ -33,7 +33,8 @@ __all__ = ["BYTES_PER_TOKEN", "columns_of", "parquet_name", "write_parquet"]
 COLUMNS = {
     "input_ids": "the token ids of the window",
     "loss_weight": "the weight of the token at each position as a target (a token to predict), "
-    "not shifted; 0.0 where there is no target: the first token of a segment, and padding",
+    "not shifted; 0.0 where there is no target: the first token of a segment, padding, and what is "
+    "outside of `supervised` where there is such a column",
     "context_bucket": "the bucket of the target's effective context (how many tokens of its own "
     "segment precede it); -1 where there is no target",
     "seq_lengths": "the lengths of the segments (parts of one document each), in order; they add "

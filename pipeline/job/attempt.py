@@ -20,11 +20,14 @@ from typing import Any
 from ..files.json_files import read_json
 from ..files.storage import Folder
 
-__all__ = ["Attempt", "OverError", "attempt_at"]
+__all__ = ["OVER", "Attempt", "OverError", "attempt_at"]
 
 ATTEMPTS = ".job/attempts"
 HALT = ".halt"
 TROUBLE = ".trouble"
+
+
+OVER = "the job that this work unit belongs to is over"
 
 
 class OverError(Exception):
@@ -55,14 +58,14 @@ class Attempt:
         Raises:
             OverError: it is over, because its job has ended or a later attempt has begun.
         """
-        names = Folder(self.folder).names(ATTEMPTS)
-        if self._path not in names:
-            raise OverError("the job that this work unit belongs to is over")
-        return self._path + HALT in names
+        self.require_current()
+        return Folder(self.folder).exists(self._path + HALT)
 
     def require_current(self) -> None:
         """Raises an OverError if the attempt is over."""
-        self.is_halted()
+        # By its name, which is new: a shared disk may show a listing of some seconds ago.
+        if not Folder(self.folder).exists(self._path):
+            raise OverError(OVER)
 
     def keep(self, name: str, data: bytes) -> str:
         """Writes a file that lasts as long as the attempt does; returns its name in the folder."""

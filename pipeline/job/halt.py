@@ -126,27 +126,36 @@ def internal_error(error: BaseException) -> ExactcptError:
     )
 
 
-def read_halt(attempt: Attempt, *, has_failed: bool = False) -> None:
+def read_halt(attempt: Attempt, failure: BaseException | None = None) -> None:
     """Raises the error with which a unit has ended an attempt, if one has.
 
     The cause of the error has the traceback of the unit.
 
     Args:
         attempt: the attempt.
-        has_failed: whether the runner has given up, so that errors count which it could have
-            passed over.
+        failure: why the runner has given up. If that was an error of a unit which it could have
+            passed over, the error counts, too.
 
     Raises:
         BackendDifferenceError: the tokenizer backends differ.
         ExactcptError: anything else.
     """
-    halt = attempt.noted(also_trouble=has_failed)
+    halt = attempt.noted() or _trouble(attempt, failure)
     if halt is None:
         return
     cause = HaltedError(halt.pop("traceback"))
     if "difference" in halt:
         raise BackendDifferenceError(halt["difference"]) from cause
     raise ExactcptError(halt.pop("found"), **halt) from cause
+
+
+def _trouble(attempt: Attempt, failure: BaseException | None) -> dict[str, Any] | None:
+    """The last error that an engine could pass over, if that is why it has given up."""
+    trouble = None if failure is None else attempt.noted(also_trouble=True)
+    if trouble is None:
+        return None
+    *_, told = trouble["traceback"].strip().splitlines()
+    return trouble if told in str(failure) else None
 
 
 class HaltWatch:

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...schemas.errors import FormatError
 from ...schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
 from ...schemas.windows import segment_columns
 from ..core.buckets import histogram, sum_by_bucket
@@ -182,7 +183,11 @@ class Occurrences:
 def _joined(some: Sequence[Spans | None]) -> Spans | None:
     """Joins the spans of all parts of a store; they have some, or none of them has."""
     given = [spans for spans in some if spans is not None]
-    assert len(given) in (0, len(some))
+    if len(given) not in (0, len(some)):
+        raise FormatError(
+            "some parts of the token store have supervised spans, and others have none",
+            fix="restore the token store, or tokenize again",
+        )
     return Spans.joined(given) if given else None
 
 

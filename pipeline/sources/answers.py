@@ -133,11 +133,11 @@ def _of_messages(name: str, record: Mapping[str, Any]) -> list[tuple[str, bool]]
             if not content:
                 raise UnusableError(f"message {number}, an answer, is empty")
             cue, spaces = _divided(ANSWER)
-            found += [(f"{read}\n{cue}" if number > 1 else cue, False), (spaces + content, True)]
+            found += [(f"{read}\n{cue}" if read or found else cue, False), (spaces + content, True)]
             read = ""
-        else:
+        elif role == USER or content:
             text = QUESTION.format(prompt=content) if role == USER else content
-            read += f"\n\n{text}" if number > 1 else text
+            read += f"\n\n{text}" if read or found else text
     if role != ASSISTANT:
         raise UnusableError(
             f"the last message is not of the role {ASSISTANT}"

@@ -27,12 +27,14 @@ def spans_of_documents(ids: Strings, pieces: Pieces) -> Spans:
 
     Args:
         ids: of the pieces.
-        pieces: how the documents are divided. Pieces without tokens have no span, and two between
-            which there is no token are one.
+        pieces: how the documents are divided; the last piece of each is an answer. Pieces without
+            tokens have no span, and two between which there is no token are one. A document whose
+            last answer has no tokens has no spans: its end token would follow a question.
     """
     counts = np.diff(pieces.bounds)
     document = np.repeat(np.arange(len(counts)), counts)
-    used = pieces.supervised & (ids.lengths > 0)
+    is_answered = ids.lengths[pieces.bounds[1:] - 1] > 0
+    used = pieces.supervised & (ids.lengths > 0) & is_answered[document]
     start, stop = ids.offsets[:-1][used], ids.offsets[1:][used]
     mine = document[used]
     new = np.ones(len(mine), bool)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.hub import origin_of
+from ...schemas.shard import SUPERVISED
 from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
@@ -262,7 +263,7 @@ def _form(source: SourceConfig) -> Form | None:
 def _about_columns(source: str, files: Sequence[InputFile]) -> list[str]:
     """A warning if the rows of token ids seem to be packed windows."""
     try:
-        columns = {*column_names(files[0])} & {*BOUNDARIES}
+        columns = {*column_names(files[0])} & {*BOUNDARIES, SUPERVISED}
     except BadFileError:  # whoever reads it says so
         return []
     return [

@@ -104,19 +104,33 @@ class PartTokens:
 def read_index(path: Path) -> PartIndex:
     """Reads the index of a part from its local file."""
     (batch,) = map_batches(path)
+    lengths = batch["length"].to_numpy()
     hashes: Any = batch["content_hash"]
     return PartIndex(
-        batch["length"].to_numpy(),
+        lengths,
         np.frombuffer(hashes.buffers()[1], np.dtype("V16"), len(hashes)),
-        _spans(batch[SUPERVISED]) if SUPERVISED in batch.schema.names else None,
+        _spans(batch[SUPERVISED], lengths, path) if SUPERVISED in batch.schema.names else None,
     )
 
 
-def _spans(column: Any) -> Spans:
+def _spans(column: Any, lengths: NDArray[np.int32], path: Path) -> Spans:
     column.validate(full=True)
     start, stop = (each.to_numpy() for each in column.flatten().flatten())
     offsets = column.offsets.to_numpy().astype(np.int64)
-    return Spans(offsets - offsets[0], start, stop)
+    bounds = offsets - offsets[0]
+    counts = np.diff(bounds)
+    end = np.repeat(lengths, counts)
+    before = np.concatenate(([0], stop[:-1]))
+    before[bounds[:-1][counts > 0]] = 0
+    if not (
+        counts.all() and (before <= start).all() and (start < stop).all() and (stop <= end).all()
+    ):
+        raise FormatError(
+            "the supervised spans of a document are none of its runs of tokens",
+            where=str(path),
+            fix="restore the token store, or tokenize again",
+        )
+    return Spans(bounds, start, stop)
 
 
 def read_ids(store: Folder, part: str) -> pa.Array:

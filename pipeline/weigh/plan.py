@@ -22,7 +22,7 @@ from .agreement import refuse_contradictions
 
 __all__ = ["WeighPlan", "plan_weigh"]
 
-MASKS = ("labels", "loss_mask", "completion_mask", "assistant_masks")
+MASKS = ("labels", "supervised", "loss_mask", "completion_mask", "assistant_masks")
 """Columns with which other trainers leave targets out."""
 OTHERS = ("segment_ids", "sequence_ids", "inputs_segmentation", "seq_start_id", "doc_ids")
 """Columns with which other packers tell segments apart."""

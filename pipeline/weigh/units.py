@@ -251,5 +251,5 @@ class _Writer:
         )
         part = f"{read.ordinal:06d}"
         return documents_table(
-            read.source, part, pa.concat_arrays(names), np.concatenate(hashes), chosen
+            read.source, part, pa.chunked_array(names), np.concatenate(hashes), chosen
         )

@@ -1,13 +1,14 @@
 """Shard sets through `import exactcpt`, against Arrow's own reading of their columns."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from handmade import edit_shard
-from tiny import shard_set
+from tiny import corpus, set_of, shard_set
 
 import exactcpt
 from exactcpt.schemas.errors import FormatError, UsageError
@@ -42,6 +43,7 @@ def test_windows_are_the_rows_of_the_shards(folder, split):
         assert window.seq_lengths.tolist() == row["seq_lengths"][:real]
         assert window.documents.tolist() == row["doc_index"][:real]
         assert window.offsets.tolist() == row["doc_offset"][:real]
+        assert window.supervised is None
         assert window.padding == windows.window - sum(row["seq_lengths"][:real])
     assert [w.ids.tolist() for w in windows[1:3]] == [row["input_ids"] for row in expected[1:3]]
     assert windows[-1].ids.tolist() == expected[-1]["input_ids"]
@@ -101,3 +103,16 @@ def test_windows_are_views_of_one_mapping(folder):
     windows = exactcpt.open_shards(folder)
     assert np.shares_memory(windows[0].ids, windows[0].ids)
     assert np.shares_memory(windows[0].codes, windows[0].codes)
+
+
+def test_windows_in_which_only_answers_are_targets(tmp_path):
+    packed = corpus()
+    for _, documents in packed.parts:
+        documents[:] = [
+            replace(d, answers=((d.length // 2, d.length),)) for d in documents if d.length > 1
+        ]
+    windows = exactcpt.open_shards(set_of(tmp_path / "shards", packed))
+    expected = rows(tmp_path / "shards", "train")
+    for window, row in zip(windows, expected, strict=True):
+        assert window.supervised is not None
+        assert window.supervised.tolist() == [[s["start"], s["stop"]] for s in row["supervised"]]

@@ -1,4 +1,5 @@
 import errno
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -186,7 +187,7 @@ def named(error: BaseException) -> str:
 def test_a_unit_is_called_again_after_an_error_that_may_pass(attempt, pauses, error):
     assert Guard(raiser(error, error, None), attempt)() is None
     assert [5 <= pauses[0] <= 7.5, 20 <= pauses[1] <= 30] == [True, True]
-    read_halt(attempt, has_failed=True)
+    read_halt(attempt, RuntimeError("the engine was stopped"))
 
 
 def test_the_last_try_ends_the_job(attempt, pauses):
@@ -212,8 +213,10 @@ def test_an_engine_decides_about_errors_of_its_machines(folder, error):
         halt_with(attempt, error)
         read_halt(attempt)  # the engine runs the unit again
         assert Guard(lambda: 7, attempt)() == 7
+        read_halt(attempt, RuntimeError("a worker was lost"))  # it got over the error
+        told = "".join(traceback.format_exception_only(error))
         with pytest.raises(ExactcptError):  # it has given up
-            read_halt(attempt, has_failed=True)
+            read_halt(attempt, RuntimeError(f"the last try failed: {told}"))
 
 
 @pytest.mark.parametrize("error", FINAL, ids=named)
@@ -226,9 +229,9 @@ def test_an_engine_is_not_asked_about_final_errors(folder, error):
 def test_a_final_error_counts_more_than_one_of_a_machine(folder):
     with attempt_at(folder, engine_retries=True) as attempt:
         halt_with(attempt, FormatError("a damaged file"))
-        attempt.note({"found": "busy", "traceback": ""}, ends=False)
+        attempt.note({"found": "busy", "traceback": "busy"}, ends=False)
         with pytest.raises(ExactcptError, match="a damaged file"):
-            read_halt(attempt, has_failed=True)
+            read_halt(attempt, RuntimeError("busy"))
 
 
 # Attempts that are over
@@ -272,7 +275,7 @@ def while_writing(folder: Folder, do: Callable[[], None]) -> Iterator[Attempt]:
 
 def test_a_unit_that_is_late_changes_nothing(folder):
     with while_writing(folder, lambda: None) as later:
-        read_halt(later, has_failed=True)
+        read_halt(later, RuntimeError("busy"))
         assert not folder.exists("shard")
         Guard(folder.write, later)("shard", b"new")
     assert folder.names() == ["shard"]
@@ -282,7 +285,7 @@ def test_a_unit_that_is_late_changes_nothing(folder):
 def test_what_a_later_job_removes_is_no_error_of_either(folder):
     """A killed job's unit still writes, and the next job removes what seems to be left."""
     with while_writing(folder, folder.remove_temporaries) as later:
-        read_halt(later, has_failed=True)
+        read_halt(later, RuntimeError("busy"))
         assert [name for name in folder.names() if ".halt" in name] == []
 
 
@@ -299,7 +302,7 @@ def test_an_error_of_a_unit_that_is_late_is_told_to_nobody(folder):
 
         with pytest.raises(OverError):
             Guard(unit, old)()
-        read_halt(old, has_failed=True)
+        read_halt(old, RuntimeError("busy"))
 
 
 def test_the_end_of_an_attempt_does_not_end_a_later_one(folder):

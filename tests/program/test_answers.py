@@ -266,6 +266,28 @@ def test_answers_without_tokens_are_dropped(tmp_path):
     assert read["dropped"] == {"answer without tokens": 1}
 
 
+def test_a_conversation_whose_last_answer_has_no_tokens_is_dropped(tmp_path):
+    """Else its end token, and all before it from the answer before, would be an answer."""
+    tokenizer = json.loads(Path(TOKENIZER).read_text())
+    assert tokenizer["normalizer"] is None
+    tokenizer["normalizer"] = {
+        "type": "Replace", "pattern": {"String": " vanishes"}, "content": "",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    talk = [("user", "x"), ("assistant", "stays"), ("user", "y"), ("assistant", "vanishes")]
+    kept = [*talk[:2], ("user", "y"), ("assistant", "stays")]
+    records = [
+        {"id": name, "m": [{"role": role, "content": text} for role, text in some]}
+        for name, some in (("a", talk), ("b", kept))
+    ]
+    qa = answers.write(tmp_path / "qa.jsonl", records)
+    inputs = ["--source", f"{qa},messages=m", "--tokenizer", tmp_path / "tokenizer.json"]
+    done("tokenize", *inputs, "--workers", 1, "--out", tmp_path / "store")
+    assert [*stored(tmp_path / "store")] == ["b"]
+    read = manifest(tmp_path / "store")["sources"][0]["read"]
+    assert read["dropped"] == {"answer without tokens": 1}
+
+
 WRONG = [
     ("text=t,prompt=q,answer=a", "has both text and prompt"),
     ("tokens=t,messages=m", "has both tokens and messages"),

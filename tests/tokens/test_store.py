@@ -38,7 +38,7 @@ from exactcpt.pipeline.tokens import builder, parts
 from exactcpt.pipeline.tokens.hashes import content_hashes, hash_prefixes
 from exactcpt.pipeline.tokens.parts import write_parts
 from exactcpt.pipeline.tokens.store import open_tokens, read_ids, read_index
-from exactcpt.schemas.errors import BackendDifferenceError, ExactcptError
+from exactcpt.schemas.errors import BackendDifferenceError, ExactcptError, FormatError
 from exactcpt.schemas.store import index_schema, part_schema
 
 LINES = [
@@ -496,3 +496,18 @@ def test_equal_inputs_give_equal_bytes(tmp_path, corpus):
     for name in ("one", "two"):
         tokenize_all(splits_of({"a": corpus}), task_of(tmp_path / name))
     assert differing(contents(tmp_path / "one"), contents(tmp_path / "two")) == []
+
+
+@pytest.mark.parametrize(
+    "spans", [[[]], [[(5, 100_000)]], [[(3, 3)]], [[(4, 6), (2, 3)]], [[(0, 2), (1, 3)]]]
+)
+def test_spans_that_are_none_of_a_document(tmp_path, spans):
+    columns = [pa.array([9], pa.int32()), pa.array([bytes(16)], pa.binary(16)),
+               pa.array([0], pa.int32()),
+               pa.array([[{"start": a, "stop": b} for a, b in each] for each in spans],
+                        index_schema(True).field("supervised").type)]  # fmt: skip
+    batch = pa.RecordBatch.from_arrays(columns, schema=index_schema(True))
+    with pa.ipc.new_file(str(tmp_path / "index.arrow"), batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(FormatError, match="the supervised spans of a document are none"):
+        read_index(tmp_path / "index.arrow")

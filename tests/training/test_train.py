@@ -629,7 +629,7 @@ def test_a_loss_that_is_not_finite(made, tmp_path):
     assert caught.value.exit_code == 1
     step = len(steps_of(out)) + 1
     assert caught.value.found == f"step {step}: the loss is not finite"
-    assert caught.value.where == f"rank 0, {SHARD}, window 2 (window 2 of the set)"
+    assert caught.value.where == f"rank 0, {SHARD}, window 2 (window 2 of the run's windows)"
     assert [path.name for path in complete_checkpoints(out)] == [
         f"step-{n:08d}" for n in range(1, step)[-2:]
     ]

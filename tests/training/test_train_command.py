@@ -370,10 +370,10 @@ def test_without_what_training_needs(command, tmp_path, capfd, monkeypatch):
 
 @pytest.mark.parametrize("kind", [ImportError, OSError])
 def test_torch_that_cannot_be_imported(kind, tmp_path, capfd, monkeypatch):
-    def import_module(name):
+    def import_to_stay(name):
         raise kind(f"{name} needs libcublas.so.13, which is not there")
 
-    monkeypatch.setattr("exactcpt.training.options.import_module", import_module)
+    monkeypatch.setattr("exactcpt.training.options.import_to_stay", import_to_stay)
     assert run_command(["export", str(tmp_path), "--out", str(tmp_path / "exported")]) == 2
     assert capfd.readouterr().err == (
         "error: torch is installed, but cannot be imported: torch needs libcublas.so.13, which is "

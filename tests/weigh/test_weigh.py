@@ -454,6 +454,11 @@ PADDED: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         [],
         ["the column 'labels' is not read"],
     ),
+    "spans of ours": (
+        {"input_ids": [WORDS] * 2, "seq_lengths": [[3, 5]] * 2, "supervised": [[1, 2]] * 2},
+        [],
+        ["the column 'supervised' is not read"],
+    ),
 }
 
 

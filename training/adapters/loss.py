@@ -84,4 +84,5 @@ def weighted_loss(
         logits.flatten(0, -2).to(exact), targets.flatten(), reduction="none", ignore_index=IGNORE
     )
     divided = weights.double() / torch.as_tensor(num_items_in_batch, device=weights.device)
+    divided = divided.masked_fill(targets == IGNORE, 0)  # a step without targets divides 0 by 0
     return torch.dot(ce, divided.to(exact).flatten())

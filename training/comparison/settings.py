@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import PATHS
+from ..config import PATHS, SETTINGS
 from .recorded import RecordedRun
 
 __all__ = ["Changed", "arm_key", "differing", "settings_until", "special", "unwanted"]
@@ -20,7 +20,7 @@ between arms."""
 INCIDENTAL = {
     "micro_batch", "save_every", "keep", "export_every", "log_every", "profile", "tensorboard",
     "log_to", "loader_workers", "max_bad_steps", "check_shards", "peak_tflops", "eval_every",
-    "eval_windows", "keep_products", "reduce_once", "shard_over",
+    "eval_windows", "keep_products", "reduce_once", "shard_over", "deterministic",
 }  # fmt: skip
 """Settings that change a figure only through the order in which numbers are added, like the number
 of ranks. What was evaluated is in the records of the evaluations."""
@@ -67,7 +67,7 @@ def special(recorded: dict[str, Any]) -> Settings:
 
 def _flat(recorded: dict[str, Any], last: int, own: int | None) -> Settings:
     held = [stretch for stretch in recorded["stretches"] if stretch["after"] < last]
-    names = {name for stretch in held for name in stretch["settings"]}
+    names = {name for stretch in held for name in stretch["settings"]} | {*SETTINGS}
     names -= {*PATHS, "eval", "mix"}
     flat = {name: _value(held, name) for name in names}
     flat |= {
@@ -84,10 +84,12 @@ def _flat(recorded: dict[str, Any], last: int, own: int | None) -> Settings:
 
 
 def _value(held: Iterable[dict[str, Any]], name: str) -> Any:
-    """The one value of a setting, or all that it had."""
+    """The one value of a setting, or all that it had. A run of a version that did not have it did
+    what is now the default."""
+    default = SETTINGS[name].default if name in SETTINGS else None
     values: list[tuple[int, Any]] = []
     for stretch in held:
-        value = stretch["settings"].get(name)
+        value = stretch["settings"].get(name, default)
         if not values or values[-1][1] != value:
             values.append((stretch["after"] + 1, value))
     return values[0][1] if len(values) == 1 else Changed(tuple(values))

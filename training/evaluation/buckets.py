@@ -119,7 +119,7 @@ def open_windows(shards: ShardSet, count: int, seed: int) -> Windows:
             "answers are supervised",
             where=str(shards.root),
             expected="a shard set of plain documents",
-            fix="name another one with --shards",
+            fix="name another one with --haystack",
         )
     dataset = ShardDataset(shards, split=shard.VALIDATION)
     chosen = permuted(np.arange(min(count, len(dataset))), len(dataset), seed).tolist()

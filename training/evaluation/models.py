@@ -25,7 +25,6 @@ __all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
-"""A layer without a sliding window, in transformers' configurations."""
 PADDING = 0
 """The token before shorter prompts and behind shorter outputs; nothing sees it."""
 

@@ -18,6 +18,7 @@ from ..config import Card, TrainConfig
 from ..models.costs import Memory, memory_of, outline
 from ..models.model import check_config, open_config
 from ..models.named import described_folder
+from .inputs import mixed
 from .metrics import Flops, known_peak
 from .opening import DTYPES
 from .start import Position, planned_steps
@@ -70,7 +71,7 @@ class Forecast:
         window: tokens of a window.
         steps: number of steps.
         tokens: of all steps, padding included.
-        context: tokens that a token attends to, on average; about, for it is by bucket.
+        context: tokens that a target attends to, on average; about, for it is by bucket.
         card: name of the card.
         card_memory: its bytes.
         on: one entry for each number of cards.
@@ -112,7 +113,7 @@ def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
     folder = described_folder(config.model)
     described = open_config(folder)
     check_config(described, where=str(folder))
-    shards = open_set(config.shards)
+    shards = mixed(config, [open_set(path) for path in config.mix or (config.shards,)])[0]
     for each in ranks:
         config.check_world(each)
     name, room = CARDS[card]

@@ -25,7 +25,7 @@ from .checked import read_through
 from .evaluation import EvalSet, open_eval_sets
 from .world import World
 
-__all__ = ["Inputs", "attention_for", "build_model", "open_inputs"]
+__all__ = ["Inputs", "attention_for", "build_model", "mixed", "open_inputs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Inputs:
         windows: its training windows, with the weights of the run.
         mix: the order of a mix of sets; None for one set.
         eval_sets: the sets to evaluate on.
-        checked: fingerprints of the shard sets whose checksums were compared, now or at an earlier
+        checked: marks of the shard sets whose checksums were compared, now or at an earlier
             start.
         identity: the part of the run's identity that its inputs determine.
     """
@@ -93,14 +93,14 @@ def open_inputs(
         others.pop(each.fingerprint, None)
     for other in others.values():
         check_agreement(other, model)
+    shards, mix, windows = mixed(config, sets)
+    table = _weight_table(config, shards.window)
+    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     unread, checked = read_through(config, [*sets, *others.values()])
     for each in unread:
         each.check_contents(world.rank, world.size)
         if world.is_first and each in sets:
             each.check_counts()
-    shards, mix, windows = _mixed(config, sets)
-    table = _weight_table(config, shards.window)
-    weighting = make_weighting(config.weighting, shards, seed=config.seed, table=table)
     return Inputs(
         shards=shards,
         windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting, windows=windows),
@@ -120,7 +120,7 @@ def open_inputs(
     )
 
 
-def _mixed(
+def mixed(
     config: TrainConfig, sets: Sequence[ShardSet]
 ) -> tuple[ShardSet, Mix | None, MixedWindows | None]:
     """What several sets are together, the order of their windows, and the windows.

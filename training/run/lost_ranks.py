@@ -27,10 +27,15 @@ def with_lost_ranks_told(world: World) -> Iterator[None]:
         if world.size == 1 or not _is_lost(error):
             raise
         raise ExactcptError(
-            f"rank {world.rank} waits for a rank that has ended or cannot be reached",
+            f"rank {world.rank} waits for a rank that has ended or cannot be reached: "
+            f"{_last_line(error)}",
             fix="look for the rank that ended first, and why; the same command continues the run "
             "from its newest checkpoint",
         ) from error
+
+
+def _last_line(error: RuntimeError) -> str:
+    return next(reversed([line for line in str(error).splitlines() if line.strip()]), "no reason")
 
 
 def _is_lost(error: RuntimeError) -> bool:

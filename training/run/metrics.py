@@ -299,7 +299,7 @@ def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> Ex
             window = share.not_finite[0]
             return ExactcptError(
                 f"step {step}: the loss is not finite",
-                where=f"rank {rank}, {where(window)} (window {window:,} of the set)",
+                where=f"rank {rank}, {where(window)} (window {window:,} of the run's windows)",
             )
     if _is_finite(shares):
         return None

@@ -186,9 +186,10 @@ def _sharded_model(
 def _on_the_device(model: TrainModel, kernel: str | None, compiled: bool) -> str:
     """A line about what is fast and what is not."""
     attention = model.backend if kernel is None else f"{model.backend} ({kernel})"
+    without = "without a kernel: Triton or a C compiler is missing"
     return (
         f"attention {attention}, blocks {'compiled' if compiled else 'not compiled'}, "
-        f"loss {'in a kernel' if has_kernel() else 'without a kernel: Triton is not installed'}"
+        f"loss {'in a kernel' if has_kernel() else without}"
     )
 
 

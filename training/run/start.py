@@ -19,7 +19,7 @@ from ...schemas.errors import FormatError, UsageError
 from ...schemas.hub import origin_of
 from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
-from ..config import PATHS, TrainConfig
+from ..config import PATHS, SETTINGS, TrainConfig
 from ..models.optim import schedule_cautions
 from .boards import open_boards
 from .checked import record_of_checks
@@ -200,7 +200,9 @@ def _goes_on(own: Path, before: Record, config: TrainConfig) -> str:
 
 def _differences(before: Record, now: Record) -> list[tuple[str, Any, Any]]:
     names = sorted(before.keys() | now.keys())
-    pairs = [(name, before.get(name), now.get(name)) for name in names]
+    # What an earlier version did not record, it did as is now the default.
+    defaults = {name: field.default for name, field in SETTINGS.items()}
+    pairs = [(name, before.get(name, defaults.get(name)), now.get(name)) for name in names]
     return [(name, old, new) for name, old, new in pairs if old != new]
 
 

@@ -60,7 +60,8 @@ class World:
                 differ in the number of their ranks.
         """
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
-        if over == "node" and 1 < here < self.size and self.size % here == 0:
+        alike = over == "node" and {*self.gather(here)} == {here}  # else ranks would differ in this
+        if alike and 1 < here < self.size:
             shape, names = (self.size // here, here), ("replicate", "shard")
         else:
             shape, names = (self.size,), ("shard",)

@@ -43,7 +43,7 @@ MARGINS: Mapping[str, float] = {"probe.near": 0.05}
 """How far from 0 an endpoint may be, in nats, and still count as unchanged."""
 
 
-RIVALS = {"steps": "max_tokens", "max_tokens": "steps"}
+RIVALS = {"steps": "max_tokens", "max_tokens": "steps", "shards": "mix", "mix": "shards"}
 """Settings of `train` of which one takes the place of the other."""
 
 

@@ -69,7 +69,7 @@ def _with_here(value: Any, here: str) -> Any:
     """A value with the folder of the file in the place of `{here}`."""
     if isinstance(value, dict):
         table = cast(Values, value)
-        return {name: _with_here(each, here) for name, each in table.items()}
+        return {_with_here(n, here): _with_here(each, here) for n, each in table.items()}
     if isinstance(value, list):
         return [_with_here(each, here) for each in cast("list[Any]", value)]
     return value.replace("{here}", here) if isinstance(value, str) else value

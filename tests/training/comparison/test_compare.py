@@ -124,7 +124,7 @@ def test_what_changes_in_both_alike(tmp_path):
 
 
 def test_what_no_figure_depends_on(tmp_path):
-    changed: dict[int, Any] = {6: {"micro_batch": 1, "save_every": 7}}
+    changed: dict[int, Any] = {6: {"micro_batch": 2, "save_every": 7}}
     found = compare([write(tmp_path / "e", "exact", changed=changed), write(tmp_path / "u")])
     assert found.is_paired
     assert set(found.settings) == {"micro_batch", "save_every", "weighting"}
@@ -350,7 +350,8 @@ def test_the_norms_of_an_arm_make_one_arm(tmp_path):
 
 
 def test_a_setting_that_older_runs_do_not_have(tmp_path):
-    runs = [write(tmp_path / "u0"), write(tmp_path / "u1", seed=1, arm=None, grad_norm_from=None)]
+    newer = {"arm": None, "grad_norm_from": None, "deterministic": False, "yarn_factor": None}
+    runs = [write(tmp_path / "u0"), write(tmp_path / "u1", seed=1, **newer)]
     assert list(compare([*runs, write(tmp_path / "e", "exact")]).arms) == ["uniform", "exact"]
 
 

@@ -1,6 +1,7 @@
 """What a run reads through at its first start, and what again when it continues."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,20 @@ def test_a_record_of_an_older_version(made, read, monkeypatch):
     assert start(made, read) == EVERYTHING
 
 
-def test_an_altered_shard_is_found_when_it_is_looked_for(made, read):
+def test_an_altered_shard_is_found(made, read):
     start(made, read)
     data = bytearray((made / "shards" / SHARD).read_bytes())
     data[len(data) // 2] ^= 1
     (made / "shards" / SHARD).write_bytes(data)
     with pytest.raises(FormatError, match="the file was altered"):
-        start(made, read, check_shards="checksums")
+        start(made, read)
+
+
+def test_a_copy_is_read_through(made, read):
+    start(made, read)
+    shutil.copytree(made / "shards", made / "copy")
+    assert start(made, read, shards=str(made / "copy")) == ["copy", "counts of copy"]
+    assert start(made, read, shards=str(made / "copy")) == []
 
 
 def test_a_model_whose_files_have_changed(made, read):

@@ -19,7 +19,8 @@ def world(size: int) -> World:
 def test_another_rank_has_ended(error):
     with pytest.raises(ExactcptError) as caught, with_lost_ranks_told(world(2)):
         raise error
-    assert caught.value.found == "rank 1 waits for a rank that has ended or cannot be reached"
+    told = f"rank 1 waits for a rank that has ended or cannot be reached: {error}"
+    assert caught.value.found == told
     assert "the same command continues the run" in (caught.value.fix or "")
     assert caught.value.__cause__ is error
 

@@ -111,7 +111,8 @@ def test_from_the_device():
 def test_a_loss_that_is_not_finite():
     error = found_not_finite([share(), share(not_finite=(9,))], "shard {}".format)
     assert str(error) == (
-        "step 7: the loss is not finite\n  where:    rank 1, shard 9 (window 9 of the set)"
+        "step 7: the loss is not finite\n"
+        "  where:    rank 1, shard 9 (window 9 of the run's windows)"
     )
 
 

@@ -32,11 +32,13 @@ def test_a_whole_file(tmp_path):
 
 
 def test_here_is_the_folder_of_the_file(tmp_path):
-    train = {"model": "{here}/m", "shards": "s", "eval": {"a": "{here}/s"}}
+    mix = {"{here}/a": "0.5", "{here}/b": "0.5"}
+    train = {"model": "{here}/m", "mix": mix, "eval": {"a": "{here}/s"}, "steps": 1}
     study = small(tmp_path, train=train, prepare=[{"makes": "x", "run": "pack '{here}/a b'"}])
     here = str(tmp_path.resolve())
     assert study.stages[0].settings["model"] == f"{here}/m"
     assert study.stages[0].settings["eval"] == {"a": f"{here}/s"}
+    assert [*study.stages[0].settings["mix"]] == [f"{here}/a", f"{here}/b"]
     assert study.prepare[0].run == ("pack", f"{here}/a b")
     assert "{here}/m" in str(study.registered)
 
