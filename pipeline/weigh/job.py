@@ -3,14 +3,14 @@
 from typing import Any
 
 from ...schemas.manifest import SHARD_SET, TOKENIZER
-from ...schemas.shard import SPLITS
 from ..beam.runner import RunSettings, run
 from ..files.json_files import read_json
 from ..files.storage import Folder
-from ..job.folder import JOB, STATE, Finished, State, begin, locked
+from ..job.folder import STATE, Finished, State, begin, locked
 from ..job.progress import Count as Done
 from ..job.progress import Progress
 from ..pack.manifest import OWNED, read_summaries
+from ..pack.progress import WindowsDone
 from ..terminal import Console
 from ..tokens.inputs import same_inputs
 from ..tokens.units import scan_tasks
@@ -78,16 +78,11 @@ class _Done:
 
     def __init__(self, out: Folder, task: WeighTask, splits: int) -> None:
         self._out, self._window, self._splits = out, task.window, splits
-        self._windows: dict[str, int] = {}
+        self._windows = WindowsDone(out)
 
     def __call__(self) -> Done:
         if not self._out.exists(NUMBERED):
             counted = [name for name in self._out.names(COUNTS) if "/." not in name]
             return Done(len(counted), self._splits, "split")
-        for split in SPLITS:
-            names = self._out.names(f"{JOB}/{split}")
-            new = [name for name in names if name not in self._windows and "/.shard" not in name]
-            found = self._out.for_all(new, lambda name: read_json(self._out, name, ("windows",)))
-            self._windows |= {name: each["windows"] for name, each in zip(new, found, strict=True)}
         windows = read_json(self._out, NUMBERED, ("windows",))["windows"]
-        return Done(sum(self._windows.values()) * self._window, windows * self._window)
+        return Done(self._windows() * self._window, windows * self._window)
