@@ -14,6 +14,7 @@ import click
 from ..schemas.disk_errors import disk_error
 from ..schemas.errors import ExactcptError
 from ..schemas.help import SectionedCommand, Sections, in_sections
+from ..schemas.importing import keep_pandas_out_of_pyarrow
 from ..schemas.terminal import (
     echo,
     echo_traceback,
@@ -60,10 +61,17 @@ GROUPS: Sections = {
     "Study": ("evaluate", "compare", "study", "recall-world"),
 }
 """The commands in help, in the order in which they are met."""
+PROCESS = object()
+"""What the commands get as click's `obj` where the process does nothing but run one of them."""
 
 
 class _Command(SectionedCommand):
     sections = SECTIONS
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.find_root().obj is PROCESS:
+            keep_pandas_out_of_pyarrow()
+        return super().invoke(ctx)
 
 
 class _Commands(click.Group):
@@ -470,12 +478,17 @@ def doctor(**flags: Any) -> None:
     run_doctor(flags)
 
 
-def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
+def run_command(arguments: Sequence[str] | None = None, obj: object = None) -> int:
+    """Runs the command line and returns its exit code: 0 done, 1 failed, 2 wrong usage.
+
+    Args:
+        arguments: of the command line; None for those of the process.
+        obj: PROCESS, if the process is there for this command alone.
+    """
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     _set_up_logging(debug)
     try:
-        cli.main(arguments, prog_name="exactcpt", standalone_mode=False)
+        cli.main(arguments, prog_name="exactcpt", standalone_mode=False, obj=obj)
         return 0
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -518,7 +531,7 @@ def main() -> NoReturn:
         tame_warnings()
         if "--debug" not in sys.argv:
             threading.excepthook = _ignore  # Beam's, gRPC's: connections break with a worker
-        code = _flush(run_command())
+        code = _flush(run_command(obj=PROCESS))
     except KeyboardInterrupt:  # before the command began, or after it ended
         code = _interrupted()
     stop_interrupting()

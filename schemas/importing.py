@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-__all__ = ["import_to_stay", "unseen"]
+__all__ = ["import_to_stay", "keep_pandas_out_of_pyarrow", "unseen"]
 
 
 def import_to_stay(name: str) -> None:
@@ -26,6 +26,18 @@ def import_to_stay(name: str) -> None:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def keep_pandas_out_of_pyarrow() -> None:
+    """Lets pyarrow convert without pandas, as long as the process lives.
+
+    Its first conversion imports pandas where it is installed, to know its missing values, and never
+    looks again. That takes longer than the import of pyarrow. Not for a process that may convert
+    values of pandas.
+    """
+    import_to_stay("pyarrow")
+    with unseen(("pandas",)):
+        sys.modules["pyarrow"].array([0])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from ...schemas.importing import keep_pandas_out_of_pyarrow
 from .loading import load_beam
 
 __all__ = ["PARENT", "main"]
@@ -23,6 +24,7 @@ def main() -> None:
         logging.getLogger().addHandler(logging.NullHandler())  # else Beam logs to stderr
     parent = int(os.environ[PARENT])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    keep_pandas_out_of_pyarrow()
     load_beam()
     from apache_beam.runners.worker import sdk_worker_main
 

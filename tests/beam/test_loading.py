@@ -1,7 +1,9 @@
-"""Beam is imported without what the graphs do not use, and afterwards all of it can be had."""
+"""Commands load what they use: Beam comes without what the graphs do not need."""
 
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 from exactcpt.pipeline.beam.loading import UNUSED
 
@@ -27,3 +29,15 @@ def test_the_embedded_runner_needs_none_of_the_libraries_that_beam_would_import(
 
 def test_other_runners_get_all_of_beam() -> None:
     assert {"pandas", "pymongo"} <= set(loaded("whole=True"))
+
+
+def test_a_job_on_the_command_line_does_without_pandas(tmp_path: Path, data: Path) -> None:
+    program = [Path(sysconfig.get_path("scripts")) / "exactcpt", "prepare"]
+    inputs = ["--source", f"poems={data / 'poems.jsonl'}", "--tokenizer", data / "tokenizer.json"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *program, *inputs, "--window", "256", "--out", "out"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not any(module.startswith("pandas.") for module in modules)
+    assert any(module.startswith("pyarrow.") for module in modules)

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -60,3 +61,24 @@ def test_other_threads_see_what_is_hidden_from_one(module: str) -> None:
         thread.start()
         thread.join()
     assert seen
+
+
+CONVERTS = """
+import sys
+{}
+import pyarrow as pa
+print(pa.array([1, None]).to_pylist(), pa.array([1.5]).to_numpy(), "pandas" in sys.modules)
+import pandas
+print(pa.array([2]).to_pandas().sum(), pa.array(pandas.Series([3])).to_pylist())
+"""
+KEEPS_OUT = """
+from exactcpt.schemas.importing import keep_pandas_out_of_pyarrow
+keep_pandas_out_of_pyarrow()
+"""
+
+
+@pytest.mark.parametrize(("before", "loaded"), [(KEEPS_OUT, False), ("", True)])
+def test_pyarrow_converts_without_pandas_if_it_is_told_to(before: str, loaded: bool) -> None:
+    program = [sys.executable, "-c", CONVERTS.format(before)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"[1, None] [1.5] {loaded}", "2 [3]"]
