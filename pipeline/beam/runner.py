@@ -243,12 +243,12 @@ def _is_beam_s(runner: Any) -> bool:
 
 def _options(words: Sequence[str]) -> Any:
     """Beam's options; its parser would print a page of them and exit."""
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from .options import KeptOptions
 
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            options = PipelineOptions(list(words))
+            options = KeptOptions(list(words))
             options.get_all_options()
     except SystemExit:
         reason = told.getvalue().strip().rpartition("error: ")[2]

@@ -94,14 +94,15 @@ class Crew:
         """
         return beam.ParDo(_Work(unit, self.attempt, many=many), *sides)
 
-    def once(self, unit: Callable[..., Any], *arguments: Any) -> "_Once":
-        """Calls a work unit once for the whole job, without an element; it has one result.
+    def once(self, unit: Callable[..., Any], *arguments: Any, many: bool = False) -> "_Once":
+        """Calls a work unit once for the whole job, without an element.
 
         Args:
             unit: the function to call.
             arguments: of the unit; see `work`.
+            many: whether it returns several results.
         """
-        return _Once(_Work(unit, self.attempt, many=False, element=False), arguments)
+        return _Once(_Work(unit, self.attempt, many=many, element=False), arguments)
 
 
 class _Work(beam.DoFn):
@@ -143,7 +144,7 @@ class _Once(beam.PTransform):
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
-        start = input_or_inputs | "Start" >> beam.Create([None])
+        start = input_or_inputs | "Start" >> beam.Impulse()
         return start | "Call" >> beam.ParDo(self._work, *self._arguments)
 
 
@@ -159,19 +160,19 @@ class _Units(beam.PTransform):
         shipped = self._crew.ship(self._values)
         return (
             input_or_inputs
+            | "Start" >> beam.Impulse()
             | "All" >> self._all()
             | "Spread" >> self._crew.spread()
             | "Take" >> beam.Map(lambda index: Item(shipped, index))
         )
 
-    def _all(self) -> beam.PTransform:
+    def _all(self) -> beam.ParDo:
         """Pairs of lane and index. No runner but the embedded one gets a list of them."""
-        indices = range(len(self._values))
-        if self._crew.lanes is None:
-            return beam.Create([len(indices)]) | beam.FlatMap(lambda n: enumerate(range(n)))
-        return beam.Create(
-            assign_lanes(indices, lambda i: self._work(self._values[i]), self._crew.lanes)
-        )
+        indices, lanes = range(len(self._values)), self._crew.lanes
+        if lanes is None:
+            return beam.FlatMap(lambda _: enumerate(indices))
+        pairs = assign_lanes(indices, lambda i: self._work(self._values[i]), lanes)
+        return beam.FlatMap(lambda _: pairs)
 
 
 class _Spread(beam.PTransform):

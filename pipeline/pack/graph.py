@@ -9,7 +9,7 @@ the work units read and write.
 """
 
 import apache_beam as beam
-from apache_beam.pvalue import AsDict, AsIter, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton, PCollection
 
 from ..beam.transforms import Crew, SumHistograms, assign_lanes
 from ..job.shipping import Shipped
@@ -40,13 +40,13 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
     weights = (
         plans
         | "Histograms" >> beam.Map(units.train_histogram, window)
-        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window))
+        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(window)).without_defaults()
         | "Make weights" >> crew.work(units.write_weights, window, task.exact, task.out)
     )
     _ = (
-        plans
-        | "All plans" >> beam.combiners.ToList()
-        | "Number shards" >> crew.work(units.number_shards, shared, crew.lanes, many=True)
+        p
+        | "Number shards"
+        >> crew.once(units.number_shards, AsList(plans), shared, crew.lanes, many=True)
         | "Spread shards" >> crew.spread()
         | "Write shards" >> crew.work(units.fill_shard, shared, AsSingleton(weights))
     )
@@ -82,7 +82,7 @@ def _quotas(
 ) -> PCollection:
     """The quotas of all sources, as one element."""
     if not task.mixes:
-        return p | "Plain quotas" >> beam.Create([selection_units.plain_quotas(task)])
+        return p | "Plain quotas" >> crew.once(selection_units.plain_quotas, shared)
     parts = p | "Parts" >> crew.units(task.parts, lambda part: part.documents)
     measures = (
         parts

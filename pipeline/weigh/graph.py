@@ -10,7 +10,7 @@ Elements are small: names, ranges, histograms. Windows go from file to file.
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.pvalue import AsDict, AsSingleton
+from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
 from ..beam.transforms import Crew, SumHistograms
 from ..pack.units import write_weights
@@ -51,13 +51,13 @@ def weigh_graph(
     weights = (
         counts
         | "Histograms" >> beam.Map(units.histogram_of, task)
-        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(task.window))
+        | "Sum histograms" >> beam.CombineGlobally(SumHistograms(task.window)).without_defaults()
         | "Make weights" >> crew.work(write_weights, task.window, task.exact, task.out)
     )
     _ = (
-        counts
-        | "All counts" >> beam.combiners.ToList()
-        | "Number shards" >> crew.work(units.number_shards, task, crew.lanes, many=True)
+        p
+        | "Number shards"
+        >> crew.once(units.number_shards, AsList(counts), task, crew.lanes, many=True)
         | "Spread shards" >> crew.spread()
         | "Write shards" >> crew.work(units.write_split, task, newlines, AsSingleton(weights))
     )
