@@ -6,6 +6,9 @@
 
 So the ids before an answer are those of the prompt alone, which is what a model is given that is
 asked, and boundaries need no offsets of characters, which only one of the two encoders has.
+
+Tokenizers that were SentencePiece models put a space before every text they are given, so also
+before a piece that goes on. Such a piece is encoded behind a line break, which is then left out.
 """
 
 import numpy as np
@@ -13,8 +16,55 @@ from numpy.typing import NDArray
 
 from ..core.spans import Spans
 from ..sources.records import Pieces, Strings
+from .encoders import Encoder
 
-__all__ = ["ids_of_documents", "spans_of_documents", "spans_with_ends"]
+__all__ = ["encode_pieces", "ids_of_documents", "spans_of_documents", "spans_with_ends"]
+
+SEAM = b"\n"
+"""What stands before a piece that goes on. Hardly any token has both it and what follows."""
+
+
+def encode_pieces(encoder: Encoder, texts: Strings, pieces: Pieces) -> Strings:
+    """The ids of each piece, without a space that its text does not have.
+
+    Args:
+        encoder: encodes them.
+        texts: of the pieces.
+        pieces: how the documents are divided.
+
+    Raises:
+        UnencodableTextError: the tokenizer fails on a piece.
+    """
+    if not _puts_spaces(encoder):
+        return encoder.encode(texts)
+    goes_on = np.ones(len(texts), bool)
+    goes_on[pieces.bounds[:-1]] = False  # a document has at least one piece
+    behind = Strings.join([encoder.encode(_behind_seam(texts, goes_on))])
+    seam = _ids(encoder, SEAM)
+    place = np.arange(len(behind.data)) - np.repeat(behind.offsets[:-1], behind.lengths)
+    of_seam = np.repeat(goes_on, behind.lengths) & (place < len(seam))
+    if behind.data[of_seam].tolist() != seam * int(goes_on.sum()):
+        return encoder.encode(texts)
+    lengths = behind.lengths - len(seam) * goes_on
+    return Strings(np.concatenate(([0], np.cumsum(lengths))), behind.data[~of_seam])
+
+
+def _puts_spaces(encoder: Encoder) -> bool:
+    """Whether words are joined by a space if each is encoded alone."""
+    return _ids(encoder, b"a b") == _ids(encoder, b"a") + _ids(encoder, b"b")
+
+
+def _ids(encoder: Encoder, text: bytes) -> list[int]:
+    return encoder.encode(Strings.of_texts([text]))[0].tolist()
+
+
+def _behind_seam(texts: Strings, which: NDArray[np.bool_]) -> Strings:
+    """The texts, some of them behind a seam."""
+    data = texts.data[texts.offsets[0] : texts.offsets[-1]]
+    before = texts.offsets[:-1][which] - texts.offsets[0]
+    lengths = texts.lengths + len(SEAM) * which
+    ends = np.concatenate(([0], np.cumsum(lengths)))
+    return Strings(ends, np.insert(data, before, np.frombuffer(SEAM, np.uint8)[0]))
 
 
 def ids_of_documents(ids: Strings, pieces: Pieces) -> Strings:

@@ -5,7 +5,7 @@ import numpy as np
 from ...schemas.errors import ExactcptError
 from ..core.spans import Spans
 from ..sources.records import Batch, Strings
-from .answers import ids_of_documents, spans_of_documents
+from .answers import encode_pieces, ids_of_documents, spans_of_documents
 from .encoders import Encoder, UnencodableTextError
 from .tokenizer import TokenizerSpec
 
@@ -34,7 +34,10 @@ def encode_answers(
     """As `encode_documents`, and the supervised spans if the documents have answers."""
     pieces = batch.pieces
     try:
-        ids = encoder.encode(batch.content if pieces is None else pieces.texts(batch.content))
+        if pieces is None:
+            ids = encoder.encode(batch.content)
+        else:
+            ids = encode_pieces(encoder, pieces.texts(batch.content), pieces)
     except UnencodableTextError as error:
         at = error.at
         if pieces is not None:
