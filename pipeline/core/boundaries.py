@@ -134,7 +134,8 @@ def _row_of(places: NDArray[np.integer], rows: Rows) -> NDArray[np.int64]:
 
 def _stops_at(stops: NDArray[np.int64], ids: Rows) -> NDArray[np.int64]:
     """The ends of segments, and those of all rows, in order and each once."""
-    return np.unique(np.concatenate((stops, ids.ends[1:])))
+    both = np.sort(np.concatenate((stops, ids.ends[1:])), kind="stable")  # merges what is sorted
+    return both[np.diff(both, prepend=-1) > 0]
 
 
 def _of_lengths(

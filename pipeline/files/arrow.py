@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ...schemas.manifest import PartFile
 from ...schemas.shard import spans_type
-from .storage import Folder
+from .storage import Folder, is_local_url, open_input
 
-__all__ = ["map_batches", "map_table", "read_column", "span_lists", "write_batches"]
+__all__ = ["map_batches", "map_table", "open_native", "read_column", "span_lists", "write_batches"]
 
 
 def write_batches(
@@ -24,6 +24,15 @@ def write_batches(
             for batch in batches:
                 writer.write_batch(batch)
         return folder.describe(name, scratch)
+
+
+def open_native(url: str) -> Any:
+    """As `open_input`, for pyarrow: it reads a local file itself, in half the time."""
+    stream = open_input(url)
+    if not is_local_url(url):
+        return stream
+    with stream:
+        return pa.OSFile(stream.name, "rb")
 
 
 def map_batches(path: Path) -> list[pa.RecordBatch]:

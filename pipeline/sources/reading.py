@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ...schemas.errors import ExactcptError
 from ..core.choices import Format
+from ..files.arrow import open_native
 from ..files.storage import open_input
 from . import datatrove, delimited, hub, mds, megatron, npy, webdataset, wet
 from .columns import batch_of_columns
@@ -198,7 +199,7 @@ def _skip_begun_line(stream: Any, start: int, limit: int) -> int:
 
 
 def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
-    with open_input(member.file.url) as stream:
+    with open_native(member.file.url) as stream:
         parquet = pq.ParquetFile(stream)
         metadata = parquet.metadata
         stop = metadata.num_row_groups if member.stop is None else member.stop
@@ -218,7 +219,7 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
 
 
 def _read_arrow(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
-    with open_input(member.file.url) as stream:
+    with open_native(member.file.url) as stream:
         yield from _column_batches(record_batches(stream), member.file, fields, 1)
 
 

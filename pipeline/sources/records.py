@@ -289,4 +289,7 @@ def ids_by_number(file: str, first: int, count: int) -> pa.Array:
 
 def has_unknown_id(ids: NDArray[np.integer], fields: Fields) -> bool:
     """Whether any token id is outside the vocabulary."""
-    return len(ids) > 0 and not 0 <= ids.min() <= ids.max() <= fields.largest_id
+    if not len(ids):
+        return False
+    unsigned = ids.view(f"u{ids.itemsize}")  # a negative id is larger than any other
+    return int(unsigned.max()) > fields.largest_id

@@ -40,12 +40,13 @@ def scan(file: InputFile, offsets: Iterable[int]) -> FileFacts:
     newlines: dict[int, int] = {}
     wanted = sorted(set(offsets))
     position = count = 0
+    buffer = memoryview(bytearray(READ_BYTES))  # used again: new memory for each read takes longer
     with open_input(file.url) as stream:
         _refuse_pointer(file, stream)
         for target in [*wanted, None]:
             while target is None or position < target:
                 size = READ_BYTES if target is None else min(READ_BYTES, target - position)
-                block = stream.read(size)
+                block = buffer[: stream.readinto(buffer[:size])]
                 if not block:
                     break
                 digest.update(block)
