@@ -48,7 +48,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
         | "All plans" >> beam.combiners.ToList()
         | "Number shards" >> crew.work(units.number_shards, shared, crew.lanes, many=True)
         | "Spread shards" >> crew.spread()
-        | "Write shards" >> crew.work(units.fill_shard, shared, AsSingleton(weights))
+        | "Write shards" >> crew.work(units.fill_shards, shared, AsSingleton(weights))
     )
     _ = (
         p
