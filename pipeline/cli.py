@@ -22,6 +22,7 @@ from ..schemas.terminal import (
     tame_warnings,
 )
 from .commands.options import (
+    BEAM_ARGS,
     BOUNDARIES_OF_ROWS,
     DEBUG,
     JOB_OPTIONS,
@@ -252,10 +253,11 @@ def verify(**flags: Any) -> None:
     is_flag=True,
     help="Write only the weight table: to the file --out, or to stdout.",
 )
-@OVERWRITE
+@RUN_OPTIONS
 @SUMMARY_AS_JSON
 @QUIET
 @DEBUG
+@BEAM_ARGS
 @with_terms
 def reweigh(**flags: Any) -> None:
     """Copy a shard set with other loss weights. No token store is needed.
