@@ -35,6 +35,7 @@ from .commands.options import (
     PAD_OF_ROWS,
     QUIET,
     RUN_OPTIONS,
+    RUNNER_OPTIONS,
     SECTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
@@ -217,7 +218,7 @@ def weigh(**flags: Any) -> None:
     run_weigh(flags)
 
 
-@cli.command(short_help="Check a shard set against what its manifest claims.", sections={})
+@cli.command(short_help="Check a shard set against what its manifest claims.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--store",
@@ -227,6 +228,8 @@ def weigh(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code is the answer.")
 @DEBUG
+@RUNNER_OPTIONS
+@BEAM_ARGS
 def verify(**flags: Any) -> None:
     """Check a shard set against what its manifest claims. If anything is wrong, list it and exit
     with code 1.
