@@ -43,6 +43,8 @@ FOUND = f"{JOB}/verify"
 TOGETHER = 1 << 28
 """Tokens of shards that one worker checks one after the other. Shards that follow each other have
 documents of the same parts, which so are fetched once."""
+READ_TOGETHER = 256
+"""Of what units have found: that many at once, since a server answers each after a while."""
 
 
 def verify_elsewhere(
@@ -102,8 +104,9 @@ class _Workers:
             work=size_of.__getitem__,
         )
         do_each(job, self._settings, self._shards, self.poll)
-        for unit in units:
-            yield _loaded(self._shards.read(task.name_of(unit)), inputs.manifest)
+        for some in runs(units, lambda _: 1, READ_TOGETHER):
+            for data in self._shards.for_all(map(task.name_of, some), self._shards.read):
+                yield _loaded(data, inputs.manifest)
 
 
 def _shards_together(units: Sequence[Unit], inputs: Inputs) -> Iterator[Unit]:
