@@ -23,6 +23,7 @@ from ..schemas.terminal import (
     tame_warnings,
 )
 from .commands.options import (
+    BEAM_ARGS,
     BOUNDARIES_OF_ROWS,
     DEBUG,
     JOB_OPTIONS,
@@ -35,6 +36,7 @@ from .commands.options import (
     PAD_OF_ROWS,
     QUIET,
     RUN_OPTIONS,
+    RUNNER_OPTIONS,
     SECTIONS,
     SUMMARY_AS_JSON,
     TOKENIZE_OPTIONS,
@@ -224,7 +226,7 @@ def weigh(**flags: Any) -> None:
     run_weigh(flags)
 
 
-@cli.command(short_help="Check a shard set against what its manifest claims.", sections={})
+@cli.command(short_help="Check a shard set against what its manifest claims.")
 @click.argument("shards", metavar="SHARDS")
 @click.option(
     "--store",
@@ -234,6 +236,8 @@ def weigh(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code is the answer.")
 @DEBUG
+@RUNNER_OPTIONS
+@BEAM_ARGS
 def verify(**flags: Any) -> None:
     """Check a shard set against what its manifest claims. If anything is wrong, list it and exit
     with code 1.
@@ -260,10 +264,11 @@ def verify(**flags: Any) -> None:
     is_flag=True,
     help="Write only the weight table: to the file --out, or to stdout.",
 )
-@OVERWRITE
+@RUN_OPTIONS
 @SUMMARY_AS_JSON
 @QUIET
 @DEBUG
+@BEAM_ARGS
 @with_terms
 def reweigh(**flags: Any) -> None:
     """Copy a shard set with other loss weights. No token store is needed.

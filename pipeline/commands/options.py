@@ -18,6 +18,7 @@ from ..core.choices import BOUNDARIES, FORMATS
 from ..core.parameters import PARAMETERS
 
 __all__ = [
+    "BEAM_ARGS",
     "BOUNDARIES_OF_ROWS",
     "DEBUG",
     "JOB_OPTIONS",
@@ -29,6 +30,7 @@ __all__ = [
     "PACK_OPTIONS",
     "PAD_OF_ROWS",
     "QUIET",
+    "RUNNER_OPTIONS",
     "RUN_OPTIONS",
     "SECTIONS",
     "SUMMARY_AS_JSON",
@@ -312,7 +314,7 @@ SUMMARY_AS_JSON = click.option(
 )
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks and log messages.")
-RUN_OPTIONS = options(
+RUNNER_OPTIONS = options(
     click.option(
         "--workers",
         type=click.IntRange(1, MAX_WORKERS),
@@ -329,9 +331,13 @@ RUN_OPTIONS = options(
         metavar="NAME",
         help="embedded, or any Beam runner; its own options go after --.  [default: embedded]",
     ),
-    OVERWRITE,
 )
-"""Where a Beam graph runs."""
+"""Where work units run."""
+BEAM_ARGS = click.argument(
+    "beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"
+)
+RUN_OPTIONS = options(RUNNER_OPTIONS, OVERWRITE)
+"""The same, for a job that writes a folder."""
 JOB_OPTIONS = options(
     RUN_OPTIONS,
     click.option(
@@ -343,6 +349,6 @@ JOB_OPTIONS = options(
     SUMMARY_AS_JSON,
     QUIET,
     DEBUG,
-    click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM_OPTIONS]"),
+    BEAM_ARGS,
 )
 """What the commands that run a Beam graph have in common."""

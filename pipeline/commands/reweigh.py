@@ -26,7 +26,7 @@ __all__ = ["run_reweigh"]
 def run_reweigh(flags: Mapping[str, Any]) -> None:
     """Writes a shard set with other weights, or with --table-only its weight table."""
     call = Invocation(flags)
-    shards = folder_at(flags["shards"])
+    settings, shards = call.run_settings(), folder_at(flags["shards"])
     change = _change(flags, shards)
     if flags["table_only"]:
         manifest = open_shard_set(shards)
@@ -34,7 +34,8 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
         _write_table(reweighed(manifest, change), call)
         return
     out = call.folder("out")
-    finished = reweigh(change, shards, out, call.console, overwrite=flags["overwrite"])
+    settings.refuse_unreachable([shards.url, out.url])
+    finished = reweigh(change, shards, out, settings, call.console, overwrite=flags["overwrite"])
     call.report(finished, out, [histogram_table(finished.manifest["weights"])])
 
 

@@ -2,21 +2,24 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.manifest import MANIFEST
 from ...schemas.sizes import plural
 from ...schemas.terminal import echo_json
+from ..beam.runner import RunSettings
 from ..files.storage import Folder
 from ..job.progress import Count, Progress
+from ..job.threads import in_order
 from ..shard_set.beside import store_beside, store_place
 from ..terminal import Console
 from .invocation import Invocation, folder_at
 
 if TYPE_CHECKING:
     from ..verify.report import Report
+    from ..verify.units import Found, Inputs, Unit
 
 __all__ = ["run_verify"]
 
@@ -28,7 +31,7 @@ def run_verify(flags: Mapping[str, Any]) -> None:
     store = flags["store"]
     if store is None:
         store = _store_to_compare_with(shards, call.console)
-    report = _verified(shards.url, store, call.console)
+    report = _verified(shards, store, call.run_settings(), call.console)
     if flags["as_json"]:
         echo_json(json.dumps(asdict(report) | {"ok": report.ok}))
     _print_report(call.console, report)
@@ -36,8 +39,15 @@ def run_verify(flags: Mapping[str, Any]) -> None:
         sys.exit(1)
 
 
-def _verified(shards: str, store: str | None, console: Console) -> "Report":
+def _verified(
+    shards: Folder, store: str | None, settings: RunSettings, console: Console
+) -> "Report":
     """Verifies, and shows how far it is, in bytes: a store and a set are read in full."""
+    if not (settings.is_embedded and settings.worker_type == "threads"):
+        from .verify_elsewhere import verify_elsewhere
+
+        settings.refuse_unreachable([shards.url, *([] if store is None else [store])])
+        return verify_elsewhere(shards, store, settings, console)
     from ..verify import verify
 
     at = Count(0, None, "byte")
@@ -47,8 +57,11 @@ def _verified(shards: str, store: str | None, console: Console) -> "Report":
         at = Count(done, total, "byte")
         progress.poll()
 
+    def do(inputs: "Inputs", units: Sequence["Unit"]) -> "Iterator[Found]":
+        return in_order(inputs.do, units, settings.workers, progress.poll)
+
     with Progress(console, "verify", lambda: at) as progress:
-        return verify(shards, store, progress=note)
+        return verify(shards.url, store, progress=note, do=do)
 
 
 def _store_to_compare_with(shards: Folder, console: Console) -> str | None:

@@ -143,6 +143,18 @@ class Folder:
         fs, path = resolve_fresh(self.url_of(name))
         return fs.ukey(path)
 
+    def stamps(self, below: str) -> dict[str, str]:
+        """The stamps of all complete files in a subfolder and below; see `stamp`."""
+        if self.is_local:
+            return {name: self.stamp(name) for name in self.names(below)}
+        _, root = resolve(self.url.rstrip("/"))
+        fs, path = resolve_fresh(self.url_of(below).rstrip("/"))
+        found = {
+            str(PurePosixPath(file).relative_to(root)): repr(sorted(info.items(), key=str))
+            for file, info in fs.find(path, detail=True).items()
+        }
+        return {name: found[name] for name in sorted(found) if not is_temporary(name)}
+
     def check_own(self, name: str) -> None:
         """Checks that a file that a manifest names is a file of the folder; remote ones always are.
 

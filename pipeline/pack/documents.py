@@ -4,6 +4,7 @@ index of a part ── training_documents ──> ranks, which quotas follow fro
 index of a part, quota of its source ── part_documents ──> split and copies of each document
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -131,6 +132,15 @@ class Ranked:
     ranks: NDArray[np.uint64]
     index: NDArray[np.int64]
     lengths: NDArray[np.int32]
+
+    @classmethod
+    def joined(cls, some: Sequence["Ranked"]) -> "Ranked":
+        """All of them; there must be at least one."""
+        return cls(
+            np.concatenate([one.ranks for one in some]),
+            np.concatenate([one.index for one in some]),
+            np.concatenate([one.lengths for one in some]),
+        )
 
     def in_bin(self, number: int) -> "Ranked":
         """The documents whose rank is in a bin; see `selection.rank_bin`."""

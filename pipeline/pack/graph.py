@@ -48,7 +48,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
         | "Number shards"
         >> crew.once(units.number_shards, AsList(plans), shared, crew.lanes, many=True)
         | "Spread shards" >> crew.spread()
-        | "Write shards" >> crew.work(units.fill_shard, shared, AsSingleton(weights))
+        | "Write shards" >> crew.work(units.fill_shards, shared, AsSingleton(weights))
     )
     _ = (
         p
@@ -83,15 +83,17 @@ def _quotas(
     """The quotas of all sources, as one element."""
     if not task.mixes:
         return p | "Plain quotas" >> crew.once(selection_units.plain_quotas, shared)
-    parts = p | "Parts" >> crew.units(task.parts, lambda part: part.documents)
+    source_runs = p | "Source runs" >> crew.units(
+        selection_units.source_runs(task.parts), lambda run: sum(part.documents for part in run)
+    )
     measures = (
-        parts
+        source_runs
         | "Measure parts" >> crew.work(selection_units.measure, shared, repeated)
         | "Sum measures" >> beam.CombinePerKey(selection_units.Measure.total)
     )
     targets = p | "Targets" >> crew.once(selection_units.targets, shared, AsDict(measures))
     candidates = (
-        parts
+        source_runs
         | "Find candidates"
         >> crew.work(selection_units.candidates, shared, repeated, AsSingleton(targets), many=True)
         | "Candidates of a source" >> beam.GroupByKey()

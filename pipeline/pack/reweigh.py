@@ -5,15 +5,16 @@ token, and every file of the result, the manifest included, is the one that `pac
 those settings.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import cast
 
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKENIZER, Manifest, ShardFile, dump
 from ...schemas.shard import SPLITS, TRAIN
+from ..beam.each import Job, do_each
+from ..beam.runner import RunSettings
 from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB, Finished, State, begin, forget_progress, locked
@@ -30,8 +31,6 @@ from .settings import Change, settings_with, table_for
 from .tokenizer_copy import read_tokenizer
 
 __all__ = ["reweigh", "reweighed"]
-
-Check = Callable[[Path, str], None]
 
 
 def reweighed(manifest: Manifest, change: Change) -> Manifest:
@@ -59,7 +58,13 @@ def reweighed(manifest: Manifest, change: Change) -> Manifest:
 
 
 def reweigh(
-    change: Change, shards: Folder, out: Folder, console: Console, *, overwrite: bool
+    change: Change,
+    shards: Folder,
+    out: Folder,
+    settings: RunSettings,
+    console: Console,
+    *,
+    overwrite: bool,
 ) -> Finished:
     """Runs the job.
 
@@ -67,6 +72,7 @@ def reweigh(
         change: how the weights change.
         shards: a finished shard set.
         out: where the new one is written.
+        settings: where files are copied.
         console: for messages and progress.
         overwrite: whether a shard set of other settings is replaced.
 
@@ -78,6 +84,7 @@ def reweigh(
             something else; `shards` is not a shard set.
         IncompleteError: `shards` is not finished.
         FormatError: a file of `shards` is damaged, or its manifest has false counts.
+        ExactcptError: a work unit failed.
     """
     refuse_one_inside_another(shards=shards, out=out)
     old = open_shard_set(shards)
@@ -91,8 +98,12 @@ def reweigh(
         if not can_clone(shards, out):
             require_space({out: sum(entry["bytes"] for entry in _files(old))})
         out.write(TOKENIZER, read_tokenizer(shards, old, "shard set"))
-        shards_of, documents = _copy_all(old, new, shards, out, console)
-        manifest = {**new, "shards": shards_of, "documents": documents}
+        _copy_all(_copy_task(old, new, shards, out), settings, console)
+        manifest = {
+            **new,
+            "shards": {split: _copied(out, old["shards"][split]) for split in SPLITS},
+            "documents": _copied(out, old["documents"]),
+        }
         out.write(MANIFEST, dump(manifest))
         forget_progress(out)
     return Finished(manifest=manifest, before=False)
@@ -115,57 +126,80 @@ def _check_files(manifest: Manifest, shards: Folder) -> None:
         check_size(shards, entry)
 
 
-def _copy_all(
-    old: Manifest, new: Manifest, shards: Folder, out: Folder, console: Console
-) -> tuple[dict[str, list[ShardFile]], list[ShardFile]]:
-    """Copies the files that are not there yet; returns `shards` and `documents` of the manifest."""
-    weights = [[row["weight"] for row in m["weights"]["table"]] for m in (old, new)]
-    files = _files(old)
-    done, total = 0, sum(entry["bytes"] for entry in files)
+@dataclass(frozen=True, kw_only=True)
+class CopyTask:
+    """What all copies of a job have in common.
 
-    def look() -> Count:
-        return Count(done, total, "byte")
+    Attributes:
+        shards, out: paths or URLs of the shard set and the new one.
+        manifest: of the shard set.
+        before, after: the weights of both, one per bucket.
+    """
 
-    with Progress(console, "reweigh", look) as progress:
-
-        def copy(
-            entry: ShardFile,
-            before: Sequence[float],
-            after: Sequence[float],
-            check: Check | None = None,
-        ) -> ShardFile:
-            nonlocal done
-            written = _copy_once(entry, shards, out, before, after, check)
-            done += entry["bytes"]
-            progress.poll()
-            return written
-
-        copied = {
-            split: [
-                copy(
-                    entry,
-                    *(weights if split == TRAIN else ((), ())),
-                    check=partial(check_windows, manifest=old, split=split),
-                )
-                for entry in old["shards"][split]
-            ]
-            for split in SPLITS
-        }
-        return copied, [copy(entry, (), ()) for entry in old["documents"]]
+    shards: str
+    out: str
+    manifest: Manifest
+    before: tuple[float, ...]
+    after: tuple[float, ...]
 
 
-def _copy_once(
-    entry: ShardFile,
-    shards: Folder,
-    out: Folder,
-    before: Sequence[float],
-    after: Sequence[float],
-    check: Check | None,
-) -> ShardFile:
-    """Copies a file, unless a killed job, a `reweigh` or a `pack`, has already written it."""
-    summary = f"{JOB}/{entry['path']}.json"
-    if out.exists(summary):
-        return cast(ShardFile, read_json(out, summary, entry))
-    written = copy_file(entry, shards, out, before, after, check)
-    write_json(out, summary, written)
-    return written
+def _copy_task(old: Manifest, new: Manifest, shards: Folder, out: Folder) -> CopyTask:
+    before, after = (tuple(row["weight"] for row in m["weights"]["table"]) for m in (old, new))
+    return CopyTask(shards=shards.url, out=out.url, manifest=old, before=before, after=after)
+
+
+def _copy_all(task: CopyTask, settings: RunSettings, console: Console) -> None:
+    """Copies the files that are not there yet."""
+    out = Folder(task.out)
+    job = Job(
+        title="Copy files",
+        unit=copy_once,
+        values=_files(task.manifest),
+        shared=task,
+        work=lambda entry: entry["bytes"],
+    )
+    with Progress(console, "reweigh", _BytesDone(out, job.values)) as progress:
+        do_each(job, settings, out, progress.poll)
+
+
+class _BytesDone:
+    """Counts the bytes of the files that have been copied."""
+
+    def __init__(self, out: Folder, files: Sequence[ShardFile]) -> None:
+        self._out = out
+        self._bytes = {_summary_name(entry): entry["bytes"] for entry in files}
+
+    def __call__(self) -> Count:
+        """Looks at the folder."""
+        kinds = (*SPLITS, "documents")
+        done = {name for kind in kinds for name in self._out.names(f"{JOB}/{kind}")}
+        copied = sum(self._bytes.get(name, 0) for name in done)
+        return Count(copied, sum(self._bytes.values()), "byte")
+
+
+def copy_once(entry: ShardFile, task: CopyTask) -> dict[str, int]:
+    """Copies a file, unless a killed job, a `reweigh` or a `pack`, has already written it.
+
+    Raises:
+        FormatError: the file is damaged.
+    """
+    shards, out = Folder(task.shards), Folder(task.out)
+    if out.exists(_summary_name(entry)):
+        return {}
+    split = entry["path"].partition("/")[0]
+    check = partial(check_windows, manifest=task.manifest, split=split) if split in SPLITS else None
+    weights = (task.before, task.after) if split == TRAIN else ((), ())
+    written = copy_file(entry, shards, out, *weights, check)
+    write_json(out, _summary_name(entry), written)
+    return {"bytes": entry["bytes"]}
+
+
+def _summary_name(entry: ShardFile) -> str:
+    return f"{JOB}/{entry['path']}.json"
+
+
+def _copied(out: Folder, entries: Sequence[ShardFile]) -> list[ShardFile]:
+    """The descriptions of copies, from their summaries."""
+    entry_of = {_summary_name(entry): entry for entry in entries}
+    found = out.for_all(entry_of, lambda name: read_json(out, name, entry_of[name]))
+    return cast("list[ShardFile]", found)

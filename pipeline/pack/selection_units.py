@@ -1,14 +1,16 @@
 """The work units of selection: how often each source is seen, and so each document.
 
-    part ──> measure ──> targets ──> candidates ──> quotas      where sources are mixed
+    run of parts ──> measure ──> targets ──> candidates ──> quotas      where sources are mixed
 
-Measures and candidates are what the parts of a source contribute: tokens by rank, and the few
-documents of the bin in which the source's token target is met.
+Measures and candidates are what runs of parts of a source contribute: tokens by rank, and the few
+documents of the bin in which the source's token target is met. A measure has half a mebibyte, which
+is too much for each of a hundred thousand parts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from math import ceil
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
+from ..core.runs import runs
 from ..core.selection import (
     MOST_COPIES,
     RANK_BINS,
@@ -29,7 +32,7 @@ from ..core.selection import (
 from ..files.storage import Folder
 from .documents import Documents, PartRef, Ranked, part_documents, training_documents
 from .repeated_units import repeated_in
-from .store_files import part_index
+from .store_files import checked_index, part_index
 from .task import PackTask
 
 __all__ = [
@@ -40,8 +43,14 @@ __all__ = [
     "plain_quotas",
     "quotas",
     "selected",
+    "source_runs",
     "targets",
 ]
+
+
+Parts = tuple[PartRef, ...]
+DOCUMENTS_PER_RUN = 1 << 22
+"""About how many documents a run of parts has."""
 
 
 def selected(part: PartRef, task: PackTask, repeated: Mapping[str, str], quota: Quota) -> Documents:
@@ -92,16 +101,32 @@ class Target:
     boundary: tuple[int, int] | None
 
 
-def _training(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> Ranked:
-    is_repeat = repeated_in(part, task, repeated)
-    index = part_index(part, Folder(task.store))
-    return training_documents(part, index, is_repeat, task.settings)
+def source_runs(parts: Sequence[PartRef]) -> list[Parts]:
+    """All parts, in runs of one source and about four million documents each."""
+    by_source = (list(mine) for _, mine in groupby(parts, key=lambda part: part.source))
+    return [
+        tuple(run)
+        for mine in by_source
+        for run in runs(mine, lambda part: part.documents, DOCUMENTS_PER_RUN)
+    ]
 
 
-def measure(part: PartRef, task: PackTask, repeated: Mapping[str, str]) -> tuple[str, Measure]:
-    """A part's source and its training tokens; `repeated` is as in `selected`."""
-    found = _training(part, task, repeated)
-    return part.source, Measure(tokens_by_rank(found.ranks, found.lengths))
+def _training(run: Parts, task: PackTask, repeated: Mapping[str, str]) -> Iterator[Ranked]:
+    """The training documents of each part of a run."""
+    store = Folder(task.store)
+    with store.local_copies([part.index.path for part in run]) as local:
+        for part in run:
+            is_repeat = repeated_in(part, task, repeated)
+            index = checked_index(local[part.index.path], part, store)
+            yield training_documents(part, index, is_repeat, task.settings)
+
+
+def measure(run: Parts, task: PackTask, repeated: Mapping[str, str]) -> tuple[str, Measure]:
+    """The source of a run and its training tokens; `repeated` is as in `selected`."""
+    by_rank = np.zeros(RANK_BINS, np.int64)
+    for found in _training(run, task, repeated):
+        by_rank += tokens_by_rank(found.ranks, found.lengths)
+    return run[0].source, Measure(by_rank)
 
 
 def targets(task: PackTask, measures: Mapping[str, Measure]) -> dict[str, Target]:
@@ -132,13 +157,15 @@ def targets(task: PackTask, measures: Mapping[str, Measure]) -> dict[str, Target
 
 
 def candidates(
-    part: PartRef, task: PackTask, repeated: Mapping[str, str], wanted: Mapping[str, Target]
+    run: Parts, task: PackTask, repeated: Mapping[str, str], wanted: Mapping[str, Target]
 ) -> list[tuple[str, Ranked]]:
-    """A part's source and documents in the bin in which the source's token target is met."""
-    boundary = wanted[part.source].boundary
+    """The source of a run, and its documents in the bin in which the source's target is met."""
+    source = run[0].source
+    boundary = wanted[source].boundary
     if boundary is None:
         return []
-    return [(part.source, _training(part, task, repeated).in_bin(boundary[0]))]
+    found = [one.in_bin(boundary[0]) for one in _training(run, task, repeated)]
+    return [(source, Ranked.joined(found))]
 
 
 def quotas(
@@ -151,13 +178,13 @@ def quotas(
 def _quota(target: Target, found: Iterable[Ranked]) -> Quota:
     if target.boundary is None:
         return Quota(target.copies)
-    some = list(found)
+    all_of_it = Ranked.joined(list(found))
     return quota(
         target.copies,
         target.boundary[1],
-        np.concatenate([one.ranks for one in some]),
-        np.concatenate([one.index for one in some]),
-        np.concatenate([one.lengths for one in some]),
+        all_of_it.ranks,
+        all_of_it.index,
+        all_of_it.lengths,
     )
 
 

@@ -18,7 +18,7 @@ from ..files.storage import Folder
 from ..tokens.store import PartTokens, open_tokens, refuse_damaged
 from .documents import PartRef
 
-__all__ = ["ShardTask", "batch_of_windows", "windows_per_shard", "write_shard"]
+__all__ = ["Gather", "ShardTask", "batch_of_windows", "windows_per_shard", "write_shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,33 +50,27 @@ def write_shard(
     task: ShardTask,
     plan: pa.Table,
     *,
+    gather: "Gather",
     out: Folder,
-    store: Folder,
-    parts: Sequence[PartRef],
     weights: Sequence[float],
-    window: int,
-    pad_id: int,
 ) -> ShardFile:
     """Writes one shard; returns its description.
 
     Args:
         task: the shard to write.
         plan: the plan table of its group and split.
+        gather: where its tokens are.
         out: the shard set.
-        store: the token store.
-        parts: all parts of the store, in order.
         weights: one per bucket.
-        window: window length in tokens.
-        pad_id: the token id of padding.
     """
+    window = gather.window
     rows = plan.slice(task.start, task.stop - task.start)
     schema = shard.shard_schema(window, shard.SUPERVISED in plan.schema.names)
     dictionary = shard.weight_dictionary(list(weights))
-    with _Gather(store, parts, window, pad_id) as gather:
-        batches = (
-            gather.fill(batch, dictionary) for batch in _batches(rows, shard.rows_per_batch(window))
-        )
-        written = write_batches(out, task.name, schema, batches)
+    batches = (
+        gather.fill(batch, dictionary) for batch in _batches(rows, shard.rows_per_batch(window))
+    )
+    written = write_batches(out, task.name, schema, batches)
     return {**written, "windows": len(rows)}
 
 
@@ -123,22 +117,29 @@ def _inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uin
     return inside
 
 
-class _Gather:
+class Gather:
     """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
 
-    Parts of a remote store are downloaded then, compared with the manifest, and kept to the end of
-    the shard: its windows are drawn from the whole group. So the scratch folder must have room for
+    Parts of a remote store are downloaded then, compared with the manifest, and kept to the end:
+    the windows of a shard are drawn from its whole group. So the scratch folder must have room for
     about the group, 4 bytes per token.
+
+    Args:
+        store: the token store.
+        parts: all parts of the store, in order.
+        window: window length in tokens.
+        pad_id: the token id of padding.
     """
 
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
-        self._store, self._parts, self._window, self._pad_id = store, parts, window, pad_id
+        self.window = window
+        self._store, self._parts, self._pad_id = store, parts, pad_id
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._codes = context_codes(window)
         self._open: dict[int, PartTokens] = {}
         self._files = ExitStack()
 
-    def __enter__(self) -> "_Gather":
+    def __enter__(self) -> "Gather":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -148,13 +149,13 @@ class _Gather:
     def fill(self, rows: pa.Table, dictionary: pa.Array) -> pa.RecordBatch:
         """A record batch of a shard from rows of a plan."""
         segments: list[Any] = [column.chunk(0) for column in rows.columns]
-        tokens = np.full(len(rows) * self._window, self._pad_id, np.int32)
+        tokens = np.full(len(rows) * self.window, self._pad_id, np.int32)
         codes = np.zeros(len(tokens), np.uint8)
         lengths, doc_index, doc_offset = (np.asarray(c.flatten()) for c in segments[:3])
         self._copy(tokens, codes, lengths, doc_index, doc_offset)
         if len(segments) > len(SEGMENT_COLUMNS):
-            codes = _inside(codes, segments[-1], self._window)
-        return batch_of_windows(tokens, codes, segments, dictionary, self._window)
+            codes = _inside(codes, segments[-1], self.window)
+        return batch_of_windows(tokens, codes, segments, dictionary, self.window)
 
     def _copy(
         self,

@@ -7,6 +7,7 @@ again. So a unit may run twice, and a job that was killed can continue where it 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from .documents import PartRef
 from .documents_table import documents_table, write_documents
 from .plan import Group, GroupPlan, make_groups, plan_group, plan_table
 from .selection_units import selected
-from .shards import ShardTask, windows_per_shard, write_shard
+from .shards import Gather, ShardTask, windows_per_shard, write_shard
 from .store_files import check_parts, part_index, with_checks
 from .task import PackTask
 
@@ -37,7 +38,7 @@ __all__ = [
     "DocumentsTask",
     "documents_tasks",
     "fill_documents",
-    "fill_shard",
+    "fill_shards",
     "group",
     "number_shards",
     "plan",
@@ -138,10 +139,11 @@ def write_weights(histogram: NDArray[np.int64], window: int, exact: Exact, out: 
 
 def number_shards(
     summaries: Sequence[Mapping[str, Any]], task: PackTask, lanes: int | None
-) -> list[tuple[int, ShardTask]]:
-    """Every shard of the set with its lane: runs of the groups' windows, numbered in order.
+) -> list[tuple[int, tuple[ShardTask, ...]]]:
+    """Every shard of the set, with its lane: runs of the groups' windows, numbered in order.
 
-    Each checks some parts of the store, see `with_checks`.
+    Each checks some parts of the store, see `with_checks`. Shards that one worker is to write one
+    after the other are together, see `_together`.
     """
     size = windows_per_shard(task.shard_bytes, task.settings.window)
     shards: list[ShardTask] = []
@@ -156,15 +158,41 @@ def number_shards(
             for i, (g, a, b) in enumerate(runs)
         ]
     shards = with_checks(shards, task.parts, summaries)
-    return [(i if lanes is None else i % lanes, shard) for i, shard in enumerate(shards)]
+    some = _together(shards, lanes or 1, remote=not Folder(task.store).is_local)
+    return [(i if lanes is None else i % lanes, each) for i, each in enumerate(some)]
 
 
-def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
-    """Writes a shard and then its summary, after checking its share of the store's parts.
+def _together(
+    shards: Sequence[ShardTask], lanes: int, *, remote: bool
+) -> list[tuple[ShardTask, ...]]:
+    """Which shards one worker writes, one after the other.
+
+    The documents of a group are shuffled, so each of its shards needs some of every part. Parts of
+    a remote store are downloaded once for all shards of a group, not once for each. If there are
+    fewer groups than lanes, a group's shards are dealt out: then it is the time that counts.
+    """
+    if not remote:
+        return [(shard,) for shard in shards]
+    groups: dict[int, list[ShardTask]] = {}
+    for shard in shards:
+        groups.setdefault(shard.group, []).append(shard)
+    shares = ceil(lanes / max(1, len(groups)))
+    dealt = (tuple(some[i::shares]) for some in groups.values() for i in range(shares))
+    return [some for some in dealt if some]
+
+
+def fill_shards(shards: Sequence[ShardTask], task: PackTask, table: WeightTable) -> None:
+    """Writes shards of a group, each with its summary, after checking their share of the parts.
 
     Raises:
         FormatError: a part is damaged.
     """
+    with Gather(Folder(task.store), task.parts, task.settings.window, task.pad_id) as gather:
+        for shard in shards:
+            _fill_shard(shard, task, table, gather)
+
+
+def _fill_shard(shard: ShardTask, task: PackTask, table: WeightTable, gather: Gather) -> None:
     out, store = Folder(task.out), Folder(task.store)
     summary_name = f"{JOB}/{shard.name}.json"
     if out.exists(summary_name):
@@ -176,12 +204,9 @@ def fill_shard(shard: ShardTask, task: PackTask, table: WeightTable) -> None:
         written = write_shard(
             shard,
             map_table(path),
+            gather=gather,
             out=out,
-            store=store,
-            parts=task.parts,
             weights=weights,
-            window=task.settings.window,
-            pad_id=task.pad_id,
         )
     write_json(out, summary_name, written)
     note_done(windows=shard.stop - shard.start, bytes=written["bytes"])

@@ -37,18 +37,32 @@ class Counts:
         self.documents = np.zeros(sources + 2, np.int64)
         self.windows = self.segments = self.cut_documents = 0
 
-    def add(self, w: Windows, codes: Array, source_of_document: Array | None) -> None:
-        """Counts windows by the codes they should have; the sources may be unknown."""
+    def add(self, w: Windows, codes: Array, source: Array | None) -> None:
+        """Counts windows by the codes they should have.
+
+        Args:
+            w: the windows.
+            codes: of all positions, end to end.
+            source: of each segment that is no padding; None if the documents are unknown.
+        """
         slots, n_codes = self.codes.shape
         is_padding = w.doc == shard.PADDING
         slot = np.where(is_padding, slots - 1, slots - 2).astype(np.int32)
-        if source_of_document is not None:
-            slot[~is_padding] = np.minimum(source_of_document[w.doc[~is_padding]], slots - 2)
+        if source is not None:
+            slot[~is_padding] = np.minimum(source, slots - 2)
         keys = np.repeat(slot * n_codes, w.length)
         keys += codes
         self.codes += np.bincount(keys, minlength=self.codes.size).reshape(self.codes.shape)
         self.documents += np.bincount(slot[w.offset == 0], minlength=slots)
         self.segments += int(np.count_nonzero(~is_padding))
+
+    def merge(self, other: "Counts") -> None:
+        """Adds the counts of other windows."""
+        self.codes += other.codes
+        self.documents += other.documents
+        self.windows += other.windows
+        self.segments += other.segments
+        self.cut_documents += other.cut_documents
 
     @property
     def tokens(self) -> int:

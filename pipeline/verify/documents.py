@@ -3,6 +3,7 @@
 All other checks of documents work on these columns.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +14,36 @@ import pyarrow.parquet as pq
 from ...schemas import shard
 from ...schemas.manifest import MANIFEST, Manifest
 from ...schemas.sizes import plural
-from .arrays import UNREADABLE, Array, cause, differing_fields, hashes, nulls, numbered
+from .arrays import UNREADABLE, Array, cause, differing_fields, groups, hashes, nulls, numbered
 from .files import Folder
 from .report import Problems, Words
 from .store import Store
 
-__all__ = ["DUPLICATE", "MIXING", "VALIDATION", "Documents", "check_documents", "read_documents"]
+__all__ = [
+    "DUPLICATE",
+    "MIXING",
+    "VALIDATION",
+    "Documents",
+    "DocumentsOf",
+    "Rows",
+    "check_documents",
+    "compare_documents",
+    "read_documents",
+]
 
 REASONS = ("duplicate", "mixing")
 DUPLICATE, MIXING = range(2)
 VALIDATION = shard.SPLITS.index(shard.VALIDATION)
 DOCUMENTS_PER_BATCH = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentsOf:
+    """What is known of the documents of some segments, one value for each."""
+
+    n_tokens: Array
+    split: Array
+    source: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +67,31 @@ class Documents:
     def __len__(self) -> int:
         return len(self.n_tokens)
 
+    def of(self, doc: Array) -> DocumentsOf:
+        """What is known of some documents, which may be repeated."""
+        return DocumentsOf(
+            n_tokens=self.n_tokens[doc], split=self.split[doc], source=self.source[doc]
+        )
+
 
 def read_documents(
     folder: Folder, manifest: Manifest, against: Store | None, problems: Problems
 ) -> Documents | None:
-    """Returns the documents table, or None if it cannot be used."""
+    """Returns the documents table, or None if it cannot be used.
+
+    Args:
+        folder: the shard set.
+        manifest: of the shard set.
+        against: the token store, to compare the number of documents.
+        problems: takes what is wrong.
+    """
     entries = manifest["documents"]
     paths = [entry["path"] for entry in entries]
     if paths != sorted(set(paths)):
         problems.add(
             "documents", MANIFEST, f"files {paths}", "each once, in the order of their names"
         )
-    table = _Table([source["name"] for source in manifest["sources"]], against, problems)
+    table = _Table(manifest, problems)
     files = [folder.checked(entry) for entry in entries]
     whole = all(
         file is not None and table.read(file, entry)
@@ -70,21 +103,110 @@ def read_documents(
             problems.note(check, "skipped: the documents table cannot be used")
         return None
     if against is not None:
-        against.check_size(table.rows)
+        against.check_size(table.rows, problems)
     return table.documents()
 
 
-class _Table:
-    """Reads one file after the other and compares its rows with the store."""
+def compare_documents(
+    folder: Folder, manifest: Manifest, number: int, against: Store, problems: Problems
+) -> None:
+    """Compares a file of the documents table with the store, as far as it can be read.
 
-    def __init__(self, sources: list[str], against: Store | None, problems: Problems) -> None:
+    Args:
+        folder: the shard set.
+        manifest: of the shard set.
+        number: of the file.
+        against: the token store.
+        problems: takes what differs. What is wrong with the file itself, `read_documents` tells.
+    """
+    entries = manifest["documents"]
+    first = sum(entry["rows"] for entry in entries[:number])
+    data = folder.checked(entries[number])
+    if data is None:
+        return
+    with suppress(*UNREADABLE):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if not file.schema_arrow.equals(shard.documents_schema()):
+            return
+        for batch in file.iter_batches(DOCUMENTS_PER_BATCH):
+            _refuse_invalid(batch)
+            against.check_documents(first, batch, problems)
+            first += batch.num_rows
+
+
+def _refuse_invalid(batch: pa.RecordBatch) -> None:
+    """Raises pa.ArrowInvalid if a batch of the table has values that it may not have."""
+    batch.validate(full=True)
+    missing = sum(nulls(batch.column(i)) for i in range(batch.num_columns - 1))
+    if missing:
+        raise pa.ArrowInvalid(plural(missing, "value is null", "values are null"))
+
+
+def _numbers(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """The numbers of names in each numbered column, as far as they are known before."""
+    sources = [source["name"] for source in manifest["sources"]]
+    known = {"source": sources, "part": (), "split": shard.SPLITS, "drop_reason": REASONS}
+    return {column: {name: i for i, name in enumerate(names)} for column, names in known.items()}
+
+
+class Rows:
+    """The documents table of a set, of which only the rows that are asked for are read.
+
+    For a table that was found to be in order. A row group has the documents of a part.
+
+    Args:
+        folder: the shard set.
+        manifest: of the shard set.
+    """
+
+    COLUMNS = ("n_tokens", "split", "source")
+
+    def __init__(self, folder: Folder, manifest: Manifest) -> None:
+        self._files = [pq.ParquetFile(folder.open_ranges(e["path"])) for e in manifest["documents"]]
+        self._groups = [
+            (file, i) for file in self._files for i in range(file.metadata.num_row_groups)
+        ]
+        rows = [file.metadata.row_group(i).num_rows for file, i in self._groups]
+        self._firsts = np.cumsum(rows, dtype=np.int64) - rows
+        self._length = sum(rows)
+        self._numbers = _numbers(manifest)
+        self._read: dict[int, DocumentsOf] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def of(self, doc: Array) -> DocumentsOf:
+        """What is known of some documents, which may be repeated."""
+        found = {name: np.empty(len(doc), np.int64) for name in self.COLUMNS}
+        group = np.searchsorted(self._firsts, doc, "right") - 1
+        for number, mine in groups(group, np.arange(len(doc))):
+            rows = doc[mine] - self._firsts[number]
+            read = self._group(number)
+            for name, values in found.items():
+                values[mine] = getattr(read, name)[rows]
+        return DocumentsOf(**found)
+
+    def _group(self, number: int) -> DocumentsOf:
+        if number not in self._read:
+            file, i = self._groups[number]
+            table = file.read_row_group(i, columns=[*self.COLUMNS]).combine_chunks()
+            (batch,) = table.to_batches()
+            self._read[number] = DocumentsOf(
+                n_tokens=batch.column("n_tokens").to_numpy(),
+                split=numbered(batch.column("split"), self._numbers["split"]),
+                source=numbered(batch.column("source"), self._numbers["source"]),
+            )
+        return self._read[number]
+
+
+class _Table:
+    """Reads one file after the other."""
+
+    def __init__(self, manifest: Manifest, problems: Problems) -> None:
         self.rows = 0
         self.in_order = True
-        self._against, self._problems = against, problems
-        known = {"source": sources, "part": (), "split": shard.SPLITS, "drop_reason": REASONS}
-        self._numbers = {
-            column: {name: i for i, name in enumerate(names)} for column, names in known.items()
-        }
+        self._problems = problems
+        self._numbers = _numbers(manifest)
         self._columns: dict[str, list[Array]] = {}
         self._add(pa.RecordBatch.from_pylist([], shard.documents_schema()))
 
@@ -108,10 +230,7 @@ class _Table:
         return rows == entry["rows"]
 
     def _check_batch(self, batch: pa.RecordBatch) -> None:
-        batch.validate(full=True)
-        missing = sum(nulls(batch.column(i)) for i in range(batch.num_columns - 1))
-        if missing:
-            raise pa.ArrowInvalid(plural(missing, "value is null", "values are null"))
+        _refuse_invalid(batch)
         first, doc_index = self.rows, batch.column("doc_index").to_numpy()
         misplaced = doc_index != first + np.arange(len(doc_index))
         self.in_order = self.in_order and not misplaced.any()
@@ -122,8 +241,6 @@ class _Table:
             lambda i: f"doc_index {doc_index[i]}",
             lambda i: f"{first + i}, over all files",
         )
-        if self._against is not None:
-            self._against.check_documents(first, batch)
 
     def _add(self, batch: pa.RecordBatch) -> None:
         values = {name: batch.column(name).to_numpy() for name in ("n_tokens", "copies", "row")}

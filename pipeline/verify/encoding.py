@@ -1,7 +1,7 @@
 """The tokenizer, and what the tokens of a store do not say of its text."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,14 @@ from ...schemas.rust import is_of_library
 from .arrays import Array
 from .report import Problems
 
-__all__ = ["check_counts_of_tokens", "check_vocabulary"]
+__all__ = ["check_counts_of_tokens", "check_vocabulary", "count_tokens"]
+
+
+def _claims(manifest: Manifest) -> dict[str, Any]:
+    """What the manifest says of the tokens of each source, if it says something."""
+    return {
+        s["name"]: s["read"]["encoding"] for s in manifest["sources"] if "encoding" in s["read"]
+    }
 
 
 def check_vocabulary(data: bytes, claims: Any, check: str, problems: Problems) -> None:
@@ -41,33 +48,34 @@ def check_vocabulary(data: bytes, claims: Any, check: str, problems: Problems) -
     problems.compare(check, where, vocabulary.get(eos), claims["eos_id"])
 
 
-def check_counts_of_tokens(
-    parts: Iterable[tuple[str, Array, Array]], manifest: Manifest, problems: Problems
-) -> None:
-    """Counts unknown tokens and inner ends again, and compares them with the store's manifest.
+def count_tokens(batches: Iterable[tuple[Array, Array]], manifest: Manifest) -> Counter[str]:
+    """Counts unknown tokens and inner ends in a part of a store.
 
     Args:
-        parts: of each record batch the source, and where its documents begin in its tokens.
+        batches: of each record batch, where its documents begin in its tokens, and these.
         manifest: of the store; one that an earlier version wrote has no such counts.
-        problems: takes what differs.
     """
-    claims = {
-        s["name"]: s["read"]["encoding"] for s in manifest["sources"] if "encoding" in s["read"]
-    }
-    if not claims:
-        return
+    found = Counter[str]()
+    if not _claims(manifest):
+        return found
     unk, eos = manifest["tokenizer"].get("unk_id"), manifest["tokenizer"]["eos_id"]
-    found = defaultdict[str, Counter[str]](Counter)
-    for source, offsets, values in parts:
+    for offsets, values in batches:
         tokens = values[offsets[0] : offsets[-1]]
         ends_before = np.concatenate(([0], np.cumsum(tokens == eos, dtype=np.int64)))
         inner = np.maximum(np.diff(ends_before[offsets - offsets[0]]) - 1, 0)
-        found[source] += Counter(
+        found += Counter(
             unknown_tokens=int(np.count_nonzero(tokens == unk)) if unk is not None else 0,
             inner_ends=int(inner.sum()),
             documents_with_inner_ends=int(np.count_nonzero(inner)),
         )
-    for name, claimed in claims.items():
+    return found
+
+
+def check_counts_of_tokens(
+    found: Mapping[str, Counter[str]], manifest: Manifest, problems: Problems
+) -> None:
+    """Compares the counts of the parts of each source with the store's manifest."""
+    for name, claimed in _claims(manifest).items():
         for key in ("unknown_tokens", "inner_ends", "documents_with_inner_ends"):
             where = f"manifest.json: source {name}, read.encoding.{key}"
-            problems.compare("store", where, claimed[key], found[name][key])
+            problems.compare("store", where, claimed[key], found.get(name, Counter())[key])

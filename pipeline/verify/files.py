@@ -18,7 +18,7 @@ from ...schemas import shard
 from ...schemas.errors import FormatError, IncompleteError
 from ...schemas.manifest import MANIFEST, TOKENIZER, Kind, Manifest, parse
 from ...schemas.regular import check_inside, read_regular
-from ...schemas.remote import is_local_url, resolve
+from ...schemas.remote import RemoteFile, is_local_url, resolve
 from ...schemas.sizes import plural
 from .arrays import cause
 from .encoding import check_vocabulary
@@ -30,13 +30,13 @@ __all__ = ["Folder", "Meter", "check_folder", "named_files"]
 class Meter:
     """Files and bytes done, and the total bytes."""
 
-    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, progress: Callable[[int, int], None] | None = None) -> None:
         self.total = self.done = self.files = 0
         self._progress = progress
 
-    def advance(self, size: int) -> None:
-        """Counts a file of `size` bytes."""
-        self.files += 1
+    def advance(self, size: int, files: int = 1) -> None:
+        """Counts files of `size` bytes in all."""
+        self.files += files
         self.done += size
         self.total = max(self.total, self.done)
         if self._progress is not None:
@@ -96,6 +96,12 @@ class Folder:
                     copy.write(chunk)
                 copy.flush()
                 return _mapped(copy.fileno())
+
+    def open_ranges(self, path: str) -> Any:
+        """Opens a file to read ranges of it; no more of a remote file is fetched."""
+        if self._is_local:
+            return pa.BufferReader(self.buffer(path))
+        return RemoteFile(f"{self._url.rstrip('/')}/{path}")
 
     def checked(self, entry: Any, check: str = "files") -> pa.Buffer | None:
         """A file that the manifest names, or None if it is not the one that was written."""

@@ -6,7 +6,8 @@ there, and what was expected from the format or from other files of the set.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -126,6 +127,31 @@ class Problems:
     def note(self, check: str, checked: str) -> None:
         """Notes what a check looked at, or why it was skipped; the first note stays."""
         self._checked.setdefault(check, checked)
+
+    def merge(self, later: "Problems") -> None:
+        """Adds what was found after this, as if it had been added here one by one."""
+        for finding in later.findings:
+            if self._counts[finding.check] < KEPT:
+                self.findings.append(finding)
+            self._counts[finding.check] += 1
+        for check, count in later._counts.items():
+            self._counts[check] += max(0, count - KEPT)
+        for check, checked in later._checked.items():
+            self.note(check, checked)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for `from_json`."""
+        findings = [asdict(finding) for finding in self.findings]
+        return {"findings": findings, "counts": {**self._counts}, "checked": self._checked}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Problems":
+        """What `to_json` was called for."""
+        problems = cls()
+        problems.findings = [Finding(**finding) for finding in told["findings"]]
+        problems._counts = Counter(told["counts"])
+        problems._checked = dict(told["checked"])
+        return problems
 
     def checks(self) -> tuple[Check, ...]:
         """All checks, in the order of CHECKS."""

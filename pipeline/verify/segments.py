@@ -5,38 +5,62 @@ are pieces: they cover a document the right number of times if as many begin as 
 except at its first token and its end.
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from ...schemas import shard
 from ...schemas.manifest import Manifest
 from ...schemas.sizes import plural
 from .arrays import Array
-from .documents import Documents
+from .documents import Documents, DocumentsOf
 from .report import Problems, Words
 from .windows import Windows
 
-__all__ = ["Segments"]
+__all__ = ["Coverage", "Seen", "Segments"]
+
+
+NOTHING = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The segments of some windows, for the coverage of the documents.
+
+    Attributes:
+        whole: int64[2, documents], those with whole segments, and how many each has.
+        pieces: int64[3, pieces], document, offset and length of all other segments.
+    """
+
+    whole: Array = field(default_factory=lambda: np.empty((2, 0), np.int64))
+    pieces: Array = field(default_factory=lambda: np.empty((3, 0), np.int64))
 
 
 class Segments:
     """Checks segments against their documents, one batch of windows after the other."""
 
-    def __init__(self, documents: Documents, manifest: Manifest, problems: Problems) -> None:
-        self._documents, self._problems = documents, problems
+    def __init__(self, manifest: Manifest, problems: Problems) -> None:
+        self._problems = problems
         self._eos: int = manifest["tokenizer"]["eos_id"]
         self._best_fit = manifest["settings"]["packing"] == "best_fit"
         self._may_be_cut = manifest["settings"]["packing"] == shard.GIVEN
-        self._whole = np.zeros(len(documents), np.int32)
-        self._pieces: list[tuple[Array, ...]] = [(np.empty(0, np.int64),) * 3]
+        self._whole: list[Array] = [NOTHING]
+        self._pieces: list[Array] = [np.empty((3, 0), np.int64)]
 
-    def add(self, w: Windows, split: str) -> int:
-        """Checks and gathers the segments of a batch; returns how many begin a split document."""
+    def add(self, w: Windows, documents: DocumentsOf, split: str) -> int:
+        """Checks and gathers the segments of a batch; returns how many begin a split document.
+
+        Args:
+            w: the windows.
+            documents: of each segment that is no padding.
+            split: the windows' split.
+        """
         segment = np.flatnonzero(w.doc != shard.PADDING)
         doc, offset, length, end = (a[segment] for a in (w.doc, w.offset, w.length, w.end))
-        n_tokens, window = self._documents.n_tokens[doc], w.tokens.shape[1]
+        n_tokens, window = documents.n_tokens, w.tokens.shape[1]
         piece = (offset != 0) | (length != n_tokens)
-        np.add.at(self._whole, doc[~piece], 1)
-        self._pieces.append((doc[piece], offset[piece], length[piece]))
+        self._whole.append(doc[~piece])
+        self._pieces.append(np.stack((doc[piece], offset[piece], length[piece])).astype(np.int64))
 
         def rule(check: str, broken: Array, found: Words, expected: str) -> None:
             def where(i: int) -> str:
@@ -55,7 +79,7 @@ class Segments:
         )
         rule(
             "split",
-            self._documents.split[doc] != shard.SPLITS.index(split),
+            documents.split != shard.SPLITS.index(split),
             f"a document of the other split in {split}",
             "each document in the shards of its own split",
         )
@@ -74,10 +98,30 @@ class Segments:
             )
         return int(np.count_nonzero(piece & (offset == 0)))
 
-    def check_coverage(self) -> None:
+    def seen(self) -> Seen:
+        """What was gathered."""
+        whole = np.unique(np.concatenate(self._whole), return_counts=True)
+        return Seen(np.stack(whole), np.concatenate(self._pieces, axis=1))
+
+
+class Coverage:
+    """Gathers the segments of all windows, and checks that they cover the documents."""
+
+    def __init__(self, documents: Documents, problems: Problems) -> None:
+        self._documents, self._problems = documents, problems
+        self._whole = np.zeros(len(documents), np.int32)
+        self._pieces: list[Array] = [np.empty((3, 0), np.int64)]
+
+    def add(self, seen: Seen) -> None:
+        """Adds the segments of some windows."""
+        doc, times = seen.whole
+        self._whole[doc] += times.astype(np.int32)
+        self._pieces.append(seen.pieces)
+
+    def check(self) -> None:
         """Checks that segments cover every document `copies` times."""
         n, copies = self._documents.n_tokens, self._documents.copies
-        doc, offset, length = (np.concatenate(arrays) for arrays in zip(*self._pieces, strict=True))
+        doc, offset, length = np.concatenate(self._pieces, axis=1)
         due = copies.astype(np.int64) - self._whole
         in_pieces = np.zeros(len(n), np.bool_)
         in_pieces[doc] = True

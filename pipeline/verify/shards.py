@@ -4,7 +4,7 @@ Windows whose segments are inconsistent are reported and left out of all other c
 need all windows are then skipped.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,60 +13,73 @@ from ...schemas import shard
 from ...schemas.ipc import is_compressed
 from ...schemas.manifest import MANIFEST, Manifest, has_spans
 from ...schemas.sizes import plural
-from .arrays import UNREADABLE, cause, column, differing_fields, nulls
+from .arrays import UNREADABLE, Array, cause, column, differing_fields, nulls
 from .claims import Counts
-from .documents import Documents
+from .documents import DocumentsOf
 from .files import Folder
 from .report import Problems
-from .segments import Segments
+from .segments import Seen, Segments
 from .store import Store
 from .windows import Windows, check_windows, codes_of_contexts
 
-__all__ = ["Shards"]
+__all__ = ["Shards", "no_counts", "shard_of"]
+
+
+class Documented(Protocol):
+    """The documents of a set: all of them, or those that are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def of(self, doc: Array) -> DocumentsOf:
+        """What is known of some documents, which may be repeated."""
+        ...
 
 
 class Shards:
-    """Reads the shards, one record batch at a time.
+    """Reads shards, one record batch at a time.
+
+    Args:
+        folder: the shard set.
+        manifest: of the shard set.
+        documents: its documents; None if they are unknown.
+        against: the token store, if there is one to compare with.
+        problems: takes what is wrong.
 
     Attributes:
         counts: what was read, by split.
         complete: whether all windows are in `counts`.
+        batches: how many record batches were read.
     """
 
     def __init__(
         self,
         folder: Folder,
         manifest: Manifest,
-        documents: Documents | None,
+        documents: Documented | None,
         against: Store | None,
         problems: Problems,
     ) -> None:
         self._folder, self._manifest, self._problems = folder, manifest, problems
         self._documents, self._against = documents, against
-        self._segments = None if documents is None else Segments(documents, manifest, problems)
+        self._segments = Segments(manifest, problems)
         self._window: int = manifest["settings"]["window"]
         self._buckets = int(codes_of_contexts(self._window).max())
-        sources = len(manifest["sources"])
-        self.counts = {split: Counts(sources, self._buckets) for split in shard.SPLITS}
+        self.counts = no_counts(manifest)
         self.complete = True
-        self._batches = 0
+        self.batches = 0
 
-    def read(self) -> None:
-        """Checks all shards, then the coverage of the whole set."""
-        shards = self._manifest["shards"]
-        for split in shard.SPLITS:
-            for i, entry in enumerate(shards[split]):
-                expected = shard.shard_name(split, i, len(shards[split]))
-                if entry["path"] != expected:
-                    self._problems.add("schema", MANIFEST, f"a shard {entry['path']}", expected)
-                self.complete &= self._read_shard(entry, split)
-        batches = plural(self._batches, "record batch", "record batches")
-        total = sum(len(entries) for entries in shards.values())
-        self._problems.note("schema", f"{plural(total, 'shard')}, {batches}")
-        if not self.complete:
-            self._problems.note("coverage", "skipped: not all windows could be read")
-        elif self._segments is not None:
-            self._segments.check_coverage()
+    def read(self, number: int) -> None:
+        """Checks a shard, by its number among those of all splits."""
+        split, i = shard_of(self._manifest, number)
+        shards = self._manifest["shards"][split]
+        expected = shard.shard_name(split, i, len(shards))
+        if shards[i]["path"] != expected:
+            self._problems.add("schema", MANIFEST, f"a shard {shards[i]['path']}", expected)
+        self.complete &= self._read_shard(shards[i], split)
+
+    def seen(self) -> Seen:
+        """The segments that were read."""
+        return self._segments.seen()
 
     def _read_shard(self, entry: Any, split: str) -> bool:
         """Reads a shard; returns whether all its windows could be counted."""
@@ -85,7 +98,7 @@ class Shards:
                 return False
             for i in range(reader.num_record_batches):
                 batch, where = reader.get_batch(i), f"{path}, record batch {i}"
-                self._batches += 1
+                self.batches += 1
                 fewest = 1 if i == reader.num_record_batches - 1 else rows
                 if not fewest <= batch.num_rows <= rows:
                     self._problems.add("schema", where, plural(batch.num_rows, "window"), rows)
@@ -128,11 +141,29 @@ class Shards:
     def _check_windows(self, w: Windows, split: str) -> bool:
         """Checks and counts windows; returns whether all were consistent and counted."""
         read, counts = len(w.number), self.counts[split]
-        documents = None if self._documents is None else len(self._documents)
-        w, codes = check_windows(w, self._manifest["tokenizer"], documents, self._problems)
-        counts.add(w, codes, None if self._documents is None else self._documents.source)
-        if self._segments is not None:
-            counts.cut_documents += self._segments.add(w, split)
+        known = None if self._documents is None else len(self._documents)
+        w, codes = check_windows(w, self._manifest["tokenizer"], known, self._problems)
+        if self._documents is None:
+            counts.add(w, codes, None)
+        else:
+            documents = self._documents.of(w.doc[w.doc != shard.PADDING])
+            counts.add(w, codes, documents.source)
+            counts.cut_documents += self._segments.add(w, documents, split)
         if self._against is not None:
-            self._against.check_tokens(w)
+            self._against.check_tokens(w, self._problems)
         return len(w.number) == read
+
+
+def no_counts(manifest: Manifest) -> dict[str, Counts]:
+    """The counts of nothing, by split."""
+    buckets = int(codes_of_contexts(manifest["settings"]["window"]).max())
+    return {split: Counts(len(manifest["sources"]), buckets) for split in shard.SPLITS}
+
+
+def shard_of(manifest: Manifest, number: int) -> tuple[str, int]:
+    """The split of a shard, and its number in that, by its number among all shards."""
+    for split in shard.SPLITS:
+        if number < len(manifest["shards"][split]):
+            return split, number
+        number -= len(manifest["shards"][split])
+    raise IndexError(number)

@@ -1,9 +1,11 @@
 """The token store: its files, and whether the set has its ids, lengths, hashes and tokens.
 
-Documents are numbered through the store's parts, in the order of the parts' names. All parts stay
-mapped, since a shard has documents from many: a remote store takes its size in temporary space.
+Documents are numbered through the store's parts, in the order of the parts' names. A part that was
+opened stays mapped, since a shard has documents from many: a remote store takes its size in
+temporary space.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +29,12 @@ from .arrays import (
     numbered,
     ranges,
 )
-from .encoding import check_counts_of_tokens
+from .encoding import count_tokens
 from .files import Folder, Meter
 from .report import Problems
 from .windows import Windows
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "check_store"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,8 @@ class _StoredSpans:
         return np.searchsorted(self.start, at, "right") > np.searchsorted(self.stop, at, "right")
 
 
-def open_store(
-    folder: Folder, shards: Manifest, problems: Problems, meter: Meter
-) -> "Store | None":
-    """Opens the store and checks its files; None if the shards were made from another.
+def check_store(folder: Folder, shards: Manifest, problems: Problems) -> Manifest | None:
+    """Checks what is not in the store's parts; the manifest, or None if the shards have another.
 
     Raises:
         IncompleteError: there is no manifest.
@@ -81,10 +81,12 @@ def open_store(
         problems.add("store", where, f"{found}: another store", expected)
         problems.note("store", "skipped: it is not the store of these shards")
         return None
-    meter.total += sum(p["file"]["bytes"] + p["index"]["bytes"] for p in manifest["parts"])
     folder.check_tokenizer(manifest["tokenizer"], "store")
     _check_shared(shards, manifest, problems)
-    return Store(folder, manifest, problems)
+    parts = plural(len(manifest["parts"]), "part")
+    documents = sum(part["documents"] for part in manifest["parts"])
+    problems.note("store", f"{parts}, {plural(documents, 'document')}")
+    return manifest
 
 
 def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> None:
@@ -105,71 +107,70 @@ def _check_shared(shards: Manifest, manifest: Manifest, problems: Problems) -> N
 
 
 class Store:
-    """The token store the shards were made from."""
+    """The token store the shards were made from; its parts are opened when they are needed.
 
-    def __init__(self, folder: Folder, manifest: Manifest, problems: Problems) -> None:
-        self._problems = problems
-        self._stored: list[_Stored | None] = []
-        firsts: list[int] = []
-        self._documents = 0
-        entries = sorted(manifest["parts"], key=lambda entry: entry["part"])
-        for entry in entries:
-            for stored in _open_part(folder, entry, has_spans(manifest), problems) or [None]:
-                firsts.append(self._documents + (stored.row if stored else 0))
-                self._stored.append(stored)
-            self._documents += entry["documents"]
-        self._firsts = np.array(firsts, np.int64)
-        if None not in self._stored:
-            batches = [(s.entry["source"], s.offsets, s.values) for s in self._stored if s]
-            check_counts_of_tokens(batches, manifest, problems)
-        problems.note(
-            "store", f"{plural(len(entries), 'part')}, {plural(self._documents, 'document')}"
-        )
+    Args:
+        url: path or URL of the store.
+        manifest: of the store.
+    """
 
-    def check_size(self, documents: int) -> None:
+    def __init__(self, url: str, manifest: Manifest) -> None:
+        self._url, self._manifest = url, manifest
+        self._entries = sorted(manifest["parts"], key=lambda entry: entry["part"])
+        documents = np.array([entry["documents"] for entry in self._entries], np.int64)
+        self._firsts = np.cumsum(documents) - documents
+        self._documents = int(documents.sum())
+        self._open: dict[int, list[_Stored]] = {}
+
+    def check_part(self, number: int, problems: Problems, meter: Meter) -> Counter[str] | None:
+        """Opens a part and counts its tokens, see `count_tokens`; None if it cannot be used."""
+        folder, entry = Folder(self._url, problems, meter), self._entries[number]
+        batches = _open_part(folder, entry, has_spans(self._manifest), problems)
+        self._open[number] = batches
+        if not batches:
+            return None
+        return count_tokens(((s.offsets, s.values) for s in batches), self._manifest)
+
+    def source_of(self, number: int) -> str:
+        """The source of a part's documents."""
+        return self._entries[number]["source"]
+
+    def size_of(self, number: int) -> int:
+        """The bytes of a part's files."""
+        return sum(self._entries[number][kind]["bytes"] for kind in ("file", "index"))
+
+    def _part(self, number: int) -> list[_Stored]:
+        """The record batches of a part; none if it cannot be used, which `check_part` tells."""
+        if number not in self._open:
+            self.check_part(number, Problems(), Meter())
+        return self._open[number]
+
+    def check_size(self, documents: int, problems: Problems) -> None:
         """Checks that the documents table has as many documents."""
-        self._problems.compare("store", "documents: rows", documents, self._documents)
+        problems.compare("store", "documents: rows", documents, self._documents)
 
     def _groups(self, document: Array, values: Array) -> Iterator[tuple[_Stored, int, Array]]:
         """The usable record batches, with their first documents and their share of the values."""
         known = (document >= 0) & (document < self._documents)
-        batch = np.searchsorted(self._firsts, document[known], "right") - 1
-        for i, mine in groups(batch, values[known]):
-            stored = self._stored[i]
-            if stored is not None:
-                yield stored, int(self._firsts[i]), mine
+        document, values = document[known], values[known]
+        part = np.searchsorted(self._firsts, document, "right") - 1
+        for number, mine in groups(part, np.arange(len(part))):
+            batches = self._part(number)
+            rows = document[mine] - self._firsts[number]
+            starts = np.array([stored.row for stored in batches], np.int64)
+            for i, some in groups(np.searchsorted(starts, rows, "right") - 1, mine):
+                if batches:
+                    stored = batches[i]
+                    yield stored, int(self._firsts[number]) + stored.row, values[some]
 
-    def check_documents(self, first: int, rows: pa.RecordBatch) -> None:
+    def check_documents(self, first: int, rows: pa.RecordBatch, problems: Problems) -> None:
         """Checks rows of the documents table, which begin with document `first`."""
         document = np.arange(first, first + rows.num_rows)
         for stored, begin, mine in self._groups(document, document):
             of_stored = rows.slice(int(mine[0]) - first, len(mine))
-            self._check_rows(stored, int(mine[0]) - begin, int(mine[0]), of_stored)
+            _check_rows(stored, int(mine[0]) - begin, int(mine[0]), of_stored, problems)
 
-    def _check_rows(self, stored: _Stored, at: int, first: int, rows: pa.RecordBatch) -> None:
-        """Compares documents from `first` on with the rows of a batch from `at` on."""
-        here = slice(at, at + rows.num_rows)
-        entry, row = stored.entry, stored.row + at
-        other_hash = hashes(rows["content_hash"]) != stored.content_hash[here]
-        other_id = pc.not_equal(rows["id"], stored.ids[here])
-        differ = {
-            "id": other_id.to_numpy(zero_copy_only=False),
-            "part": numbered(rows["part"], {entry["part"]: 0}) != 0,
-            "source": numbered(rows["source"], {entry["source"]: 0}) != 0,
-            "row": rows["row"].to_numpy() != np.arange(row, row + rows.num_rows),
-            "n_tokens": rows["n_tokens"].to_numpy() != stored.length[here],
-            "content_hash": other_hash.any(axis=1),
-        }
-        for column, wrong in differ.items():
-            self._problems.each(
-                "store",
-                wrong,
-                lambda i, column=column: f"document {first + i}: {column}",
-                lambda i, column=column: rows[column][i].as_py(),
-                lambda i: f"as in row {row + i} of part {entry['part']}",
-            )
-
-    def check_tokens(self, w: Windows) -> None:
+    def check_tokens(self, w: Windows, problems: Problems) -> None:
         """Compares the tokens of every segment with those of its document, batch by batch.
 
         And whether they are supervised, if the set has supervised spans.
@@ -184,22 +185,49 @@ class Store:
             in_store = ranges(start, length)
             wrong = tokens[in_windows] != stored.values[in_store]
             if wrong.any():
-                self._report(w, segment, wrong, "another token")
+                _report(w, segment, wrong, "another token", problems)
             if inside is not None and stored.spans is not None:
                 wrong = inside[in_windows] != stored.spans.have(in_store)
                 if wrong.any():
-                    self._report(w, segment, wrong, "other supervised spans from token")
+                    _report(w, segment, wrong, "other supervised spans from token", problems)
 
-    def _report(self, w: Windows, segment: Array, wrong: Array, what: str) -> None:
-        """Adds problems; `wrong` has the positions of these segments, end to end."""
-        before = np.cumsum(w.length[segment], dtype=np.int64) - w.length[segment]
-        self._problems.each(
+
+def _check_rows(
+    stored: _Stored, at: int, first: int, rows: pa.RecordBatch, problems: Problems
+) -> None:
+    """Compares documents from `first` on with the rows of a batch from `at` on."""
+    here = slice(at, at + rows.num_rows)
+    entry, row = stored.entry, stored.row + at
+    other_hash = hashes(rows["content_hash"]) != stored.content_hash[here]
+    other_id = pc.not_equal(rows["id"], stored.ids[here])
+    differ = {
+        "id": other_id.to_numpy(zero_copy_only=False),
+        "part": numbered(rows["part"], {entry["part"]: 0}) != 0,
+        "source": numbered(rows["source"], {entry["source"]: 0}) != 0,
+        "row": rows["row"].to_numpy() != np.arange(row, row + rows.num_rows),
+        "n_tokens": rows["n_tokens"].to_numpy() != stored.length[here],
+        "content_hash": other_hash.any(axis=1),
+    }
+    for column, wrong in differ.items():
+        problems.each(
             "store",
-            np.logical_or.reduceat(wrong, before),
-            lambda k: w.where_segment(segment[k]),
-            lambda k: f"{what} {w.offset[segment[k]] + wrong[before[k] :].argmax()}",
-            "the store's",
+            wrong,
+            lambda i, column=column: f"document {first + i}: {column}",
+            lambda i, column=column: rows[column][i].as_py(),
+            lambda i: f"as in row {row + i} of part {entry['part']}",
         )
+
+
+def _report(w: Windows, segment: Array, wrong: Array, what: str, problems: Problems) -> None:
+    """Adds problems; `wrong` has the positions of these segments, end to end."""
+    before = np.cumsum(w.length[segment], dtype=np.int64) - w.length[segment]
+    problems.each(
+        "store",
+        np.logical_or.reduceat(wrong, before),
+        lambda k: w.where_segment(segment[k]),
+        lambda k: f"{what} {w.offset[segment[k]] + wrong[before[k] :].argmax()}",
+        "the store's",
+    )
 
 
 def _open_part(folder: Folder, entry: Any, spans: bool, problems: Problems) -> list[_Stored]:

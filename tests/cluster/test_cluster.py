@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 import psutil
 import pytest
-from harness import CORPORA, DATA, Outcome, bundled, done, finish, start, until
+from harness import CORPORA, DATA, Outcome, bundled, done, files, finish, run, start, until
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -104,6 +104,20 @@ def test_the_same_bytes(engine: Engine, embedded: dict[str, bytes], tmp_path: Pa
         outcome = on(engine, words)
         assert outcome.code == 0, outcome.err
     assert written(tmp_path / "out") == embedded
+
+
+def test_the_same_report_and_the_same_copy(engine: Engine, tmp_path: Path) -> None:
+    out, flags = tmp_path / "out", ["--alpha", "0.4", "--out"]
+    done(*job(out))
+    done("reweigh", out, *flags, tmp_path / "one")
+    outcome = on(engine, ["reweigh", f"file://{out}", *flags, f"file://{tmp_path}/other"])
+    assert outcome.code == 0, outcome.err
+    assert files(tmp_path / "other") == files(tmp_path / "one")
+    flip = next((out / "validation").glob("*"))
+    flip.write_bytes(flip.read_bytes()[:-1] + b"?")
+    outcome = on(engine, ["verify", f"file://{out}", "--json"])
+    assert outcome.json == run("verify", out, "--json").json
+    assert (outcome.code, len(outcome.json["findings"])) == (1, 1)
 
 
 def test_a_worker_is_killed(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:

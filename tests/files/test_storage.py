@@ -169,6 +169,19 @@ class TestFolder:
         assert Folder(str(tmp_path)).disk() is None
 
 
+def test_stamps_are_of_files_and_change_with_them(folder: Folder) -> None:
+    folder.write("sub/a", b"one")
+    folder.write("sub/deep/b", b"two")
+    folder.write("other", b"three")
+    before = folder.stamps("sub")
+    assert [*before] == ["sub/a", "sub/deep/b"]
+    assert folder.stamps("sub") == before
+    folder.write("sub/a", b"four")
+    after = folder.stamps("sub")
+    assert [name for name in after if after[name] != before[name]] == ["sub/a"]
+    assert folder.stamps("nowhere") == {}
+
+
 class TestCreate:
     def test_nothing_is_there_before_the_end(self, folder: Folder) -> None:
         with folder.create("sub/a") as scratch:

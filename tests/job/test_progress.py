@@ -1,10 +1,12 @@
 """Progress: a line that changes on a terminal and never fills it, plain lines elsewhere."""
 
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from harness import until
 
 from exactcpt.pipeline.job import progress
 from exactcpt.pipeline.job.progress import Count, Progress
@@ -93,6 +95,38 @@ def test_another_unit_is_measured_anew(clock):
         "weigh     100 %  800 of 800 tokens",
         "weigh     100 %  800 tokens  10 /s  in 1:20",
     ]
+
+
+def test_a_count_that_takes_long_is_not_waited_for(clock, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.01)
+    to, _ = console()
+    there, calls = threading.Event(), []
+
+    def count() -> Count:
+        calls.append(1)
+        there.wait(10)
+        return Count(7, 8)
+
+    with Progress(to, "pack", count) as shown:
+        for _ in range(5):
+            shown.poll()
+            clock.now += 2
+        assert len(calls) == 1  # by one thread at a time
+        assert shown._renderable().plain.strip() == "pack"
+        there.set()
+        until(lambda: shown.poll() or "7 of 8" in shown._renderable().plain)
+        clock.now += 300
+        shown.poll()
+        assert len(calls) == 2
+
+
+def test_an_error_of_counting_is_raised_by_who_waits(clock):
+    def count() -> Count:
+        raise OSError("damaged")
+
+    to, _ = console()
+    with pytest.raises(OSError, match="damaged"), Progress(to, "pack", count) as shown:
+        shown.poll()
 
 
 def test_an_error_ends_the_line_without_a_claim(clock):

@@ -1,11 +1,14 @@
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from oracles import histogram_by_counting
 from stores import (
     contents,
@@ -32,7 +35,7 @@ from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (
     documents_tasks,
     fill_documents,
-    fill_shard,
+    fill_shards,
     group,
     number_shards,
     plan,
@@ -76,8 +79,8 @@ def pack_all(task: PackTask) -> list[dict]:
     table = write_weights(
         sum(train_histogram(one, WINDOW) for one in plans), WINDOW, task.exact, task.out
     )
-    for _, shard in number_shards(plans, task, None):
-        fill_shard(shard, task, table)
+    for _, shards in number_shards(plans, task, None):
+        fill_shards(shards, task, table)
     for documents in documents_tasks(task.parts):
         fill_documents(documents, task, {}, quotas)
     return plans
@@ -210,7 +213,7 @@ def summary_of(group: int, train: int, validation: int) -> dict:
 def test_shards_are_numbered_by_group_and_window(task):
     """Twenty windows per shard, no shard of two groups; plans come in any order."""
     summaries = [summary_of(1, 20, 0), summary_of(2, 0, 5), summary_of(0, 45, 3)]
-    shards = [shard for _, shard in number_shards(summaries, task, None)]
+    shards = [shard for _, (shard,) in number_shards(summaries, task, None)]
     assert [(s.name, s.split, s.group, s.start, s.stop) for s in shards] == [
         ("train/shard-00000-of-00004.arrow", "train", 0, 0, 20),
         ("train/shard-00001-of-00004.arrow", "train", 0, 20, 40),
@@ -225,6 +228,77 @@ def test_shards_are_numbered_by_group_and_window(task):
 def test_shards_take_turns_in_lanes(task, lanes, expected):
     shards = number_shards([summary_of(0, 80, 0)], task, lanes)
     assert [lane for lane, _ in shards] == expected
+
+
+@pytest.mark.parametrize(
+    ("lanes", "expected"),
+    [
+        (None, ["0 1 2 v0", "3 v1"]),  # an engine: one worker for a group
+        (1, ["0 1 2 v0", "3 v1"]),
+        (4, ["0 2", "1 v0", "3", "v1"]),  # fewer groups than workers: they share
+        (9, ["0", "1", "2", "v0", "3", "v1"]),
+    ],
+)
+def test_shards_of_a_group_are_written_together_if_the_store_is_remote(task, lanes, expected):
+    remote = replace(task, store="memory://nowhere")
+    found = number_shards([summary_of(0, 60, 1), summary_of(1, 20, 1)], remote, lanes)
+    names = [" ".join(f"{s.split[0]}{int(s.name[-20:-15])}" for s in some) for _, some in found]
+    assert [each.replace("t", "") for each in names] == expected
+    assert [lane for lane, _ in found] == [
+        i if lanes is None else i % lanes for i in range(len(found))
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "groups"), [(1, 1), (1, 3), (2, 2)])
+def test_a_remote_store_is_hardly_read_more_than_is_written(tmp_path, monkeypatch, epochs, groups):
+    """However many shards a group has, and though each needs documents of all its parts."""
+    texts = ("the sea, the sea " * (20 + n % 90) for n in range(200))
+    patterns = {"a": write_jsonl(tmp_path / "in/a.jsonl", texts)}
+    tokenize_all(splits_of(patterns, 20_000), task_of(tmp_path / "store"))
+    remote = Folder(f"memory:/{tmp_path}/store")
+    for name, data in contents(tmp_path / "store").items():
+        remote.write(name, data)
+    parts = parts_of(tmp_path / "store")
+    tokens = epochs * sum(part.tokens for part in parts)
+    task = PackTask(
+        store=remote.url,
+        out=str(tmp_path / "out"),
+        parts=parts,
+        settings=PlanSettings(
+            window=64, packing="concat", validation_fraction=Fraction(1, 10), seed=1
+        ),
+        exact=Exact(tau=16),
+        mixing={},
+        token_budget=None,
+        dedup=False,
+        group_tokens=tokens // groups + max(part.tokens for part in parts),
+        shard_bytes=5 * tokens // groups // 10,
+        pad_id=0,
+    )
+    quotas = {"a": Quota(Fraction(epochs))}
+    plans = [plan(one, task, {}, quotas) for one in group(task, quotas)]
+    table = write_weights(np.ones(4, np.int64), 64, task.exact, task.out)
+    read, cat_file = Counter(), MemoryFileSystem.cat_file
+
+    def counted(fs, path, **where):
+        data = cat_file(fs, path, **where)
+        read[path] += len(data)
+        return data
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
+    for _, shards in number_shards(plans, task, None):
+        fill_shards(shards, task, table)
+    written = [path.stat().st_size for path in (tmp_path / "out").glob("*/*.arrow")]
+    assert len(written) >= 10 * groups
+    assert {path.rpartition("/")[2] for path in read} == {f"{part.part}.arrow" for part in parts}
+    assert read.total() / sum(written) <= 1.5
+    local = replace(task, store=str(tmp_path / "store"), out=str(tmp_path / "local"))
+    shutil.copytree(tmp_path / "out/.job/plans", tmp_path / "local/.job/plans")
+    for _, shards in number_shards(plans, local, None):
+        fill_shards(shards, local, table)
+    assert differing(contents(tmp_path / "local"), contents(tmp_path / "out")) == [
+        ".job/groups.json", ".job/weights.json"
+    ]  # fmt: skip
 
 
 def test_no_windows_no_shards(task):

@@ -4,6 +4,8 @@ import json
 import math
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -452,13 +454,64 @@ def test_killed_half_way(sets, tmp_path, monkeypatch):
     out = tmp_path / "new"
     with monkeypatch.context() as patch:
         patch.setattr(reweigh_units, "_copy", killed)
-        assert run("reweigh", sets["concat"], "--alpha=0.5", "--out", out).code == 1
+        flags = ["--alpha=0.5", "--workers", 1]
+        assert run("reweigh", sets["concat"], *flags, "--out", out).code == 1
     assert not (out / "manifest.json").exists()
     (out / "train" / ".shard.0.tmp").write_bytes(b"left by a process that was killed")
     assert len(list((out / "train").glob("*.arrow"))) == 2
     done("reweigh", sets["concat"], "--alpha=0.5", "--out", out, "--quiet")
     done("reweigh", sets["concat"], "--alpha=0.5", "--out", tmp_path / "whole", "--quiet")
     assert contents(out) == contents(tmp_path / "whole")
+
+
+JOB_SERVICE = [
+    "--runner=PortableRunner", "--", "--job_endpoint=embed", "--environment_type=LOOPBACK"
+]  # fmt: skip
+WHERE = {
+    "one thread": ["--workers=1"],
+    "three threads": ["--workers=3"],
+    "two processes": ["--workers=2", "--worker-type=processes"],
+    "a job service": JOB_SERVICE,
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_it_writes_the_same_anywhere_and_tells_of_the_same_file(sets, shards, tmp_path, where):
+    """Of two damaged files the first is told, though the later one is by far the smaller."""
+    done("reweigh", sets["concat"], "--alpha=0.5", "--out", tmp_path / "one", "--quiet")
+    out = tmp_path / "out"
+    done("reweigh", shards, "--alpha=0.5", "--out", out, "--quiet", *WHERE[where])
+    assert contents(out) == contents(tmp_path / "one")
+    shutil.rmtree(out)
+    train = sorted((shards / "train").glob("*"))
+    for path in (train[1], next((shards / "documents").glob("*"))):
+        flip(path, path.stat().st_size // 2)
+    outcome = run("reweigh", shards, "--alpha=0.5", "--out", out, *WHERE[where])
+    assert outcome.code == 1
+    assert f"error: a file of the shard set is damaged\n  where:    {train[1]}\n" in outcome.err
+    assert (out / train[0].relative_to(shards)).exists()
+    assert not (out / "manifest.json").exists()
+    shutil.copy(sets["concat"] / train[1].relative_to(shards), train[1])
+    outcome = run("reweigh", shards, "--alpha=0.5", "--out", out, *WHERE[where])
+    assert "documents/part-00000.parquet\n" in outcome.err
+    shutil.copytree(sets["concat"] / "documents", shards / "documents", dirs_exist_ok=True)
+    done("reweigh", shards, "--alpha=0.5", "--out", out, "--quiet", *WHERE[where])
+    assert contents(out) == contents(tmp_path / "one")
+
+
+def test_workers_of_a_cluster_reach_only_urls(sets, tmp_path):
+    outcome = run("reweigh", sets["concat"], "--out", tmp_path / "new", "--runner=FlinkRunner")
+    assert outcome.code == 2
+    assert "the workers of FlinkRunner cannot read or write a path" in outcome.err
+
+
+def test_threads_need_no_beam(sets, tmp_path):
+    program = (
+        "import sys; from exactcpt.pipeline.cli import run_command\n"
+        "code = run_command(sys.argv[1:]); sys.exit(code or 'apache_beam' in sys.modules)"
+    )
+    words = ["reweigh", sets["concat"], "--alpha=0.5", "--out", tmp_path / "new", "--quiet"]
+    subprocess.run([sys.executable, "-c", program, *map(str, words)], check=True)
 
 
 def test_sigkill(sets, store, tmp_path):

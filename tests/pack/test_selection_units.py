@@ -15,7 +15,7 @@ from exactcpt.pipeline.core.parameters import Exact
 from exactcpt.pipeline.core.selection import Epochs, Share, is_validation, rank
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.storage import Folder
-from exactcpt.pipeline.pack import repeated_units
+from exactcpt.pipeline.pack import repeated_units, selection_units
 from exactcpt.pipeline.pack.documents import PartRef, PlanSettings
 from exactcpt.pipeline.pack.repeated_units import (
     find_repeated,
@@ -31,6 +31,7 @@ from exactcpt.pipeline.pack.selection_units import (
     plain_quotas,
     quotas,
     selected,
+    source_runs,
     targets,
 )
 from exactcpt.pipeline.pack.task import PackTask
@@ -101,13 +102,16 @@ def select(task: PackTask) -> tuple[dict, list[int], list[int]]:
     files = find_all_repeated(task) if task.dedup else {}
     if task.mixes:
         measures: dict[str, list[Measure]] = {}
-        for part in task.parts:
-            source, found = measure(part, task, files)
+        some_runs = source_runs(task.parts)
+        assert [part for run in some_runs for part in run] == [*task.parts]
+        for run in some_runs:
+            assert len({part.source for part in run}) == 1
+            source, found = measure(run, task, files)
             measures.setdefault(source, []).append(found)
         wanted = targets(task, {name: Measure.total(m) for name, m in measures.items()})
         collected: dict[str, list] = {}
-        for part in reversed(task.parts):
-            for source, some in candidates(part, task, files, wanted):
+        for run in reversed(some_runs):
+            for source, some in candidates(run, task, files, wanted):
                 collected.setdefault(source, []).append(some)
         chosen = quotas(task, wanted, collected)
     else:
@@ -181,6 +185,20 @@ epochs = st.sampled_from(["0", "0.5", "1", "2.5", "3"]).map(lambda e: Epochs(Fra
 shares = st.sampled_from(["0.1", "0.3"]).map(lambda s: Share(Fraction(s)))
 
 
+def test_measures_stay_few_however_many_parts_there_are():
+    """Each has half a mebibyte, and some runners hold all of them."""
+    parts = [
+        part_of_nothing(
+            part=f"{i}", source="ab"[i > 100_000], first_document=0, documents=8000, tokens=1
+        )
+        for i in range(125_000)
+    ]
+    some_runs = source_runs(parts)
+    assert [part.part for run in some_runs for part in run] == [part.part for part in parts]
+    assert all(len({part.source for part in run}) == 1 for run in some_runs)
+    assert len(some_runs) < 300
+
+
 @pytest.mark.slow
 @given(
     stores,
@@ -195,6 +213,7 @@ def test_copies_by_epochs(tmp_path_factory, parts, dedup, mixing, seed, run_size
     task = task_of(folder, refs, dedup=dedup, mixing=mixing, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(repeated_units, "DOCUMENTS_PER_RUN", run_size)
+        patch.setattr(selection_units, "DOCUMENTS_PER_RUN", run_size)
         _, repeated, copies = select(task)
     assert copies == select_slowly(task, parts)
     values = [value for _, some in parts for value, _ in some]

@@ -14,7 +14,7 @@ from exactcpt.pipeline.files.storage import Folder, checksum
 from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings
 from exactcpt.pipeline.pack.documents_table import documents_table, write_documents
 from exactcpt.pipeline.pack.plan import Group, GroupMember, plan_group, plan_table
-from exactcpt.pipeline.pack.shards import ShardTask, windows_per_shard, write_shard
+from exactcpt.pipeline.pack.shards import Gather, ShardTask, windows_per_shard, write_shard
 from exactcpt.pipeline.tokens.store import read_ids, read_index
 from exactcpt.schemas import shard as shard_format
 
@@ -69,16 +69,14 @@ def write(
 ):
     name = shard_format.shard_name("train", 0, 1)
     weights = [1.0 + b for b in range(bucket_count(WINDOW))]
+    store = store if isinstance(store, Folder) else Folder(str(store))
     arguments = {
         "out": out if isinstance(out, Folder) else Folder(str(out)),
-        "store": store if isinstance(store, Folder) else Folder(str(store)),
-        "parts": parts_in(group),
         "weights": weights,
-        "window": WINDOW,
-        "pad_id": PAD,
     }
     task = ShardTask(name=name, split="train", group=0, start=start, stop=stop)
-    return write_shard(task, plan, **(arguments | changes))
+    with Gather(store, parts_in(group), WINDOW, PAD) as gather:
+        return write_shard(task, plan, gather=gather, **(arguments | changes))
 
 
 @pytest.mark.parametrize("packing", ["concat", "best_fit"])

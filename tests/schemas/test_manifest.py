@@ -2,7 +2,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any
 
@@ -18,6 +18,7 @@ from exactcpt.schemas.manifest import (
     NEWEST,
     SHARD_SET,
     TOKEN_STORE,
+    _inlined,
     dump,
     parse,
 )
@@ -432,3 +433,32 @@ def test_schemas_are_schemas_and_closed(kind):
     for node in objects(SCHEMAS[kind]):
         assert node["additionalProperties"] is False
         assert set(node.get("required", ())) <= node["properties"].keys()
+
+
+def places(value: Any) -> Iterator[tuple[Any, ...]]:
+    """The way to every value inside of another."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (key,)
+        if isinstance(each, dict | list):
+            yield from ((key, *rest) for rest in places(each))
+
+
+@every
+def test_a_schema_without_references_says_the_same(kind):
+    """Of a manifest in which any one value is another."""
+    inlined = _inlined(SCHEMAS[kind])
+    assert '"$ref"' not in json.dumps(inlined)
+    jsonschema.Draft202012Validator.check_schema(inlined)
+    validators = [jsonschema.Draft202012Validator(each) for each in (SCHEMAS[kind], inlined)]
+    for *above, last in places(MANIFESTS[kind]):
+        value = copy.deepcopy(MANIFESTS[kind])
+        at = value
+        for key in above:
+            at = at[key]
+        for other in (None, -1, {"?": 1}):
+            at[last] = other
+            told = [
+                [(error.json_path, error.message) for error in validator.iter_errors(value)]
+                for validator in validators
+            ]
+            assert told[0] == told[1]

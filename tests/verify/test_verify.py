@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,9 +37,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exactcpt.pipeline import verify as package
+from exactcpt.pipeline.beam.each import Job
+from exactcpt.pipeline.beam.runner import RunSettings
+from exactcpt.pipeline.commands import verify_elsewhere
+from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.terminal import Console
 from exactcpt.pipeline.verify import CHECKS, Report, verify
 from exactcpt.pipeline.verify.claims import weight_rows
-from exactcpt.pipeline.verify.report import KEPT
+from exactcpt.pipeline.verify.report import KEPT, Problems
 from exactcpt.pipeline.verify.windows import codes_of_contexts, contexts
 from exactcpt.schemas import shard
 from exactcpt.schemas.errors import FormatError, IncompleteError
@@ -96,6 +102,28 @@ def check(folder: Path, *, store: bool = True) -> Report:
     return verify(str(folder / "shards"), str(folder / "store") if store else None)
 
 
+def by_others(folder: Path, *, store: bool = True) -> Report:
+    """The report of units that know only what lies in files, as on a cluster; see `in_turn`."""
+    return verify_elsewhere.verify_elsewhere(
+        Folder(str(folder / "shards")),
+        str(folder / "store") if store else None,
+        RunSettings(worker_type="processes"),
+        Console(quiet=True),
+    )
+
+
+@pytest.fixture(autouse=True)
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a Beam graph: the last unit first, each of the values as a worker gets them."""
+
+    def do_each(job: Job, _settings: RunSettings, _folder: Folder, poll: Callable) -> None:
+        for value in reversed(job.values):
+            job.unit(*pickle.loads(pickle.dumps((value, job.shared))))
+            poll()
+
+    monkeypatch.setattr(verify_elsewhere, "do_each", do_each)
+
+
 def complaints(report: Report) -> set[str]:
     return {finding.check for finding in report.findings}
 
@@ -114,6 +142,7 @@ def test_agrees_with_files_written_by_hand(
     assert [c.name for c in report.checks] == list(CHECKS)
     assert all(c.checked for c in report.checks)
     assert report.documents == 20
+    assert by_others(request.getfixturevalue(packing), store=store) == report
     assert report.tokens == sum(d.length * d.copies for d in corpus().documents)
     assert report.windows >= report.tokens // WINDOW
 
@@ -1189,11 +1218,28 @@ def test_notices(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> N
     assert complaints(report) == case.checks, "\n".join(map(str, report.findings))
     assert report.ok == (not case.checks)
     assert not case.says or any(case.says in finding.found for finding in report.findings)
+    assert by_others(folder, store=case.store) == report
 
 
 def test_every_check_has_a_mutation_that_only_it_notices() -> None:
     alone = [case.checks for case in MUTATIONS.values() if len(case.checks) == 1]
     assert set().union(*alone) == set(CHECKS)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["files", "schema"]), st.integers(0, 30)), max_size=6))
+def test_problems_in_pieces_are_those_of_one(some: list[tuple[str, int]]) -> None:
+    """Whether they are added here, or merged, or merged from JSON."""
+    one, merged, read = Problems(), Problems(), Problems()
+    for i, (check, wrong) in enumerate(some):
+        piece = Problems()
+        for problems in (one, piece):
+            where = "piece {} place {}".format
+            problems.each(check, np.ones(wrong), lambda k, i=i, w=where: w(i, k), "x", "y")
+            problems.note(check, f"piece {i}")
+        merged.merge(piece)
+        read.merge(Problems.from_json(json.loads(json.dumps(piece.to_json()))))
+    for found in (merged, read):
+        assert (found.findings, found.checks()) == (one.findings, one.checks())
 
 
 def test_all_problems_are_counted_and_the_first_are_kept(concat: Path, tmp_path: Path) -> None:

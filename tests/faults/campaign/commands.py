@@ -123,7 +123,8 @@ class Reweigh(_Pipeline):
         run("prepare", *self.tokenize(inputs), *self.pack(), "--out", inputs / "shards")
 
     def arguments(self, inputs: Path, disk: Path) -> list[object]:
-        return ["reweigh", inputs / "shards", "--alpha", "0.4", "--out", disk / "out"]
+        flags = ["--alpha", "0.4", "--workers", 1]
+        return ["reweigh", inputs / "shards", *flags, "--out", disk / "out"]
 
 
 class Weigh(_Pipeline):
