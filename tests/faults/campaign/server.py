@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from remembered import remember
 
-from . import breaks, remembered, shim
+from . import breaks, shim
 
 __all__ = ["TEMPORARY", "Ended", "Half", "Request", "Server"]
 
@@ -113,10 +114,11 @@ class Server:
 
     def __init__(self, library: Path, half: Half, broken: str = "") -> None:
         root = Path(__file__).parents[1]
+        path = os.pathsep.join([str(root), str(root.parent / "helpers")])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "campaign.server", half, broken],
             cwd=root,
-            env={**shim.environment(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+            env={**shim.environment(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -142,7 +144,7 @@ def _serve() -> None:
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
         import_module(module)
     if half == "pipeline":
-        remembered.remember()
+        remember()
     logging.disable(logging.NOTSET)
     gc.freeze()
     for line in sys.stdin:
