@@ -33,13 +33,15 @@ pytestmark = pytest.mark.slow
 FLAGS = [*bundled(), "--window", 256, "--split-bytes", "40k", "--shard-bytes", "200k"]
 FLAGS += ["--group-tokens", "60k", "--workers", 2, "--dedup", "exact", "--token-budget", "300k"]
 PROCESSES = ["--worker-type", "processes"]
+ONE = ["--workers", 1]
+"""For a job that nobody disturbs: its number of workers may be another one."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """Digests of what the job writes when nobody disturbs it."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    done("prepare", *FLAGS, "--out", out)
+    done("prepare", *FLAGS, *ONE, "--out", out)
     return harness.content(out)
 
 
@@ -50,7 +52,7 @@ def written(out: Path) -> int:
 
 def complete(out: Path, undisturbed: dict[str, dict[str, str]], *flags: object) -> None:
     """Runs the job to its end; it must come to the bytes of the undisturbed one."""
-    done("prepare", *FLAGS, *flags, "--out", out)
+    done("prepare", *FLAGS, *ONE, *flags, "--out", out)
     assert harness.content(out) == undisturbed
     assert not harness.temporaries(out, Path(f"{out}.store"))
 
