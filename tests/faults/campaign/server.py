@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from forks import refuse_threads
 from remembered import remember
 
 from . import breaks, shim
@@ -52,8 +53,6 @@ TRAINING = (
     "torch.distributed.checkpoint.state_dict_saver", "transformers",
     "transformers.models.llama.modeling_llama",
 )  # fmt: skip
-FORKED_ALONG = {"jemalloc_bg_thd"}
-"""Threads of libraries that look after them in forks: the allocator that Arrow brings does."""
 Half = str
 """What is imported: "pipeline" or "training"."""
 
@@ -149,20 +148,13 @@ def _serve() -> None:
         remember()
     logging.disable(logging.NOTSET)
     gc.freeze()
-    assert _threads() <= FORKED_ALONG, f"a fork would lack a thread: {_threads()}"
+    refuse_threads()
     for line in sys.stdin:
         request = Request(**json.loads(line))
         child = os.fork()
         if not child:
             _run(request)
         print(json.dumps(_wait(child, request)), flush=True)  # noqa: T201  the answer
-
-
-def _threads() -> set[str]:
-    """The names of this process' threads, those of libraries too, but for the main one."""
-    tasks = Path("/proc/self/task")
-    others = [task for task in tasks.iterdir() if task.name != str(os.getpid())]
-    return {(task / "comm").read_text().strip() for task in others}
 
 
 def _run(request: Request) -> None:
