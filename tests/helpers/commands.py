@@ -28,6 +28,7 @@ class Forked:
             args=(arguments, str(Path.cwd()), *(file.name for file in self._printed)),
         )
         self._process.start()
+        atexit.register(self.kill)  # else multiprocessing would wait for it
         self.pid: int = self._process.pid or 0
 
     @property
@@ -53,10 +54,19 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Waits for the end; what was printed to stdout and stderr."""
+        """Waits for the end; what was printed to stdout and stderr.
+
+        Raises:
+            TimeoutError: it did not end, and was killed.
+        """
         self._process.join(timeout)
-        assert self.returncode is not None, "it does not end"
+        hangs = self.returncode is None
+        if hangs:
+            self.kill()
+            self._process.join()
         out, err = (file.read().decode() for file in self._printed)
+        if hangs:
+            raise TimeoutError(err)
         return out, err
 
 
