@@ -72,7 +72,7 @@ format: $(INSTALLED) ## let ruff repair and format the code
 	$(BIN)/ruff format
 
 pytest: $(INSTALLED) ## the tests alone, on all cores; choose some with ARGS="-k packing"
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 cluster: $(INSTALLED) ## whole jobs on engines on this machine: Spark, Prism, Flink, as far as they are at hand
 	$(BIN)/python -m pytest -v -rs tests/cluster $(ARGS)

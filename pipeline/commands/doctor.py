@@ -15,6 +15,7 @@ from typing import Any
 from ...schemas.errors import BackendDifferenceError, UsageError
 from ...schemas.extras import install_line
 from ...schemas.terminal import echo, echo_json
+from ..beam.runner import usable_cores
 from ..terminal import size
 from ..tokens.encoders import UnencodableTextError, UnsupportedTokenizerError, borrow_encoder
 from ..tokens.parity import compare_backends, torture_set
@@ -35,7 +36,7 @@ def run_doctor(flags: Mapping[str, Any]) -> None:
         "python": platform.python_version(),
         "system": platform.platform(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "disks": [_disk("folder", flags["folder"]), _disk("TMPDIR", tempfile.gettempdir())],
         "training": _training(),

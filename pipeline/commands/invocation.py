@@ -6,7 +6,6 @@ file ───┘
 """
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from typing import Any
 from ...schemas.errors import UsageError
 from ...schemas.hub import origin_of
 from ...schemas.terminal import echo_json, echo_toml
-from ..beam.runner import RunSettings
+from ..beam.runner import RunSettings, usable_cores
 from ..config import (
     SETTINGS,
     PackConfig,
@@ -108,7 +107,7 @@ class Invocation:
             )
         return RunSettings(
             runner=self.values.get("runner", "embedded"),
-            workers=self.values.get("workers") or len(os.sched_getaffinity(0)),
+            workers=self.values.get("workers") or usable_cores(),
             worker_type=self.values.get("worker_type", "threads"),
             beam_args=beam_args,
         )

@@ -27,15 +27,17 @@ Begin = Callable[..., Campaign]
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
     """Begins the campaign of a command, in a program that may be broken."""
     library = shim.build(tmp_path_factory.mktemp("shim"))
-    servers: list[Server] = []
+    servers: dict[tuple[str, str], Server] = {}
 
     def do(name: str, broken: str = "", **options: Any) -> Campaign:
-        servers.append(Server(library, COMMANDS[name].half, broken))
+        imported = COMMANDS[name].half, broken
+        if imported not in servers:
+            servers[imported] = Server(library, *imported)
         work = tmp_path_factory.mktemp("campaign")
-        return Campaign(name, COMMANDS[name], servers[-1], work, **options)
+        return Campaign(name, COMMANDS[name], servers[imported], work, **options)
 
     yield do
-    for server in servers:
+    for server in servers.values():
         server.close()
 
 

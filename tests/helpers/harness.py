@@ -70,7 +70,7 @@ def start(*arguments: object, **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, text=True, **(pipes | how))
 
 
-def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> Outcome:
+def finish(process: Any, seconds: float = 300) -> Outcome:
     """Waits for a started program."""
     out, err = process.communicate(timeout=seconds)
     return Outcome(process.returncode, out or "", err or "")
@@ -86,7 +86,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> bool:
     return False
 
 
-def children_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def children_of(process: Any) -> list[psutil.Process]:
     """All processes below a program."""
     try:
         return psutil.Process(process.pid).children(recursive=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from harness import SCRIPT
+from harness import SCRIPT, done
+from ranks import processes
 from recorded_runs import stage, write, write_probe
 
 from exactcpt.training.evaluation.config import TASKS
@@ -34,6 +35,16 @@ def values(**changes: Any) -> dict[str, Any]:
         ],
     }
     return {name: value for name, value in (whole | changes).items() if value is not None}
+
+
+def run(folder: Path, out: Path, *more: str) -> tuple[str, str]:
+    """Runs the file of a folder in this process; returns what it printed to stdout and stderr.
+
+    The commands of the study are forks of the process that forks the tests' own ranks.
+    """
+    processes()
+    outcome = done("study", folder / "study.toml", "--out", out, *more)
+    return outcome.out, outcome.err
 
 
 def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[str]":

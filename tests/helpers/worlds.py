@@ -23,7 +23,7 @@ from exactcpt.training.run.checkpoint import CheckpointManager
 WINDOW = 48
 # 16 windows, of which micro-batches get other kinds: one long document each, no target at all,
 # little padding, many short documents.
-KINDS = [[WINDOW, 0], [1] * 8 + [40], [40, 8], [3] * 16]
+KINDS = [[WINDOW, 0], [1] * 3 + [45], [40, 8], [3] * 5 + [9] * 3 + [6]]
 WINDOWS = [lengths for lengths in KINDS for _ in range(4)]
 ACCUMULATIONS = (1, 2, 4)
 ADDED = 2  # micro-batches of each rank whose gradients are compared one by one

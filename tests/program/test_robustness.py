@@ -21,6 +21,7 @@ import filelock
 import harness
 import psutil
 import pytest
+from commands import fork
 from harness import DATA, TOKENIZER, bundled, done, finish, run, source, start, until
 
 from exactcpt.pipeline.files import storage
@@ -33,13 +34,15 @@ pytestmark = pytest.mark.slow
 FLAGS = [*bundled(), "--window", 256, "--split-bytes", "40k", "--shard-bytes", "200k"]
 FLAGS += ["--group-tokens", "60k", "--workers", 2, "--dedup", "exact", "--token-budget", "300k"]
 PROCESSES = ["--worker-type", "processes"]
+ONE = ["--workers", 1]
+"""For a job that nobody disturbs: its number of workers may be another one."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """Digests of what the job writes when nobody disturbs it."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    done("prepare", *FLAGS, "--out", out)
+    done("prepare", *FLAGS, *ONE, "--out", out)
     return harness.content(out)
 
 
@@ -50,7 +53,7 @@ def written(out: Path) -> int:
 
 def complete(out: Path, undisturbed: dict[str, dict[str, str]], *flags: object) -> None:
     """Runs the job to its end; it must come to the bytes of the undisturbed one."""
-    done("prepare", *FLAGS, *flags, "--out", out)
+    done("prepare", *FLAGS, *ONE, *flags, "--out", out)
     assert harness.content(out) == undisturbed
     assert not harness.temporaries(out, Path(f"{out}.store"))
 
@@ -70,7 +73,7 @@ def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undi
     out = tmp_path / "out"
     draw = random.Random(sum(moments))
     for moment in moments:
-        process = start("prepare", *FLAGS, "--out", out)
+        process = fork("prepare", *FLAGS, "--out", out)
         until(lambda at=moment: process.poll() is not None or written(out) > at, 20)
         time.sleep(draw.random() * 0.05)
         process.kill()
@@ -84,7 +87,7 @@ def test_a_job_killed_again_and_again_completes_to_the_same_bytes(tmp_path, undi
 def test_a_killed_job_with_worker_processes_leaves_no_process(tmp_path, undisturbed):
     out = tmp_path / "out"
     for workers_seen, files in ((1, 0), (2, 20)):
-        process = start("prepare", *FLAGS, *PROCESSES, "--out", out)
+        process = fork("prepare", *FLAGS, *PROCESSES, "--out", out)
         found: list[psutil.Process] = []
 
         def ready(seen: int = workers_seen, files: int = files) -> bool:
@@ -128,7 +131,7 @@ def test_a_killed_worker_process_ends_the_job_with_an_error_in_seconds(
     if phase == "pack":
         done("tokenize", *FLAGS[: FLAGS.index("--window")], "--split-bytes", "40k",
              "--out", f"{out}.store")  # fmt: skip
-    process = start("prepare", *FLAGS, *PROCESSES, "--out", out)
+    process = fork("prepare", *FLAGS, *PROCESSES, "--out", out)
     found: list[psutil.Process] = []
 
     def ready() -> bool:
@@ -168,7 +171,7 @@ def test_an_interrupted_job_ends_within_seconds_and_goes_on(
 ):
     """Ctrl-C reaches every process of the terminal's group, so the signal goes to all of them."""
     out = tmp_path / "out"
-    process = start("prepare", *FLAGS, *kind, "--out", out, start_new_session=True)
+    process = fork("prepare", *FLAGS, *kind, "--out", out)
     assert until(lambda: out.with_suffix(".store").exists() and written(out) >= files)
     found = harness.children_of(process)
     began = time.monotonic()
@@ -293,7 +296,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 def test_too_small_a_disk_is_noticed_before_the_work(mounted):
     out = mounted("2m") / "out"
-    outcome = finish(start("prepare", *FLAGS, "--out", out))
+    outcome = finish(fork("prepare", *FLAGS, "--out", out))
     assert outcome.code == 1
     message = outcome.err.partition("error: ")[2]
     assert "the disk has too little room" in message
@@ -322,7 +325,7 @@ def test_a_disk_that_fills_up_is_an_error_and_the_job_goes_on_where_there_is_roo
     """The store does not fit on the smaller disk, the shards do not fit on the larger one."""
     done("prepare", *deceptive, "--out", tmp_path / "roomy")
     out = mounted(size) / "out"
-    outcome = finish(start("prepare", *deceptive, *kind, "--out", out))
+    outcome = finish(fork("prepare", *deceptive, *kind, "--out", out))
     assert outcome.code == 1, outcome.err
     message = outcome.err.partition("error: ")[2]
     assert "No space left on device" in message or "too little room" in message
@@ -363,7 +366,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_the_second_job_in_a_folder_refuses(tmp_path, undisturbed):
     out = tmp_path / "out"
-    first = start("prepare", *FLAGS, "--out", out)
+    first = fork("prepare", *FLAGS, "--out", out)
     assert until(lambda: written(out) > 5)
     for command, held in (
         (["prepare", *FLAGS, "--out", out], out),

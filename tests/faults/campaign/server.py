@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from forks import refuse_threads
+from remembered import remember
 
-from . import breaks, remembered, shim
+from . import breaks, shim
 
 __all__ = ["TEMPORARY", "Ended", "Half", "Request", "Server"]
 
@@ -113,10 +115,11 @@ class Server:
 
     def __init__(self, library: Path, half: Half, broken: str = "") -> None:
         root = Path(__file__).parents[1]
+        path = os.pathsep.join([str(root), str(root.parent / "helpers")])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "campaign.server", half, broken],
             cwd=root,
-            env={**shim.environment(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+            env={**shim.environment(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -142,9 +145,10 @@ def _serve() -> None:
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
         import_module(module)
     if half == "pipeline":
-        remembered.remember()
+        remember()
     logging.disable(logging.NOTSET)
     gc.freeze()
+    refuse_threads()
     for line in sys.stdin:
         request = Request(**json.loads(line))
         child = os.fork()

@@ -9,7 +9,7 @@ import json
 
 import pytest
 from harness import DATA
-from studies import finish, start, written
+from studies import run, written
 
 from exactcpt.training.study.reading import read_study
 
@@ -55,7 +55,7 @@ def test_weight_on_the_tail_teaches_recall_from_afar(tmp_path):
     base = str((DATA / "recall-base").resolve())
     written(tmp_path, **STUDY | {"train": STUDY["train"] | {"model": base}})
     assert [*read_study(str(tmp_path / "study.toml")).arms] == ["uniform", "exact", "near"]
-    finish(start(tmp_path, tmp_path / "out", "--jobs", "2"))
+    run(tmp_path, tmp_path / "out", "--jobs", "2")
     (stage,) = json.loads((tmp_path / "out" / "results.json").read_text())["stages"]
     assert stage["paired"]
     (evaluation,) = stage["evaluations"]

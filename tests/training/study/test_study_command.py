@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import SCRIPT
-from studies import finish, start, written
+from studies import finish, run, start, written
 from tiny import model_folder, shard_set
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def made(tmp_path_factory) -> Path:
 def straight(made, tmp_path_factory) -> Path:
     """A study that nothing disturbed."""
     out = tmp_path_factory.mktemp("straight") / "out"
-    printed, told = finish(start(made, out, "--jobs", "2"))
+    printed, told = run(made, out, "--jobs", "2")
     assert "11 of 11 steps" in told
     assert "Study tiny" in printed
     return out
@@ -83,7 +83,7 @@ def test_what_a_study_leaves(straight):
 def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
     """Pasted into a shell, they leave the same runs."""
     out = tmp_path / "out"
-    printed, _ = finish(start(made, out, "--dry-run"))
+    printed, _ = run(made, out, "--dry-run")
     lines = printed.splitlines()
     chosen = [
         line
@@ -131,7 +131,7 @@ def test_killed_and_started_again(made, straight, tmp_path):
 
 def test_what_is_done_is_not_done_again(made, straight):
     before = (straight / "results.json").read_bytes()
-    _, told = finish(start(made, straight))
+    _, told = run(made, straight)
     assert told == ""
     assert (straight / "results.json").read_bytes() == before
 
@@ -169,7 +169,7 @@ RECALL = {
 def test_the_recall_world_in_small(tmp_path):
     """Models learn recall. What more weight does in so short a training depends on the seed."""
     written(tmp_path, **RECALL)
-    finish(start(tmp_path, tmp_path / "out", "--jobs", "2"))
+    run(tmp_path, tmp_path / "out", "--jobs", "2")
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     (stage,) = found["stages"]
     assert stage["paired"]
