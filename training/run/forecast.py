@@ -20,7 +20,6 @@ from ..models.named import described_folder
 from .inputs import mixed
 from .metrics import Flops, known_peak
 from .opening import DTYPES
-from .start import Position, planned_steps
 from .windows_ahead import WindowsAhead
 
 __all__ = ["CARDS", "LEAST_MFU", "MOST_MFU", "Forecast", "OnCards", "forecast", "forecast_of"]
@@ -146,7 +145,7 @@ def forecast_of(
         UsageError: the windows are too few for a step, or as many as nobody knows yet.
     """
     name, room = CARDS[card]
-    steps = planned_steps(config, Position(), windows.counted(config), windows.length)
+    steps = windows.steps(config)
     model = outline(described)
     tflops = config.peak_tflops or known_peak(name, config.precision)
     assert tflops is not None  # the peak of every card is known

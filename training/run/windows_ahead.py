@@ -18,6 +18,7 @@ from ...schemas.errors import UsageError
 from ...schemas.mapped import read_segments
 from ...schemas.shard_set import ShardSet
 from ..config import TrainConfig
+from .start import Position, planned_steps
 
 __all__ = ["WindowsAhead"]
 
@@ -76,21 +77,20 @@ class WindowsAhead:
             is_bound=any(each.is_bound for each in parts),
         )
 
-    def counted(self, config: TrainConfig) -> int:
-        """The windows of an epoch, if the length of a run depends on them.
+    def steps(self, config: TrainConfig) -> int:
+        """The number of steps of a run that trains on them.
 
         Raises:
-            UsageError: it does, and they are not there yet.
+            UsageError: they are too few for a step; or they are not there yet, and the run takes
+                one epoch.
         """
-        if self.count is not None:
-            return self.count
-        if config.steps is None and config.max_tokens is None:
+        if self.count is None and config.steps is None and config.max_tokens is None:
             raise UsageError(
                 "the training takes one epoch, and its windows are not there yet",
                 where=config.shards,
                 fix="make them first, or say max_tokens or steps",
             )
-        return 0
+        return planned_steps(config, Position(), self.count or 0, self.length)
 
 
 def _of_set(shards: ShardSet) -> WindowsAhead:

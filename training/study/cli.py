@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..run.forecast_options import forecast_options
 if TYPE_CHECKING:
     from .config import Study
     from .forecasts import StepForecast
+    from .makings import Making
     from .plan import Plan
 
 __all__ = ["study"]
@@ -85,10 +86,10 @@ def study(
     from .reading import read_study
 
     found = read_study(file)
-    parameters = _parameters(found, file, context)
+    makings = _makings(found, file, context)
     folder = Path(out)
     if dry_run:
-        _list(found, folder, jobs, parameters, card, gpus, as_json=as_json)
+        _list(found, folder, jobs, makings, card, gpus, as_json=as_json)
         return
     check_installed()
     say = speaker(quiet)
@@ -97,17 +98,20 @@ def study(
     sys.exit(_run(found, Path(file), folder, jobs, say, as_json=as_json, quiet=quiet))
 
 
-def _parameters(found: "Study", file: str, context: click.Context) -> list[dict[str, Any]]:
-    """The parameters of each command that prepares something, as exactcpt itself parses them.
+def _makings(found: "Study", file: str, context: click.Context) -> "list[Making]":
+    """The commands that prepare something, as exactcpt itself parses them.
 
     Raises:
         UsageError: exactcpt has no such command, or it cannot be parsed.
     """
+    from .makings import Making
+
     root = context.find_root().command
-    parameters: list[dict[str, Any]] = []
-    for each in found.prepare:
-        where = f"{file}, [[prepare]] {each.makes}"
-        name, *arguments = each.run
+    makings: list[Making] = []
+    for makes, (name, *arguments) in (
+        (each.makes, run) for each in found.prepare for run in each.run
+    ):
+        where = f"{file}, [[prepare]] {makes}"
         command = root.get_command(context, name) if isinstance(root, click.Group) else None
         if command is None or command is context.command:
             raise UsageError(
@@ -116,17 +120,18 @@ def _parameters(found: "Study", file: str, context: click.Context) -> list[dict[
                 expected="a command of exactcpt with its arguments",
             )
         try:
-            parameters.append(command.make_context(name, arguments, context.find_root()).params)
+            given = command.make_context(name, arguments, context.find_root()).params
         except click.ClickException as error:
             raise UsageError(error.format_message(), where=where) from None
-    return parameters
+        makings.append(Making(makes=makes, command=name, parameters=given))
+    return makings
 
 
 def _list(
     found: "Study",
     folder: Path,
     jobs: int,
-    parameters: list[dict[str, Any]],
+    makings: "list[Making]",
     card: Card,
     gpus: tuple[int, ...],
     *,
@@ -148,36 +153,32 @@ def _list(
     except UsageError as error:
         if as_json:
             raise
-        foretold, notes = {}, [f"Memory and hours are not known: {error.found}"]
+        foretold: dict[str, str | None] = {}
+        notes: Iterable[str] = [f"Memory and hours are not known: {error.found}"]
     else:
-        forecasts = _forecasts(found, plan, folder, parameters, card, gpus)
+        forecasts = _forecasts(plan, folder, makings, card, gpus)
         if as_json:
             echo_json(json.dumps(_as_json(forecasts, card)))
             return
         from .forecast_lines import forecast_lines, in_short
         from .forecasts import USUAL
 
-        foretold = {each.step.name: in_short(each.found) for each in forecasts if each.found}
+        foretold = {each.step.name: in_short(each) for each in forecasts}
         notes = forecast_lines(forecasts, card, gpus or USUAL, found.differs)
     for line in listing(found, plan, record_of, folder, jobs, foretold, notes):
         echo(line)
 
 
 def _forecasts(
-    found: "Study",
     plan: "Plan",
     folder: Path,
-    parameters: list[dict[str, Any]],
+    makings: "list[Making]",
     card: Card,
     gpus: tuple[int, ...],
 ) -> "list[StepForecast]":
     from .forecasts import USUAL, forecast_steps
-    from .foreseen import Foreseen, Making
+    from .foreseen import Foreseen
 
-    makings = [
-        Making(makes=each.makes, command=each.run[0], parameters=given)
-        for each, given in zip(found.prepare, parameters, strict=True)
-    ]
     return forecast_steps(plan.steps, Foreseen(folder, makings), card, gpus or USUAL)
 
 

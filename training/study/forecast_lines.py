@@ -10,7 +10,7 @@ from ...schemas.fitting import fitted
 from ...schemas.sizes import plural
 from ...schemas.terminal import console
 from ..config import Card
-from ..run.forecast import LEAST_MFU, MOST_MFU, Forecast
+from ..run.forecast import LEAST_MFU, MOST_MFU
 from .forecasts import OnGpus, StageForecast, StepForecast, forecast_stages
 
 __all__ = ["forecast_lines", "in_short"]
@@ -23,14 +23,14 @@ LEAST = 0.01
 """Fewer hours are not told apart."""
 
 
-def in_short(found: Forecast) -> str:
-    """Memory and hours of a training in one line."""
+def in_short(step: StepForecast) -> str | None:
+    """Tokens, memory and hours of a training in one line; None if nothing is known."""
     on = [
         f"{plural(each.ranks, 'GPU')}: {_gb(each.memory.total)} GB"
         f"{'' if each.fits else ', too much'}, {_hours(each.hours)} h"
-        for each in found.on
+        for each in (step.found.on if step.found is not None else ())
     ]
-    return "; ".join([plural(found.tokens, "token"), *on])
+    return None if step.tokens is None else "; ".join([plural(step.tokens, "token"), *on])
 
 
 def forecast_lines(

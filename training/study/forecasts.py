@@ -1,7 +1,7 @@
 """What the trainings of a study will take, before any of them runs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...schemas.errors import ExactcptError, UsageError
@@ -25,12 +25,14 @@ class StepForecast:
     Attributes:
         step: the step.
         tau: where the tail of its windows begins; None if that is not known.
+        tokens: that it trains on, padding included; None if that is not known.
         found: None if too little is known.
         unknown: why; None if enough is known.
     """
 
     step: Step
     tau: int | None = None
+    tokens: int | None = None
     found: Forecast | None = None
     unknown: ExactcptError | None = None
 
@@ -40,6 +42,7 @@ class StepForecast:
             "step": self.step.name,
             "stage": self.step.kind,
             "tau": self.tau,
+            "tokens": self.tokens,
             "forecast": self.found and self.found.to_json(),
             "unknown": self.unknown and str(self.unknown),
         }
@@ -109,8 +112,7 @@ def forecast_steps(
         alike = repr(sorted((n, v) for n, v in settings.items() if n not in NAMES))
         if alike not in known:
             known[alike] = _forecast(step, TrainConfig(**settings), foreseen, card, ranks)
-        found = known[alike]
-        return StepForecast(step=step, tau=found.tau, found=found.found, unknown=found.unknown)
+        return replace(known[alike], step=step)
 
     return [forecast_step(step, step.training) for step in steps if step.training is not None]
 
@@ -118,16 +120,20 @@ def forecast_steps(
 def _forecast(
     step: Step, config: TrainConfig, foreseen: Foreseen, card: Card, ranks: Sequence[int]
 ) -> StepForecast:
+    tau = tokens = None
     try:
+        shards = foreseen.shards(config)
+        tau = shards.tau
+        windows = shards.windows
+        tokens = windows.steps(config) * config.global_batch * windows.length
         if config.device == "cpu":
             raise UsageError("they are trained on a CPU", where='device = "cpu"')
-        shards = foreseen.shards(config)
         model = foreseen.model(config.model)
         can = [each for each in ranks if _can_share(config, each)]
-        found = forecast_of(config, model, shards.windows, card, can)
+        found = forecast_of(config, model, windows, card, can)
     except ExactcptError as error:
-        return StepForecast(step=step, unknown=error)
-    return StepForecast(step=step, tau=shards.tau, found=found)
+        return StepForecast(step=step, tau=tau, tokens=tokens, unknown=error)
+    return StepForecast(step=step, tau=tau, tokens=tokens, found=found)
 
 
 def _can_share(config: TrainConfig, ranks: int) -> bool:

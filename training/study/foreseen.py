@@ -6,11 +6,10 @@ model        its config.json, here or on the hub; of a model that `init-model` w
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -24,23 +23,9 @@ from ..models.named import described_folder
 from ..run.windows_ahead import WindowsAhead
 from ..untrained.model import configuration
 from ..untrained.shape import SIZES, Shape
+from .makings import Making
 
-__all__ = ["Foreseen", "ForeseenSet", "Making"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Making:
-    """A command that makes something, as the program itself reads it.
-
-    Attributes:
-        makes: what it makes.
-        command: its name.
-        parameters: by their names; None for those that are not given and have no default.
-    """
-
-    makes: str
-    command: str
-    parameters: Mapping[str, Any]
+__all__ = ["Foreseen", "ForeseenSet"]
 
 
 @dataclass(frozen=True, kw_only=True)

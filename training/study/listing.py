@@ -22,7 +22,7 @@ def listing(
     record_of: RecordOf,
     folder: Path,
     jobs: int,
-    foretold: Mapping[str, str],
+    foretold: Mapping[str, str | None],
     notes: Iterable[str],
 ) -> Iterator[str]:
     """Yields the lines of `--dry-run`: each step's name as a comment, then its commands.
@@ -33,7 +33,7 @@ def listing(
         record_of: finds the record of a step.
         folder: of the study.
         jobs: how many commands will run at once.
-        foretold: name of a step -> what it will take, in words.
+        foretold: name of a step -> what it will take, in words, if that is known.
         notes: lines about all steps.
     """
     yield f"mkdir -p {quote(str(folder))} && cd {quote(str(folder))}"
@@ -55,9 +55,10 @@ def listing(
     yield f"# {_summary(plan, record_of, jobs)}"
 
 
-def _about(step: Step, folder: Path, foretold: Mapping[str, str]) -> str:
-    if step.name in foretold:
-        return f": {foretold[step.name]}"
+def _about(step: Step, folder: Path, foretold: Mapping[str, str | None]) -> str:
+    told = foretold.get(step.name)
+    if told is not None:
+        return f": {told}"
     tokens = tokens_of(step, folder)
     return f": {tokens:,} tokens" if tokens else ""
 

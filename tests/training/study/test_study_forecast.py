@@ -13,8 +13,9 @@ from studies import BASE, written
 from tiny import model_folder, shard_set
 
 from exactcpt.training.study.forecasts import StepForecast, forecast_stages, forecast_steps
-from exactcpt.training.study.foreseen import Foreseen, Making
+from exactcpt.training.study.foreseen import Foreseen
 from exactcpt.training.study.graph import base_step
+from exactcpt.training.study.makings import Making
 from exactcpt.training.study.plan import make_plan
 from exactcpt.training.study.reading import read_study
 from exactcpt.training.untrained.shape import SIZES
@@ -240,6 +241,10 @@ def test_gpus_that_cannot_share_a_batch(made):
     (short,) = (line for line in lines if line.startswith("# exact:0:two:"))
     assert "1 GPU: " in short
     assert "4 GPUs" not in short
+    arms = [{"name": "uniform"}, {"name": "exact", "global_batch": 3}]
+    small = {"arm": arms, "study": {"name": "two", "seeds": 1}}
+    (stage,) = dry_run(made, "--gpus", "4", "--gpus", "1", "--json", **small).json["stages"]
+    assert [on["ranks"] for on in stage["on"]] == [1]  # one arm can be trained on 4, not both
 
 
 def test_a_base_that_is_trained_on_is_one_run(made):
@@ -251,6 +256,14 @@ def test_a_base_that_is_trained_on_is_one_run(made):
     (stage,) = forecast_stages(found)
     assert (stage.stage, stage.runs) == ("base", 1)
     assert stage.tokens == 2 * 5 * 8 * 64
+
+
+def test_tokens_are_told_of_a_training_on_a_cpu(made):
+    """Of its card nothing is known, but how long its windows will be."""
+    later = {"makes": "later", "run": PREPARED["run"].replace("--out poems", "--out later")}
+    stages = [{"name": "one", "shards": "later", "steps": 3, "device": "cpu"}]
+    printed = dry_run(made, stage=stages, prepare=[later]).out
+    assert "# exact:0:one: 6,144 tokens\nexactcpt train " in printed
 
 
 def test_what_differs_from_the_paper_is_told(made):
