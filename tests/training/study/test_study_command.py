@@ -193,7 +193,7 @@ def test_a_qa_stage_is_one_for_all_arms(tmp_path):
     assert steps["qa", "uniform"][0]["loss"] != steps["qa", "exact"][0]["loss"]
     for stage, arm in steps:
         (scores,) = (out / "runs" / stage / "0" / arm / "eval").glob("ruler-512-*/scores.parquet")
-        assert pq.read_table(scores)["generated"].null_count == 0
+        assert pq.read_table(scores)["match"].null_count == 0
     (items,) = (out / "runs/qa/0/exact/eval").glob("probe-512-*/items.parquet")
     assert items.read_bytes() == next(out.glob("items/probe-512-*/items.parquet")).read_bytes()
 
