@@ -156,8 +156,10 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
     return parse_table(data, config.weight_table, window)
 
 
-def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
-    """Builds the model in the precision of the run, on the host.
+def build_model(
+    config: TrainConfig, inputs: Inputs, world: World, *, empty: bool = False
+) -> TrainModel:
+    """Builds the model in the precision of the run, on the host; `empty`: see `model.build`.
 
     Raises:
         UsageError, FormatError: as `attention_for` and `model.build`.
@@ -168,6 +170,7 @@ def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel
         backend=attention_for(config, world.device.type),
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
+        empty=empty,
     )
     return model.double() if config.precision == "fp64" else model
 
