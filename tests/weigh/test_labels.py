@@ -112,7 +112,7 @@ def as_others_write(windows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def parquet(path: Path, rows: dict[str, Any]) -> Path:
-    pq.write_table(pa.table(rows), path, row_group_size=5)
+    pq.write_table(pa.table(rows), path, row_group_size=7)  # fits into no shard
     return path
 
 
@@ -136,7 +136,9 @@ def test_they_are_weighed_as_prepare_weighs_answers(answers, tmp_path):
     assert ours["settings"]["tokenize"]["sources"]["a"]["labels"] == "labels"
     asked = ["--packed", file, "--window", 256, "--tau", 32, "--tokenizer", TOKENIZER, "--json"]
     (counted,) = done("inspect", *asked).json["subjects"][0]["rows"]
-    assert counted["targets"] == theirs["splits"]["train"]["targets"]
+    (shards,) = done("inspect", answers, "--json").json["subjects"][0]["rows"]
+    for name in ("targets", "windows_by_largest", "buckets"):
+        assert counted[name] == shards[name]
     done("reweigh", tmp_path / "out", "--alpha", 1, "--quiet", "--out", tmp_path / "more")
     assert verify(str(tmp_path / "more")).ok
 
