@@ -157,6 +157,22 @@ def test_plain_rows_beside_them_are_learnt_whole(tmp_path):
     assert splits["train"]["targets"] == 4 + 3 * (2 + 4)
 
 
+def test_what_is_learnt_need_not_end_a_segment(tmp_path):
+    """The largest context is that of the last target; rows are in order, wherever they are cut."""
+    ids = [[5 + (i + row) % 90 for i in range(32)] for row in range(11)]
+    labels = [[*row[: 10 + i], *[-100] * (22 - i)] for i, row in enumerate(ids)]
+    rows = {"input_ids": ids, "seq_lengths": [[32]] * 11, "labels": labels}
+    file = parquet(tmp_path / "a.parquet", rows)
+    asked = ["--packed", file, "--tokenizer", TOKENIZER, "--json"]
+    (counted,) = done("inspect", *asked).json["subjects"][0]["rows"]
+    assert counted["windows_by_largest"] == [0, 7, 4]  # 9 to 15, 16 to 19
+    done("weigh", file, *READ, "--shard-bytes", 1000, "--out", tmp_path / "out")
+    assert verify(str(tmp_path / "out")).ok
+    found = [window["supervised"] for window in windows_of(tmp_path / "out")]
+    assert found == [[{"start": 0, "stop": 10 + i}] for i in range(11)]
+    assert len([*(tmp_path / "out" / "train").iterdir()]) == 3  # of 6, 1 and 4 windows
+
+
 NO_FIT = "make the labels from the same ids"
 
 
