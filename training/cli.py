@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,13 +18,13 @@ from .config import (
     KINDS,
     SETTINGS,
     TABLE_WEIGHTINGS,
-    Card,
     TrainConfig,
     parse_evals,
     parse_shards,
     read_settings,
 )
 from .options import check_installed, size, speaker
+from .run.forecast_options import forecast_options
 
 if TYPE_CHECKING:
     from .train import Outcome
@@ -227,20 +227,7 @@ def _settings(function: F) -> F:
     help="Print the memory and the hours that the run will take, and stop. Of the model, only "
     "config.json is read.",
 )
-@click.option(
-    "--card",
-    type=click.Choice(get_args(Card)),
-    default="h100",
-    show_default=True,
-    help="With --dry-run: the GPU that the run is planned for.",
-)
-@click.option(
-    "--gpus",
-    type=click.IntRange(1),
-    multiple=True,
-    metavar="N",
-    help="With --dry-run: number of GPUs. Repeatable.  [default: 1 and 8]",
-)
+@forecast_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")

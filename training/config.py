@@ -222,6 +222,13 @@ class TrainConfig:
                 fix="give --max-tokens or --steps",
             )
 
+    @property
+    def shares(self) -> tuple[Fraction, ...]:
+        """The share of each shard set in the windows, in order."""
+        if self.mix is None:
+            return (Fraction(1),)
+        return tuple(share_of(path, text) for path, text in self.mix.items())
+
     def check_world(self, world: int) -> None:
         """Checks that the global batch can be divided among the ranks.
 

@@ -18,7 +18,7 @@ from ..files.storage import Folder
 from ..tokens.store import PartTokens, open_tokens, refuse_damaged
 from .documents import PartRef
 
-__all__ = ["Gather", "ShardTask", "batch_of_windows", "windows_per_shard", "write_shard"]
+__all__ = ["Gather", "ShardTask", "batch_of_windows", "inside", "windows_per_shard", "write_shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,14 @@ def _batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
         yield rows.slice(start, size).combine_chunks()
 
 
-def _inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint8]:
+def inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint8]:
     """The codes of windows laid end to end, 0 outside of their supervised spans."""
     row = np.repeat(np.arange(len(spans)), np.diff(spans.offsets.to_numpy()))
     start, stop = (each.to_numpy() + window * row for each in spans.flatten().flatten())
-    inside = np.zeros_like(codes)
+    found = np.zeros_like(codes)
     for begin, end in zip(start.tolist(), stop.tolist(), strict=True):
-        inside[begin:end] = codes[begin:end]
-    return inside
+        found[begin:end] = codes[begin:end]
+    return found
 
 
 class Gather:
@@ -154,7 +154,7 @@ class Gather:
         lengths, doc_index, doc_offset = (np.asarray(c.flatten()) for c in segments[:3])
         self._copy(tokens, codes, lengths, doc_index, doc_offset)
         if len(segments) > len(SEGMENT_COLUMNS):
-            codes = _inside(codes, segments[-1], self.window)
+            codes = inside(codes, segments[-1], self.window)
         return batch_of_windows(tokens, codes, segments, dictionary, self.window)
 
     def _copy(

@@ -45,19 +45,20 @@ def batch_of_columns(
         return _answers(rows, file, fields, fields.form, first_row)
     content = _content(rows, file, fields)
     ids = _ids(rows, file, fields)
-    boundaries = _boundaries(rows, file, fields)
+    named = {"boundaries": fields.boundaries, "labels": fields.labels}
+    about = {n: _about_rows(rows, column, file) for n, column in named.items() if column}
     reasons = _reasons(content, ids, fields)
     _refuse_long(content, file, fields, first_row)
     numbers = ids_by_number(file, first_row, rows.num_rows)
     if reasons:
         accepted = pa.array([reason is None for reason in reasons])
         ids, numbers, content = (column.filter(accepted) for column in (ids, numbers, content))
-        boundaries = boundaries and boundaries.filter(accepted)
+        about = {n: lists.filter(accepted) for n, lists in about.items()}
     return Batch(
         ids=pc.coalesce(ids, numbers),
         without_id=ids.null_count,
         content=Strings.of_arrow(content),
-        boundaries=None if boundaries is None else Strings.of_arrow(boundaries),
+        **{n: Strings.of_arrow(lists) for n, lists in about.items()},
         rejected=[
             Rejected(file, "row", first_row + i, reason)
             for i, reason in enumerate(reasons)
@@ -153,17 +154,14 @@ def _as_lists(column: Any) -> Any:
     return column.cast(pa.large_list(pa.int32() if narrow else pa.int64()), safe=False)
 
 
-def _boundaries(rows: pa.RecordBatch | pa.Table, file: str, fields: Fields) -> Any:
-    """The column with the boundaries inside packed rows, as lists; None if none is named."""
-    name = fields.boundaries
-    if name is None:
-        return None
+def _about_rows(rows: pa.RecordBatch | pa.Table, name: str, file: str) -> Any:
+    """A column that says something about packed rows, as lists."""
     if name not in rows.schema.names:
         raise ExactcptError(
             f"no column {name!r}",
             where=file,
             expected=f"one of its columns: {', '.join(rows.schema.names)}",
-            fix="give the boundaries in one column of that name, in all files",
+            fix="give it in one column of that name, in all files",
         )
     column = _only(rows, name, file)
     if not _is_list_of_integers(column.type):

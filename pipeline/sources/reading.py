@@ -208,7 +208,8 @@ def _read_parquet(member: Member, fields: Fields, _: int) -> Iterator[Batch]:
         rows = sum(metadata.row_group(i).num_rows for i in groups)
         size = sum(metadata.row_group(i).total_byte_size for i in groups)
         names = set(parquet.schema_arrow.names)
-        needed = {*fields.of_document, *([fields.boundaries] if fields.boundaries else [])}
+        about = filter(None, (fields.boundaries, fields.labels))
+        needed = {*fields.of_document, *about}
         batches = parquet.iter_batches(
             batch_size=max(1, min(1 << 16, rows * BLOCK_BYTES // max(1, size))),
             row_groups=list(groups),

@@ -65,6 +65,7 @@ class Fields:
         max_bytes: the bytes that a record may have: a line, a file of text, a value of a column.
         boundaries: the column with the boundaries inside the rows of `tokens`, where these are
             packed windows.
+        labels: the column with the labels of packed windows: the ids that are targets.
         form: the fields with a prompt and its answer, instead of `text`.
     """
 
@@ -75,6 +76,7 @@ class Fields:
     end_id: int | None = None
     max_bytes: int = (1 << 31) - 1
     boundaries: str | None = None
+    labels: str | None = None
     form: Form | None = None
 
     @property
@@ -238,7 +240,7 @@ class Batch:
         content: texts or token ids, one value per document.
         rejected: the records that are not documents.
         without_id: how many documents have no id of their own, but the number of their record.
-        boundaries: of packed windows, one list of integers per row, as they are.
+        boundaries, labels: of packed windows, one list of integers per row, as they are.
         pieces: of texts with answers, how they are divided.
     """
 
@@ -247,6 +249,7 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     without_id: int = 0
     boundaries: Strings | None = None
+    labels: Strings | None = None
     pieces: Pieces | None = None
 
     @classmethod

@@ -115,10 +115,10 @@ def check_counts(
 
 
 def check_version(manifest: Manifest, problems: Problems) -> None:
-    """Compares the format version with the sources: one with answers has supervised spans."""
+    """Compares the format version with the sources: answers and labels are supervised spans."""
     sources = manifest["settings"]["tokenize"].get("sources")
     has_answers = isinstance(sources, dict) and any(
-        isinstance(source, dict) and {"answer", "messages"} & {*source}
+        isinstance(source, dict) and {"answer", "messages", "labels"} & {*source}
         for source in sources.values()
     )
     expected = SUPERVISED_VERSION if has_answers else FORMAT_VERSION

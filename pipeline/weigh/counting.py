@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.buckets import bucket_count, histogram
+from ..core.buckets import bucket_count
 from ..core.whatif import windows_by_largest_context
 from ..sources.records import Strings
 from .rows import PackedRows
@@ -83,13 +83,14 @@ def _count(rows: PackedRows, task: WeighTask) -> Count:
     lengths, counts = rows.cut.lengths, rows.cut.counts
     first = np.cumsum(counts) - counts
     longest = np.maximum.reduceat(lengths, first)
-    by_longest = np.bincount(longest, minlength=2)
+    largest = lengths - 1 if rows.spans is None else rows.spans.largest_contexts()
+    by_largest = np.bincount(np.maximum.reduceat(largest, first) + 1, minlength=2)
     texts = rows.texts()
     ends = np.flatnonzero(texts.data == task.end_id)
     inner, with_inner = _inner_ends(ends, texts)
     return Count(
-        histogram=histogram(lengths, task.window),
-        windows_by_largest=windows_by_largest_context(by_longest, task.window),
+        histogram=rows.histogram(task.window),
+        windows_by_largest=windows_by_largest_context(by_largest, task.window),
         windows=len(rows),
         tokens=int(lengths.sum()),
         segments=len(lengths),

@@ -5,7 +5,14 @@ from importlib.metadata import version
 from typing import Any
 
 from ...schemas.errors import ExactcptError
-from ...schemas.manifest import MANIFEST, SHARD_SET, Manifest, dump
+from ...schemas.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    SHARD_SET,
+    SUPERVISED_VERSION,
+    Manifest,
+    dump,
+)
 from ...schemas.shard import SPLITS
 from ...schemas.sizes import plural
 from ..files.json_files import read_json
@@ -58,7 +65,7 @@ def manifest_of(plan: WeighPlan, counts: Mapping[str, Count]) -> Manifest:
         by_split[SPLITS[int(name in plan.validation)]].add(count)
     return {
         "format": SHARD_SET,
-        "format_version": 1,
+        "format_version": SUPERVISED_VERSION if plan.has_spans else FORMAT_VERSION,
         "versions": {name: version(name) for name in ("exactcpt", "pyarrow")},
         "settings": plan.settings,
         "tokenizer": plan.tokens.tokenizer_manifest("tokenizers", None),

@@ -22,8 +22,10 @@ from .agreement import refuse_contradictions
 
 __all__ = ["WeighPlan", "plan_weigh"]
 
-MASKS = ("labels", "supervised", "loss_mask", "completion_mask", "assistant_masks")
-"""Columns with which other trainers leave targets out."""
+LABELS = "labels"
+"""The column with which most trainers leave targets out."""
+MASKS = ("supervised", "loss_mask", "completion_mask", "assistant_masks")
+"""Columns with which others do; they are not read."""
 OTHERS = ("segment_ids", "sequence_ids", "inputs_segmentation", "seq_start_id", "doc_ids")
 """Columns with which other packers tell segments apart."""
 OURS = {"loss_weight", "doc_index"}
@@ -60,13 +62,20 @@ class WeighPlan:
                 **read,
                 "boundaries": self.boundaries[name],
                 "validates": name in self.validation,
+                **({} if labels is None else {"labels": labels}),
             }
             for name, read in self.tokens.settings["sources"].items()
+            for labels in [self.tokens.fields[name].labels]
         }
         how = {"sources": of_rows, "pads": self.pads, "fill_id": self.fill_id}
         of_sources = {**self.tokens.settings, **how}
         settings = shard_set_settings(self.packing, list(self.tokens.files), of_sources)
         return {**settings, "packing": GIVEN}
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether some rows have labels, so that the set has supervised spans."""
+        return any(each.labels is not None for each in self.tokens.fields.values())
 
     @property
     def state(self) -> State:
@@ -114,7 +123,11 @@ def plan_weigh(
         for name, found in columns.items():
             refuse_contradictions(plan, name, found, plan.pad_id if fill_id is None else fill_id)
     fields = {
-        name: replace(read, boundaries=None if kinds[name] == "end_token" else kinds[name])
+        name: replace(
+            read,
+            boundaries=None if kinds[name] == "end_token" else kinds[name],
+            labels=LABELS if LABELS in columns[name] else None,
+        )
         for name, read in plan.fields.items()
     }
     unread = [warning for name, found in columns.items() for warning in _unread(name, found)]
@@ -171,8 +184,12 @@ def _unread(source: str, columns: Sequence[str]) -> list[str]:
     """A warning about columns that say which targets count."""
     found = [name for name in MASKS if name in columns]
     return [
-        f"source {source!r}: the column {name!r} is not read: all targets are trained on, whatever "
-        "it leaves out"
+        f"source {source!r}: the column {name!r} is not read: "
+        + (
+            f"targets are those of {LABELS!r}, whatever it leaves out"
+            if LABELS in columns
+            else "all targets are trained on, whatever it leaves out"
+        )
         for name in found[:1]
     ]
 

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
 from ..core.boundaries import Cut, CutError, Rows, cut_rows
+from ..core.buckets import histogram, sum_by_bucket
+from ..core.spans import Spans
 from ..sources.reading import read_member
 from ..sources.records import Batch, Strings
 from ..sources.splits import Split
+from .labels import in_text, spans_of_labels
 from .lists import lists_of
 from .task import WeighTask
 
@@ -29,11 +32,13 @@ class PackedRows:
         names: what errors and the documents table call the rows, a column of strings.
         ids: token ids, int32, one list per row.
         cut: the segments.
+        spans: the supervised spans of the segments; None if all tokens of the set are supervised.
     """
 
     names: pa.Array
     ids: Rows
     cut: Cut
+    spans: Spans | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,11 +55,13 @@ class PackedRows:
     def texts(self) -> Strings:
         """The tokens of each segment, padding left out."""
         ends = np.concatenate(([0], np.cumsum(self.cut.lengths)))
-        if int(ends[-1]) == len(self.ids.values):
-            return Strings(ends, self.ids.values)
-        starts, texts = self.ids.ends[:-1], self.cut.texts
-        pairs = zip(starts.tolist(), texts.tolist(), strict=True)
-        return Strings(ends, np.concatenate([self.ids.values[a : a + n] for a, n in pairs]))
+        return Strings(ends, in_text(self.ids, self.cut))
+
+    def histogram(self, window: int) -> NDArray[np.int64]:
+        """Supervised targets per bucket, int64 [buckets]."""
+        if self.spans is None:
+            return histogram(self.cut.lengths, window)
+        return sum_by_bucket(self.spans.targets_by_context(window), window)
 
     def __getitem__(self, rows: slice) -> "PackedRows":
         start, stop, _ = rows.indices(len(self))
@@ -68,6 +75,7 @@ class PackedRows:
                 cut.counts[start:stop],
                 cut.texts[start:stop],
             ),
+            None if self.spans is None else self.spans[np.arange(first[start], first[stop])],
         )
 
     @classmethod
@@ -80,6 +88,8 @@ class PackedRows:
             return np.concatenate(list(arrays))
 
         lengths = join(each.ids.lengths for each in several)
+        has_spans = several[0].spans is not None  # one job has them everywhere or nowhere
+        spans = [each.spans for each in several if each.spans is not None] if has_spans else None
         return cls(
             pa.concat_arrays([each.names for each in several]),
             Rows(np.concatenate(([0], np.cumsum(lengths))), join(e.ids.values for e in several)),
@@ -88,6 +98,7 @@ class PackedRows:
                 join(each.cut.counts for each in several),
                 join(each.cut.texts for each in several),
             ),
+            None if spans is None else Spans.joined(spans),
         )
 
 
@@ -128,6 +139,7 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
     try:
         _check_lengths(ids.lengths, task)
         cut = cut_rows(ids, kind, boundaries, end_id=task.end_id, pad_id=task.fill_id)
+        spans = _spans(batch, ids, cut) if task.has_spans else None
     except CutError as error:
         raise ExactcptError(
             f"source {source!r}: {error.found}",
@@ -135,7 +147,14 @@ def _cut(batch: Batch, source: str, task: WeighTask) -> PackedRows:
             expected=error.expected,
             fix=error.fix,
         ) from None
-    return PackedRows(names, ids, cut)
+    return PackedRows(names, ids, cut, spans)
+
+
+def _spans(batch: Batch, ids: Rows, cut: Cut) -> Spans:
+    """The supervised spans; of rows without labels, all tokens."""
+    if batch.labels is None:
+        return Spans.whole(cut.lengths)
+    return spans_of_labels(ids, lists_of(batch.labels), cut)
 
 
 def _check_lengths(lengths: NDArray[np.int64], task: WeighTask) -> None:

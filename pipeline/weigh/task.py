@@ -44,6 +44,11 @@ class WeighTask:
     fill_id: int
     unk_id: int | None
 
+    @property
+    def has_spans(self) -> bool:
+        """Whether some rows have labels, so that the set has supervised spans."""
+        return any(each.labels is not None for each in self.fields.values())
+
     def split_of(self, source: str) -> str:
         """The split of a source's windows."""
         return VALIDATION if source in self.validation else TRAIN

@@ -17,16 +17,17 @@ from ...schemas import shard
 from ...schemas.errors import ExactcptError
 from ...schemas.shard import SPLITS, TRAIN
 from ..beam.metrics import note_done
-from ..core.buckets import context_codes, histogram
+from ..core.buckets import context_codes
 from ..core.exact import WeightTable
-from ..files.arrow import write_batches
+from ..core.spans import Spans
+from ..files.arrow import span_lists, write_batches
 from ..files.json_files import read_json, write_json
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..pack.documents import Documents
 from ..pack.documents_table import documents_table, write_documents
 from ..pack.plan import plan_schema
-from ..pack.shards import batch_of_windows, windows_per_shard
+from ..pack.shards import batch_of_windows, inside, windows_per_shard
 from ..sources.splits import Split
 from ..tokens.hashes import content_hashes
 from .counting import count_rows
@@ -155,7 +156,8 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
     rows = regrouped(rows_of(mine.read, task, newlines), [n for some in batches for n in some])
     for (path, windows), sizes in zip(mine.shards, batches, strict=True):
         filled = (writer.batch(next(rows, None)) for _ in sizes)
-        written = write_batches(out, path, shard.shard_schema(task.window), filled)
+        schema = shard.shard_schema(task.window, task.has_spans)
+        written = write_batches(out, path, schema, filled)
         write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
         note_done(windows=windows, bytes=written["bytes"])
     if next(rows, None) is not None or not writer.has_all():
@@ -185,6 +187,7 @@ class _Writer:
         self._codes = context_codes(task.window)
         self._next = mine.first_document
         self._segments: list[tuple[pa.Array, NDArray[np.int64], NDArray[np.void]]] = []
+        self._histogram = np.zeros(len(mine.histogram), np.int64)
 
     def batch(self, rows: PackedRows | None) -> pa.RecordBatch:
         """The record batch of some rows; None where there are no more, though some were counted."""
@@ -192,6 +195,7 @@ class _Writer:
             raise _changed(self._mine.read)
         texts = rows.texts()
         self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
+        self._histogram += rows.histogram(self._task.window)
         window, n = self._task.window, len(rows)
         codes = np.zeros(n * window, np.uint8)
         row = np.repeat(np.arange(n), rows.cut.counts)
@@ -206,7 +210,18 @@ class _Writer:
             ends = np.cumsum(rows.cut.texts).tolist()
             for i, (end, text) in enumerate(zip(ends, rows.cut.texts.tolist(), strict=True)):
                 tokens[i * window : i * window + text] = texts.data[end - text : end]
-        return batch_of_windows(tokens, codes, self._columns(rows), self._dictionary, window)
+        columns = self._columns(rows)
+        if rows.spans is not None:
+            columns.append(self._supervised(rows, rows.spans, own - row * window))
+            codes = inside(codes, columns[-1], window)
+        return batch_of_windows(tokens, codes, columns, self._dictionary, window)
+
+    def _supervised(self, rows: PackedRows, spans: Spans, begins: NDArray[np.int64]) -> pa.Array:
+        """The column `supervised`; `begins` is where each segment begins in its window."""
+        of_segment = np.diff(spans.bounds)
+        by_row = np.concatenate(([0], np.cumsum(rows.cut.counts)))
+        shift = np.repeat(begins, of_segment).astype(np.int32)
+        return span_lists(spans.bounds[by_row], spans.start + shift, spans.stop + shift)
 
     def _columns(self, rows: PackedRows) -> list[pa.Array]:
         """The columns `seq_lengths`, `doc_index` and `doc_offset`, with a run of padding."""
@@ -230,12 +245,9 @@ class _Writer:
 
     def has_all(self) -> bool:
         """Whether the segments are as they were counted, so that the weights are theirs."""
-        found = sum(
-            (histogram(lengths, self._task.window) for _, lengths, _ in self._segments),
-            np.zeros(len(self._mine.histogram), np.int64),
-        )
         written = self._next - self._mine.first_document
-        return written == self._mine.segments and found.tolist() == [*self._mine.histogram]
+        found = self._histogram.tolist()
+        return written == self._mine.segments and found == [*self._mine.histogram]
 
     def documents(self) -> pa.Table:
         """The rows of the documents table: every segment is a document of its own."""

@@ -1,6 +1,6 @@
 """The weighted loss beside unweighted ones: time and memory, forward and backward.
 
-    python tests/benchmarks/loss.py [--device cuda] [--quick]
+    python tests/benchmarks/loss.py [--device cuda] [--quick] [--shape 4096 32768 512]
 
     weighted      exactcpt's fused loss, weights between 1 and 2
     all weights 1 the same, with nothing to weight
@@ -10,8 +10,9 @@
 Times are medians of interleaved runs in one process, fp32 on a CPU and bf16 on CUDA. Memory is what
 a process of its own has at its peak beyond the inputs and the returned gradients, at 16,384
 positions, 131,072 ids and a width of 2,048; the limit is a tenth of the logits in bf16. All logits
-are too large for that. On a CPU the memory alone takes some ten minutes. The table, then JSON in
-the last line.
+are too large for that. On a CPU the memory alone takes some ten minutes. --shape measures both at
+as many positions, ids and a width of your own, all logits too. The table, then JSON in the last
+line.
 """
 
 import argparse
@@ -110,10 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="small: shows that it works")
+    parser.add_argument("--shape", nargs=3, type=int, help="positions, ids and width")
     parser.add_argument("--memory-of", nargs=2, metavar=("LOSS", "DTYPE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.manual_seed(0)
-    shape = QUICK if options.quick else MEASURED
+    own = QUICK if options.quick else options.shape and tuple(options.shape)
+    shape = own or MEASURED
     if options.memory_of:
         name, dtype = options.memory_of
         found = bytes_beyond(name, shape, options.device, getattr(torch, dtype))
@@ -121,10 +124,10 @@ def main() -> None:
         return
     dtype = {"cpu": "float32", "cuda": "bfloat16"}[options.device]
     memory: dict[str, int] = {}
-    for name in MEASURED_LOSSES:
+    for name in (*MEASURED_LOSSES, "logits") if options.shape else MEASURED_LOSSES:
         command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name, dtype]
         memory[name] = run(command).report["bytes"]
-    timed = QUICK if options.quick else TIMED[options.device]
+    timed = own or TIMED[options.device]
     seconds = times(timed, options.device, getattr(torch, dtype))
     report(options.device, dtype, timed, seconds, shape, memory)
 

@@ -452,7 +452,17 @@ PADDED: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "labels": (
         {"input_ids": [WORDS] * 2, "seq_lengths": [[3, 5]] * 2, "labels": [WORDS] * 2},
         [],
-        ["the column 'labels' is not read"],
+        [],
+    ),
+    "labels and a mask": (
+        {
+            "input_ids": [WORDS] * 2,
+            "seq_lengths": [[3, 5]] * 2,
+            "labels": [WORDS] * 2,
+            "loss_mask": [[1] * 8] * 2,
+        },
+        [],
+        ["the column 'loss_mask' is not read: targets are those of 'labels'"],
     ),
     "spans of ours": (
         {"input_ids": [WORDS] * 2, "seq_lengths": [[3, 5]] * 2, "supervised": [[1, 2]] * 2},

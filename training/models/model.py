@@ -144,6 +144,7 @@ def build(
     rope_theta: float | None = None,
     yarn_factor: float | None = None,
     seed: int = 0,
+    empty: bool = False,
 ) -> TrainModel:
     """Loads a model with fp32 weights, or draws random ones for a configuration.
 
@@ -154,6 +155,8 @@ def build(
         rope_theta: new base of the rotary embedding; None to keep the model's.
         yarn_factor: factor by which YaRN stretches the model's positions; None not to stretch them.
         seed: of the random weights.
+        empty: whether to read and draw no weights. What is in them, and in the buffers, is then
+            anything: `spreading.fill` gives them their values, from a rank that has them.
 
     Raises:
         UsageError: in this model documents would see each other, or the window is too long for it.
@@ -168,7 +171,9 @@ def build(
     name = attention.register(backend)
     logging.disable_progress_bar()  # there would be one bar per rank
     logging.set_verbosity_error()  # what it warns of is refused below
-    if random:
+    if empty:
+        model = _without_values(config, name)
+    elif random:
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation=name, trust_remote_code=False
@@ -176,6 +181,17 @@ def build(
     else:
         model = _load(source, config, name)
     return TrainModel(model, backend)
+
+
+def _without_values(config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:
+    """A model whose tensors are memory that nobody has touched: an operating system gives none."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention_name, trust_remote_code=False
+        )
+    model.to_empty(device="cpu")
+    model.tie_weights()  # what was one tensor has become two
+    return model
 
 
 def _load(directory: Path, config: PreTrainedConfig, attention_name: str) -> PreTrainedModel:

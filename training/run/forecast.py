@@ -1,19 +1,18 @@
-"""What a run will take, before anything is read but its settings and the model's configuration.
+"""What a run will take, before a weight or a token is read.
 
 Memory is that of `models.costs`. Time is by the arithmetic of MFU: the work of a token (`Flops`),
-divided by a share of the card's peak that trainings reach. Which share is not known before; of
-trainings of this kind it is between `LEAST_MFU` and `MOST_MFU`.
+divided by a share of the card's peak that trainings reach, in the precision of the run. Which share
+is not known before; of trainings of this kind it is between `LEAST_MFU` and `MOST_MFU`.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
+from transformers import PreTrainedConfig
 
-from ...schemas import shard
 from ...schemas.errors import UsageError
-from ...schemas.shard_set import ShardSet, open_set
+from ...schemas.shard_set import open_set
 from ..config import Card, TrainConfig
 from ..models.costs import Memory, memory_of, outline
 from ..models.model import check_config, open_config
@@ -21,9 +20,9 @@ from ..models.named import described_folder
 from .inputs import mixed
 from .metrics import Flops, known_peak
 from .opening import DTYPES
-from .start import Position, planned_steps
+from .windows_ahead import WindowsAhead
 
-__all__ = ["CARDS", "Forecast", "OnCards", "forecast"]
+__all__ = ["CARDS", "LEAST_MFU", "MOST_MFU", "Forecast", "OnCards", "forecast", "forecast_of"]
 
 CARDS: dict[Card, tuple[str, int]] = {
     "a100": ("NVIDIA A100-SXM4-80GB", 80 * 10**9),
@@ -34,9 +33,8 @@ CARDS: dict[Card, tuple[str, int]] = {
 """The name that CUDA gives a card, and its memory in bytes, by NVIDIA's data sheets."""
 
 LEAST_MFU, MOST_MFU = 0.25, 0.45
-"""Shares of the peak, from 0.5 to 3 billion weights: an estimate by counted bytes and operations,
-and by what other trainers report. Nothing of it was measured with this one."""
-
+"""Shares of the peak, from 0.5 to 3 billion weights in bf16: an estimate by counted bytes and
+operations, and by what other trainers report. Nothing of it was measured with this one."""
 
 PER_MACHINE = 8
 """Cards of a machine, as most have."""
@@ -71,7 +69,10 @@ class Forecast:
         window: tokens of a window.
         steps: number of steps.
         tokens: of all steps, padding included.
-        context: tokens that a target attends to, on average; about, for it is by bucket.
+        context: tokens that a token attends to, itself included, on average.
+        is_bound: whether it attends to that many at most, because the windows are not there yet.
+        precision: of the computation.
+        peak: TFLOPS of one card in that precision.
         card: name of the card.
         card_memory: its bytes.
         on: one entry for each number of cards.
@@ -83,6 +84,9 @@ class Forecast:
     steps: int
     tokens: int
     context: float
+    is_bound: bool
+    precision: str
+    peak: float
     card: str
     card_memory: int
     on: list[OnCards]
@@ -113,23 +117,45 @@ def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
     folder = described_folder(config.model)
     described = open_config(folder)
     check_config(described, where=str(folder))
-    shards = mixed(config, [open_set(path) for path in config.mix or (config.shards,)])[0]
+    sets = [open_set(path) for path in config.mix or (config.shards,)]
+    mixed(config, sets)  # refuses sets that do not go together
     for each in ranks:
         config.check_world(each)
+    windows = WindowsAhead.of(sets, config.shares)
+    return forecast_of(config, described, windows, card, ranks or list(_usual(config)))
+
+
+def forecast_of(
+    config: TrainConfig,
+    described: PreTrainedConfig,
+    windows: WindowsAhead,
+    card: Card,
+    ranks: list[int],
+) -> Forecast:
+    """The same for a model and windows that may not be there yet.
+
+    Args:
+        config: the settings of the run; the paths in it are not looked at.
+        described: the configuration of the model.
+        windows: what is known of those to train on.
+        card: where it is to run.
+        ranks: numbers of cards, each of which can share the global batch.
+
+    Raises:
+        UsageError: the windows are too few for a step, or as many as nobody knows yet.
+    """
     name, room = CARDS[card]
-    steps = planned_steps(
-        config, Position(), shards.manifest["splits"][shard.TRAIN]["windows"], shards.window
-    )
+    steps = windows.steps(config)
     model = outline(described)
-    tflops = config.peak_tflops or known_peak(name)
-    context = _mean_context(shards)
-    tokens = steps * config.global_batch * shards.window
+    tflops = config.peak_tflops or known_peak(name, config.precision)
+    assert tflops is not None  # the peak of every card is known
+    tokens = steps * config.global_batch * windows.length
 
     def on(count: int) -> OnCards:
         memory = memory_of(
             model,
             windows=config.micro_batch,
-            length=shards.window,
+            length=windows.length,
             ranks=min(count, PER_MACHINE) if config.shard_over == "node" else count,
             dtype=DTYPES[config.precision],
             checkpointing=config.checkpoint_activations and not config.keep_products,
@@ -137,8 +163,10 @@ def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
             whole_gradient=config.reduce_once,
         )
         flops = Flops.of_model(model, tflops, count)
-        least, most = (flops.tokens_per_second(context, mfu) for mfu in (LEAST_MFU, MOST_MFU))
-        assert least is not None and most is not None  # the peak of every card is known
+        least, most = (
+            flops.tokens_per_second(windows.context, mfu) for mfu in (LEAST_MFU, MOST_MFU)
+        )
+        assert least is not None and most is not None
         return OnCards(
             ranks=count,
             memory=memory,
@@ -150,13 +178,16 @@ def forecast(config: TrainConfig, card: Card, ranks: list[int]) -> Forecast:
     return Forecast(
         parameters=sum(p.numel() for p in model.parameters()),
         layers=described.num_hidden_layers,
-        window=shards.window,
+        window=windows.length,
         steps=steps,
         tokens=tokens,
-        context=context,
+        context=windows.context,
+        is_bound=windows.is_bound,
+        precision=config.precision,
+        peak=tflops,
         card=card,
         card_memory=room,
-        on=[on(count) for count in ranks or _usual(config)],
+        on=[on(count) for count in ranks],
     )
 
 
@@ -168,10 +199,3 @@ def _usual(config: TrainConfig) -> Iterator[int]:
         except UsageError:
             continue
         yield ranks
-
-
-def _mean_context(shards: ShardSet) -> float:
-    """How many tokens a token of the training windows attends to, by the middle of each bucket."""
-    counts = shards.histogram(shard.TRAIN)
-    middle = np.array([(row["low"] + row["high"]) / 2 for row in shards.buckets])
-    return float(counts @ middle / max(1, counts.sum()))

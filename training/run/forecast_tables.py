@@ -26,13 +26,14 @@ def forecast_tables(found: Forecast) -> Iterator[Table | Text]:
     yield Text(
         f"{found.parameters:,} weights in {plural(found.layers, 'layer')}; "
         f"{plural(found.steps, 'step')}, {found.tokens:,} tokens in windows of {found.window:,}; "
-        f"a token attends to about {found.context:,.0f}"
+        f"a token attends to {'at most' if found.is_bound else 'about'} {found.context:,.0f}"
     )
     yield _memory(found)
     yield _speed(found)
     yield Text(
         f"Memory is counted from config.json; hours are those of an MFU of {LEAST_MFU:.0%} to "
-        f"{MOST_MFU:.0%}, without evaluation and checkpoints. Neither was measured on a GPU."
+        f"{MOST_MFU:.0%} of {found.peak:,.4g} TFLOPS in {found.precision}, without evaluation and "
+        "checkpoints. Neither was measured on a GPU."
     )
 
 

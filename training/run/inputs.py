@@ -12,7 +12,7 @@ from ...schemas.regular import read_regular
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.shard_windows import ShardWindows
 from ...schemas.weights import parse_table
-from ..config import TrainConfig, share_of
+from ..config import TrainConfig
 from ..models.attention import check_head_size
 from ..models.folder import CONFIG, head_size, read_config
 from ..models.model import TrainModel, build
@@ -133,10 +133,9 @@ def mixed(
     check_fits(sets)
     if config.weighting != "uniform" and config.weight_table is None:
         check_weights_agree(sets)
-    shares = tuple(share_of(path, text) for path, text in config.mix.items())
     sizes = tuple(len(ShardWindows(each, shard.TRAIN)) for each in sets)
-    mix = Mix(shares=shares, sizes=sizes, seed=config.seed)
-    return mixed_set(sets, shares), mix, MixedWindows(sets)
+    mix = Mix(shares=config.shares, sizes=sizes, seed=config.seed)
+    return mixed_set(sets, config.shares), mix, MixedWindows(sets)
 
 
 def _identity(sets: Sequence[ShardSet], mix: Mix) -> list[list[str]]:
@@ -157,8 +156,10 @@ def _weight_table(config: TrainConfig, window: int) -> list[float] | None:
     return parse_table(data, config.weight_table, window)
 
 
-def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel:
-    """Builds the model in the precision of the run, on the host.
+def build_model(
+    config: TrainConfig, inputs: Inputs, world: World, *, empty: bool = False
+) -> TrainModel:
+    """Builds the model in the precision of the run, on the host; `empty`: see `model.build`.
 
     Raises:
         UsageError, FormatError: as `attention_for` and `model.build`.
@@ -169,6 +170,7 @@ def build_model(config: TrainConfig, inputs: Inputs, world: World) -> TrainModel
         backend=attention_for(config, world.device.type),
         rope_theta=config.rope_theta,
         yarn_factor=config.yarn_factor,
+        empty=empty,
     )
     return model.double() if config.precision == "fp64" else model
 

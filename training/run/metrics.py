@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...schemas.errors import ExactcptError
-from ..config import TrainConfig
+from ..config import Precision, TrainConfig
 
 __all__ = [
     "CE",
@@ -39,18 +39,19 @@ __all__ = [
 CE, TARGETS, WEIGHT, WEIGHTED_CE = range(4)
 """Rows of the sums by bucket that the model returns."""
 
-PEAK_TFLOPS = {
-    r"B200\b": 2250.0,
-    r"H200 NVL\b": 835.0,
-    r"H200$": 989.4,
-    r"H100 NVL\b": 835.0,
-    r"H100 PCIe\b": 756.0,
-    r"H100( \d+GB)? HBM3\b": 989.4,
-    r"A100\b": 312.0,
+PEAK_TFLOPS: dict[str, tuple[float, float, float]] = {
+    r"B200\b": (2250.0, 75.0, 37.0),
+    r"H200 NVL\b": (835.0, 60.0, 60.0),
+    r"H200$": (989.4, 66.9, 66.9),
+    r"H100 NVL\b": (835.0, 60.0, 60.0),
+    r"H100 PCIe\b": (756.0, 51.2, 51.2),
+    r"H100( \d+GB)? HBM3\b": (989.4, 66.9, 66.9),
+    r"A100\b": (312.0, 19.5, 19.5),
 }
-"""Peak TFLOPS in dense bf16, by the name that CUDA gives a device. From NVIDIA's data sheets, whose
-figures with sparsity are twice as high. SXM modules and PCIe cards of one name differ. The peak of
-any other device is unknown, and so is that of a part of a device (MIG)."""
+"""Peak TFLOPS in dense bf16, in fp32 and in fp64, by the name that CUDA gives a device. From
+NVIDIA's data sheets, whose figures with sparsity are twice as high. fp32 is without TensorFloat-32,
+which PyTorch leaves off unless it is told. SXM modules and PCIe cards of one name differ. The peak
+of any other device is unknown, and so is that of a part of a device (MIG)."""
 
 Sums = NDArray[np.float64]
 
@@ -164,7 +165,7 @@ class Flops:
             config: gives the peak, if it is set.
         """
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        tflops = config.peak_tflops or known_peak(name)
+        tflops = config.peak_tflops or known_peak(name, config.precision)
         return cls.of_model(getattr(model, "causal_lm"), tflops, world)  # noqa: B009
 
     @classmethod
@@ -207,12 +208,13 @@ def memory_held(device: torch.device) -> int | None:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
-def known_peak(name: str) -> float | None:
-    """Peak TFLOPS of a device in dense bf16, by its name; None if unknown."""
+def known_peak(name: str, precision: Precision) -> float | None:
+    """Peak TFLOPS of a device in a precision, by the device's name; None if unknown."""
     if " MIG " in name:
         return None
-    found = (peak for pattern, peak in PEAK_TFLOPS.items() if re.search(rf"\b{pattern}", name))
-    return next(found, None)
+    peaks = (each for pattern, each in PEAK_TFLOPS.items() if re.search(rf"\b{pattern}", name))
+    found = next(peaks, None)
+    return None if found is None else found[("bf16", "fp32", "fp64").index(precision)]
 
 
 def digest(shares: Sequence[Sequence[int]]) -> str:

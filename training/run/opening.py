@@ -12,6 +12,7 @@ from ..models.kernels import attention_kernel, can_compile
 from ..models.loss import has_kernel
 from ..models.model import TrainModel, parallelize
 from ..models.optim import make_optimizer
+from ..models.spreading import fill, values_of
 from .alike import check_alike
 from .checked import hashed_model
 from .checkpoint import CheckpointManager
@@ -171,7 +172,12 @@ def _same_inputs(config: TrainConfig, inputs: Inputs, world: World) -> str:
 def _sharded_model(
     config: TrainConfig, inputs: Inputs, world: World, *, compiled: bool
 ) -> TrainModel:
-    model = world.together(lambda: build_model(config, inputs, world))
+    """The model with its weights, which one rank reads for all."""
+    shared = world.size > 1
+    model = world.together(lambda: build_model(config, inputs, world, empty=shared))
+    values = world.together(
+        lambda: values_of(build_model(config, inputs, world)) if shared and world.is_first else None
+    )
     parallelize(
         model,
         world.mesh(config.shard_over),
@@ -180,6 +186,8 @@ def _sharded_model(
         keeps_products=config.keep_products,
         compiled=compiled,
     )
+    if shared:
+        fill(model, values, world.device)
     return model
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,15 @@ import click
 
 from ...schemas.errors import UsageError
 from ...schemas.terminal import console, echo, echo_json
+from ..config import Card
 from ..options import check_installed, speaker
+from ..run.forecast_options import forecast_options
 
 if TYPE_CHECKING:
     from .config import Study
+    from .forecasts import StepForecast
+    from .makings import Making
+    from .plan import Plan
 
 __all__ = ["study"]
 
@@ -24,8 +29,12 @@ Say = Callable[[str], None]
 @click.argument("file", metavar="FILE.toml")
 @click.option("--out", required=True, metavar="DIR", help="Folder of the study.")
 @click.option(
-    "--dry-run", is_flag=True, help="Print the commands that are left, in order, and stop."
+    "--dry-run",
+    is_flag=True,
+    help="Print the commands that are left, in order, with the memory and the hours of each "
+    "training, and stop. With --json, print these forecasts.",
 )
+@forecast_options
 @click.option(
     "--only",
     metavar="NAME",
@@ -49,6 +58,8 @@ def study(
     file: str,
     out: str,
     dry_run: bool,
+    card: Card,
+    gpus: tuple[int, ...],
     only: str | None,
     jobs: int,
     as_json: bool,
@@ -75,10 +86,10 @@ def study(
     from .reading import read_study
 
     found = read_study(file)
-    _check_commands(found, file, context)
+    makings = _makings(found, file, context)
     folder = Path(out)
     if dry_run:
-        _list(found, folder, jobs)
+        _list(found, folder, jobs, makings, card, gpus, as_json=as_json)
         return
     check_installed()
     say = speaker(quiet)
@@ -87,12 +98,20 @@ def study(
     sys.exit(_run(found, Path(file), folder, jobs, say, as_json=as_json, quiet=quiet))
 
 
-def _check_commands(found: "Study", file: str, context: click.Context) -> None:
-    """Checks that exactcpt has the commands that prepare something, and that they can be parsed."""
+def _makings(found: "Study", file: str, context: click.Context) -> "list[Making]":
+    """The commands that prepare something, as exactcpt itself parses them.
+
+    Raises:
+        UsageError: exactcpt has no such command, or it cannot be parsed.
+    """
+    from .makings import Making
+
     root = context.find_root().command
-    for each in found.prepare:
-        where = f"{file}, [[prepare]] {each.makes}"
-        name, *arguments = each.run
+    makings: list[Making] = []
+    for makes, (name, *arguments) in (
+        (each.makes, run) for each in found.prepare for run in each.run
+    ):
+        where = f"{file}, [[prepare]] {makes}"
         command = root.get_command(context, name) if isinstance(root, click.Group) else None
         if command is None or command is context.command:
             raise UsageError(
@@ -101,12 +120,23 @@ def _check_commands(found: "Study", file: str, context: click.Context) -> None:
                 expected="a command of exactcpt with its arguments",
             )
         try:
-            command.make_context(name, arguments, context.find_root())
+            given = command.make_context(name, arguments, context.find_root()).params
         except click.ClickException as error:
             raise UsageError(error.format_message(), where=where) from None
+        makings.append(Making(makes=makes, command=name, parameters=given))
+    return makings
 
 
-def _list(found: "Study", folder: Path, jobs: int) -> None:
+def _list(
+    found: "Study",
+    folder: Path,
+    jobs: int,
+    makings: "list[Making]",
+    card: Card,
+    gpus: tuple[int, ...],
+    *,
+    as_json: bool,
+) -> None:
     from .listing import listing
     from .plan import make_plan
     from .records import read_record
@@ -118,8 +148,48 @@ def _list(found: "Study", folder: Path, jobs: int) -> None:
         return read_record(folder, step)
 
     plan = make_plan(found, record_of, hoped=True)
-    for line in listing(found, plan, record_of, folder, jobs):
+    try:
+        check_installed()
+    except UsageError as error:
+        if as_json:
+            raise
+        foretold: dict[str, str | None] = {}
+        notes: Iterable[str] = [f"Memory and hours are not known: {error.found}"]
+    else:
+        forecasts = _forecasts(plan, folder, makings, card, gpus)
+        if as_json:
+            echo_json(json.dumps(_as_json(forecasts, card)))
+            return
+        from .forecast_lines import forecast_lines, in_short
+        from .forecasts import USUAL
+
+        foretold = {each.step.name: in_short(each) for each in forecasts}
+        notes = forecast_lines(forecasts, card, gpus or USUAL, found.differs)
+    for line in listing(found, plan, record_of, folder, jobs, foretold, notes):
         echo(line)
+
+
+def _forecasts(
+    plan: "Plan",
+    folder: Path,
+    makings: "list[Making]",
+    card: Card,
+    gpus: tuple[int, ...],
+) -> "list[StepForecast]":
+    from .forecasts import USUAL, forecast_steps
+    from .foreseen import Foreseen
+
+    return forecast_steps(plan.steps, Foreseen(folder, makings), card, gpus or USUAL)
+
+
+def _as_json(forecasts: "list[StepForecast]", card: Card) -> dict[str, Any]:
+    from .forecasts import forecast_stages
+
+    return {
+        "card": card,
+        "steps": [each.to_json() for each in forecasts],
+        "stages": [each.to_json() for each in forecast_stages(forecasts)],
+    }
 
 
 def _run_one(found: "Study", file: Path, folder: Path, name: str, say: Say) -> int:

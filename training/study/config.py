@@ -58,15 +58,15 @@ def merged(*several: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """A command that makes something the trainings need.
+    """Commands that make something the trainings need.
 
     Attributes:
-        makes: the file or folder that it leaves in the study's folder.
-        run: its name and arguments.
+        makes: the file or folder that they leave in the study's folder.
+        run: the name and arguments of each, in order.
     """
 
     makes: str
-    run: tuple[str, ...]
+    run: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

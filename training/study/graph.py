@@ -91,7 +91,7 @@ def prepare_steps(study: Study) -> list[Step]:
                 name=f"prepare:{each.makes}",
                 place=f"prepare/{each.makes}",
                 kind=f"prepare:{each.makes}",
-                commands=(each.run,),
+                commands=each.run,
                 needs=tuple(step.name for step in steps[-1:]),
                 makes=each.makes,
             )

@@ -1,6 +1,6 @@
 """The commands of a study, as they can be pasted into a shell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 
@@ -8,6 +8,7 @@ from ...schemas.sizes import plural
 from .commands import shown
 from .config import Study
 from .durations import Durations, in_words
+from .graph import Step
 from .plan import Candidate, Plan, RecordOf
 from .tokens import tokens_of
 from .workers import environment_of
@@ -16,7 +17,13 @@ __all__ = ["listing"]
 
 
 def listing(
-    study: Study, plan: Plan, record_of: RecordOf, folder: Path, jobs: int
+    study: Study,
+    plan: Plan,
+    record_of: RecordOf,
+    folder: Path,
+    jobs: int,
+    foretold: Mapping[str, str | None],
+    notes: Iterable[str],
 ) -> Iterator[str]:
     """Yields the lines of `--dry-run`: each step's name as a comment, then its commands.
 
@@ -26,6 +33,8 @@ def listing(
         record_of: finds the record of a step.
         folder: of the study.
         jobs: how many commands will run at once.
+        foretold: name of a step -> what it will take, in words, if that is known.
+        notes: lines about all steps.
     """
     yield f"mkdir -p {quote(str(folder))} && cd {quote(str(folder))}"
     for name, value in environment_of(jobs).items():
@@ -33,8 +42,7 @@ def listing(
     for step in plan.steps:
         record = record_of(step)
         if record is None:
-            tokens = tokens_of(step, folder)
-            yield f"# {step.name}" + (f": {tokens:,} tokens" if tokens else "")
+            yield f"# {step.name}" + _about(step, folder, foretold)
         elif record.is_done:
             yield f"# {step.name}: done in {in_words(record.seconds)}"
             continue
@@ -43,7 +51,16 @@ def listing(
         yield from map(shown, step.commands)
     for candidate in plan.candidates or ():
         yield from _gate(study, candidate)
+    yield from (f"# {line}".rstrip() for line in notes)
     yield f"# {_summary(plan, record_of, jobs)}"
+
+
+def _about(step: Step, folder: Path, foretold: Mapping[str, str | None]) -> str:
+    told = foretold.get(step.name)
+    if told is not None:
+        return f": {told}"
+    tokens = tokens_of(step, folder)
+    return f": {tokens:,} tokens" if tokens else ""
 
 
 def _gate(study: Study, candidate: Candidate) -> Iterator[str]:

@@ -174,22 +174,24 @@ class _Reader:
         return tuple(found.values())
 
     def _prepare(self, table: Table) -> Prepare:
-        makes, text = table.text("makes"), table.text("run")
+        makes, commands = table.text("makes"), table.text_or_texts("run")
         table.end()
         if not is_file_name(makes) or makes in OWN or not NAME.fullmatch(makes):
             table.refuse(
                 f"makes is {makes!r}",
                 expected=f"the name of a file or folder in the study's own, not {', '.join(OWN)}",
             )
+        run = tuple(self._words(text, table) for text in commands)
+        if not run or () in run:
+            table.refuse("run is empty", expected="a command of exactcpt with its arguments")
+        return Prepare(makes=makes, run=run)
+
+    def _words(self, command: str, table: Table) -> tuple[str, ...]:
         try:
-            words = shlex.split(text)
+            words = shlex.split(command)
         except ValueError as error:
             table.refuse(f"run cannot be split into words: {error}", expected="quotes in pairs")
-        if words[:1] == ["exactcpt"]:
-            del words[0]
-        if not words:
-            table.refuse("run is empty", expected="a command of exactcpt with its arguments")
-        return Prepare(makes=makes, run=tuple(words))
+        return tuple(words[1:] if words[:1] == ["exactcpt"] else words)
 
     def _base(self, common: Values) -> Base | None:
         if "base" not in self.values:

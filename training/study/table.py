@@ -49,6 +49,11 @@ class Table:
         found = self.take(name, Kind(type=list), default)
         return found if found is default else tuple(found)
 
+    def text_or_texts(self, name: str) -> tuple[str, ...]:
+        """A string, or a list of strings."""
+        several = isinstance(self._values.get(name), list)
+        return self.texts(name) if several else (self.text(name),)
+
     def whole(self, name: str, low: int, default: Any = MISSING) -> Any:
         """A whole number of at least `low`."""
         found = self.take(name, Kind(type=int), default)

@@ -1,11 +1,12 @@
 """An untrained model, drawn and written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ...schemas.errors import ExactcptError, FormatError, UsageError
 from ...schemas.pointers import refuse_pointers
@@ -14,7 +15,7 @@ from ..models.model import build
 from ..models.saving import TOKENIZER, TOKENIZER_CONFIG, TOKENIZER_FILES, save_folder
 from ..windows.tokenizer_file import read_tokenizer
 
-__all__ = ["init_model"]
+__all__ = ["configuration", "init_model"]
 
 
 def init_model(
@@ -41,26 +42,49 @@ def init_model(
         FormatError: the configuration or the tokenizer cannot be read, or makes no model.
         ExactcptError: one of these files is a pointer of Git LFS or git-annex.
     """
-    file = tokenizer / TOKENIZER if tokenizer.is_dir() else tokenizer
-    beside = {name: file.with_name(name) for name in TOKENIZER_FILES} | {TOKENIZER: file}
+    config = configuration(described, tokenizer)
+    beside = _beside(tokenizer)
+    refuse_pointers(beside.values())
+    model = _drawn(config, _file(described), seed)
+    save_folder(out, model, model.state_dict(), beside, same=True)
+    return {"parameters": model.num_parameters(), "vocabulary": config.vocab_size}
+
+
+def configuration(described: Path | Mapping[str, Any], tokenizer: Path) -> PreTrainedConfig:
+    """The configuration of the model that `init_model` makes; arguments and errors are the same."""
+    file = _file_of(tokenizer)
     if not file.exists():
         raise UsageError(
             "there is no tokenizer",
             where=str(file),
             expected="a tokenizer.json, or the folder that has one",
         )
-    refuse_pointers(beside.values())
+    refuse_pointers([file])
     vocabulary = read_tokenizer(file).get_vocab(True)
-    tokens = {
+    settings = _settings(described) | {
         "vocab_size": max(vocabulary.values(), default=0) + 1,
         "bos_token_id": None,
-        "eos_token_id": vocabulary.get(_end_token(beside[TOKENIZER_CONFIG]) or ""),
+        "eos_token_id": vocabulary.get(_end_token(file.with_name(TOKENIZER_CONFIG)) or ""),
         "pad_token_id": None,
     }
-    where = described if isinstance(described, Path) else None
-    model = _drawn(_settings(described) | tokens, where, seed)
-    save_folder(out, model, model.state_dict(), beside, same=True)
-    return {"parameters": model.num_parameters(), "vocabulary": tokens["vocab_size"]}
+    where = _file(described)
+    check_settings(settings, where or Path("config.json"))
+    with _errors_of(where):
+        return AutoConfig.for_model(**settings)
+
+
+def _file(described: Path | Mapping[str, Any]) -> Path | None:
+    return described if isinstance(described, Path) else None
+
+
+def _file_of(tokenizer: Path) -> Path:
+    return tokenizer / TOKENIZER if tokenizer.is_dir() else tokenizer
+
+
+def _beside(tokenizer: Path) -> dict[str, Path]:
+    """The files of a tokenizer by the names that a model's folder gives them."""
+    file = _file_of(tokenizer)
+    return {name: file.with_name(name) for name in TOKENIZER_FILES} | {TOKENIZER: file}
 
 
 def _settings(described: Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -79,14 +103,20 @@ def _end_token(file: Path) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _drawn(settings: dict[str, Any], where: Path | None, seed: int) -> PreTrainedModel:
+def _drawn(config: PreTrainedConfig, where: Path | None, seed: int) -> PreTrainedModel:
     """The model of a configuration, with random weights."""
-    check_settings(settings, where or Path("config.json"))
-    try:
-        config = AutoConfig.for_model(**settings)
+    with _errors_of(where):
         longest = config.max_position_embeddings
         model = build(config, window=longest, backend="exact", seed=seed).causal_lm
         _try(model)
+        return model
+
+
+@contextmanager
+def _errors_of(where: Path | None) -> Iterator[None]:
+    """Words what a library reports of a configuration; `where` is its file, if it has one."""
+    try:
+        yield
     except ExactcptError as error:
         error.where = where and str(where)
         raise
@@ -96,7 +126,6 @@ def _drawn(settings: dict[str, Any], where: Path | None, seed: int) -> PreTraine
             where=where and str(where),
             expected="a configuration that transformers can make a model of",
         ) from error
-    return model
 
 
 def _try(model: PreTrainedModel) -> None:

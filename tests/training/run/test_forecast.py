@@ -1,13 +1,19 @@
 """What a run will take, told before: nothing but settings and config.json is read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from handmade import Corpus
 from harness import run as run_command
-from tiny import config, shards_and_model
+from tiny import config, corpus, set_of, shard_set, shards_and_model
 
+from exactcpt.schemas import shard
 from exactcpt.schemas.errors import UsageError
+from exactcpt.schemas.shard_set import open_set
+from exactcpt.schemas.shard_windows import ShardWindows
 from exactcpt.training.models.costs import outline
 from exactcpt.training.models.model import open_config
 from exactcpt.training.run.forecast import CARDS, LEAST_MFU, MOST_MFU, forecast
@@ -26,7 +32,8 @@ def made(tmp_path_factory) -> Path:
 
 def test_every_card_has_a_known_peak():
     for name, room in CARDS.values():
-        assert known_peak(name)
+        bf16, fp32, fp64 = (known_peak(name, each) for each in ("bf16", "fp32", "fp64"))
+        assert bf16 > 10 * fp32 >= 10 * fp64
         assert room >= 80e9
 
 
@@ -40,19 +47,57 @@ def test_hours_are_those_of_mfu(made, tmp_path):
             each.tokens_per_second, reversed(each.hours), (LEAST_MFU, MOST_MFU), strict=True
         ):
             assert speed * hours * 3600 == pytest.approx(found.tokens)
-            flops = Flops.of_model(outline(open_config(made / "model")), 989.4, each.ranks)
+            flops = Flops.of_model(outline(open_config(made / "model")), 66.9, each.ranks)
             visible = round(found.context * found.tokens)
             used = flops.used(found.tokens, visible, hours * 3600)
             assert used == pytest.approx(mfu, rel=1e-3)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_context_is_that_of_the_shards(made, tmp_path):
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "fp64"])
+def test_hours_are_those_of_the_precision(made, tmp_path, precision):
+    chosen = config(made, tmp_path / "run", precision=precision, **BATCH)
+    found = forecast(chosen, "a100", [1])
+    assert found.peak == {"bf16": 312.0, "fp32": 19.5, "fp64": 19.5}[precision]
+    other = forecast(config(made, tmp_path / "run", precision="bf16", **BATCH), "a100", [1])
+    times = found.on[0].hours[0] / other.on[0].hours[0]
+    assert times == pytest.approx(312 / found.peak)
+    given = config(made, tmp_path / "run", precision=precision, peak_tflops=1.0, **BATCH)
+    assert forecast(given, "a100", [1]).peak == 1.0
+
+
+def attended(folder: Path) -> float:
+    """Tokens that a token sees, on average: each token of each segment is looked at."""
+    windows = ShardWindows(open_set(folder), shard.TRAIN)
+    lengths = [n for i in range(len(windows)) for n in windows[i].lengths.tolist()]
+    return float(np.mean([place + 1 for n in lengths for place in range(n)]))
+
+
+def test_the_context_is_that_of_all_tokens(made, tmp_path):
     found = forecast(config(made, tmp_path / "run", **BATCH), "h100", [1])
-    assert 10 < found.context < 64
+    assert found.context == pytest.approx(attended(made / "shards"))
+    assert not found.is_bound
     longer = forecast(config(made, tmp_path / "run", steps=None, **BATCH), "h100", [2])
     assert longer.steps == 1  # one epoch of 10 windows
     assert [each.ranks for each in longer.on] == [2]
+
+
+def test_tokens_that_are_no_targets_are_attended_too(made, tmp_path):
+    """Questions are computed like answers: which tokens are supervised changes no hour."""
+    asked = [replace(each, answers=((0, 1),)) for each in corpus().documents]
+    set_of(tmp_path / "qa", Corpus([("a", asked)]))
+    other = config(made, tmp_path / "run", **BATCH | {"shards": str(tmp_path / "qa")})
+    assert forecast(other, "h100", [1]).context == pytest.approx(attended(tmp_path / "qa"))
+
+
+def test_a_mix_attends_as_its_sets_by_their_shares(made, tmp_path):
+    other = str(shard_set(tmp_path / "other", times=2, packing="best_fit"))
+    own = str(made / "shards")
+    mix = {"shards": own, "mix": {own: "0.3", other: "0.7"}, "weighting": "uniform"}
+    found = forecast(config(made, tmp_path / "run", **BATCH | mix), "h100", [1]).context
+    first, second = (attended(Path(each)) for each in (own, other))
+    assert first != second
+    assert found == pytest.approx(0.3 * first + 0.7 * second)
 
 
 def test_ranks_that_cannot_share(made, tmp_path):

@@ -204,4 +204,13 @@ def test_the_peak_of_a_cpu_is_unknown():
     ],
 )
 def test_the_peak_of_a_device(name, peak):
-    assert known_peak(name) == peak
+    assert known_peak(name, "bf16") == peak
+
+
+def test_other_precisions_have_other_peaks():
+    """fp32 is not TensorFloat-32, which is never turned on."""
+    peaks = [known_peak("NVIDIA H100 80GB HBM3", each) for each in ("bf16", "fp32", "fp64")]
+    assert peaks == [989.4, 66.9, 66.9]
+    assert known_peak("NVIDIA A100-SXM4-80GB", "fp32") == 19.5
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert known_peak("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "fp32") is None

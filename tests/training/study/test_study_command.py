@@ -7,10 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from harness import SCRIPT
+from harness import DATA, SCRIPT
 from studies import finish, run, start, written
-from tiny import model_folder, shard_set
+from tiny import model_folder, shard_set, steps_of
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +135,67 @@ def test_what_is_done_is_not_done_again(made, straight):
     _, told = run(made, straight)
     assert told == ""
     assert (straight / "results.json").read_bytes() == before
+
+
+TOKENIZER = f"--tokenizer {DATA / 'tokenizer.json'}"
+TEXT = f"--source text={DATA / 'proposals.jsonl'} {TOKENIZER} --validation-fraction 0.3"
+ITEMS = "evaluate --items-only --haystack text --tasks number --out items --items 2"
+ASKED = "'qa=items/probe-160-*/questions.jsonl,prompt=prompt,answer=answer'"
+ANSWERING = {
+    "study": {"name": "answering", "seeds": 1},
+    "prepare": [
+        {"makes": "text", "run": f"prepare {TEXT} --window 256 --out text"},
+        {"makes": "items", "run": [f"{ITEMS} --lengths 512", f"{ITEMS} --lengths 160 --seed 1"]},
+        {
+            "makes": "qa",
+            "run": f"prepare --source {ASKED} {TOKENIZER} --window 256 --packing best_fit --out qa",
+        },
+    ],
+    "train": TRAIN | {"shards": "text"},
+    "stage": [
+        {"name": "text", "steps": 2},
+        {"name": "qa", "shards": "qa", "weighting": "uniform", "steps": 2},
+    ],
+    "arm": [{"name": "uniform"}, {"name": "exact"}],
+    "evaluate": {
+        "haystack": "text", "suite": "probe,ruler", "tasks": "number,niah_single_1",
+        "score": "generate", "lengths": [512], "items": 2,
+    },
+    "primary": None,
+}  # fmt: skip
+
+
+def test_a_qa_stage_is_one_for_all_arms(tmp_path):
+    """Questions of the probe's other seed, learnt by both arms alike; others are asked."""
+    model_folder(tmp_path / "model", max_position_embeddings=512)
+    written(tmp_path, **ANSWERING)
+    out = tmp_path / "out"
+    finish(start(tmp_path, out))
+    asked, learnt = (
+        {json.loads(line)["fact"] for path in out.glob(f"items/probe-{length}-*/questions.jsonl")
+         for line in path.read_text().splitlines()}
+        for length in (512, 160)
+    )  # fmt: skip
+    assert len(asked) == len(learnt) == 2
+    assert not asked & learnt
+    steps = {
+        (stage, arm): steps_of(out / "runs" / stage / "0" / arm)
+        for stage in ("text", "qa") for arm in ("uniform", "exact")
+    }  # fmt: skip
+    same = ("digest", "targets", "sum_w", "denominator", "tokens", "bucket_targets")
+    ours, theirs = (
+        [{name: step[name] for name in same} for step in steps["qa", arm]]
+        for arm in ("uniform", "exact")
+    )
+    assert ours == theirs
+    assert all(step["sum_w"] == step["targets"] < step["tokens"] / 4 for step in ours)
+    assert steps["text", "uniform"][0]["sum_w"] < steps["text", "exact"][0]["sum_w"]
+    assert steps["qa", "uniform"][0]["loss"] != steps["qa", "exact"][0]["loss"]
+    for stage, arm in steps:
+        (scores,) = (out / "runs" / stage / "0" / arm / "eval").glob("ruler-512-*/scores.parquet")
+        assert pq.read_table(scores)["match"].null_count == 0
+    (items,) = (out / "runs/qa/0/exact/eval").glob("probe-512-*/items.parquet")
+    assert items.read_bytes() == next(out.glob("items/probe-512-*/items.parquet")).read_bytes()
 
 
 RECALL = {

@@ -17,7 +17,7 @@ def test_a_whole_file(tmp_path):
     study = small(tmp_path, base=BASE)
     assert study.name == "small"
     assert (study.baseline, study.floor, study.seeds) == ("uniform", "matched", (0, 1))
-    assert study.prepare[0].run == ("reweigh", "s", "--table-only", "--out", "table.json")
+    assert study.prepare[0].run == (("reweigh", "s", "--table-only", "--out", "table.json"),)
     assert study.base is not None
     assert study.base.seeds == (0, 1, 2)
     assert study.base.settings == {"weighting": "uniform", "model": "m", "shards": "s", "steps": 5}
@@ -39,7 +39,7 @@ def test_here_is_the_folder_of_the_file(tmp_path):
     assert study.stages[0].settings["model"] == f"{here}/m"
     assert study.stages[0].settings["eval"] == {"a": f"{here}/s"}
     assert [*study.stages[0].settings["mix"]] == [f"{here}/a", f"{here}/b"]
-    assert study.prepare[0].run == ("pack", f"{here}/a b")
+    assert study.prepare[0].run == (("pack", f"{here}/a b"),)
     assert "{here}/m" in str(study.registered)
 
 
@@ -111,6 +111,9 @@ def test_stages_follow_each_other(tmp_path):
         ({"prepare": [{"makes": "a", "run": "x 'y"}]}, "cannot be split", "[[prepare]] a"),
         ({"prepare": [{"makes": "a", "run": ""}]}, "run is empty", "[[prepare]] a"),
         ({"prepare": [{"makes": "a", "run": "exactcpt"}]}, "run is empty", "[[prepare]] a"),
+        ({"prepare": [{"makes": "a", "run": []}]}, "run is empty", "[[prepare]] a"),
+        ({"prepare": [{"makes": "a", "run": ["x", ""]}]}, "run is empty", "[[prepare]] a"),
+        ({"prepare": [{"makes": "a", "run": [1]}]}, r"run is \[1\]", "[[prepare]] a"),
         ({"prepare": [{"makes": "a", "run": "x"}] * 2}, "two commands make a", "[[prepare]] a"),
         ({"prepare": [{"run": "x"}]}, "makes is missing", "[[prepare]] 1"),
         ({"base": BASE | {"wanted": 4}}, "wanted is 4, with 3 candidates", "[base]"),
