@@ -58,7 +58,8 @@ def batch_of_columns(
         ids=pc.coalesce(ids, numbers),
         without_id=ids.null_count,
         content=Strings.of_arrow(content),
-        **{n: Strings.of_arrow(lists) for n, lists in about.items()},
+        boundaries=Strings.of_arrow(about["boundaries"]) if "boundaries" in about else None,
+        labels=Strings.of_arrow(about["labels"]) if "labels" in about else None,
         rejected=[
             Rejected(file, "row", first_row + i, reason)
             for i, reason in enumerate(reasons)
