@@ -653,13 +653,13 @@ def test_the_summary_is_utf8_in_any_locale(prepared, tmp_path):
 
 @pytest.mark.parametrize("when", ["settle_streams", "run_command", "_flush"])
 def test_an_interruption_before_or_after_the_command(when, monkeypatch, capsys):
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     for name in ("settle_streams", "end_on_signals", "tame_warnings", "stop_interrupting"):
         monkeypatch.setattr(program, name, lambda: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # `main` sets its own
-    monkeypatch.setattr(program, "run_command", lambda: 0)
+    monkeypatch.setattr(program, "run_command", lambda obj: 0)
     monkeypatch.setattr(program, when, interrupted)
     with pytest.raises(SystemExit) as ended:
         program.main()
