@@ -167,7 +167,10 @@ def _about_rows(rows: pa.RecordBatch | pa.Table, name: str, file: str) -> Any:
     column = _only(rows, name, file)
     if not _is_list_of_integers(column.type):
         raise ExactcptError(
-            f"column {name!r} holds {column.type}", where=file, expected="lists of integers"
+            f"column {name!r} holds {column.type}",
+            where=file,
+            expected="lists of integers, one for each row of tokens",
+            fix="rename the column, or leave it out, if it is about something else",
         )
     lists = _as_lists(column)
     values = lists.flatten()

@@ -8,7 +8,8 @@ So the ids before an answer are those of the prompt alone, which is what a model
 asked, and boundaries need no offsets of characters, which only one of the two encoders has.
 
 Tokenizers that were SentencePiece models put a space before every text they are given, so also
-before a piece that goes on. Such a piece is encoded behind a line break, which is then left out.
+before a piece that goes on. Such a piece is encoded behind another text, a seam, whose tokens are
+then left out. Each piece decides on its own: its ids do not depend on other documents.
 """
 
 import numpy as np
@@ -16,55 +17,63 @@ from numpy.typing import NDArray
 
 from ..core.spans import Spans
 from ..sources.records import Pieces, Strings
-from .encoders import Encoder
+from .encoders import Encoder, UnencodableTextError
 
 __all__ = ["encode_pieces", "ids_of_documents", "spans_of_documents", "spans_with_ends"]
 
-SEAM = b"\n"
-"""What stands before a piece that goes on. Hardly any token has both it and what follows."""
+SEAMS = (b"\n", b".", b"a")
+"""What may stand before a piece that goes on; the first whose tokens have nothing of the piece."""
 
 
-def encode_pieces(encoder: Encoder, texts: Strings, pieces: Pieces) -> Strings:
+def encode_pieces(
+    encoder: Encoder, texts: Strings, pieces: Pieces, unk_id: int | None = None
+) -> Strings:
     """The ids of each piece, without a space that its text does not have.
 
     Args:
         encoder: encodes them.
         texts: of the pieces.
         pieces: how the documents are divided.
+        unk_id: the id for what the vocabulary lacks. One may stand for a seam and what follows.
 
     Raises:
         UnencodableTextError: the tokenizer fails on a piece.
     """
+    alone = encoder.encode(texts)
     if not _puts_spaces(encoder):
-        return encoder.encode(texts)
+        return alone
+    ids = [alone[i] for i in range(len(alone))]
     goes_on = np.ones(len(texts), bool)
     goes_on[pieces.bounds[:-1]] = False  # a document has at least one piece
-    behind = Strings.join([encoder.encode(_behind_seam(texts, goes_on))])
-    seam = _ids(encoder, SEAM)
-    place = np.arange(len(behind.data)) - np.repeat(behind.offsets[:-1], behind.lengths)
-    of_seam = np.repeat(goes_on, behind.lengths) & (place < len(seam))
-    if behind.data[of_seam].tolist() != seam * int(goes_on.sum()):
-        return encoder.encode(texts)
-    lengths = behind.lengths - len(seam) * goes_on
-    return Strings(np.concatenate(([0], np.cumsum(lengths))), behind.data[~of_seam])
+    left = np.flatnonzero(goes_on).tolist()
+    for seam in SEAMS:
+        before = _ids(encoder, seam) if left else None
+        if before is None or unk_id in before:
+            continue
+        behind = encoder.encode(Strings.of_texts([seam + texts[i].tobytes() for i in left]))
+        joined: list[int] = []
+        for at, i in enumerate(left):
+            if behind[at][: len(before)].tolist() == before:
+                ids[i] = behind[at][len(before) :]
+            else:
+                joined.append(i)
+        left = joined
+    ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+    return Strings(ends, np.concatenate(ids) if ids else np.empty(0, np.int32))
 
 
 def _puts_spaces(encoder: Encoder) -> bool:
     """Whether words are joined by a space if each is encoded alone."""
-    return _ids(encoder, b"a b") == _ids(encoder, b"a") + _ids(encoder, b"b")
+    both, one, other = (_ids(encoder, text) for text in (b"a b", b"a", b"b"))
+    return one is not None and other is not None and both == one + other
 
 
-def _ids(encoder: Encoder, text: bytes) -> list[int]:
-    return encoder.encode(Strings.of_texts([text]))[0].tolist()
-
-
-def _behind_seam(texts: Strings, which: NDArray[np.bool_]) -> Strings:
-    """The texts, some of them behind a seam."""
-    data = texts.data[texts.offsets[0] : texts.offsets[-1]]
-    before = texts.offsets[:-1][which] - texts.offsets[0]
-    lengths = texts.lengths + len(SEAM) * which
-    ends = np.concatenate(([0], np.cumsum(lengths)))
-    return Strings(ends, np.insert(data, before, np.frombuffer(SEAM, np.uint8)[0]))
+def _ids(encoder: Encoder, text: bytes) -> list[int] | None:
+    """The ids of a text; None if the tokenizer fails on it."""
+    try:
+        return encoder.encode(Strings.of_texts([text]))[0].tolist()
+    except UnencodableTextError:
+        return None
 
 
 def ids_of_documents(ids: Strings, pieces: Pieces) -> Strings:

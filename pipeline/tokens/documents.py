@@ -37,7 +37,8 @@ def encode_answers(
         if pieces is None:
             ids = encoder.encode(batch.content)
         else:
-            ids = encode_pieces(encoder, pieces.texts(batch.content), pieces)
+            texts = pieces.texts(batch.content)
+            ids = encode_pieces(encoder, texts, pieces, spec.unk_id)
     except UnencodableTextError as error:
         at = error.at
         if pieces is not None:

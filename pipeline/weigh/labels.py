@@ -79,7 +79,7 @@ def _wrong(at: int, own: NDArray[np.int32], said: NDArray[np.int32], cut: Cut) -
     start, stop = int(ends[row] - cut.texts[row]), int(ends[row])
     targets = said[start : stop - 1] != IGNORED
     next_ids = own[start + 1 : stop]
-    is_shifted = bool((said[start : stop - 1] == next_ids)[targets].all())
+    is_shifted = bool(targets.any() and (said[start : stop - 1] == next_ids)[targets].all())
     return CutError(
         row,
         f"token {at - start + 1:,} has the id {own[at]:,} and the label {said[at]:,}",

@@ -1,6 +1,7 @@
 """The plan of a job that weighs packed windows: what its rows are, found before any work."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from ...schemas.shard import GIVEN
 from ...schemas.sizes import plural
 from ..config import PackConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, Boundaries
+from ..files.storage import AT_ONCE
 from ..job.folder import State
 from ..pack.settings import shard_set_settings
 from ..sources.listing import InputFile
@@ -130,6 +132,9 @@ def plan_weigh(
         )
         for name, read in plan.fields.items()
     }
+    for name, files in plan.files.items():
+        if LABELS not in columns[name]:
+            _refuse_labels_of_some(name, files)
     unread = [warning for name, found in columns.items() for warning in _unread(name, found)]
     plan = replace(plan, fields=fields, warnings=(*plan.warnings, *unread))
     length = _first_length(plan) if window is None else window
@@ -142,6 +147,23 @@ def plan_weigh(
         validation=frozenset(validation),
         fill_id=fill_id,
     )
+
+
+def _refuse_labels_of_some(source: str, files: Sequence[InputFile]) -> None:
+    """Refuses labels in the later files of a source, which would not be read.
+
+    Raises:
+        UsageError: some have them.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # to read the footers of many remote files
+        of_files = zip(files[1:], pool.map(column_names, files[1:]), strict=True)
+        with_labels = next((file.path for file, found in of_files if LABELS in found), None)
+    if with_labels is not None:
+        raise UsageError(
+            f"some files of source {source!r} have a column {LABELS!r}, and others have none",
+            where=f"{with_labels} has one, {files[0].path} has none",
+            fix="give the column to all of them, or make two sources of them",
+        )
 
 
 def _kind_of(

@@ -61,6 +61,45 @@ def test_pieces_that_begin_with_a_space_make_up_the_text(by):
     assert "".join(encoded(by, [pieces])) == encoded(by, [["".join(pieces)]])[0]
 
 
-def test_pieces_that_a_line_break_would_join_are_encoded_alone():
-    by = encoder(PREPENDING, merges=[("\n", "a")])
-    assert encoded(by, [["b", "ac", " b"]]) == [" b", " ac", "  b"]
+JOINING = [("\n", "a"), ("\n", "\n")]
+
+
+def named(by, documents, characters):
+    """The tokens of the pieces of documents."""
+    texts = Strings.of_texts([piece.encode() for document in documents for piece in document])
+    pieces = Pieces.of([[(piece.encode(), True) for piece in document] for document in documents])
+    ids = encode_pieces(by, texts, pieces, characters.get("<unk>"))
+    names = {i: token for token, i in characters.items()}
+    return [" ".join(names[i] for i in ids[at].tolist()) for at in range(len(ids))]
+
+
+@pytest.mark.parametrize("neighbours", [[], [["b", "\n\na"]], [["b", "a"], ["c", "\n"]]])
+def test_a_seam_that_joins_a_piece_is_not_taken_for_it_and_for_no_other(neighbours):
+    by = encoder(PREPENDING, merges=JOINING)
+    tokens = CHARACTERS | {"".join(pair): len(CHARACTERS) + i for i, pair in enumerate(JOINING)}
+    found = named(by, [["b", "ac", " b", "\n\nc"], *neighbours], tokens)
+    assert found[:4] == [f"{SPACE} b", "a c", f"{SPACE} b", "\n\n c"]
+
+
+def test_a_piece_that_all_seams_would_join_has_the_space():
+    by = encoder(PREPENDING, merges=[(seam, "c") for seam in "\n.a"])
+    assert encoded(by, [["b", "c", "b"]]) == [" b", " c", "b"]
+
+
+WORDS = {"<unk>": 0, "foo": 1, "bar": 2, "a": 3, "b": 4}
+
+
+@pytest.mark.parametrize("piece", ["foo bar", "\u6f22foo bar", "what bar"])
+def test_no_token_of_a_piece_is_lost_with_an_unknown_seam(piece):
+    made = Tokenizer(models.WordLevel(WORDS, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
+    by = Reference(made.to_str().encode(), special_tokens_in_text=False)
+    first = "foo" if piece.startswith("foo") else "<unk>"
+    assert named(by, [["a", piece]], WORDS)[1] == f"{first} bar"
+
+
+def test_a_tokenizer_that_fails_on_the_seams_encodes_pieces_alone():
+    made = Tokenizer(models.WordLevel({"foo": 0, "bar": 1}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
+    by = Reference(made.to_str().encode(), special_tokens_in_text=False)
+    assert named(by, [["foo", "bar foo"]], {"foo": 0, "bar": 1})[1] == "bar foo"

@@ -182,6 +182,7 @@ NO_FIT = "make the labels from the same ids"
         ([*WORDS[1:], -100], "token 1 has the id 5 and the label 6", "move them back by one"),
         ([-100, -100, *WORDS[3:], -100], "token 3 has the id 7", "move them back by one"),
         ([*WORDS[:7], 99], "token 8 has the id 12 and the label 99", NO_FIT),
+        ([*[-100] * 7, 99], "token 8 has the id 12 and the label 99", NO_FIT),
         ([*WORDS[:7], -1], "token 8 has the id 12 and the label -1", NO_FIT),
         (WORDS[:7], "a row has 8 tokens and 7 labels", None),
     ],
@@ -194,7 +195,7 @@ def test_labels_that_do_not_fit_are_refused(labels, found, fix, tmp_path):
     assert fix is None or fix in refused.err
 
 
-def test_a_file_without_the_column_is_refused(tmp_path):
+def test_files_with_and_without_the_column_are_refused(tmp_path):
     rows = {"input_ids": [WORDS] * 2, "seq_lengths": [[3, 5]] * 2, "labels": [WORDS] * 2}
     (tmp_path / "in").mkdir()
     parquet(tmp_path / "in" / "a.parquet", rows)
@@ -203,6 +204,10 @@ def test_a_file_without_the_column_is_refused(tmp_path):
     refused = run("weigh", tmp_path / "in", *READ, "--out", tmp_path / "out")
     assert refused.code == 1
     assert "no column 'labels'" in refused.err
+    (tmp_path / "in" / "0.parquet").write_bytes((tmp_path / "in" / "b.parquet").read_bytes())
+    refused = run("weigh", tmp_path / "in", *READ, "--out", tmp_path / "out")
+    assert refused.code == 2
+    assert "a.parquet has one" in refused.err and "0.parquet has none" in refused.err
     nulls = {**rows, "labels": [[None] * 8] * 2}
     refused = run("weigh", parquet(tmp_path / "c.parquet", nulls), *READ, "--out", tmp_path / "out")
     assert refused.code == 1
