@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.hub import hub_name, local_tokenizer
 from ...schemas.manifest import MANIFEST
+from ...schemas.remote import is_local_url, resolve
 from ...schemas.shard_set import open_set
 from ..config import TrainConfig
 from ..models.model import check_config, open_config
@@ -26,6 +27,9 @@ from ..untrained.shape import SIZES, Shape
 from .makings import Making
 
 __all__ = ["Foreseen", "ForeseenSet"]
+
+ARE_FORESEEN = ("init-model", "pack", "prepare", "reweigh", "weigh")
+"""The commands that make what trainings read. Others may look at it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,11 @@ class Foreseen:
 
     def __init__(self, folder: Path, makings: Iterable[Making]) -> None:
         self._folder = folder.absolute()
-        self._by_place = {self._made_at(each): each for each in makings}
+        self._by_place = {
+            self._made_at(each): each for each in makings if each.command in ARE_FORESEEN
+        }
         self._sets: dict[Path, ForeseenSet] = {}
+        self._asked: list[Path] = []
 
     def shards(self, config: TrainConfig) -> ForeseenSet:
         """What a training is fed with.
@@ -93,7 +100,8 @@ class Foreseen:
         return config
 
     def _place(self, path: str) -> Path:
-        return Path(os.path.normpath(self._folder / path))
+        bare = resolve(path)[1] if "://" in path and is_local_url(path) else path
+        return Path(os.path.normpath(self._folder / bare))
 
     def _made_at(self, making: Making) -> Path:
         """Where a command writes: most have --out, `init-model` has FOLDER."""
@@ -101,7 +109,7 @@ class Foreseen:
         return self._place(str(named))
 
     def _set(self, path: str) -> ForeseenSet:
-        if "://" in path:
+        if not is_local_url(path):
             raise UsageError(
                 "the shards are on a server",
                 where=path,
@@ -130,6 +138,13 @@ class Foreseen:
             )
         given = making.parameters
         if making.command == "reweigh":  # the same windows
+            if place in self._asked:
+                raise UsageError(
+                    f"the command that makes {making.makes} needs it",
+                    where=str(place),
+                    fix="name the set that it is a copy of, and another folder with --out",
+                )
+            self._asked.append(place)
             before = self._set(given["shards"])
             return ForeseenSet(windows=before.windows, tau=given["tau"] or before.tau)
         if given.get("window") is None:

@@ -20,9 +20,9 @@ from exactcpt.training.train import train
 
 pytestmark = pytest.mark.slow
 
-RANKS = 2
+RANKS = 4
 KINDS = ("llama", "qwen3", "smollm3")
-SHAPES = {"shard": (RANKS,), "replicate": (RANKS, 1)}
+SHAPES = {"shard": (RANKS,), "replicate": (2, 2)}
 
 
 def filled(seed: int) -> list[tuple[tuple[str, bool, str], dict[str, bool]]]:
@@ -88,4 +88,4 @@ def test_all_ranks_have_the_weights_of_the_first(found):
 
 
 def test_only_the_first_rank_reads_them(found):
-    assert found[1] == [["model"], []]
+    assert found[1] == [["model"], [], [], []]

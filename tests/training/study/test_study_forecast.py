@@ -186,6 +186,14 @@ def test_weights_alone_are_changed(made):
         assert found.tau == (tau or 16)
 
 
+def test_a_set_by_its_url_and_one_that_is_looked_at_too(made):
+    """`verify` writes nothing, whatever else makes the folder."""
+    at_path = foreseen(made)[0]
+    assert foreseen(made, shards=f"file://{made / 'shards'}")[0].found == at_path.found
+    makes = [making("prepare", out="made", window=128, tau=8), making("verify", paths=("made",))]
+    assert foreseen(made, *makes, shards="made")[0].tau == 8
+
+
 @pytest.mark.parametrize(
     ("makings", "settings", "told"),
     [
@@ -196,6 +204,11 @@ def test_weights_alone_are_changed(made):
             "the command that makes made does not say how long its windows are",
         ),
         ([], {"shards": "s3://bucket/shards"}, "the shards are on a server"),
+        (
+            [making("reweigh", out="made", shards="made", tau=8)],
+            {"shards": "made"},
+            "the command that makes made needs it",
+        ),
         ([], {"model": "none"}, "there is no such folder"),
         ([], {"device": "cpu"}, "they are trained on a CPU"),
         (
