@@ -62,7 +62,7 @@ def read_by(made: Path, out: Path) -> list[str]:
 
     of_model._load = loading  # type: ignore[assignment]
     try:
-        train(config(made, out, steps=1), lambda _: None)
+        train(config(made, out, steps=1, micro_batch=1), lambda _: None)
     finally:
         of_model._load = load
     return read
