@@ -4,6 +4,7 @@ Of the values with which something is wrong, the first is told, wherever they ar
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -62,8 +63,12 @@ def do_each(
         return
     mistakes = Mistakes(folder.url)
     mistakes.forget()
-    run(lambda p, crew: _add_graph(p, job, mistakes, crew), settings, folder, poll)
-    mistakes.raise_first()
+    try:
+        run(lambda p, crew: _add_graph(p, job, mistakes, crew), settings, folder, poll)
+        mistakes.raise_first()
+    finally:
+        with suppress(Exception):  # drivers raise any class; the next run removes it
+            mistakes.forget()
 
 
 def _on_thread(job: Job[Any, Any], value: Any) -> None:

@@ -2,13 +2,15 @@
 
 What a unit finds goes through a file in the set's folder, .job/verify/DIGEST/, and so does what is
 found again after a command was stopped. The digest is of everything that is verified: whatever is
-changed or mended meanwhile is read anew.
+changed or mended meanwhile is read anew. So is where something was wrong: an error of a network
+changes no file, and passes.
 """
 
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -23,7 +25,7 @@ from ...schemas.shard import SPLITS
 from ..beam.each import Job, do_each
 from ..beam.runner import RunSettings
 from ..core.runs import runs
-from ..files.storage import Folder
+from ..files.storage import Folder, is_local_url
 from ..job.folder import JOB, locked
 from ..job.progress import Count, Progress
 from ..terminal import Console
@@ -41,8 +43,8 @@ __all__ = ["verify_elsewhere"]
 
 FOUND = f"{JOB}/verify"
 TOGETHER = 1 << 28
-"""Tokens of shards that one worker checks one after the other. Shards that follow each other have
-documents of the same parts, which so are fetched once."""
+"""Tokens of shards that one worker compares with a remote store, one after the other. Shards that
+follow each other have documents of the same parts, which so are fetched once."""
 READ_TOGETHER = 256
 """Of what units have found: that many at once, since a server answers each after a while."""
 
@@ -53,7 +55,9 @@ def verify_elsewhere(
     """Verifies a shard set; see `verify`.
 
     Args:
-        shards: the shard set. What workers find is written there, and removed at the end.
+        shards: the shard set. What workers find is written there, and removed at the end. It stays
+            only if the command is stopped, by a person or by an error of a machine, a server or an
+            engine: the same command then continues.
         store: path or URL of the token store to compare with, if there is one.
         settings: where the units run.
         console: for progress.
@@ -64,12 +68,23 @@ def verify_elsewhere(
     if not shards.exists(MANIFEST):
         return verify(shards.url, store)  # which says what is missing
     with locked(shards):
-        workers = _Workers(shards, store, settings)
-        with Progress(console, "verify", workers.count) as progress:
-            workers.poll = progress.poll
-            report = verify(shards.url, store, do=workers.do)
-        shards.remove_all(shards.names(FOUND))
-        shards.remove_empty_below(JOB)
+        try:
+            report = _verified(shards, store, settings, console)
+        except FormatError:
+            with suppress(Exception):  # drivers raise any class; the next command removes it
+                shards.remove_all(shards.names(FOUND))
+            raise
+        finally:
+            shards.remove_empty_below(JOB)
+    return report
+
+
+def _verified(shards: Folder, store: str | None, settings: RunSettings, console: Console) -> Report:
+    workers = _Workers(shards, store, settings)
+    with Progress(console, "verify", workers.count) as progress:
+        workers.poll = progress.poll
+        report = verify(shards.url, store, do=workers.do)
+    shards.remove_all(shards.names(FOUND))
     return report
 
 
@@ -90,12 +105,12 @@ class _Workers:
     def do(self, inputs: Inputs, units: Sequence[Unit]) -> Iterator[Found]:
         """Does units; see `Do`."""
         task = _task(self._shards, None if inputs.store is None else self._store, inputs)
-        units = [*(u for u in units if u.kind != "shards"), *_shards_together(units, inputs)]
+        if task.store is not None and not is_local_url(task.store):
+            units = [*(u for u in units if u.kind != "shards"), *_shards_together(units, inputs)]
         size_of = {unit: _size(unit, inputs) for unit in units}
         self._sizes = {task.name_of(unit): size for unit, size in size_of.items()}
         self._total = sum(size_of.values())
-        others = [name for name in self._shards.names(FOUND) if name not in self._sizes]
-        self._shards.remove_all(others)
+        self._remove_unsound(inputs.manifest)
         job = Job(
             title="Verify files",
             unit=check_unit,
@@ -104,9 +119,20 @@ class _Workers:
             work=size_of.__getitem__,
         )
         do_each(job, self._settings, self._shards, self.poll)
-        for some in runs(units, lambda _: 1, READ_TOGETHER):
-            for data in self._shards.for_all(map(task.name_of, some), self._shards.read):
-                yield _loaded(data, inputs.manifest)
+        for _, found in self._found(map(task.name_of, units), inputs.manifest):
+            yield found
+
+    def _remove_unsound(self, manifest: Manifest) -> None:
+        """Removes what was found before, except of units that found nothing wrong."""
+        there = self._shards.names(FOUND)
+        mine = [name for name in there if name in self._sizes]
+        sound = {name for name, found in self._found(mine, manifest) if found.is_sound}
+        self._shards.remove_all([name for name in there if name not in sound])
+
+    def _found(self, names: Iterable[str], manifest: Manifest) -> Iterator[tuple[str, Found]]:
+        for some in runs(names, lambda _: 1, READ_TOGETHER):
+            for name, data in zip(some, self._shards.for_all(some, self._shards.read), strict=True):
+                yield name, _loaded(data, manifest)
 
 
 def _shards_together(units: Sequence[Unit], inputs: Inputs) -> Iterator[Unit]:
@@ -218,6 +244,7 @@ def _dumped(found: Found) -> bytes:
         "complete": found.complete,
         "batches": found.batches,
         "tokens": found.tokens,
+        "unusable": sorted(found.unusable),
         "counts": {
             split: [one.windows, one.segments, one.cut_documents]
             for split, one in found.counts.items()
@@ -248,4 +275,5 @@ def _loaded(data: bytes, manifest: Manifest) -> Found:
             counts=counts,
             seen=Seen(arrays["whole"], arrays["pieces"]),
             tokens=Counter(told["tokens"]),
+            unusable={*told["unusable"]},
         )

@@ -23,11 +23,10 @@ from ...schemas.remote_errors import is_passing
 from ..files.publishing import publishing_only_if
 from ..files.storage import Folder
 from .attempt import Attempt, OverError
+from .seldom import Seldom
 
 __all__ = ["Guard", "HaltWatch", "HaltedError", "internal_error", "read_halt"]
 
-REMOTE_SECONDS = 5.0
-"""Time between two checks on an object store: requests are slow, and some cost money."""
 PAUSES = (5.0, 20.0)
 """Seconds before the further tries of a unit, at least. Each request of its own had several within
 ten seconds."""
@@ -163,11 +162,9 @@ class HaltWatch:
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._pause = 0.0 if Folder(attempt.folder).is_local else REMOTE_SECONDS
-        self._next = 0.0
+        self._seldom = Seldom(Folder(attempt.folder))
 
     def __call__(self) -> None:
         """Raises the error with which a unit has ended the attempt, if one has."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._pause
+        if self._seldom.is_due():
             read_halt(self._attempt)

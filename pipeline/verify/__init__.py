@@ -75,13 +75,16 @@ def verify(
     documents = _check_set(Folder(shards, of_set, meter), manifest, against, of_set)
     inputs = Inputs(shards=shards, manifest=manifest, documents=documents, store=against)
     found = _taken(do(inputs, units_of(manifest, of_store)), problems, meter)
+    usable, not_compared = set[int](), set[int]()
     if of_store is not None and against is not None:
-        _add_parts(islice(found, len(of_store["parts"])), of_store, against, problems)
+        usable = _add_parts(islice(found, len(of_store["parts"])), of_store, against, problems)
     problems.merge(of_set)
     if of_store is not None:
-        for _ in islice(found, len(manifest["documents"])):
-            pass
-    counts = _add_shards(found, manifest, documents, problems)
+        for one in islice(found, len(manifest["documents"])):
+            not_compared |= one.unusable
+    counts = _add_shards(found, manifest, documents, problems, not_compared)
+    if against is not None:
+        _check_compared(usable & not_compared, against, problems)
     check_weights(manifest, problems)
     problems.note("files", f"{plural(meter.files, 'file')}, {plural(meter.done, 'byte')}")
     return Report(
@@ -126,25 +129,50 @@ def _taken(found: Iterable[Found], problems: Problems, meter: Meter) -> Iterator
 
 def _add_parts(
     found: Iterable[Found], manifest: Manifest, store: Store, problems: Problems
-) -> None:
-    """Adds up the tokens of a store's parts, and compares them with its manifest."""
+) -> set[int]:
+    """Adds up the tokens of a store's parts, and compares them with its manifest.
+
+    Returns:
+        The numbers of the parts that can be used.
+    """
     tokens: dict[str, Counter[str]] = {}
-    usable = True
+    usable: set[int] = set()
     for number, one in enumerate(found):
-        usable &= one.complete
+        if one.complete:
+            usable.add(number)
         tokens.setdefault(store.source_of(number), Counter()).update(one.tokens)
-    if usable:
+    if len(usable) == len(manifest["parts"]):
         check_counts_of_tokens(tokens, manifest, problems)
+    return usable
+
+
+def _check_compared(missed: set[int], store: Store, problems: Problems) -> None:
+    """Tells of parts that one unit could use and another could not, as after a network error."""
+    for number in sorted(missed):
+        problems.add(
+            "store",
+            store.where(number),
+            "it could be read once, but not again to compare it with documents or shards",
+            "a part that can be read each time; run verify again",
+        )
 
 
 def _add_shards(
-    found: Iterable[Found], manifest: Manifest, documents: Documents | None, problems: Problems
+    found: Iterable[Found],
+    manifest: Manifest,
+    documents: Documents | None,
+    problems: Problems,
+    not_compared: set[int],
 ) -> dict[str, Counts]:
-    """Adds up what is in the shards, compares it with the manifest, and returns the counts."""
+    """Adds up what is in the shards, compares it with the manifest, and returns the counts.
+
+    The parts of the store that units could not use are added to `not_compared`.
+    """
     counts, complete, batches = no_counts(manifest), True, 0
     coverage = None if documents is None else Coverage(documents, problems)
     for one in found:
         complete &= one.complete
+        not_compared |= one.unusable
         batches += one.batches
         for split, some in one.counts.items():
             counts[split].merge(some)

@@ -2,9 +2,10 @@
 
 Documents are numbered through the store's parts, in the order of the parts' names. A part that was
 opened stays mapped, since a shard has documents from many: a remote store takes its size in
-temporary space.
+temporary space. Each is opened once, however many threads need it.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +68,21 @@ class _StoredSpans:
         return np.searchsorted(self.start, at, "right") > np.searchsorted(self.stop, at, "right")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A part that was opened, or could not be, and what was found by that.
+
+    Attributes:
+        batches: its record batches; none if it cannot be used.
+        problems: why not.
+        meter: what was read.
+    """
+
+    batches: list[_Stored]
+    problems: Problems
+    meter: Meter
+
+
 def check_store(folder: Folder, shards: Manifest, problems: Problems) -> Manifest | None:
     """Checks what is not in the store's parts; the manifest, or None if the shards have another.
 
@@ -120,16 +136,17 @@ class Store:
         documents = np.array([entry["documents"] for entry in self._entries], np.int64)
         self._firsts = np.cumsum(documents) - documents
         self._documents = int(documents.sum())
-        self._open: dict[int, list[_Stored]] = {}
+        self._open: dict[int, _Opened] = {}
+        self._locks = [threading.Lock() for _ in self._entries]
 
     def check_part(self, number: int, problems: Problems, meter: Meter) -> Counter[str] | None:
         """Opens a part and counts its tokens, see `count_tokens`; None if it cannot be used."""
-        folder, entry = Folder(self._url, problems, meter), self._entries[number]
-        batches = _open_part(folder, entry, has_spans(self._manifest), problems)
-        self._open[number] = batches
-        if not batches:
+        opened = self._part(number)
+        problems.merge(opened.problems)
+        meter.advance(opened.meter.done, opened.meter.files)
+        if not opened.batches:
             return None
-        return count_tokens(((s.offsets, s.values) for s in batches), self._manifest)
+        return count_tokens(((s.offsets, s.values) for s in opened.batches), self._manifest)
 
     def source_of(self, number: int) -> str:
         """The source of a part's documents."""
@@ -139,11 +156,23 @@ class Store:
         """The bytes of a part's files."""
         return sum(self._entries[number][kind]["bytes"] for kind in ("file", "index"))
 
-    def _part(self, number: int) -> list[_Stored]:
-        """The record batches of a part; none if it cannot be used, which `check_part` tells."""
-        if number not in self._open:
-            self.check_part(number, Problems(), Meter())
-        return self._open[number]
+    def unusable(self) -> set[int]:
+        """Those of the parts that were opened which cannot be used."""
+        return {number for number, opened in [*self._open.items()] if not opened.batches}
+
+    def where(self, number: int) -> str:
+        """A part, in words."""
+        return f"part {self._entries[number]['part']}"
+
+    def _part(self, number: int) -> _Opened:
+        """A part; why it cannot be used, if it cannot, `check_part` tells."""
+        with self._locks[number]:
+            if number not in self._open:
+                problems, meter = Problems(), Meter()
+                folder, entry = Folder(self._url, problems, meter), self._entries[number]
+                batches = _open_part(folder, entry, has_spans(self._manifest), problems)
+                self._open[number] = _Opened(batches=batches, problems=problems, meter=meter)
+            return self._open[number]
 
     def check_size(self, documents: int, problems: Problems) -> None:
         """Checks that the documents table has as many documents."""
@@ -155,7 +184,7 @@ class Store:
         document, values = document[known], values[known]
         part = np.searchsorted(self._firsts, document, "right") - 1
         for number, mine in groups(part, np.arange(len(part))):
-            batches = self._part(number)
+            batches = self._part(number).batches
             rows = document[mine] - self._firsts[number]
             starts = np.array([stored.row for stored in batches], np.int64)
             for i, some in groups(np.searchsorted(starts, rows, "right") - 1, mine):

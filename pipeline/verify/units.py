@@ -45,6 +45,8 @@ class Found:
         counts: of windows, by split.
         seen: segments, for the coverage of documents.
         tokens: of a part; see `count_tokens`.
+        unusable: parts of the store with which nothing was compared, by their numbers. Why they
+            could not be used is told by the units of these parts.
     """
 
     problems: Problems
@@ -55,6 +57,12 @@ class Found:
     counts: dict[str, Counts] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
     tokens: Counter[str] = field(default_factory=Counter)
+    unusable: set[int] = field(default_factory=set)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong with what was read, and all of it was compared."""
+        return not self.problems.findings and not self.unusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,8 @@ class Inputs:
         else:
             self._check_shards(unit, found, meter)
         found.files, found.bytes = meter.files, meter.done
+        if self.store is not None and unit.kind != "part":
+            found.unusable = self.store.unusable()
         return found
 
     def _check_part(self, number: int, found: Found, meter: Meter) -> None:

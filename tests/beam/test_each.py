@@ -39,6 +39,7 @@ def test_each_value_once(tmp_path, place):
     assert [name for name in folder.names() if "/" not in name] == ["1", "2", "4"]
     with pytest.raises(FormatError, match="damaged"):
         do_each(job(folder, 3, 5), PLACES[place], folder, lambda: None)
+    assert not (tmp_path / "out/.job/wrong").exists()
     with pytest.raises(ExactcptError, match="the disk is full"):
         do_each(job(folder, 7), PLACES[place], folder, lambda: None)
     do_each(job(folder, 5), PLACES[place], folder, lambda: None)  # what was wrong is forgotten

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 WHERE = {
     "three threads": ["--workers=3"],
     "two processes": ["--workers=2", "--worker-type=processes"],
+    "two processes, runs of shards": ["--workers=2", "--worker-type=processes"],
     "a job service": [
         "--runner=PortableRunner", "--", "--job_endpoint=embed", "--environment_type=LOOPBACK",
     ],
@@ -56,8 +57,26 @@ def damage(place: Path) -> None:
         flip(path)
 
 
+@pytest.fixture
+def runs_of_shards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many shards units have, if they have several, as those of a remote store do."""
+    found: list[int] = []
+    if "runs of shards" in request.node.name:
+        together = verify_elsewhere._shards_together
+
+        def noted(*arguments: Any) -> Any:
+            for unit in together(*arguments):
+                found.append(unit.stop - unit.start)
+                yield unit
+
+        monkeypatch.setattr(verify_elsewhere, "is_local_url", lambda _: False)
+        monkeypatch.setattr(verify_elsewhere, "TOGETHER", 60_000)
+        monkeypatch.setattr(verify_elsewhere, "_shards_together", noted)
+    return found
+
+
 @pytest.mark.parametrize("where", WHERE)
-def test_the_report_is_the_same_anywhere(place, where):
+def test_the_report_is_the_same_anywhere(place, where, runs_of_shards):
     before = contents(place)
     for change in (lambda _: None, damage):
         change(place)
@@ -74,6 +93,8 @@ def test_the_report_is_the_same_anywhere(place, where):
         )
     ]
     assert {*contents(place)} == {*before}  # nothing stays of what workers wrote
+    if "runs of shards" in where:
+        assert len(runs_of_shards) > 4 and max(runs_of_shards) > 1
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch, do: Callable[[Inputs, Unit], Any]) -> None:
