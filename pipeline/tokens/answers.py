@@ -50,11 +50,10 @@ def encode_pieces(
         before = _ids(encoder, seam) if left else None
         if before is None or unk_id in before:
             continue
-        behind = encoder.encode(Strings.of_texts([seam + texts[i].tobytes() for i in left]))
         joined: list[int] = []
-        for at, i in enumerate(left):
-            if behind[at][: len(before)].tolist() == before:
-                ids[i] = behind[at][len(before) :]
+        for i, behind in zip(left, _behind(seam, encoder, texts, left), strict=True):
+            if behind is not None and behind[: len(before)].tolist() == before:
+                ids[i] = behind[len(before) :]
             else:
                 joined.append(i)
         left = joined
@@ -66,6 +65,19 @@ def _puts_spaces(encoder: Encoder) -> bool:
     """Whether words are joined by a space if each is encoded alone."""
     both, one, other = (_ids(encoder, text) for text in (b"a b", b"a", b"b"))
     return one is not None and other is not None and both == one + other
+
+
+def _behind(
+    seam: bytes, encoder: Encoder, texts: Strings, which: list[int]
+) -> list[NDArray[np.int32] | None]:
+    """The ids of some texts behind a seam; None where the tokenizer fails on that."""
+    joined = [seam + texts[i].tobytes() for i in which]
+    try:
+        ids = encoder.encode(Strings.of_texts(joined))
+    except UnencodableTextError:  # one by one, so that the others do not depend on it
+        each = [_ids(encoder, text) for text in joined]
+        return [None if one is None else np.array(one, np.int32) for one in each]
+    return [ids[at] for at in range(len(ids))]
 
 
 def _ids(encoder: Encoder, text: bytes) -> list[int] | None:

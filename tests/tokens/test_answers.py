@@ -98,8 +98,10 @@ def test_no_token_of_a_piece_is_lost_with_an_unknown_seam(piece):
     assert named(by, [["a", piece]], WORDS)[1] == f"{first} bar"
 
 
-def test_a_tokenizer_that_fails_on_the_seams_encodes_pieces_alone():
-    made = Tokenizer(models.WordLevel({"foo": 0, "bar": 1}, unk_token="<unk>"))
+@pytest.mark.parametrize("letters", [(), ("a", "b")])
+def test_a_tokenizer_that_fails_on_seams_or_behind_them_encodes_pieces_alone(letters):
+    words = {word: i for i, word in enumerate(("foo", "bar", *letters))}
+    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
     by = Reference(made.to_str().encode(), special_tokens_in_text=False)
-    assert named(by, [["foo", "bar foo"]], {"foo": 0, "bar": 1})[1] == "bar foo"
+    assert named(by, [["foo", "bar foo", " foo"]], words)[1:] == ["bar foo", "foo"]
