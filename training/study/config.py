@@ -14,15 +14,15 @@ In every text, `{here}` is the folder of the file. All other paths are below the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from ..evaluation.assemble import Context
 
 __all__ = [
-    "CONTEXTS",
     "MARGINS",
     "Arm",
     "Base",
     "Claim",
-    "Context",
     "Endpoint",
     "Gate",
     "Prepare",
@@ -36,8 +36,6 @@ Settings = Mapping[str, Any]
 
 Endpoint = Literal["probe.far", "probe.near", "probe.slope"]
 Claim = Literal["greater", "equivalent"]
-Context = Literal["fixed", "minimal"]
-CONTEXTS: tuple[Context, ...] = get_args(Context)
 
 MARGINS: Mapping[str, float] = {"probe.near": 0.05}
 """How far from 0 an endpoint may be, in nats, and still count as unchanged."""
@@ -152,7 +150,7 @@ class Primary:
         claim: that the difference is above 0, or that it is within the margin.
         stage: after which it is measured.
         length: of the prompts; None for the only one.
-        context: of the probe.
+        context: of the probe's prompts.
         margin: of equivalence, in nats; None for the claim that it is greater.
     """
 

@@ -14,14 +14,15 @@ from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.hub import hub_name
 from ...schemas.settings import Kind, read_toml, suggestion
 from ..config import TrainConfig, WeightingName
+from ..evaluation.assemble import CONTEXTS, DOCUMENT, Context
+from ..evaluation.config import chosen_suites, chosen_tasks
+from ..evaluation.natural import NATURAL
 from .commands import evaluate_arguments, evaluate_flags, parsed
 from .config import (
-    CONTEXTS,
     MARGINS,
     Arm,
     Base,
     Claim,
-    Context,
     Endpoint,
     Gate,
     Prepare,
@@ -91,6 +92,17 @@ def _registered(raw: Values, primaries: tuple[Primary, ...]) -> tuple[Values, Va
     return free, registered
 
 
+def _contexts(asked: Values, table: Table) -> tuple[Context, ...]:
+    """The contexts of the prompts that a probe has, by the options of its `evaluate`."""
+    try:
+        chosen = chosen_tasks(asked["tasks"], chosen_suites(asked["suite"]), asked["haystack"])
+    except UsageError as error:
+        table.refuse(error.found, expected=error.expected, fix=error.fix)
+    tasks = chosen["probe"]
+    placed = CONTEXTS if any(task != NATURAL for task in tasks) else ()
+    return (*placed, DOCUMENT) if NATURAL in tasks else placed
+
+
 class _Reader:
     """Reads the sections of a file in the order in which they need each other."""
 
@@ -122,9 +134,15 @@ class _Reader:
         prepares = self._prepares()
         made = {each.makes for each in prepares}
         self._check_trainings(base, stages, arms, made)
-        arguments, evaluated, lengths = self._evaluate(stages)
+        arguments, evaluated, lengths, contexts = self._evaluate(stages)
+        if base is not None and base.gate is not None and contexts == (DOCUMENT,):
+            raise UsageError(
+                f"the gate has no facts to look at: the probe has the task {NATURAL} alone",
+                where=f"{self.path}, [base.gate]",
+                expected="another task of the probe in [evaluate], or no gate",
+            )
         primaries = tuple(
-            self._primary(each, arms, evaluated, lengths)
+            self._primary(each, arms, evaluated, lengths, contexts)
             for each in self._many("primary", "endpoint")
         )
         free, registered = _registered(raw, primaries)
@@ -328,8 +346,13 @@ class _Reader:
 
     def _evaluate(
         self, stages: tuple[Stage, ...]
-    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...] | None]:
-        """The arguments of `evaluate`, the stages after which it runs, and the lengths."""
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...] | None, tuple[Context, ...]]:
+        """The arguments of `evaluate`, and what it runs on.
+
+        Returns:
+            The arguments, the stages after which it runs, the lengths, and the contexts of the
+            probe's prompts.
+        """
         table = self._one("evaluate")
         names = [stage.name for stage in stages]
         after = table.texts("after", tuple(names))
@@ -348,7 +371,8 @@ class _Reader:
             table.refuse(error.format_message())
         if "probe" not in found["suite"].split(","):
             table.refuse(f"suite is {found['suite']!r}", expected="the suite probe, among others")
-        return arguments, tuple(name for name in names if name in after), found["lengths"]
+        evaluated = tuple(name for name in names if name in after)
+        return arguments, evaluated, found["lengths"], _contexts(found, table)
 
     def _primary(
         self,
@@ -356,13 +380,14 @@ class _Reader:
         arms: Mapping[str, Arm],
         evaluated: tuple[str, ...],
         lengths: tuple[int, ...] | None,
+        contexts: tuple[Context, ...],
     ) -> Primary:
         endpoint: Endpoint = table.choice("endpoint", Endpoint)
         arm, against = table.text("arm"), table.texts("against")
         claim: Claim = table.choice("claim", Claim)
         stage = table.text("stage", evaluated[-1] if evaluated else None)
         length = table.whole("length", 1, None)
-        context: Context = table.choice("context", Context, CONTEXTS[0])
+        context: Context = table.choice("context", Context, contexts[0])
         margin = table.number("margin", 0, MARGINS.get(endpoint))
         table.end()
         for each in (arm, *against):
@@ -372,6 +397,10 @@ class _Reader:
             table.refuse(f"against is {list(against)}", expected="other arms than arm itself")
         if stage not in evaluated:
             table.refuse(f"stage is {stage!r}", expected=f"evaluated: {', '.join(evaluated)}")
+        if context not in contexts:
+            table.refuse(
+                f"context is {context!r}", expected=f"one that is evaluated: {', '.join(contexts)}"
+            )
         if length is None and (lengths is None or len(lengths) > 1):
             table.refuse("length is missing", expected="length = N: there are several lengths")
         if length is not None and lengths is not None and length not in lengths:

@@ -29,7 +29,8 @@ from ..comparison.intervals import (
     is_equivalent,
     p_value,
 )
-from .config import Claim, Context, Primary
+from ..evaluation.assemble import Context
+from .config import Claim, Primary
 
 __all__ = ["LEVEL", "Measured", "Outcome", "Verdict", "by_base", "differences_of", "verdicts_of"]
 

@@ -159,6 +159,41 @@ def test_near_has_a_margin(tmp_path):
     assert small(tmp_path, primary=[primary | more]).primaries[0].margin == 0.05
 
 
+NATURAL = {"lengths": [128], "tasks": "natural"}
+
+
+def test_the_context_of_an_endpoint(tmp_path):
+    (primary,) = values()["primary"]
+
+    def context(tasks, **changes):
+        asked = {"lengths": [128], **({"tasks": tasks} if tasks else {})}
+        return small(tmp_path, evaluate=asked, primary=[primary | changes]).primaries[0].context
+
+    assert context(None) == context("number,natural") == "fixed"
+    assert context("natural") == context(None, context="document") == "document"
+    for tasks, other, expected in (
+        ("natural", "fixed", "one that is evaluated: document"),
+        ("number", "document", "one that is evaluated: fixed, minimal"),
+    ):
+        with pytest.raises(UsageError, match=f"context is '{other}'") as caught:
+            context(tasks, context=other)
+        assert caught.value.expected == expected
+
+
+def test_a_gate_needs_facts_that_are_placed(tmp_path):
+    with pytest.raises(UsageError, match="the gate has no facts to look at") as caught:
+        small(tmp_path, base=BASE, evaluate=NATURAL)
+    assert str(caught.value.where).endswith(", [base.gate]")
+    without = {name: value for name, value in BASE.items() if name != "gate"}
+    assert small(tmp_path, base=without, evaluate=NATURAL).base is not None
+
+
+def test_a_task_that_the_probe_has_not(tmp_path):
+    with pytest.raises(UsageError, match="no task is named 'numbers'") as caught:
+        small(tmp_path, evaluate={"lengths": [128], "tasks": "numbers"})
+    assert str(caught.value.where).endswith(", [evaluate]")
+
+
 def test_an_unknown_section(tmp_path):
     with pytest.raises(UsageError, match="unknown setting 'arms'") as caught:
         small(tmp_path, arms=[])
