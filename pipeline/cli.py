@@ -63,6 +63,10 @@ GROUPS: Sections = {
     "Study": ("evaluate", "compare", "study", "recall-world"),
 }
 """The commands in help, in the order in which they are met."""
+CONTINUED = frozenset(
+    ["prepare", "tokenize", "pack", "weigh", "reweigh", "publish", "train", "evaluate", "study"]
+)
+"""Commands that go on from what is done when they are given again; the others begin anew."""
 PROCESS = object()
 """What the commands get as click's `obj` where the process does nothing but run one of them."""
 
@@ -505,7 +509,7 @@ def run_command(arguments: Sequence[str] | None = None, obj: object = None) -> i
     except ExactcptError as error:
         return _fail(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, click.Abort):
-        return _interrupted()
+        return _interrupted(arguments)
     except Exception as error:
         from .job.halt import internal_error
 
@@ -513,8 +517,11 @@ def run_command(arguments: Sequence[str] | None = None, obj: object = None) -> i
         return _fail(str(told), told.exit_code, debug)
 
 
-def _interrupted() -> int:
-    return _fail("interrupted; run the same command again to continue", 1, debug=False)
+def _interrupted(arguments: Sequence[str] | None = None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
+    goes_on = next((word for word in words if not word.startswith("-")), None) in CONTINUED
+    advice = "; run the same command again to continue" if goes_on else ""
+    return _fail(f"interrupted{advice}", 1, debug=False)
 
 
 def _fail(text: str, code: int, debug: bool) -> int:

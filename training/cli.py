@@ -34,7 +34,7 @@ __all__ = ["STOPPED", "compare", "export", "train"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 STOPPED = 75
-"""Exit code of a run that SIGTERM has stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
+"""Exit code of a run that was stopped after a checkpoint: EX_TEMPFAIL of sysexits.h."""
 
 HELP = {
     "shards": (
@@ -238,9 +238,9 @@ def train(**flags: Any) -> None:
     exactcpt train --shards shards/ --model Qwen/Qwen2.5-0.5B --out run/ --max-tokens 1B
     torchrun --nproc-per-node 8 --no-python exactcpt train --shards ...
 
-    To continue a run that was stopped, give the same command again, on any number of ranks. A run
-    is stopped by SIGTERM, and torchrun gives it 30 seconds for its checkpoint; --shutdown-timeout
-    600, before --no-python, gives it more.
+    Ctrl-C or SIGTERM stops a run after a checkpoint. To continue it, give the same command again,
+    on any number of ranks. torchrun gives it 30 seconds for its checkpoint; --shutdown-timeout 600,
+    before --no-python, gives it more.
 
     A target is a token that the model is trained to predict, and its effective context is the
     number of tokens of its own document before it in the window. --weighting gives its loss a
@@ -265,7 +265,7 @@ def train(**flags: Any) -> None:
       0   the run is finished
       1   the run failed
       2   wrong usage
-      75  SIGTERM stopped the run after a checkpoint (torchrun itself returns 1)
+      75  Ctrl-C or SIGTERM stopped the run after a checkpoint (torchrun itself returns 1)
     """
     config = _effective(flags)
     if flags["print_config"]:

@@ -9,9 +9,9 @@
     look         now and then: brings the figures of the last steps to the host, checks, logs them
     checkpoint   model, optimizer, and the number of windows taken: all that a run continues from
 
-SIGTERM stops a run between two micro-batches of a step or an evaluation. The ranks agree to stop,
-give up what is not complete, and write a checkpoint of what is. When the run is continued, it does
-again what was given up.
+SIGTERM or Ctrl-C stops a run between two micro-batches of a step or an evaluation. The ranks agree
+to stop, give up what is not complete, and write a checkpoint of what is. When the run is continued,
+it does again what was given up.
 """
 
 import math
@@ -57,7 +57,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        finished: whether it took its last step; otherwise SIGTERM stopped it.
+        finished: whether it took its last step; otherwise it was asked to stop.
         step: number of the last step taken.
         steps: number of steps of the whole run.
         skipped: number of steps that were skipped among those taken.
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
-    """Trains from the newest checkpoint of the run, if it has one, to the last step or SIGTERM.
+    """Trains from the newest checkpoint of the run, if it has one, to the last step or a signal.
 
     Args:
         config: the settings of the run. On several ranks, torchrun calls this in each.
@@ -87,7 +87,7 @@ def train(config: TrainConfig, say: Callable[[str], None]) -> Outcome:
     """
     with (
         determinism(config.deterministic),
-        termination() as is_terminated,
+        termination(say) as is_terminated,
         joined(config.device) as world,
         with_advice(config, world),
         with_lost_ranks_told(world),
@@ -103,7 +103,7 @@ class _Loop:
 
     Attributes:
         run: the open run.
-        is_terminated: tells whether SIGTERM has come to this rank.
+        is_terminated: tells whether SIGTERM or SIGINT has come to this rank.
         expand: makes the model's inputs from batches on the device.
         skipped: number of steps that were skipped, among those that were looked at.
         cautioned: whether a person knows that a checkpoint may take too long.
@@ -160,7 +160,7 @@ class _Loop:
         run.write("start", begun | {"settings": settings})
 
     def _after(self, at: Position, done: Collection[str] = ()) -> bool:
-        """Does what is due after a step; False if SIGTERM came before all of it was done.
+        """Does what is due after a step; False if the run is to stop before all of it was done.
 
         Args:
             at: the progress of the run.
@@ -194,7 +194,7 @@ class _Loop:
         return found | ({"export"} if self._export_of(at).exists() else set())
 
     def _is_over(self) -> bool:
-        """Whether SIGTERM has come to any rank; all ranks ask at the same time."""
+        """Whether any rank is asked to stop; all ranks ask at the same time."""
         return bool(self.run.world.sum(self.is_terminated())[0])
 
     def _batches(self, at: Position) -> AbstractContextManager[Iterator[Batch]]:
@@ -225,12 +225,12 @@ class _Loop:
         return profiled(out, self.run.world, after=at.step, steps=config.profile, say=say)
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
-        """The micro-batches of a step, or some of them if SIGTERM has come."""
+        """The micro-batches of a step, or some of them if the run is to stop."""
         ours = takewhile(lambda _: not self.is_terminated(), batches)
         return list(islice(ours, self.run.accumulation))
 
     def _step(self, step: int, micro_batches: list[Batch]) -> LocalStep | None:
-        """Takes a step; None if SIGTERM came meanwhile and the weights are unchanged."""
+        """Takes a step; None if the run is to stop, and the weights are unchanged."""
         run = self.run
         targets, sum_w, stop = run.world.sum(
             sum(batch.targets for batch in micro_batches),
@@ -272,7 +272,7 @@ class _Loop:
 
         Returns:
             The sums by bucket of all micro-batches [4, buckets], and the sum of cross-entropies of
-            each window; None if SIGTERM has come meanwhile.
+            each window; None if the run is to stop.
         """
         device = self.run.world.device
         divisor = torch.full((), denominator, dtype=torch.float64, device=device)
@@ -353,7 +353,7 @@ class _Loop:
         self.run.world.fail(error)
 
     def _evaluate(self, at: Position, done: Collection[str]) -> bool:
-        """Evaluates on all eval sets that are not done yet; False if SIGTERM came."""
+        """Evaluates on all eval sets that are not done yet; False if the run is to stop."""
         began = time.monotonic()
         for eval_set in self.run.inputs.eval_sets:
             if f"eval {eval_set.name}" in done:

@@ -28,7 +28,7 @@ from .processes import WorkerProcesses
 if TYPE_CHECKING:
     from .transforms import Crew
 
-__all__ = ["EMBEDDED", "RunSettings", "run", "usable_cores"]
+__all__ = ["EMBEDDED", "RunSettings", "run"]
 
 EMBEDDED = "embedded"
 LOCAL_RUNNERS = {"directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
@@ -90,11 +90,6 @@ class RunSettings:
                 expected="URLs that every worker reaches, such as s3:// or gs://",
                 fix="put the files there, or write file:///path for a disk that all workers mount",
             )
-
-
-def usable_cores() -> int:
-    """How many cores this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
 
 
 def run(

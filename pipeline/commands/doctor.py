@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...schemas.cores import usable_cores
 from ...schemas.errors import BackendDifferenceError, UsageError
 from ...schemas.extras import install_line
 from ...schemas.terminal import echo, echo_json
-from ..beam.runner import usable_cores
 from ..terminal import size
 from ..tokens.encoders import UnencodableTextError, UnsupportedTokenizerError, borrow_encoder
 from ..tokens.parity import compare_backends, torture_set
@@ -97,7 +97,7 @@ def _tokenizer(path: str) -> dict[str, Any]:
     try:
         reference = replace(spec, backend="tokenizers")
         with borrow_encoder(spec) as one, borrow_encoder(reference) as other:
-            compare_backends(one, other, torture_set(file.special_tokens()))
+            compare_backends(one, other, torture_set(file.facts.special_tokens))
     except UnsupportedTokenizerError as error:
         problem = f"gigatoken does not support it: {error}"
     except BackendDifferenceError as error:

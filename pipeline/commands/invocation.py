@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ...schemas.cores import usable_cores
 from ...schemas.errors import UsageError
 from ...schemas.hub import origin_of
 from ...schemas.terminal import echo_json, echo_toml
-from ..beam.runner import RunSettings, usable_cores
+from ..beam.runner import RunSettings
 from ..config import (
     SETTINGS,
     PackConfig,

@@ -162,7 +162,8 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     """Locks by a file that says who and when.
 
     Of two jobs that begin at once, one gets it; both may where one that was killed has left its
-    lock, and on servers that overwrite what they were told to create.
+    lock, and on servers that overwrite what they were told to create. A job that was suspended for
+    so long that another one took its lock leaves it to that one.
     """
     mine = _process(os.getpid())
     if not folder.create_if_absent(LOCK, _lock_of(mine)):
@@ -178,7 +179,8 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
     def renew() -> None:
         while not ended.wait(RENEW_SECONDS):
             with suppress(Exception):  # drivers raise any class; the next renewal may succeed
-                _write_lock(folder, mine)
+                if not _is_taken(folder, mine):
+                    _write_lock(folder, mine)
 
     renewal = threading.Thread(name="exactcpt-lock", target=renew, daemon=True)
     renewal.start()
@@ -188,7 +190,13 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
         ended.set()
         renewal.join()
         with suppress(Exception):  # drivers raise any class; a lock that stays expires
-            folder.remove(LOCK)
+            if not _is_taken(folder, mine):
+                folder.remove(LOCK)
+
+
+def _is_taken(folder: Folder, mine: str) -> bool:
+    """Whether the lock is another job's."""
+    return folder.exists(LOCK) and read_json(folder, LOCK, ("by",))["by"] != mine
 
 
 def _write_lock(folder: Folder, mine: str) -> None:

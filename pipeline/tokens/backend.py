@@ -54,7 +54,7 @@ def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Bac
     wanted = plan.config.tokenizer_backend
     if wanted == "tokenizers" or not plan.encodes_text:
         return "tokenizers", None
-    texts = [torture_set(plan.tokenizer.special_tokens())]
+    texts = [torture_set(plan.tokenizer.facts.special_tokens)]
     texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
     reference = plan.spec(plan.tokenizer.where, "tokenizers")
     with fast_encoder(plan) as (encoder, problem), borrow_encoder(reference) as other:

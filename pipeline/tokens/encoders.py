@@ -10,7 +10,6 @@ document can forge its own end. gigatoken always reads it as the special token, 
 the tokenizer.json without its special added tokens; encoding.py has what else has to change in it.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -113,12 +112,10 @@ def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
 class Gigatoken:
     """The encoder of `gigatoken`."""
 
-    def __init__(self, data: bytes, special_tokens_in_text: bool) -> None:
+    def __init__(self, data: bytes) -> None:
         import gigatoken
 
-        self._tokenizer = gigatoken.Tokenizer.from_json(
-            data if special_tokens_in_text else _without_special_tokens(data)
-        )
+        self._tokenizer = gigatoken.Tokenizer.from_json(data)
 
     def encode(self, texts: Strings) -> Strings:
         """See `Encoder`.
@@ -145,14 +142,6 @@ class Gigatoken:
         return Strings(np.asarray(encoded.offsets.data).astype(np.int64), ids)
 
 
-@cache
-def _without_special_tokens(data: bytes) -> bytes:
-    tokenizer = json.loads(data)
-    added = tokenizer.get("added_tokens") or []
-    tokenizer["added_tokens"] = [token for token in added if not token.get("special")]
-    return json.dumps(tokenizer, ensure_ascii=False).encode()
-
-
 def make_encoder(
     backend: Backend,
     data: bytes,
@@ -170,11 +159,12 @@ def make_encoder(
     Raises:
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
-    data = encoding_json(data, special_tokens_in_text, boundaries)
+    named = backend == "tokenizers"
+    data = encoding_json(data, special_tokens_in_text, boundaries, named=named)
     if backend == "tokenizers":
         return Reference(data, special_tokens_in_text)
     try:
-        return Gigatoken(data, special_tokens_in_text)
+        return Gigatoken(data)
     except BaseException as error:
         if is_of_library(error):
             reason = str(error).partition("\n\nLocation:")[0]  # in its source code

@@ -16,9 +16,9 @@ import re
 import secrets
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["dropout_of", "encoding_json", "unknown_id"]
+__all__ = ["Facts", "encoding_json", "facts_of"]
 
 NAMELESS = f"unreachable-{secrets.token_hex(16)}-"
 """How unreachable entries are called. It is drawn for every process, so that no text can have it,
@@ -28,7 +28,11 @@ BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 @lru_cache(maxsize=8)
 def encoding_json(
-    data: bytes, special_tokens_in_text: bool, boundaries: frozenset[int] = frozenset()
+    data: bytes,
+    special_tokens_in_text: bool,
+    boundaries: frozenset[int] = frozenset(),
+    *,
+    named: bool = True,
 ) -> bytes:
     """The tokenizer.json that documents are encoded with; `data` itself if nothing has to change.
 
@@ -37,6 +41,8 @@ def encoding_json(
         special_tokens_in_text: whether the text of a special token becomes that token.
         boundaries: ids that begin or end documents. If they are added tokens, no text becomes one,
             whether they are marked as special or not.
+        named: whether special added tokens that no text may become are named at all. A library
+            that finds in a text whatever is named needs them left out.
     """
     tokenizer = json.loads(data)
     changed = False
@@ -48,18 +54,38 @@ def encoding_json(
         model["dropout"], changed = None, True
     if not special_tokens_in_text:
         changed |= _hide_added_tokens(tokenizer, boundaries)
+        if not named:
+            changed |= _leave_out_special_tokens(tokenizer)
     return json.dumps(tokenizer, ensure_ascii=False).encode() if changed else data
 
 
-def dropout_of(data: bytes) -> float | None:
-    """The dropout of a tokenizer.json, as saved in it; None if there is none."""
-    return json.loads(data)["model"].get("dropout") or None
+class Facts(NamedTuple):
+    """What a tokenizer.json says of itself.
+
+    Attributes:
+        dropout: the dropout that is saved in it; None if there is none.
+        unk_id: the id that the model gives for what its vocabulary lacks; None if it has none.
+        special_tokens: the texts of the special added tokens.
+    """
+
+    dropout: float | None
+    unk_id: int | None
+    special_tokens: tuple[str, ...]
 
 
-def unknown_id(data: bytes) -> int | None:
-    """The id that the model gives for what its vocabulary lacks; None if it has none."""
+def facts_of(data: bytes) -> Facts:
+    """Reads the facts of a tokenizer.json that `tokenizers` loads."""
     tokenizer = json.loads(data)
     model = tokenizer["model"]
+    added = tokenizer.get("added_tokens") or []
+    return Facts(
+        dropout=model.get("dropout") or None,
+        unk_id=_unknown_id(model),
+        special_tokens=tuple(token["content"] for token in added if token.get("special")),
+    )
+
+
+def _unknown_id(model: dict[str, Any]) -> int | None:
     if isinstance(model.get("vocab"), list):
         return model.get("unk_id")
     return model["vocab"].get(model.get("unk_token"))
@@ -79,6 +105,13 @@ def _hide_added_tokens(tokenizer: dict[str, Any], boundaries: Collection[int]) -
     if names:
         _rename(tokenizer, names)
     return changed or bool(names)
+
+
+def _leave_out_special_tokens(tokenizer: dict[str, Any]) -> bool:
+    """Leaves out the special added tokens; says whether there were some."""
+    added = tokenizer.get("added_tokens") or []
+    tokenizer["added_tokens"] = [token for token in added if not token.get("special")]
+    return len(tokenizer["added_tokens"]) < len(added)
 
 
 def _reachable(model: dict[str, Any], tokens: Iterable[str]) -> list[str]:

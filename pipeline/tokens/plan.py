@@ -224,7 +224,7 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
         largest_id=largest_id,
         files=files,
         fields=fields,
-        unk_id=tokenizer.unk_id if tokenizer.unk_id not in (bos_id, eos_id) else None,
+        unk_id=None if (unk_id := tokenizer.facts.unk_id) in (bos_id, eos_id) else unk_id,
         warnings=(
             *(warning for warning in (about_eos, about_bos) if warning),
             *tokenizer.warnings(),

@@ -1,7 +1,6 @@
 """What makes the jobs of the tests small leaves them what they are."""
 
 import inspect
-import os
 from types import MethodType
 
 import harness
@@ -9,7 +8,6 @@ import remembered
 import small_jobs
 
 from exactcpt.pipeline.beam.loading import load_beam
-from exactcpt.pipeline.beam.runner import usable_cores
 from exactcpt.pipeline.commands import invocation
 
 
@@ -83,7 +81,6 @@ def test_options_share_no_values():
 
 
 def test_a_job_that_does_not_say_it_has_as_many_workers_as_cores(tmp_path, monkeypatch):
-    assert usable_cores() == len(os.sched_getaffinity(0))
     found = []
     settings = invocation.RunSettings
     monkeypatch.setattr(

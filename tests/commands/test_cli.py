@@ -652,7 +652,11 @@ def test_the_summary_is_utf8_in_any_locale(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("when", ["settle_streams", "run_command", "_flush"])
-def test_an_interruption_before_or_after_the_command(when, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [("prepare", "; run the same command again to continue"), ("show", ""), ("--help", "")],
+)
+def test_an_interruption_before_or_after_the_command(when, command, advice, monkeypatch, capsys):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -661,9 +665,8 @@ def test_an_interruption_before_or_after_the_command(when, monkeypatch, capsys):
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # `main` sets its own
     monkeypatch.setattr(program, "run_command", lambda obj: 0)
     monkeypatch.setattr(program, when, interrupted)
+    monkeypatch.setattr(sys, "argv", ["exactcpt", command])
     with pytest.raises(SystemExit) as ended:
         program.main()
     assert ended.value.code == 1
-    assert capsys.readouterr().err == (
-        "error: interrupted; run the same command again to continue\n"
-    )
+    assert capsys.readouterr().err == f"error: interrupted{advice}\n"

@@ -1,7 +1,6 @@
 """`doctor` says what is there, and works without what is not."""
 
 import json
-import os
 from importlib.metadata import version
 
 import pytest
@@ -9,6 +8,7 @@ import vocabularies
 from harness import DATA, done, run
 
 from exactcpt.pipeline.commands import doctor
+from exactcpt.schemas.cores import usable_cores
 from exactcpt.schemas.extras import install_line
 from exactcpt.training.models.attention import BACKENDS
 from exactcpt.training.models.machine import REASONS
@@ -23,7 +23,7 @@ def test_what_is_there(tmp_path, monkeypatch):
     found = report(tmp_path)
     assert found["versions"]["pyarrow"] == version("pyarrow")
     assert found["versions"]["torch"] == version("torch")
-    assert found["cores"] == len(os.sched_getaffinity(0))
+    assert found["cores"] == usable_cores()
     assert found["memory_bytes"] > 1 << 28
     folder, temporary = found["disks"]
     assert folder["path"] == str(tmp_path) and folder["free_bytes"] > 0

@@ -436,6 +436,24 @@ def test_a_remote_lock_is_renewed_while_the_job_lives(remote, monkeypatch):
     assert threading.active_count() == threads
 
 
+def test_a_remote_lock_that_another_job_took_is_left_to_it(remote, monkeypatch):
+    """As happens to a job that was suspended for more than two minutes."""
+    monkeypatch.setattr(job, "RENEW_SECONDS", 0.01)
+    looked, is_taken = [], job._is_taken
+    monkeypatch.setattr(
+        job, "_is_taken", lambda *names: looked.append(is_taken(*names)) or looked[-1]
+    )
+    with locked(remote):
+        hold(remote, "elsewhere:1", 0)
+        theirs, known = remote.read(LOCK), len(looked)
+        until = time.monotonic() + 5
+        while len(looked) < known + 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert remote.read(LOCK) == theirs
+    assert remote.read(LOCK) == theirs
+    assert looked[-1]
+
+
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
 def test_a_renewal_that_fails_is_tried_again(remote, monkeypatch, error):
     monkeypatch.setattr(job, "RENEW_SECONDS", 0.01)

@@ -46,8 +46,8 @@ def test_backends_give_what_the_library_gives(bundled, values):
 def test_special_tokens_in_a_text_are_text_unless_allowed(tokenizer, backend):
     ordinary = make_encoder(backend, tokenizer.json, False)
     special = make_encoder(backend, tokenizer.json, True)
-    assert tokenizer.special_tokens()
-    for token in tokenizer.special_tokens()[:20]:
+    assert tokenizer.facts.special_tokens
+    for token in tokenizer.facts.special_tokens[:20]:
         number, text = tokenizer.id_of(token), strings(f"x {token} y")
         assert number not in ordinary.encode(text).data
         assert special.encode(text).data.tolist().count(number) == 1

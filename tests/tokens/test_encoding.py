@@ -25,7 +25,7 @@ from vocabularies import (
 )
 
 from exactcpt.pipeline.tokens.encoders import make_encoder
-from exactcpt.pipeline.tokens.encoding import dropout_of, encoding_json, unknown_id
+from exactcpt.pipeline.tokens.encoding import encoding_json, facts_of
 
 MADE = {name: make() for name, make in KINDS.items()}
 PIECES = st.sampled_from([*SPECIALS, *WORDS, " ", "  ", "<", ">", "/s>", "s>", "x", "\u2581"])
@@ -174,16 +174,16 @@ def test_a_file_cannot_ask_a_unigram_model_to_draw():
 
 @pytest.mark.parametrize(("saved", "said"), [(None, None), (0.0, None), (0.25, 0.25)])
 def test_dropout_as_saved(saved, said):
-    assert dropout_of(with_model(bpe(), dropout=saved)) == said
+    assert facts_of(with_model(bpe(), dropout=saved)).dropout == said
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_unknown_token(kind):
-    assert unknown_id(dumped(MADE[kind])) == SPECIALS.index(UNK)
-    assert unknown_id(encoding_json(dumped(MADE[kind]), False)) == SPECIALS.index(UNK)
+    assert facts_of(dumped(MADE[kind])).unk_id == SPECIALS.index(UNK)
+    assert facts_of(encoding_json(dumped(MADE[kind]), False)).unk_id == SPECIALS.index(UNK)
 
 
 def test_no_unknown_token(bundled):
-    assert unknown_id(bundled.json) is None
-    assert unknown_id(with_model(word_level(), unk_token="none of it")) is None
-    assert unknown_id(with_model(unigram(), unk_id=None)) is None
+    assert facts_of(bundled.json).unk_id is None
+    assert facts_of(with_model(word_level(), unk_token="none of it")).unk_id is None
+    assert facts_of(with_model(unigram(), unk_id=None)).unk_id is None

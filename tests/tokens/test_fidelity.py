@@ -16,7 +16,7 @@ from vocabularies import EOS, UNK, WORDS, byte_level, dumped, unigram, word_leve
 from exactcpt.pipeline.sources.records import Batch, Strings
 from exactcpt.pipeline.tokens.documents import encode_documents
 from exactcpt.pipeline.tokens.encoders import make_encoder
-from exactcpt.pipeline.tokens.encoding import unknown_id
+from exactcpt.pipeline.tokens.encoding import facts_of
 from exactcpt.pipeline.tokens.fidelity import Fidelity, fidelity_warnings, total
 from exactcpt.pipeline.tokens.tokenizer import TokenizerSpec
 from exactcpt.schemas.errors import ExactcptError
@@ -35,7 +35,7 @@ def spec_of(tmp_path, tokenizer, *, eos: str = EOS, **more) -> TokenizerSpec:
         "bos_id": None,
         "eos_id": vocabulary[eos],
         "pad_id": vocabulary[eos],
-        "unk_id": unknown_id(data),
+        "unk_id": facts_of(data).unk_id,
     }
     return TokenizerSpec(
         url=str(path),
@@ -144,7 +144,7 @@ def test_well_known_tokenizers_lose_nothing(tokenizer):
         eos_id=0,
         pad_id=0,
         largest_id=tokenizer.largest_id,
-        unk_id=tokenizer.unk_id,
+        unk_id=tokenizer.facts.unk_id,
     )
     text = "Cafe\u0301 naïve\n\n\tdef f(x):  漢字 🙂\x00 \ufb01 <|endoftext|>"
     found = fidelity_of(spec, text, " " + text, text + "\n ")

@@ -21,11 +21,11 @@ from exactcpt.schemas.errors import BackendDifferenceError
 @pytest.mark.slow
 @pytest.mark.parametrize("special_tokens_in_text", [False, True])
 def test_backends_agree_on_the_torture_set(tokenizer, special_tokens_in_text):
-    texts = torture_set(tokenizer.special_tokens())
+    texts = torture_set(tokenizer.facts.special_tokens)
     one = make_encoder("gigatoken", tokenizer.json, special_tokens_in_text)
     other = make_encoder("tokenizers", tokenizer.json, special_tokens_in_text)
     compare_backends(one, other, texts)
-    assert len(texts) == len(TORTURE_TEXTS) + len(tokenizer.special_tokens())
+    assert len(texts) == len(TORTURE_TEXTS) + len(tokenizer.facts.special_tokens)
 
 
 class Fake:

@@ -184,11 +184,21 @@ def has_worker(pid: int) -> bool:
     return any(b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes() for n in children)
 
 
-@pytest.mark.parametrize(("workers", "begun"), [("0", True), ("1", True), ("1", False)])
-def test_sigterm(made, tmp_path, workers, begun):
+@pytest.mark.parametrize(
+    ("name", "workers", "begun"),
+    [
+        ("SIGTERM", "0", True),
+        ("SIGTERM", "1", True),
+        ("SIGTERM", "1", False),
+        ("SIGINT", "1", True),
+        ("SIGINT", "1", False),
+    ],
+)
+def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):
     """A process of its own is stopped, checkpoints, and says so by its exit code.
 
-    Its workers get the signal too, as torchrun sends it, and the process gets it until it ends.
+    Its workers get the signal too, as torchrun and terminals send it, and the process gets SIGTERM
+    until it ends.
     """
     command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
     command[command.index("--steps") + 1] = "100000"
@@ -205,11 +215,12 @@ def test_sigterm(made, tmp_path, workers, begun):
         ):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, getattr(signal, name))
         while process.poll() is None:
             time.sleep(0.02)
             process.terminate()
         error = process.stderr.read()
+        assert error.count(b"Ctrl-C again ends it at once") == (name == "SIGINT")
         assert process.returncode == STOPPED == 75, error.decode()
     finally:
         with suppress(ProcessLookupError):

@@ -1,6 +1,7 @@
 """What an evaluation reads besides the models: a tokenizer, a haystack, lengths, and the items."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...schemas.errors import UsageError
+from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.held_out import leaks
 from ...schemas.hub import local_tokenizer
+from ...schemas.manifest import MANIFEST
 from ...schemas.shard_set import ShardSet, open_set
 from ...schemas.sizes import plural
 from .assemble import distances
@@ -195,6 +198,9 @@ def open_inputs(
             "neither a run nor a shard set tells a trained window",
             fix="say how long the items are: --lengths 4096,8192",
         )
+    if shards is not None:
+        for line in _leaks(shards, subjects):
+            say(f"caution: {line}")
     vocabulary = read_vocabulary(_tokenizer(config, subjects, shards, world, place))
     if world is not None:
         check_tokenizer(world, vocabulary.tokenizer, vocabulary.path)
@@ -206,6 +212,20 @@ def open_inputs(
         place=place,
         lengths=tuple(sorted({*lengths})),
     )
+
+
+def _leaks(haystack: ShardSet, subjects: Sequence[Subject]) -> Iterator[str]:
+    """A caution for each set that a run was trained on and that may share its documents.
+
+    Sets that are elsewhere, or not there any more, are not looked at.
+    """
+    runs = [subject.recorded["settings"] for subject in subjects if subject.recorded is not None]
+    paths = {path for run in runs for path in run.get("mix") or (run["shards"],)}
+    trained: list[ShardSet] = []
+    for path in sorted(path for path in paths if (Path(path) / MANIFEST).is_file()):
+        with suppress(ExactcptError):  # the evaluation does not need it
+            trained.append(open_set(path))
+    return leaks(trained, haystack, what="the haystack")
 
 
 def _shards_of(subjects: Sequence[Subject]) -> str:

@@ -36,6 +36,7 @@ class Inputs:
         shards: the shard set to train on; of a mix, what all of its sets are together.
         windows: its training windows, with the weights of the run.
         mix: the order of a mix of sets; None for one set.
+        sets: the sets that are trained on: one, or those of the mix.
         eval_sets: the sets to evaluate on.
         checked: marks of the shard sets whose checksums were compared, now or at an earlier
             start.
@@ -45,6 +46,7 @@ class Inputs:
     shards: ShardSet
     windows: ShardDataset
     mix: Mix | None
+    sets: Sequence[ShardSet]
     eval_sets: list[EvalSet]
     checked: list[str]
     identity: dict[str, Any]
@@ -105,6 +107,7 @@ def open_inputs(
         shards=shards,
         windows=ShardDataset(shards, split=shard.TRAIN, weighting=weighting, windows=windows),
         mix=mix,
+        sets=sets,
         eval_sets=eval_sets,
         checked=checked,
         identity={

@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from ...schemas.errors import FormatError, UsageError
+from ...schemas.held_out import leaks
 from ...schemas.hub import origin_of
 from ...schemas.settings import flag_of
 from ...schemas.sizes import plural
@@ -216,9 +217,16 @@ def planned_steps(config: TrainConfig, at: Position, windows: int, length: int) 
         length: of a window, in tokens.
 
     Raises:
-        UsageError: there are too few windows for one step.
+        UsageError: there are too few windows for one step, or more steps are done.
     """
     if config.steps is not None:
+        if config.steps < at.step:
+            raise UsageError(
+                f"the run has taken {plural(at.step, 'step')}",
+                where=config.out,
+                expected=f"at least as many with --steps, not {config.steps:,}",
+                fix="start another run for fewer steps; a checkpoint of this one may have as many",
+            )
         return config.steps
     in_all = windows if config.max_tokens is None else config.max_tokens // length
     steps = at.step + max(0, in_all - at.windows) // config.global_batch
@@ -242,6 +250,9 @@ def cautions(config: TrainConfig, inputs: Inputs, steps: int) -> Iterator[str]:
             )
     if config.eval_every and not inputs.eval_sets:
         yield "nothing is evaluated: the shards have no validation windows and no --eval is given"
+    for each in inputs.eval_sets:
+        for line in leaks(inputs.sets, each.windows.shards, what=f"eval set {each.name!r}"):
+            yield f"caution: {line}"
     yield from schedule_cautions(steps, config)
 
 

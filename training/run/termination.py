@@ -1,13 +1,13 @@
-"""SIGTERM: asks a run to stop in good order instead of ending the process.
+"""SIGTERM and Ctrl-C: they ask a run to stop in good order instead of ending the process.
 
-torchrun hands the signal on and kills its workers after a while, whatever they do. A checkpoint
-that takes longer than that is lost.
+torchrun hands a signal on and kills its workers after a while, whatever they do. A checkpoint that
+takes longer than that is lost.
 """
 
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = ["grace_caution", "termination"]
@@ -23,22 +23,33 @@ an earlier checkpoint, and disks are slower at times."""
 
 
 @contextmanager
-def termination() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether SIGTERM has come.
+def termination(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether SIGTERM or SIGINT has come.
 
-    Once it has, further ones are ignored for the rest of the process: they must not interrupt what
-    is still to be done.
+    After SIGTERM, further ones are ignored for the rest of the process: they must not interrupt
+    what is still to be done. After SIGINT, a second one does what it would do without this.
+
+    Args:
+        say: takes a line for the person who pressed Ctrl-C; called on the first rank only.
     """
     received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
+        if number != signal.SIGINT:
+            return
+        signal.signal(signal.SIGINT, interrupt)
+        if os.environ.get("RANK", "0") == "0":
+            with suppress(RuntimeError):  # the stream was just being written to
+                say("stops after a checkpoint; Ctrl-C again ends it at once")
 
-    before = signal.signal(signal.SIGTERM, note)
+    terminate = signal.signal(signal.SIGTERM, note)
+    interrupt = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if received else before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if received else terminate)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def grace_caution(seconds: float) -> str | None:

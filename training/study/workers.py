@@ -16,6 +16,7 @@ from pathlib import Path
 
 import filelock
 
+from ...schemas.cores import usable_cores
 from ...schemas.disk import make_folder
 from ...schemas.terminal import echo
 from .commands import Command, shown
@@ -47,7 +48,7 @@ def environment_of(jobs: int) -> dict[str, str]:
     """
     if jobs == 1 or THREADS in os.environ:
         return {}
-    return {THREADS: str(max(1, (os.cpu_count() or 1) // jobs))}
+    return {THREADS: str(max(1, usable_cores() // jobs))}
 
 
 def prepare_workers(jobs: int) -> None:

@@ -21,6 +21,9 @@ __all__ = ["MicroBatchOrder", "MicroBatches", "loaded_batches"]
 BLOCK = 1024
 """Number of places in the order that are computed at once, at least."""
 
+OF_THE_RANK = frozenset({signal.SIGINT, signal.SIGTERM})
+"""Signals that a terminal or torchrun sends to all processes of a rank, and the rank answers."""
+
 
 class MicroBatches(Dataset[Batch | Exception]):
     """Micro-batches as a data set, for a DataLoader with `batch_size=None` and an order.
@@ -109,14 +112,14 @@ def loaded_batches(
         sampler=order,
         num_workers=workers,
         # A fork would copy the threads' locks of gloo and CUDA; a fork server would die of the
-        # SIGTERM that torchrun sends to all processes of a rank.
+        # signals that are sent to all processes of a rank.
         multiprocessing_context="spawn",
-        worker_init_fn=_ignore_termination,
+        worker_init_fn=_ignore_signals,
         pin_memory=pin_memory,
     )
     # Workers begin with the blocked signals of this thread: none dies while it still imports.
     resource_tracker.ensure_running()  # it would unblock them when it starts
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_RANK)
     try:
         found: Any = iter(loader)
     finally:
@@ -144,6 +147,7 @@ def _raised(found: Iterator[Batch | Exception]) -> Iterator[Batch]:
         yield each
 
 
-def _ignore_termination(_: int) -> None:
+def _ignore_signals(_: int) -> None:
     """A worker ends with its rank, which needs it until it has stopped in good order."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in OF_THE_RANK:
+        signal.signal(number, signal.SIG_IGN)

@@ -267,7 +267,7 @@ def test_json(tmp_path, monkeypatch, capfd):
 
 def test_the_processor_is_divided_as_the_dry_run_says(tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 8)
     path, out = written(tmp_path), tmp_path / "out"
     assert study(monkeypatch, path, out, "--dry-run", "--jobs", "3") == 0
     assert capfd.readouterr().out.splitlines()[1] == "export OMP_NUM_THREADS=2"
