@@ -51,7 +51,7 @@ def gradient_of_loss(loss: Tensor, per_window: Tensor) -> Tensor:
     Returns:
         A scalar of the loss's type.
     """
-    return torch.where(torch.isfinite(per_window).all(), torch.ones_like(loss), math.nan)
+    return torch.ones_like(loss).masked_fill_(~torch.isfinite(per_window).all(), math.nan)
 
 
 def update(optimizer: torch.optim.Optimizer, *, skip: Tensor) -> None:
