@@ -11,7 +11,10 @@
 
 SIGTERM or Ctrl-C stops a run between two micro-batches of a step or an evaluation. The ranks agree
 to stop, give up what is not complete, and write a checkpoint of what is. When the run is continued,
-it does again what was given up.
+it does again what was given up. What the ranks have to tell each other in a step travels together:
+one sum before the step has its denominator and whether to stop, and the norm of the gradient tells
+all of them whether the step is skipped. Only in a step that takes seconds do they ask in between
+whether to stop (`run/questions.py`).
 """
 
 import math
@@ -29,7 +32,7 @@ from ..schemas.errors import ExactcptError
 from ..schemas.sizes import plural
 from .config import TrainConfig
 from .models.model import reduce_at
-from .models.optim import clip, learning_rate, update
+from .models.optim import clip, gradient_of_loss, learning_rate, update
 from .run.alike import check_settings
 from .run.determinism import determinism
 from .run.evaluation import evaluate
@@ -39,9 +42,10 @@ from .run.located import with_model_folder
 from .run.log import stretches
 from .run.lost_ranks import with_lost_ranks_told
 from .run.memory import with_advice
-from .run.metrics import LocalStep, found_not_finite, memory_held, not_finite, step_record
+from .run.metrics import LocalStep, found_not_finite, memory_held, step_record
 from .run.opening import Run, open_run
 from .run.profiling import profiled
+from .run.questions import Questions
 from .run.start import Position
 from .run.termination import grace_caution, termination
 from .run.world import joined
@@ -105,6 +109,7 @@ class _Loop:
         run: the open run.
         is_terminated: tells whether SIGTERM or SIGINT has come to this rank.
         expand: makes the model's inputs from batches on the device.
+        questions: how often the ranks ask each other whether to stop.
         skipped: number of steps that were skipped, among those that were looked at.
         cautioned: whether a person knows that a checkpoint may take too long.
         pending: steps whose figures are still on the device.
@@ -116,6 +121,7 @@ class _Loop:
         self.run = run
         self.is_terminated = is_terminated
         self.expand = Expander(run.inputs.windows.weighting, run.world.device)
+        self.questions = Questions(run.accumulation)
         self.skipped = run.start.skipped
         self.cautioned = False
         self.pending: list[LocalStep] = []
@@ -232,15 +238,18 @@ class _Loop:
     def _step(self, step: int, micro_batches: list[Batch]) -> LocalStep | None:
         """Takes a step; None if the run is to stop, and the weights are unchanged."""
         run = self.run
-        targets, sum_w, stop = run.world.sum(
+        targets, sum_w, stop, proposed = run.world.sum(
             sum(batch.targets for batch in micro_batches),
             sum(batch.sum_w for batch in micro_batches),
             self.is_terminated(),
+            self.questions.proposed(),
         )
         if stop:
             return None
         denominator = (targets if run.config.denominator == "targets" else sum_w) or 1.0
-        found = self._backward(micro_batches, denominator)
+        # A single rank asks itself, which costs nothing.
+        apart = 1 if run.world.size == 1 else int(proposed) // run.world.size
+        found = self._backward(micro_batches, denominator, ask_every=apart)
         if found is None:
             return None
         sums, per_window = found
@@ -249,7 +258,7 @@ class _Loop:
         rate = learning_rate(step, run.steps, run.config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        update(run.optimizer, skip=run.world.any(not_finite(per_window, norm)))
+        update(run.optimizer, skip=~torch.isfinite(norm))
         run.optimizer.zero_grad()
         return LocalStep(
             step=step,
@@ -266,9 +275,15 @@ class _Loop:
         )
 
     def _backward(
-        self, micro_batches: list[Batch], denominator: float
+        self, micro_batches: list[Batch], denominator: float, *, ask_every: int
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Adds up the gradients of a step.
+
+        Args:
+            micro_batches: this rank's part of the step.
+            denominator: D of the step.
+            ask_every: number of micro-batches after which the ranks ask each other whether to
+                stop; the same on all of them.
 
         Returns:
             The sums by bucket of all micro-batches [4, buckets], and the sum of cross-entropies of
@@ -278,14 +293,14 @@ class _Loop:
         divisor = torch.full((), denominator, dtype=torch.float64, device=device)
         sums: list[torch.Tensor] = []
         per_window: list[torch.Tensor] = []
-        for number, host in enumerate(micro_batches, 1):
-            if sums and self._is_over():
+        for taken, host in enumerate(micro_batches):
+            if taken and taken % ask_every == 0 and self._is_over():
                 return None
-            last = number == len(micro_batches)
+            last = taken == len(micro_batches) - 1
             reduce_at(self.run.model, last=last, once=self.run.config.reduce_once)
             inputs = self.expand(host.to(device))
             loss, by_bucket, by_window = self.run.model(*inputs, divisor, host.longest)
-            loss.backward()
+            loss.backward(gradient_of_loss(loss, by_window))
             sums.append(by_bucket)
             per_window.append(by_window)
         return torch.stack(sums).sum(0), torch.cat(per_window)

@@ -113,24 +113,33 @@ def test_gradient_norms_of_a_run_that_skipped_a_step(made, tmp_path, monkeypatch
         )
 
 
-def skip_on_one(made: Path, out: Path, steps: dict[int, str]) -> int:
-    """Trains; steps of the last rank alone are spoiled. How many were skipped."""
+def skip_on_one(made: Path, out: Path, steps: dict[int, str], ranks: int, here: int) -> int:
+    """Trains; steps of the last rank alone are spoiled. How many were skipped.
+
+    Args:
+        made, out: folders of the inputs and of the run.
+        steps: how each is spoiled.
+        ranks: how many there are.
+        here: how many of them believe to be on one machine.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if os.environ["RANK"] == "1":
+        patch.setenv("LOCAL_WORLD_SIZE", str(here))
+        if os.environ["RANK"] == str(ranks - 1):
             spoil(patch, steps)
         return train(config(made, out, **EXACT), lambda _: None).skipped
 
 
-def test_one_of_two_ranks(made, tmp_path, monkeypatch):
-    """All ranks skip a step together, whichever met what is not finite."""
+@pytest.mark.parametrize(("ranks", "here"), [(2, 2), (4, 2)])
+def test_one_of_several_ranks(made, tmp_path, monkeypatch, ranks, here):
+    """All ranks skip a step together, whichever met what is not finite, on whichever machine."""
     spoiled = {2: LOSS, 3: TOLD, 5: GRADIENT}
-    found = on_ranks(2, [(skip_on_one, (made, tmp_path / "two", spoiled))])
-    assert found == [[3, 3]]
+    found = on_ranks(ranks, [(skip_on_one, (made, tmp_path / "all", spoiled, ranks, here))])
+    assert found == [[3] * ranks]
     spoil(monkeypatch, spoiled)
     train(config(made, tmp_path / "one", **EXACT), lambda _: None)
-    assert_same(tmp_path / "two", tmp_path / "one", rtol=1e-10, atol=1e-12)
-    where = [r["where"] for r in read_log(tmp_path / "two") if r["kind"] == "skipped"]
-    assert all(each.startswith("rank 1, ") for each in where[:2])
+    assert_same(tmp_path / "all", tmp_path / "one", rtol=1e-10, atol=1e-12)
+    where = [r["where"] for r in read_log(tmp_path / "all") if r["kind"] == "skipped"]
+    assert all(each.startswith(f"rank {ranks - 1}, ") for each in where[:2])
     kept = [step["loss"] for step in steps_of(tmp_path / "one") if step["step"] in (1, 4, 6)]
-    others = [step["loss"] for step in steps_of(tmp_path / "two") if step["step"] in (1, 4, 6)]
+    others = [step["loss"] for step in steps_of(tmp_path / "all") if step["step"] in (1, 4, 6)]
     assert others == pytest.approx(kept, rel=1e-10)

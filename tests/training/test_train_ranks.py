@@ -3,16 +3,20 @@
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from collectives import Collectives
 from ranks import on_ranks
 from tiny import config, shard_set, shards_and_model, steps_of, stop_after, weights_of
 
 from exactcpt.schemas.errors import ExactcptError
-from exactcpt.training.run import folder, log, opening
+from exactcpt.training import train as module
+from exactcpt.training.models.model import TrainModel
+from exactcpt.training.run import folder, log, opening, questions
 from exactcpt.training.run.log import read_log
 from exactcpt.training.run.world import World
 from exactcpt.training.train import train
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.slow
 
 EXACT = {"precision": "fp64", "micro_batch": 1, "steps": 4, "eval_every": 2}
 SCALED = EXACT | {"weighting": "uniform"}
+STOPPED = EXACT | {"steps": 3, "eval_every": 0}
+NEVER, ALWAYS = 1e9, 0.0
 SHARD = "train/shard-00001-of-00002.arrow"
 
 
@@ -64,6 +70,48 @@ def terminate_one(made: Path, out: Path, settings: dict[str, Any]) -> tuple[bool
     else:
         outcome = train(config(made, out, **settings), lambda _: None)
     return outcome.finished, outcome.step
+
+
+def count(made: Path, out: Path, seconds: float, stop_at: int = 0) -> dict[str, Any]:
+    """Takes three steps of two micro-batches on two ranks.
+
+    Args:
+        made, out: as for `finish`.
+        seconds: between two questions whether SIGTERM has come.
+        stop_at: number of the forward pass of rank 1 in which it comes; 0 for none.
+
+    Returns:
+        For each step, how many sums over the ranks the program asks for (`sums`), and how many a
+        DTensor does (`norms`, of the gradient); how many forward passes there were, and steps.
+    """
+    log.LINE_SECONDS = 0.0
+    told: list[Counter[str]] = []
+    forwards = 0
+    take, forward = module._Loop._step, TrainModel.forward
+
+    def step(*arguments: Any) -> Any:
+        with Collectives() as found:
+            told.append(found.counts)
+            return take(*arguments)
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal forwards
+        forwards += 1
+        if os.environ["RANK"] == "1" and forwards == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(questions, "SECONDS", seconds)
+        patch.setattr(module._Loop, "_step", step)
+        patch.setattr(TrainModel, "forward", counted)
+        outcome = train(config(made, out, **STOPPED), lambda _: None)
+    return {
+        "sums": [counts["c10d.allreduce_"] for counts in told],
+        "norms": [counts["_c10d_functional.all_reduce"] for counts in told],
+        "forwards": forwards,
+        "step": outcome.step,
+    }
 
 
 def refuse(made: Path, out: Path, settings: dict[str, Any]) -> str | int:
@@ -141,6 +189,12 @@ def two(made) -> list[list[Any]]:
             (finish, (made, made / "scaled-2", SCALED | {"grad_norm_from": str(made / "one")})),
             (differ, (made, made / "new", EXACT, {"rope_theta": 5e5})),
             (differ, (made, made / "new", EXACT, {"steps": None})),
+            (count, (made, made / "seldom", NEVER)),
+            (count, (made, made / "often", ALWAYS)),
+            (count, (made, made / "late", NEVER, 3)),
+            (count, (made, made / "soon", ALWAYS, 3)),
+            (finish, (made, made / "late", STOPPED)),
+            (finish, (made, made / "soon", STOPPED)),
         ],
     )
 
@@ -220,6 +274,24 @@ def test_the_ranks_agree_to_stop(made, two):
     assert (finished, step) == other
     assert not finished
     assert read_log(made / "terminated")[-1] == {"kind": "end", "step": step, "status": "stopped"}
+
+
+def test_what_ranks_tell_each_other_in_a_step(two):
+    """Beside gradients and weights: one sum, and the norm. In the first step they ask once more."""
+    seldom = {"sums": [2, 1, 1], "norms": [1, 1, 1], "forwards": 6, "step": 3}
+    assert two[14] == [seldom] * 2
+    assert two[15] == [seldom | {"sums": [2, 2, 2]}] * 2
+
+
+def test_sigterm_in_the_middle_of_a_step(made, two):
+    """It comes to one rank, in the second of three steps: which is ended, or else given up."""
+    ended = {"sums": [2, 1, 1], "norms": [1, 1, 0], "forwards": 4, "step": 2}
+    assert two[16] == [ended] * 2
+    given_up = {"sums": [2, 2], "norms": [1, 0], "forwards": 3, "step": 1}
+    assert two[17] == [given_up] * 2
+    assert (two[18], two[19]) == ([3, 3], [3, 3])
+    for name in ("late", "soon"):
+        assert_close(made, name, to="seldom")
 
 
 def test_the_ranks_agree_to_give_an_evaluation_up(made, two):

@@ -11,7 +11,14 @@ from torch.distributed.tensor import DTensor
 from ...schemas.sizes import plural
 from ..config import TrainConfig
 
-__all__ = ["clip", "learning_rate", "make_optimizer", "schedule_cautions", "update"]
+__all__ = [
+    "clip",
+    "gradient_of_loss",
+    "learning_rate",
+    "make_optimizer",
+    "schedule_cautions",
+    "update",
+]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -28,6 +35,23 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         eps=config.epsilon,
         fused=True,
     )
+
+
+def gradient_of_loss(loss: Tensor, per_window: Tensor) -> Tensor:
+    """What a backward pass begins with: 1, or NaN if a window's cross-entropy is not finite.
+
+    NaN makes the gradients of all weights NaN, also those of the other ranks, since gradients are
+    summed over all ranks. So the norm of the gradient is finite only if each cross-entropy is, and
+    it alone tells all ranks whether a step is skipped. The host does not wait for it.
+
+    Args:
+        loss: scalar, of a micro-batch.
+        per_window: sum of cross-entropies of each of its windows.
+
+    Returns:
+        A scalar of the loss's type.
+    """
+    return torch.ones_like(loss).masked_fill_(~torch.isfinite(per_window).all(), math.nan)
 
 
 def update(optimizer: torch.optim.Optimizer, *, skip: Tensor) -> None:

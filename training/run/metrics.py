@@ -32,7 +32,6 @@ __all__ = [
     "found_not_finite",
     "known_peak",
     "memory_held",
-    "not_finite",
     "step_record",
 ]
 
@@ -273,19 +272,9 @@ def step_record(shares: Sequence[Share], tail: Sequence[bool], clip_norm: float)
     }
 
 
-def not_finite(step_losses: Tensor, gradient_norm: Tensor) -> Tensor:
-    """Whether a step has a loss or a gradient that is not finite: a bool scalar on the device.
-
-    Args:
-        step_losses: sum of cross-entropies of each window.
-        gradient_norm: norm of the gradient of all weights.
-    """
-    return ~(torch.isfinite(step_losses).all() & torch.isfinite(gradient_norm))
-
-
 def _is_finite(shares: Sequence[Share]) -> bool:
-    """What `not_finite` found on the device of each rank, found again on the host."""
-    return math.isfinite(shares[0].gradient_norm) and not any(s.not_finite for s in shares)
+    """Whether the step was taken: `optim.gradient_of_loss` says why the norm alone tells it."""
+    return math.isfinite(shares[0].gradient_norm)
 
 
 def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> ExactcptError | None:
@@ -295,6 +284,8 @@ def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> Ex
         shares: one per rank, in rank order.
         where: names the shard of a window and its place there.
     """
+    if _is_finite(shares):
+        return None
     step = shares[0].step
     for rank, share in enumerate(shares):
         if share.not_finite:
@@ -303,8 +294,6 @@ def found_not_finite(shares: Sequence[Share], where: Callable[[int], str]) -> Ex
                 f"step {step}: the loss is not finite",
                 where=f"rank {rank}, {where(window)} (window {window:,} of the run's windows)",
             )
-    if _is_finite(shares):
-        return None
     windows = [window for share in shares for window in share.windows]
     named = ", ".join(where(window) for window in windows[:8])
     more = f" and {len(windows) - 8} more" if len(windows) > 8 else ""

@@ -12,7 +12,6 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ...schemas.disk_errors import disk_error
@@ -74,18 +73,6 @@ class World:
         summed = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(summed)
         return summed.tolist()
-
-    def any(self, flag: Tensor) -> Tensor:
-        """Whether a flag is set on any rank, on every rank; the host does not wait for the device.
-
-        Args:
-            flag: bool scalar on the device.
-        """
-        if self.size == 1:
-            return flag
-        count = flag.float()
-        dist.all_reduce(count, dist.ReduceOp.MAX)
-        return count.bool()
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in the order of ranks, on every rank."""

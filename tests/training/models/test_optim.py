@@ -7,6 +7,7 @@ from torch import nn
 from exactcpt.training.config import TrainConfig
 from exactcpt.training.models.optim import (
     clip,
+    gradient_of_loss,
     learning_rate,
     make_optimizer,
     schedule_cautions,
@@ -114,6 +115,25 @@ def test_a_gradient_of_zero_stays_zero():
     weight.grad = torch.zeros(3)
     assert clip([weight], 1.0, to=2.0).item() == 0.0
     assert weight.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("per_window", "expected"),
+    [([1.0, 2.0], 1.0), ([math.nan, 2.0], math.nan), ([1.0, math.inf], math.nan)],
+)
+def test_a_cross_entropy_that_is_not_finite_is_in_the_norm(dtype, per_window, expected):
+    """Whatever the loss: it is infinite only in what is told, and its gradient is not."""
+    weights = [torch.ones(3, dtype=dtype, requires_grad=True) for _ in range(2)]
+    loss = torch.stack([weight.sum() for weight in weights]).sum()
+    start = gradient_of_loss(loss, torch.tensor(per_window))
+    assert start.dtype == dtype
+    loss.backward(start)
+    for weight in weights:
+        assert torch.equal(
+            weight.grad.nan_to_num(-1), torch.full_like(weight, expected).nan_to_num(-1)
+        )
+    assert clip(weights, 0.0).isfinite() == math.isfinite(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

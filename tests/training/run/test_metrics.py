@@ -18,7 +18,6 @@ from exactcpt.training.run.metrics import (
     digest,
     found_not_finite,
     known_peak,
-    not_finite,
     step_record,
 )
 
@@ -109,7 +108,8 @@ def test_from_the_device():
 
 
 def test_a_loss_that_is_not_finite():
-    error = found_not_finite([share(), share(not_finite=(9,))], "shard {}".format)
+    shares = [share(gradient_norm=math.nan), share(gradient_norm=math.nan, not_finite=(9,))]
+    error = found_not_finite(shares, "shard {}".format)
     assert str(error) == (
         "step 7: the loss is not finite\n"
         "  where:    rank 1, shard 9 (window 9 of the run's windows)"
@@ -126,22 +126,13 @@ def test_a_gradient_that_is_not_finite(norm):
     assert (error.where or "").endswith("shard 5 and 4 more")
 
 
-@pytest.mark.parametrize(
-    ("losses", "norm", "bad"),
-    [
-        ([1.0, 2.0], 3.0, False),
-        ([1.0, math.nan], 3.0, True),
-        ([math.inf, 2.0], 3.0, True),
-        ([1.0, 2.0], math.nan, True),
-        ([1.0, 2.0], math.inf, True),
-    ],
-)
-def test_device_and_host_agree_on_what_is_skipped(losses, norm, bad):
-    assert bool(not_finite(torch.tensor(losses), torch.tensor(norm))) == bad
-    bad_windows = tuple(i for i, loss in enumerate(losses) if not math.isfinite(loss))
-    shares = [share(), share(gradient_norm=norm, not_finite=bad_windows)]
-    shares[0] = replace(shares[0], gradient_norm=norm)
-    assert step_record(shares, [False] * 3, 1.0)["skipped"] == bad
+@pytest.mark.parametrize("bad", [(), (9,)])
+@pytest.mark.parametrize(("norm", "skipped"), [(3.0, False), (math.nan, True), (math.inf, True)])
+def test_the_norm_alone_says_what_was_skipped(norm, skipped, bad):
+    """It is all that the device goes by, and a step that was taken is not called skipped."""
+    shares = [share(gradient_norm=norm), share(gradient_norm=norm, not_finite=bad)]
+    assert step_record(shares, [False] * 3, 1.0)["skipped"] == skipped
+    assert (found_not_finite(shares, str) is not None) == skipped
 
 
 def test_the_record_of_a_skipped_step():
