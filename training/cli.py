@@ -341,7 +341,8 @@ def _effective(flags: dict[str, Any]) -> TrainConfig:
     values = {name: value for name, value in file.items() if name not in overridden} | given
     for name in ("shards", "model", "out"):
         if name not in values:
-            raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
+            what = "DIR or OWNER/NAME of the Hugging Face hub" if name == "model" else "DIR"
+            raise UsageError(f"--{name} is missing", expected=f"--{name} {what}")
     return TrainConfig(**values)
 
 

@@ -12,6 +12,6 @@ __all__ = ["run_convert"]
 def run_convert(flags: Mapping[str, Any]) -> None:
     """Writes the windows of a shard set in the format of another trainer."""
     call = Invocation(flags)
-    out = call.folder("out")
+    out = call.out
     convert(folder_at(flags["shards"]), out, flags["to"], call.console)
     call.console.say(f"{out.url} is complete")

@@ -15,6 +15,7 @@ from ..config import PackConfig, TokenizeConfig
 from ..core.parameters import PARAMETERS
 from ..files.storage import Folder
 from ..pack.settings import Change, Settings, settings_with
+from .invocation import no_tokenizer
 from .options import ONE_VALUE
 
 __all__ = [
@@ -169,7 +170,7 @@ def refuse_for_corpora(flags: Flags) -> None:
             fix="tokenize the corpora, and inspect the token store",
         )
     if not flags["tokenizer"]:
-        raise UsageError("--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json")
+        raise no_tokenizer()
 
 
 def _given(flags: Flags, names: tuple[str, ...]) -> str | None:

@@ -34,12 +34,20 @@ from ..tokens.estimate import Estimate, estimate_job
 from ..tokens.plan import TokenizePlan
 from .summary import estimate_table, summary_of
 
-__all__ = ["Invocation", "folder_at", "show_estimate"]
+__all__ = ["Invocation", "folder_at", "no_tokenizer", "show_estimate"]
 
 
 def folder_at(path: str) -> Folder:
     """The folder at a path or URL from the command line."""
     return Folder(path.rstrip("/") or path[:1])
+
+
+def no_tokenizer() -> UsageError:
+    """The error if no tokenizer is given."""
+    return UsageError(
+        "--tokenizer is missing",
+        expected="a tokenizer.json, its folder, or OWNER/NAME of the Hugging Face hub",
+    )
 
 
 class Invocation:
@@ -63,15 +71,16 @@ class Invocation:
         self.console = Console(quiet=flags["quiet"])
         self._began = time.monotonic()
 
-    def folder(self, name: str) -> Folder:
-        """The folder that an option names.
+    @property
+    def out(self) -> Folder:
+        """The folder that the command writes.
 
         Raises:
-            UsageError: the option is missing.
+            UsageError: none is given.
         """
-        if not self.values.get(name):
-            raise UsageError(f"--{name} is missing", expected=f"--{name} DIR")
-        return folder_at(self.values[name])
+        if not self.values.get("out"):
+            raise UsageError("--out is missing", expected="--out DIR")
+        return folder_at(self.values["out"])
 
     def tokenize_config(self) -> TokenizeConfig:
         """The configuration of tokenization.
@@ -80,9 +89,7 @@ class Invocation:
             UsageError: there is no tokenizer or no source, or a value is out of its range.
         """
         if not self.values.get("tokenizer"):
-            raise UsageError(
-                "--tokenizer is missing", expected="--tokenizer PATH of a tokenizer.json"
-            )
+            raise no_tokenizer()
         return TokenizeConfig(sources=tuple(self.sources), **self._chosen(TokenizeConfig))
 
     def pack_config(self) -> PackConfig:

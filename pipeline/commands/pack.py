@@ -19,7 +19,7 @@ def run_pack(flags: Mapping[str, Any]) -> None:
     config, settings = call.pack_config(), call.run_settings()
     if call.print_config(config):
         return
-    store, out = folder_at(flags["store"]), call.folder("out")
+    store, out = folder_at(flags["store"]), call.out
     settings.refuse_unreachable([store.url, out.url])
     refuse_one_inside_another(store=store, out=out)
     load_beam_meanwhile(whole=not settings.is_embedded)

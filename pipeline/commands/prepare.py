@@ -45,7 +45,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     config, packing, settings = call.tokenize_config(), call.pack_config(), call.run_settings()
     if call.print_config(config, packing):
         return
-    out = call.folder("out")
+    out = call.out
     store = folder_at(call.values["store"]) if call.values.get("store") else store_place(out)
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url, out.url])
     refuse_one_inside_another(store=store, out=out)

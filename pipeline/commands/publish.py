@@ -16,7 +16,7 @@ __all__ = ["run_publish"]
 def run_publish(flags: Mapping[str, Any]) -> None:
     """Writes a shard set as a folder with a card, and uploads it if that is asked for."""
     call = Invocation(flags)
-    out = call.folder("out")
+    out = call.out
     config = PublishConfig(format=flags["to"], title=flags["title"], license=flags["license"])
     repository = None
     if flags["push"] is not None:

@@ -33,7 +33,7 @@ def run_reweigh(flags: Mapping[str, Any]) -> None:
         check_counts(shards, manifest)
         _write_table(reweighed(manifest, change), call)
         return
-    out = call.folder("out")
+    out = call.out
     settings.refuse_unreachable([shards.url, out.url])
     finished = reweigh(change, shards, out, settings, call.console, overwrite=flags["overwrite"])
     call.report(finished, out, [histogram_table(finished.manifest["weights"])])

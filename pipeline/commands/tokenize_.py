@@ -19,7 +19,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     config, settings = call.tokenize_config(), call.run_settings()
     if call.print_config(config):
         return
-    store = call.folder("out")
+    store = call.out
     settings.refuse_unreachable([*(s.pattern for s in config.sources), store.url])
     refuse_inside_sources(config.sources, [store])
     if any(s.is_mixed for s in config.sources):

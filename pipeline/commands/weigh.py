@@ -11,7 +11,7 @@ from ..core.parameters import PARAMETERS
 from ..job.places import refuse_inside_sources
 from ..weigh.job import weigh
 from ..weigh.plan import WeighPlan, plan_weigh
-from .invocation import Invocation
+from .invocation import Invocation, no_tokenizer
 from .summary import shard_tables
 
 __all__ = ["packed_plan", "run_weigh"]
@@ -26,7 +26,7 @@ def run_weigh(flags: Mapping[str, Any]) -> None:
     words: Sequence[str] = flags["words"]
     sources = list(takewhile(lambda word: not word.startswith("-"), words))
     call = Invocation({**flags, "beam_args": tuple(words[len(sources) :])})
-    settings, out = call.run_settings(), call.folder("out")
+    settings, out = call.run_settings(), call.out
     load_beam_meanwhile(whole=not settings.is_embedded)
     plan = packed_plan(flags, sources)
     config = plan.tokens.config
@@ -51,9 +51,7 @@ def packed_plan(flags: Mapping[str, Any], texts: Sequence[str]) -> WeighPlan:
             "there are no windows to weigh", expected="SOURCE, such as 'packed/*.parquet'"
         )
     if not flags["tokenizer"]:
-        raise UsageError(
-            "--tokenizer is missing", expected="--tokenizer PATH of the tokenizer.json of the ids"
-        )
+        raise no_tokenizer()
     validation = [_source(text) for text in flags["validation"]]
     given = {name: flags[name] for name in WEIGHTING if flags.get(name) is not None}
     fixed = {

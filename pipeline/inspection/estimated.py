@@ -161,7 +161,6 @@ def _sample(sampled: Mapping[str, Strata], asked: float) -> SampleJson:
         "fraction": min(1.0, documents / max(1, in_all)),
         "documents": documents,
         "tokens": sum(one.tokens for one in strata),
-        "resamples": 0,
         "asked": asked,
         "read": min(1.0, sum(one.read for one in strata) / whole),
         "tokenized": min(1.0, sum(one.tokenized for one in strata) / whole),

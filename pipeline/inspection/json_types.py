@@ -116,7 +116,6 @@ class SampleJson(TypedDict):
     fraction: float
     documents: int
     tokens: int
-    resamples: int
     asked: float
     read: float
     tokenized: float

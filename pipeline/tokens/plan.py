@@ -43,9 +43,9 @@ NOT_NAMED: dict[str, tuple[Sequence[str], str]] = {
     },
 }
 """The options for fields that the formats do not have, and why."""
-ANSWERED = ("jsonl", "parquet", "arrow", "hub", "csv", "tsv")
-MESSAGES = 4
-"""The formats whose records may have a prompt and its answer; so many of them, messages too."""
+WITH_MESSAGES = ("jsonl", "parquet", "arrow", "hub")
+WITH_ANSWERS = (*WITH_MESSAGES, "csv", "tsv")
+"""The formats whose records may have messages, or a prompt and its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +297,7 @@ def _refuse_answers(
 ) -> None:
     """Refuses answers in formats whose records have no fields that could hold them."""
     for source in sources:
-        formats = ANSWERED if source.messages is None else ANSWERED[:MESSAGES]
+        formats = WITH_ANSWERS if source.messages is None else WITH_MESSAGES
         for kind in {file.format for file in files[source.name]} if source.of_answers else ():
             if kind not in formats:
                 what = "prompt and answer" if source.messages is None else "messages"

@@ -40,11 +40,8 @@ TRAINING = (
     "train", "check-trainer", "compare", "evaluate", "export", "study", "init-model",
     "recall-world",
 )  # fmt: skip
-SMALLER_TRAINING = {
-    "--max-tokens 1B": "20K",
-    "--global-batch 64": "2",
-    "--nproc-per-node 8": "2",
-}
+SMALLER_RUNS = {"--max-tokens 1B": "20K", "--global-batch 64": "2"}
+SMALLER_TRAINING = SMALLER_RUNS | {"--nproc-per-node 8": "2"}
 SMALLER_EVALUATION = {
     "--lengths 4096,8192,16384": "256",
     "--suite latent --lengths 4096,8192": "latent --lengths 512",
@@ -114,7 +111,7 @@ def test_every_kind_of_block_and_command_is_known():
 @pytest.mark.parametrize(
     ("page", "values"),
     [
-        ("README.md", SMALLER_TRAINING),
+        ("README.md", SMALLER_RUNS),
         ("docs/train.md", SMALLER_TRAINING),
         ("docs/evaluate.md", SMALLER_EVALUATION),
         ("docs/study.md", SMALLER_STUDY),
