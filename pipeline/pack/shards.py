@@ -91,7 +91,8 @@ def batch_of_windows(
         window: window length in tokens.
     """
     types = shard.shard_schema(window, len(segments) > len(SEGMENT_COLUMNS))
-    weights = pa.DictionaryArray.from_arrays(pa.array(codes, pa.uint8()), dictionary)
+    # Arrow would look at every code to see that it has a weight.
+    weights = pa.DictionaryArray.from_arrays(pa.array(codes, pa.uint8()), dictionary, safe=False)
     return pa.RecordBatch.from_arrays(
         [
             pa.FixedSizeListArray.from_arrays(pa.array(tokens), type=types.field("input_ids").type),

@@ -13,7 +13,7 @@ from ..sources.records import Strings
 from .rows import PackedRows
 from .task import WeighTask
 
-__all__ = ["Count", "count_rows"]
+__all__ = ["Count", "count_rows", "inner_padding"]
 
 REPEATED = 8
 """Text seldom ends with so many equal tokens; padding of an unknown token does."""
@@ -100,7 +100,7 @@ def _count(rows: PackedRows, task: WeighTask) -> Count:
         unknown_tokens=(
             0 if task.unk_id is None else int(np.count_nonzero(texts.data == task.unk_id))
         ),
-        inner_padding=_inner_padding(ends, texts.data, rows.cut.texts, task),
+        inner_padding=inner_padding(ends, texts.data, rows.cut.texts, task),
         repeated_ends=_repeated_ends(texts.data, rows.cut.texts),
     )
 
@@ -112,14 +112,23 @@ def _inner_ends(ends: NDArray[np.int64], texts: Strings) -> tuple[int, int]:
     return int(inner.sum()), len(np.unique(segment[inner]))
 
 
-def _inner_padding(
+def inner_padding(
     ends: NDArray[np.int64], ids: NDArray[np.int32], texts: NDArray[np.int64], task: WeighTask
 ) -> int:
-    """Padding in the text of rows. End tokens are padding where no word precedes them."""
-    fills = np.flatnonzero(ids == task.fill_id) if task.fill_id != task.end_id else ends[:0]
-    begin = np.concatenate(([0], np.cumsum(texts)[:-1]))
-    alone = np.isin(ends, begin) | np.isin(ends - 1, np.concatenate((ends, fills)))
-    return len(fills) + int(np.count_nonzero(alone))
+    """Padding in the text of rows. End tokens are padding where no word precedes them.
+
+    Args:
+        ends: the places of end tokens among the ids, shape [end tokens].
+        ids: the tokens of all texts, end to end.
+        texts: the tokens of each row's text, each at least 1; shape [rows].
+        task: tells the tokens that end and fill.
+    """
+    fills = 0 if task.fill_id == task.end_id else int(np.count_nonzero(ids == task.fill_id))
+    before = ids[ends - 1]
+    alone = (before == task.end_id) | (before == task.fill_id)
+    begins = np.cumsum(texts) - texts  # nothing of its row precedes a first token
+    alone[np.searchsorted(ends, begins[ids[begins] == task.end_id])] = True
+    return fills + int(np.count_nonzero(alone))
 
 
 def _repeated_ends(ids: NDArray[np.int32], texts: NDArray[np.int64]) -> int:

@@ -17,7 +17,7 @@ from ...schemas import shard
 from ...schemas.errors import ExactcptError
 from ...schemas.shard import SPLITS, TRAIN
 from ..beam.metrics import note_done
-from ..core.buckets import context_codes
+from ..core.buckets import context_codes, segment_codes
 from ..core.exact import WeightTable
 from ..core.spans import Spans
 from ..files.arrow import span_lists, write_batches
@@ -196,28 +196,38 @@ class _Writer:
         texts = rows.texts()
         self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
         self._histogram += rows.histogram(self._task.window)
-        window, n = self._task.window, len(rows)
-        codes = np.zeros(n * window, np.uint8)
-        row = np.repeat(np.arange(n), rows.cut.counts)
-        begins = texts.offsets[:-1]
-        own = row * window + begins - (np.cumsum(rows.cut.texts) - rows.cut.texts)[row]
-        for to, length in zip(own.tolist(), rows.cut.lengths.tolist(), strict=True):
-            codes[to : to + length] = self._codes[:length]
-        if int(rows.cut.texts.sum()) == n * window:
-            tokens = texts.data.astype(np.int32, copy=False)
-        else:
-            tokens = np.full(n * window, self._task.pad_id, np.int32)
-            ends = np.cumsum(rows.cut.texts).tolist()
-            for i, (end, text) in enumerate(zip(ends, rows.cut.texts.tolist(), strict=True)):
-                tokens[i * window : i * window + text] = texts.data[end - text : end]
+        codes = self._in_windows(segment_codes(rows.cut.lengths, self._codes), rows.cut.texts, 0)
+        tokens = self._in_windows(texts.data, rows.cut.texts, self._task.pad_id)
         columns = self._columns(rows)
         if rows.spans is not None:
-            columns.append(self._supervised(rows, rows.spans, own - row * window))
-            codes = inside(codes, columns[-1], window)
-        return batch_of_windows(tokens, codes, columns, self._dictionary, window)
+            columns.append(self._supervised(rows, rows.spans))
+            codes = inside(codes, columns[-1], self._task.window)
+        return batch_of_windows(tokens, codes, columns, self._dictionary, self._task.window)
 
-    def _supervised(self, rows: PackedRows, spans: Spans, begins: NDArray[np.int64]) -> pa.Array:
-        """The column `supervised`; `begins` is where each segment begins in its window."""
+    def _in_windows(
+        self, values: NDArray[Any], texts: NDArray[np.int64], padding: int
+    ) -> NDArray[Any]:
+        """Values of the texts of rows, end to end, each text padded to a window.
+
+        Args:
+            values: the values, shape [sum of texts]; returned as they are if all texts are windows.
+            texts: tokens of each row without padding, shape [rows].
+            padding: what fills the windows.
+        """
+        window, n = self._task.window, len(texts)
+        if len(values) == n * window:
+            return values
+        padded = np.full(n * window, padding, values.dtype)
+        stops = np.cumsum(texts).tolist()
+        for i, (stop, text) in enumerate(zip(stops, texts.tolist(), strict=True)):
+            padded[i * window : i * window + text] = values[stop - text : stop]
+        return padded
+
+    def _supervised(self, rows: PackedRows, spans: Spans) -> pa.Array:
+        """The column `supervised`."""
+        lengths, texts = rows.cut.lengths, rows.cut.texts
+        row_begins = np.repeat(np.cumsum(texts) - texts, rows.cut.counts)
+        begins = np.cumsum(lengths) - lengths - row_begins
         of_segment = np.diff(spans.bounds)
         by_row = np.concatenate(([0], np.cumsum(rows.cut.counts)))
         shift = np.repeat(begins, of_segment).astype(np.int32)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+DATA = Path(__file__).resolve().parents[1] / "data"
 SAMPLING_SECONDS = 0.02
 OWN_MEMORY = ("RssAnon:", "RssShmem:")
 
@@ -147,3 +148,9 @@ def cpu_model() -> str:
     lines = read_or_empty(Path("/proc/cpuinfo")).splitlines()
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def bundled_texts() -> dict[str, Path]:
+    """The bundled corpora of plain texts, by name; questions and answers are left out."""
+    paths = {path.name.partition(".")[0]: path for path in sorted(DATA.glob("*.jsonl*"))}
+    return {name: path for name, path in paths.items() if name != "questions"}

@@ -21,7 +21,7 @@ STRIDE = 1000  # characters between two numbers
 
 
 class Corpus:
-    """The corpora of a folder: *.jsonl, also .gz and .zst, with a field `text`."""
+    """The corpora of a folder: *.jsonl, also .gz and .zst, with a field `text`; no others."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._files = sorted(folder.glob("*.jsonl*"))
@@ -70,6 +70,8 @@ class Corpus:
             with pa.input_stream(str(file), compression="detect") as stream:
                 for number, line in enumerate(io.BufferedReader(stream)):
                     record = json.loads(line)
+                    if "text" not in record:
+                        break
                     documents.append((record.get("id", number), record["text"]))
                     read += len(line)
                     if read >= self._share:

@@ -25,7 +25,7 @@ from time import process_time
 
 import numpy as np
 import torch
-from common import machine
+from common import DATA, bundled_texts, machine
 
 from exactcpt.schemas.shard_set import ShardSet, open_set
 from exactcpt.training.windows.batches import ShardDataset
@@ -34,7 +34,6 @@ from exactcpt.training.windows.loading import MicroBatchOrder, loaded_batches
 from exactcpt.training.windows.micro_batch import Batch
 from exactcpt.training.windows.weighting import make_weighting
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 EXACTCPT = Path(sysconfig.get_path("scripts")) / "exactcpt"
 TOKENS_A_BATCH = 1 << 14
 LIMITS = {"exact": 100.0, "document": 100.0, "shuffled": 30.0}  # million tokens per second
@@ -59,7 +58,7 @@ def main() -> None:
 def prepared(folder: Path, window: int, tokens: int) -> Path:
     """The bundled corpora as shards, each document as often as it takes."""
     epochs = max(1, tokens // 1_500_000)
-    sources = {path.name.partition(".")[0]: path for path in sorted(DATA.glob("*.jsonl*"))}
+    sources = bundled_texts()
     flags = [f"--source={name}={path},epochs={epochs}" for name, path in sources.items()]
     named = ["--tokenizer", DATA / "tokenizer.json", "--out", folder / "shards", "--quiet"]
     subprocess.run([EXACTCPT, "prepare", *flags, "--window", str(window), *named], check=True)

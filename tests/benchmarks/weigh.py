@@ -22,12 +22,11 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import machine
+from common import DATA, bundled_texts, machine
 
 import exactcpt
 from exactcpt.schemas.shard import rows_per_batch
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 TOKENIZER = DATA / "tokenizer.json"
 EXACTCPT = Path(sysconfig.get_path("scripts")) / "exactcpt"
 RUNS = 3
@@ -61,7 +60,7 @@ def main() -> None:
 def make_inputs(work: Path, window: int, tokens: int) -> int:
     """A token store, and its windows as others write them; returns their tokens."""
     epochs = max(1, tokens // 380_000)
-    sources = {path.name.partition(".")[0]: path for path in sorted(DATA.glob("*.jsonl*"))}
+    sources = bundled_texts()
     flags = [f"--source={name}={path},epochs={epochs}" for name, path in sources.items()]
     flags += ["--tokenizer", str(TOKENIZER), "--window", str(window), "--validation-fraction", "0"]
     where = ["--store", work / "store", "--out", work / "shards", "--quiet"]
