@@ -33,9 +33,9 @@ from ..schemas.errors import UsageError
 from .models.attention import default_backend
 from .models.loss import IGNORE
 from .models.model import TrainModel, check_config
-from .windows.batches import collate
+from .windows.batches import ShardDataset, collate
 
-__all__ = ["WeightedLoss", "collate"]
+__all__ = ["ShardDataset", "WeightedLoss", "collate"]
 
 Denominator = Literal["targets", "sum_w"]
 

@@ -1,6 +1,6 @@
 """The plan of tokenization: tokenizer, special ids and input files, found before any work."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from ..config import SourceConfig, TokenizeConfig
 from ..core.choices import BOUNDARIES, IDS_ALONE, Backend
 from ..job.folder import State
 from ..sources.answers import Form, read_template
-from ..sources.listing import InputFile, Source, find_files, identity, with_companions
+from ..sources.listing import InputFile, Listing, Source, find_files, identity, with_companions
 from ..sources.reading import BadFileError, column_names
 from ..sources.records import Fields
 from ..sources.rows import TOKENS
@@ -173,42 +173,18 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
         UsageError: a source of text names fields, a template is none, or the records of a source
             cannot have answers.
     """
-    for source in config.sources if packed else ():
-        if source.of_answers:
-            raise UsageError(
-                f"source {source.name!r} of packed windows has {source.of_answers[0]}=FIELD",
-                expected="tokens=FIELD, or nothing",
-                fix="use `exactcpt prepare` for records with questions and answers",
-            )
+    if packed:
+        _refuse_answers_of_windows(config.sources)
     tokenizer = load_tokenizer(config.tokenizer)
     eos_token, about_eos = tokenizer.choose_eos(config.eos_token)
     bos_id, about_bos = tokenizer.choose_bos(config.bos)
     eos_id = cast(int, tokenizer.id_of(eos_token))
     largest_id = tokenizer.largest_id
     fields = {
-        s.name: Fields(
-            text=s.text,
-            id=s.id,
-            tokens=s.tokens,
-            largest_id=largest_id,
-            end_id=eos_id,
-            max_bytes=config.max_record_bytes,
-            form=_form(s),
-        )
+        s.name: _fields(s, largest_id=largest_id, end_id=eos_id, most=config.max_record_bytes)
         for s in config.sources
     }
-    listings = {
-        s.name: find_files(
-            Source(
-                name=s.name,
-                pattern=s.pattern,
-                fields=fields[s.name],
-                format=s.format,
-                split=s.split,
-            )
-        )
-        for s in config.sources
-    }
+    listings = {s.name: _listing(s, fields[s.name]) for s in config.sources}
     files = {name: listing.files for name, listing in listings.items()}
     _refuse_unused_fields(config.sources, files)
     _refuse_answers(config.sources, files)
@@ -229,14 +205,52 @@ def plan_tokenize(config: TokenizeConfig, *, packed: bool = False) -> TokenizePl
             *(warning for warning in (about_eos, about_bos) if warning),
             *tokenizer.warnings(),
             *(each for listing in listings.values() for each in listing.warnings),
-            *(
-                each
-                for s in config.sources
-                if s.tokens and not packed
-                for each in _about_columns(s.name, files[s.name])
-            ),
+            *(() if packed else _warnings_of_ids(config.sources, files)),
         ),
     )
+
+
+def _fields(source: SourceConfig, *, largest_id: int, end_id: int, most: int) -> Fields:
+    return Fields(
+        text=source.text,
+        id=source.id,
+        tokens=source.tokens,
+        largest_id=largest_id,
+        end_id=end_id,
+        max_bytes=most,
+        form=_form(source),
+    )
+
+
+def _listing(source: SourceConfig, fields: Fields) -> Listing:
+    return find_files(
+        Source(
+            name=source.name,
+            pattern=source.pattern,
+            fields=fields,
+            format=source.format,
+            split=source.split,
+        )
+    )
+
+
+def _warnings_of_ids(
+    sources: Sequence[SourceConfig], files: Mapping[str, Sequence[InputFile]]
+) -> Iterator[str]:
+    """What should be known of sources of token ids that are read as documents."""
+    for source in sources:
+        if source.tokens:
+            yield from _about_columns(source.name, files[source.name])
+
+
+def _refuse_answers_of_windows(sources: Sequence[SourceConfig]) -> None:
+    for source in sources:
+        if source.of_answers:
+            raise UsageError(
+                f"source {source.name!r} of packed windows has {source.of_answers[0]}=FIELD",
+                expected="tokens=FIELD, or nothing",
+                fix="use `exactcpt prepare` for records with questions and answers",
+            )
 
 
 def has_answers(fields: Mapping[str, Fields]) -> bool:

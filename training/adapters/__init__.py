@@ -13,9 +13,10 @@ The factor `ranks`, their number, is for trainers that average gradients over ra
 do. Nothing here imports transformers.
 """
 
+from ..models.loss import shift
 from ..windows.batches import ShardDataset
 from .loss import count_targets, weighted_loss
 from .rows import flatten
 from .stream import WindowStream
 
-__all__ = ["ShardDataset", "WindowStream", "count_targets", "flatten", "weighted_loss"]
+__all__ = ["ShardDataset", "WindowStream", "count_targets", "flatten", "shift", "weighted_loss"]

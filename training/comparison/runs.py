@@ -20,11 +20,11 @@ in common is compared; see `starts`. The seeds of a run are its own and those of
 import json
 import shlex
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...schemas.errors import UsageError
 from .endpoints import Evaluation, evaluations_of
@@ -44,6 +44,8 @@ from .standard_endpoints import (
 from .starts import common_start, start_of
 
 __all__ = ["Comparison", "Pair", "compare"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,17 +169,9 @@ def compare(
     unlike = unlike_sets(runs)
     losses = losses_of(compared, baseline, unlike)
     different = differing(settings)
-    probes = {
-        name: [read_probed(Path(run.path)) for run in arm.values()]
-        for name, arm in compared.items()
-    }
-    rulers = {
-        name: [read_ruler(Path(run.path)) for run in arm.values()] for name, arm in compared.items()
-    }
-    standards = {
-        name: [read_standard(Path(run.path)) for run in arm.values()]
-        for name, arm in compared.items()
-    }
+    probes = _read_each(compared, read_probed)
+    rulers = _read_each(compared, read_ruler)
+    standards = _read_each(compared, read_standard)
     floor = floor or _floor(compared)
     probed = evaluations_of(probes, baseline, floor=floor, primary=primary)
     ruler = ruler_evaluations(rulers, baseline, floor=floor, primary=RULER in primary)
@@ -201,6 +195,11 @@ def compare(
         standard=standard,
         unprobed=_unprobed(compared, probes, rulers, standards),
     )
+
+
+def _read_each(arms: dict[str, Arm], read: Callable[[Path], T]) -> dict[str, list[T]]:
+    """What a suite has found of each run, by arm."""
+    return {name: [read(Path(run.path)) for run in arm.values()] for name, arm in arms.items()}
 
 
 def _floor(arms: dict[str, Arm]) -> str | None:
