@@ -64,7 +64,8 @@ GROUPS: Sections = {
 }
 """The commands in help, in the order in which they are met."""
 CONTINUED = frozenset(
-    ["prepare", "tokenize", "pack", "weigh", "reweigh", "publish", "train", "evaluate", "study"]
+    ["prepare", "tokenize", "pack", "weigh", "reweigh", "verify", "publish"]
+    + ["train", "evaluate", "study"]
 )
 """Commands that go on from what is done when they are given again; the others begin anew."""
 PROCESS = object()

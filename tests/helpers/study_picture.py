@@ -1,12 +1,13 @@
-"""What the study tiny-recall found, as a picture: what each weighting does to recall, by distance.
+"""What the studies of the recipes found, as pictures: what weightings do to recall, by distance.
 
-python tests/helpers/recall_picture.py STUDY      writes to tests/data: recall.json, recall.svg
+python tests/helpers/study_picture.py STUDY      writes a JSON file and a picture to tests/data
 
-STUDY is the folder of the study. recall.json has the few of its figures that are drawn.
+STUDY is the folder of the study. The JSON file has the few of its figures that are drawn.
 """
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,45 @@ from window_picture import CONFIG
 from exactcpt.pipeline.inspection.report.charts import PAPER
 
 DATA = Path(__file__).parents[1] / "data"
-FIGURES = DATA / "recall.json"
-PICTURE = DATA / "recall.svg"
 
-CONTEXT = "fixed"
-PANELS = {
-    "alpha = 0.15, the default": {"exact": "exact", "document": "document", "near": "near"},
-    "alpha = 1": {"exact": "dose-1", "document": "document-1", "near": "near-1"},
-}
+DEFAULT = {"alpha = 0.15, the default": {"exact": "exact", "document": "document", "near": "near"}}
 """Title of a panel -> what the extra weight is called there -> arm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A study whose figures are kept in tests/data.
+
+    Attributes:
+        file: the name of its files there, without suffix.
+        context: that of the probe's prompts.
+        panels: as `DEFAULT`.
+    """
+
+    file: str
+    context: str
+    panels: dict[str, dict[str, str]]
+
+    @property
+    def figures(self) -> Path:
+        """The figures that are drawn."""
+        return DATA / f"{self.file}.json"
+
+    @property
+    def picture(self) -> Path:
+        """The picture."""
+        return DATA / f"{self.file}.svg"
+
+
+STUDIES = {
+    "tiny-recall": Drawn(
+        file="recall",
+        context="fixed",
+        panels=DEFAULT
+        | {"alpha = 1": {"exact": "dose-1", "document": "document-1", "near": "near-1"}},
+    ),
+    "natural-text": Drawn(file="natural", context="document", panels=DEFAULT),
+}
 WORDS = {
     "exact": "on the targets of the tail (exact)",
     "document": "all over the same documents (document)",
@@ -42,7 +73,8 @@ def figures(study: Path) -> dict[str, Any]:
     rows = [
         row
         for row in evaluation["endpoints"]
-        if row["context"] == CONTEXT and row["name"] in ("far", "near", "gain")
+        if row["context"] == STUDIES[results["name"]].context
+        and row["name"] in ("far", "near", "gain")
     ]
     return {
         "study": results["name"],
@@ -66,10 +98,11 @@ def figures(study: Path) -> dict[str, Any]:
 def draw(found: dict[str, Any]) -> str:
     """The picture as SVG."""
     rows = [row for row in found["rows"] if isinstance(row["figure"], int)]
+    panels = STUDIES[found["study"]].panels
     ends = [
         delta + side * half
         for row in rows
-        for arms in PANELS.values()
+        for arms in panels.values()
         for delta, half in (row["arms"][arm] for arm in arms.values())
         for side in (-1, 1)
     ]
@@ -79,7 +112,7 @@ def draw(found: dict[str, Any]) -> str:
         "spacing": 24,
         "hconcat": [
             panel(title, arms, rows, found["tau"], [min(ends), max(ends)])
-            for title, arms in PANELS.items()
+            for title, arms in panels.items()
         ],
         "config": CONFIG | {
             "legend": {
@@ -165,5 +198,6 @@ def panel(
 
 if __name__ == "__main__":
     found = figures(Path(sys.argv[1]))
-    FIGURES.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    PICTURE.write_text(draw(found), "utf-8")
+    drawn = STUDIES[found["study"]]
+    drawn.figures.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    drawn.picture.write_text(draw(found), "utf-8")
