@@ -63,10 +63,10 @@ GROUPS: Sections = {
     "Study": ("evaluate", "compare", "study", "recall-world"),
 }
 """The commands in help, in the order in which they are met."""
-CONTINUED = frozenset(
-    ["prepare", "tokenize", "pack", "weigh", "reweigh", "verify", "publish"]
-    + ["train", "evaluate", "study"]
-)
+CONTINUED = (
+    "prepare", "tokenize", "pack", "weigh", "reweigh", "verify", "publish",
+    "train", "evaluate", "study",
+)  # fmt: skip
 """Commands that go on from what is done when they are given again; the others begin anew."""
 PROCESS = object()
 """What the commands get as click's `obj` where the process does nothing but run one of them."""
