@@ -9,15 +9,20 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import pyarrow.parquet as pq
 import vl_convert
 from window_picture import CONFIG
 
+from exactcpt.pipeline.core.buckets import lower_edges
 from exactcpt.pipeline.inspection.report.charts import PAPER
+from exactcpt.training.comparison.intervals import half_width
 
 DATA = Path(__file__).parents[1] / "data"
 
+WIDTH, HEIGHT = 340, 240
 DEFAULT = {"alpha = 0.15, the default": {"exact": "exact", "document": "document", "near": "near"}}
 """Title of a panel -> what the extra weight is called there -> arm."""
 
@@ -30,11 +35,15 @@ class Drawn:
         file: the name of its files there, without suffix.
         context: that of the probe's prompts.
         panels: as `DEFAULT`.
+        has_losses: whether its runs have the suite `buckets`.
+        label_at: where tau is named, in pixels from the top.
     """
 
     file: str
     context: str
     panels: dict[str, dict[str, str]]
+    has_losses: bool = False
+    label_at: int = 12
 
     @property
     def figures(self) -> Path:
@@ -54,7 +63,9 @@ STUDIES = {
         panels=DEFAULT
         | {"alpha = 1": {"exact": "dose-1", "document": "document-1", "near": "near-1"}},
     ),
-    "natural-text": Drawn(file="natural", context="document", panels=DEFAULT),
+    "natural-text": Drawn(
+        file="natural", context="document", panels=DEFAULT, has_losses=True, label_at=HEIGHT - 12
+    ),
 }
 WORDS = {
     "exact": "on the targets of the tail (exact)",
@@ -62,7 +73,6 @@ WORDS = {
     "near": "on the other targets of the same documents (near)",
 }
 COLORS = ["#0072b2", "#d55e00", "#00875f"]
-WIDTH, HEIGHT = 340, 240
 
 
 def figures(study: Path) -> dict[str, Any]:
@@ -95,14 +105,49 @@ def figures(study: Path) -> dict[str, Any]:
     }
 
 
+def losses(study: Path) -> list[dict[str, Any]]:
+    """The loss by effective context on the validation windows, as rows like those of the gains."""
+    results = json.loads((study / "results.json").read_text("utf-8"))
+    (stage,) = results["stages"]
+    runs = study / "runs" / stage["stage"]
+    found: dict[tuple[int, str], list[float]] = {}
+    for pair in sorted(path for path in runs.iterdir() if path.is_dir()):
+        for run in sorted(pair.iterdir()):
+            (scores,) = run.glob("eval/buckets-*/scores.parquet")
+            rows = pq.read_table(scores, filters=[("table", "==", "bucket")])
+            sums = rows.group_by("bucket").aggregate([("targets", "sum"), ("ce_sum", "sum")])
+            for row in sums.to_pylist():
+                key = row["bucket"], run.name
+                found.setdefault(key, []).append(row["ce_sum_sum"] / row["targets_sum"])
+    arms = sorted({arm for _, arm in found} - {"uniform"})
+    buckets = sorted({bucket for bucket, _ in found})
+    edges = lower_edges(len(buckets) + 1).tolist()
+
+    def interval(bucket: int, arm: str) -> list[float]:
+        pairs = zip(found[bucket, arm], found[bucket, "uniform"], strict=True)
+        deltas = [one - other for one, other in pairs]
+        half = half_width(deltas)
+        assert half is not None
+        return [round(mean(deltas), 6), round(half, 6)]
+
+    return [
+        {
+            "figure": f"{edges[bucket]:,}-{edges[bucket + 1] - 1:,}",
+            "uniform": round(mean(found[bucket, "uniform"]), 6),
+            "arms": {arm: interval(bucket, arm) for arm in arms},
+        }
+        for bucket in buckets
+    ]
+
+
 def draw(found: dict[str, Any]) -> str:
     """The picture as SVG."""
     rows = [row for row in found["rows"] if isinstance(row["figure"], int)]
-    panels = STUDIES[found["study"]].panels
+    drawn = STUDIES[found["study"]]
     ends = [
         delta + side * half
         for row in rows
-        for arms in panels.values()
+        for arms in drawn.panels.values()
         for delta, half in (row["arms"][arm] for arm in arms.values())
         for side in (-1, 1)
     ]
@@ -111,8 +156,8 @@ def draw(found: dict[str, Any]) -> str:
         "padding": 8,
         "spacing": 24,
         "hconcat": [
-            panel(title, arms, rows, found["tau"], [min(ends), max(ends)])
-            for title, arms in panels.items()
+            panel(title, arms, rows, found["tau"], [min(ends), max(ends)], drawn.label_at)
+            for title, arms in drawn.panels.items()
         ],
         "config": CONFIG | {
             "legend": {
@@ -127,7 +172,12 @@ def draw(found: dict[str, Any]) -> str:
 
 
 def panel(
-    title: str, arms: dict[str, str], rows: list[dict[str, Any]], tau: int, domain: list[float]
+    title: str,
+    arms: dict[str, str],
+    rows: list[dict[str, Any]],
+    tau: int,
+    domain: list[float],
+    label_at: int,
 ) -> dict[str, Any]:
     """Differences by distance, with bands over the pairs, the noise floor, and tau."""
     values = [
@@ -182,7 +232,7 @@ def panel(
             {
                 "data": {"values": [{"distance": tau}]},
                 "mark": {
-                    "type": "text", "align": "right", "dx": -5, "y": 12, "fontSize": 12,
+                    "type": "text", "align": "right", "dx": -5, "y": label_at, "fontSize": 12,
                     "color": PAPER["soft"], "text": f"tau = {tau}",
                 },
                 "encoding": {"x": x},
@@ -199,5 +249,7 @@ def panel(
 if __name__ == "__main__":
     found = figures(Path(sys.argv[1]))
     drawn = STUDIES[found["study"]]
+    if drawn.has_losses:
+        found["losses"] = losses(Path(sys.argv[1]))
     drawn.figures.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     drawn.picture.write_text(draw(found), "utf-8")

@@ -155,7 +155,11 @@ def test_wrong_usage(made, tmp_path, capfd, more, found):
 
 def test_a_folder_that_is_not_named(capfd):
     assert run_command(["train", "--shards", "s"]) == 2
-    assert capfd.readouterr().err == "error: --model is missing\n  expected: --model DIR\n"
+    assert capfd.readouterr().err == (
+        "error: --model is missing\n  expected: --model DIR or OWNER/NAME of the Hugging Face hub\n"
+    )
+    assert run_command(["train", "--model", "m", "--out", "o"]) == 2
+    assert capfd.readouterr().err == "error: --shards is missing\n  expected: --shards DIR\n"
 
 
 def test_a_run(made, tmp_path, capfd):

@@ -4,7 +4,6 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import study_picture
@@ -15,10 +14,7 @@ FIGURES = {
     name: json.loads(drawn.figures.read_text("utf-8"))
     for name, drawn in study_picture.STUDIES.items()
 }
-RECALL, NATURAL = (
-    {str(row["figure"]): row for row in FIGURES[name]["rows"]}
-    for name in ("tiny-recall", "natural-text")
-)
+RECALL = {str(row["figure"]): row for row in FIGURES["tiny-recall"]["rows"]}
 of_each_study = pytest.mark.parametrize("name", FIGURES)
 
 
@@ -44,8 +40,8 @@ def test_the_figures_are_of_the_recipe(name):
     assert found["study"] == values["study"]["name"]
 
 
-def interval(arm: str, figure: str, rows: dict[str, Any] = RECALL) -> str:
-    delta, half = rows[figure]["arms"][arm]
+def interval(arm: str, figure: str) -> str:
+    delta, half = RECALL[figure]["arms"][arm]
     return f"{round(delta, 3) + 0.0:+.3f} ± {half:.3f}"
 
 
@@ -60,15 +56,19 @@ def test_the_table_of_the_page_has_these_figures():
     assert cells.split(" | ") == [f"{RECALL[column]['uniform']:.3f}" for column in columns]
 
 
-def test_the_table_of_natural_text_has_these_figures():
+@pytest.mark.parametrize(
+    ("first", "rows", "digits"), [("distance", "rows", 4), ("context", "losses", 3)]
+)
+def test_the_tables_of_natural_text_have_these_figures(first, rows, digits):
     page = (REPOSITORY / "docs" / "study.md").read_text("utf-8")
-    (heading,) = re.findall(r"^\| distance \| `uniform` \| (.*) \|$", page, re.MULTILINE)
+    (heading,) = re.findall(rf"^\| {first} \| `uniform` \| (.*) \|$", page, re.MULTILINE)
     arms = [cell.strip("`") for cell in heading.split(" | ")]
-    for figure, row in NATURAL.items():
-        shown = f"{int(figure):,}" if figure.isdecimal() else figure
-        (cells,) = re.findall(rf"^\| {shown} \| (.*) \|$", page, re.MULTILINE)
-        expected = [f"{row['uniform']:.3f}", *(interval(arm, figure, NATURAL) for arm in arms)]
-        assert cells.split(" | ") == expected, figure
+    for row in FIGURES["natural-text"][rows]:
+        figure = row["figure"] if isinstance(row["figure"], str) else f"{row['figure']:,}"
+        (cells,) = re.findall(rf"^\| {figure} \| (.*) \|$", page, re.MULTILINE)
+        found = [row["arms"][arm] for arm in arms]
+        shown = [f"{round(delta, 4) + 0.0:+.4f} ± {half:.4f}" for delta, half in found]
+        assert cells.split(" | ") == [f"{row['uniform']:.{digits}f}", *shown], figure
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
