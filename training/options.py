@@ -1,6 +1,7 @@
 """What the commands of training have in common. Nothing heavy is imported before it is needed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 
 import click
@@ -50,4 +51,9 @@ def speaker(quiet: bool) -> Callable[[str], None]:
     """What prints a line for a person: on stderr, or not at all."""
     if quiet:
         return lambda _: None
-    return lambda line: echo(line, err=True)
+
+    def say(line: str) -> None:
+        with suppress(OSError):  # whoever read the lines has ended, and a run need not
+            echo(line, err=True)
+
+    return say

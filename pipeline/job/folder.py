@@ -163,7 +163,7 @@ def _locked_remotely(folder: Folder) -> Iterator[None]:
 
     Of two jobs that begin at once, one gets it; both may where one that was killed has left its
     lock, and on servers that overwrite what they were told to create. A job that was suspended for
-    so long that another one took its lock leaves it to that one.
+    so long that another one took its lock leaves it to that one, whose attempt ends its own.
     """
     mine = _process(os.getpid())
     if not folder.create_if_absent(LOCK, _lock_of(mine)):

@@ -164,9 +164,7 @@ def test_a_killed_worker_process_ends_the_job_with_an_error_in_seconds(
         (signal.SIGTERM, PROCESSES, 0),
     ],
 )
-def test_an_interrupted_job_ends_within_seconds_and_goes_on(
-    tmp_path, undisturbed, number, kind, files
-):
+def test_an_interrupted_job_ends_and_goes_on(tmp_path, undisturbed, number, kind, files):
     """Ctrl-C reaches every process of the terminal's group, so the signal goes to all of them."""
     out = tmp_path / "out"
     process = fork("prepare", *FLAGS, *kind, "--out", out)

@@ -41,4 +41,12 @@ def test_sets_of_one_corpus(packed, trained, held):
     said = list(leaks([open_set(one)], open_set(other), what="the set"))
     assert bool(said) == bool(trains.keys() & holds.keys())
     for line in said:
-        assert line.startswith(f"the set holds out {held[1]:.2%} by seed {held[0]}, and {one} ")
+        assert line.startswith(f"the set holds out {held[1]:.2%} by seed {held[0]} and {one} ")
+
+
+def test_sets_of_other_corpora(packed, tmp_path):
+    flags = [*harness.small(tmp_path, ["something else"] * 9), "--window", 16]
+    rule = ["--seed", 1, "--validation-fraction", 0.5, "--out", tmp_path / "other"]
+    done("prepare", *flags, *rule)
+    for one, held in ((packed(0, 0.2), tmp_path / "other"), (tmp_path / "other", packed(0, 0.2))):
+        assert not list(leaks([open_set(one)], open_set(held), what="the set"))

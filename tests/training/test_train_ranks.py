@@ -62,7 +62,10 @@ def terminate_one(made: Path, out: Path, settings: dict[str, Any]) -> tuple[bool
     if os.environ["RANK"] == "1":
         before = signal.signal
         # As soon as the run listens.
-        signal.signal = lambda *a: (before(*a), callable(a[1]) and os.kill(os.getpid(), a[0]))[0]
+        signal.signal = lambda number, handler: (
+            before(number, handler),
+            number == signal.SIGTERM and callable(handler) and os.kill(os.getpid(), number),
+        )[0]
         try:
             outcome = train(config(made, out, **settings), lambda _: None)
         finally:

@@ -12,6 +12,9 @@ from types import FrameType
 
 __all__ = ["grace_caution", "termination"]
 
+UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Environment variable of the processes that torchrun has started."""
+
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 """Environment variable for the seconds that torchrun waits after SIGTERM, unless its option
 --shutdown-timeout says it. The workers do not learn that option."""
@@ -26,13 +29,16 @@ an earlier checkpoint, and disks are slower at times."""
 def termination(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether SIGTERM or SIGINT has come.
 
-    After SIGTERM, further ones are ignored for the rest of the process: they must not interrupt
-    what is still to be done. After SIGINT, a second one does what it would do without this.
+    Once one has come, SIGTERM is ignored for the rest of the process: it must not interrupt what is
+    still to be done. A second SIGINT does what it would do without this. Under torchrun there is
+    none: it turns the second one into SIGTERM.
 
     Args:
         say: takes a line for the person who pressed Ctrl-C; called on the first rank only.
     """
     received: list[int] = []
+    terminate, interrupt = (signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT))
+    again = "" if UNDER_TORCHRUN in os.environ else "; Ctrl-C again ends it at once"
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
@@ -40,11 +46,12 @@ def termination(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
             return
         signal.signal(signal.SIGINT, interrupt)
         if os.environ.get("RANK", "0") == "0":
-            with suppress(RuntimeError):  # the stream was just being written to
-                say("stops after a checkpoint; Ctrl-C again ends it at once")
+            # The stream was just being written to, or whoever read it has met the same Ctrl-C.
+            with suppress(RuntimeError, OSError):
+                say(f"stops after a checkpoint{again}")
 
-    terminate = signal.signal(signal.SIGTERM, note)
-    interrupt = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield lambda: bool(received)
     finally:
@@ -58,7 +65,7 @@ def grace_caution(seconds: float) -> str | None:
     Args:
         seconds: what a checkpoint takes.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # not started by torchrun
+    if UNDER_TORCHRUN not in os.environ:
         return None
     try:
         patience = float(os.environ[PATIENCE])

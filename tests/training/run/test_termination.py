@@ -2,19 +2,37 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from exactcpt.training.run.termination import PATIENCE, grace_caution, termination
+from exactcpt.training.run.termination import (
+    PATIENCE,
+    UNDER_TORCHRUN,
+    grace_caution,
+    termination,
+)
+
+
+@pytest.fixture
+def default_interrupt() -> Iterator[Any]:
+    """Python's own handler of Ctrl-C; a shell that starts us in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(("rank", "told"), [(None, 1), ("0", 1), ("3", 0)])
-def test_the_first_ctrl_c_asks_and_the_second_interrupts(monkeypatch, rank, told):
+def test_the_first_ctrl_c_asks_and_the_second_interrupts(
+    monkeypatch, default_interrupt, rank, told
+):
     if rank is None:
         monkeypatch.delenv("RANK", raising=False)
     else:
         monkeypatch.setenv("RANK", rank)
-    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.delenv(UNDER_TORCHRUN, raising=False)
+    before = default_interrupt
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt), termination(said.append) as is_terminated:
         assert not is_terminated()
@@ -23,6 +41,14 @@ def test_the_first_ctrl_c_asks_and_the_second_interrupts(monkeypatch, rank, told
         assert said == ["stops after a checkpoint; Ctrl-C again ends it at once"] * told
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_under_torchrun_there_is_no_second_ctrl_c(monkeypatch):
+    monkeypatch.setenv(UNDER_TORCHRUN, "x")
+    said: list[str] = []
+    with termination(said.append):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert said == ["stops after a checkpoint"]
 
 
 def test_further_sigterms_interrupt_nothing():
@@ -35,11 +61,14 @@ def test_further_sigterms_interrupt_nothing():
     assert not said
 
 
-def test_ctrl_c_while_a_line_is_written():
-    def reentrant(_: str) -> None:
-        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+@pytest.mark.parametrize("error", [RuntimeError("reentrant call"), BrokenPipeError()])
+def test_ctrl_c_while_nobody_can_be_told(error):
+    """A line was just being written, or `tee` has ended by the same Ctrl-C."""
 
-    with termination(reentrant) as is_terminated:
+    def fail(_: str) -> None:
+        raise error
+
+    with termination(fail) as is_terminated:
         os.kill(os.getpid(), signal.SIGINT)
         assert is_terminated()
 

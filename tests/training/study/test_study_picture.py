@@ -67,7 +67,7 @@ def test_the_tables_of_natural_text_have_these_figures(first, rows, digits):
         figure = row["figure"] if isinstance(row["figure"], str) else f"{row['figure']:,}"
         (cells,) = re.findall(rf"^\| {figure} \| (.*) \|$", page, re.MULTILINE)
         found = [row["arms"][arm] for arm in arms]
-        shown = [f"{round(delta, 4) + 0.0:+.4f} ± {half:.4f}" for delta, half in found]
+        shown = [f"{d:+.{more}f} ± {half:.{more}f}" for d, half in found for more in [digits + 1]]
         assert cells.split(" | ") == [f"{row['uniform']:.{digits}f}", *shown], figure
 
 
