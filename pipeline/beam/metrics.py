@@ -4,9 +4,27 @@ They count what a run does, so that a continued job shows what was left to do. T
 count all of it.
 """
 
-__all__ = ["NAMESPACE", "lasted", "note_done"]
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["NAMESPACE", "for_this_stage", "lasted", "note_done"]
 
 NAMESPACE = "exactcpt"
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+def for_this_stage(function: Callable[[A], R]) -> Callable[[A], R]:
+    """A function which other threads may call, and which counts for the stage of this thread."""
+    from apache_beam.runners.worker import statesampler
+
+    tracker = statesampler.get_current_tracker()
+
+    def counting(argument: A) -> R:
+        statesampler.set_current_tracker(tracker)
+        return function(argument)
+
+    return counting
 
 
 def note_done(**amounts: int) -> None:

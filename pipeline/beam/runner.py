@@ -66,6 +66,11 @@ class RunSettings:
         """Whether the graph runs on the embedded runner, on this machine."""
         return self.runner == EMBEDDED
 
+    @property
+    def threads(self) -> int:
+        """How many units this process does at the same time."""
+        return self.workers if self.is_embedded and self.worker_type == "threads" else 1
+
     def refuse_unreachable(self, urls: Sequence[str]) -> None:
         """Checks that the runner works, and that its workers can reach the given URLs.
 
@@ -182,10 +187,7 @@ class _Execution(threading.Thread):
             self.workers.stop()
 
     def _add_graph(self) -> None:
-        from .transforms import Crew
-
-        lanes = self._settings.workers if self._settings.is_embedded else None
-        self._build(self._pipeline, Crew(self._attempt, lanes, _is_beam_s(self._pipeline.runner)))
+        self._build(self._pipeline, _crew(self._attempt, self._settings, self._pipeline.runner))
 
     def explained(self) -> ExactcptError:
         """The runner's error, in words."""
@@ -202,6 +204,15 @@ class _Execution(threading.Thread):
             self.join(GRACE_SECONDS)
 
 
+def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":
+    from .transforms import Crew
+
+    if not settings.is_embedded:
+        return Crew(attempt, reshuffles=_is_beam_s(runner))
+    processes = settings.workers // settings.threads
+    return Crew(attempt, processes=processes, threads=settings.threads)
+
+
 def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
 
@@ -215,14 +226,12 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
                 fix="correct --runner, or install what it needs",
             ) from error
     os.environ.update(NO_PROXY_FOR_WORKERS)
-    mode = "multi_processing" if settings.worker_type == "processes" else "multi_threading"
-    if settings.workers == 1 and settings.worker_type == "threads":
-        mode = "in_memory"
+    many = settings.worker_type == "processes"
     options = _options(
         [
             *settings.beam_args,
-            f"--direct_num_workers={settings.workers}",
-            f"--direct_running_mode={mode}",
+            f"--direct_num_workers={settings.workers if many else 1}",
+            f"--direct_running_mode={'multi_processing' if many else 'in_memory'}",
         ]
     )
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner

@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
 from ..core.buckets import bucket_count
 from ..job.attempt import Attempt
 from ..job.halt import Guard
 from ..job.shipping import Item, Shipped, ship
-from .metrics import lasted, note_done
+from ..job.threads import in_order
+from .metrics import for_this_stage, lasted, note_done
 
 __all__ = ["Crew", "SumHistograms", "assign_lanes"]
 
@@ -51,22 +53,30 @@ class Crew:
 
     Attributes:
         attempt: the run.
-        lanes: how many workers the embedded runner has; None for another runner, which spreads the
-            work itself.
-        reshuffles: whether such a runner knows Beam's Reshuffle, for which some rebalance the work.
-            Runners that are not Beam's may know only what every graph needs, such as GroupByKey.
+        processes: how many workers the embedded runner has that are processes; it gives each of
+            them one bundle of a stage. None for another runner, which spreads the work itself.
+        threads: how many units a worker does at the same time.
+        reshuffles: whether a runner that spreads the work knows Beam's Reshuffle, for which some
+            rebalance it. Runners that are not Beam's may know only what every graph needs, such as
+            GroupByKey.
     """
 
     attempt: Attempt
-    lanes: int | None = None
+    processes: int | None = None
+    threads: int = 1
     reshuffles: bool = True
+
+    @property
+    def size(self) -> int | None:
+        """How many units are done at the same time; None if nobody knows."""
+        return None if self.processes is None else self.processes * self.threads
 
     def ship(self, value: T) -> Shipped[T]:
         """Makes a value an argument of work units that does not make the graph larger."""
         return ship(value, self.attempt)
 
     def units(self, values: Sequence[T], work: Callable[[T], int]) -> "_Units":
-        """The elements that work units are called for, spread over the workers; see `spread`.
+        """The elements that work units are called for, dealt out to the workers.
 
         Args:
             values: one for each element; the graph has only their number.
@@ -74,14 +84,13 @@ class Crew:
         """
         return _Units(self, values, work)
 
-    def spread(self) -> "_Spread":
-        """(lane, element) -> element: one worker does what is in a lane.
+    def deal(self, work: Callable[[Any], int]) -> "_Deal":
+        """A list becomes its items, dealt out to the workers.
 
-        The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With
-        one lane per worker the caller decides which worker does what. Other runners deal the
-        elements out themselves.
+        Args:
+            work: how much work an item is, on any scale.
         """
-        return _Spread(by_lane=self.lanes is not None or not self.reshuffles)
+        return _Deal(self, work)
 
     def work(self, unit: Callable[..., Any], *sides: Any, many: bool = False) -> beam.ParDo:
         """Calls a work unit for each element, guarded.
@@ -92,7 +101,8 @@ class Crew:
                 their values.
             many: whether it returns several results.
         """
-        return beam.ParDo(_Work(unit, self.attempt, many=many), *sides)
+        kind = _Work if self.threads == 1 else _WorkOnThreads
+        return beam.ParDo(kind(unit, self, many=many), *sides)
 
     def once(self, unit: Callable[..., Any], *arguments: Any, many: bool = False) -> "_Once":
         """Calls a work unit once for the whole job, without an element.
@@ -102,16 +112,17 @@ class Crew:
             arguments: of the unit; see `work`.
             many: whether it returns several results.
         """
-        return _Once(_Work(unit, self.attempt, many=many, element=False), arguments)
+        return _Once(_Work(unit, self, many=many, element=False), arguments)
 
 
 class _Work(beam.DoFn):
     """See `Crew.work`; `element` says whether the unit takes the element."""
 
     def __init__(
-        self, unit: Callable[..., Any], attempt: Attempt, *, many: bool, element: bool = True
+        self, unit: Callable[..., Any], crew: Crew, *, many: bool, element: bool = True
     ) -> None:
-        self._unit = Guard(_Unpacked(unit), attempt)
+        self._unit = Guard(_Unpacked(unit), crew.attempt)
+        self._threads = crew.threads
         self._many, self._takes_element = many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
@@ -121,6 +132,31 @@ class _Work(beam.DoFn):
         note_done(units=1)
         lasted(time.monotonic() - began)
         return result if self._many else [result]
+
+
+class _WorkOnThreads(_Work):
+    """Calls the unit for several elements of a bundle at once: a thread that is free takes one."""
+
+    def start_bundle(self) -> None:
+        """The bundle has no elements yet."""
+        self._calls: list[tuple[Any, ...]] = []
+
+    def process(self, element: Any, *sides: Any) -> Iterable[Any]:
+        """Takes note of the element."""
+        self._calls.append((element, *sides))
+        return ()
+
+    def finish_bundle(self) -> Any:
+        """Calls the unit for all elements of the bundle; the results are in their order."""
+        call = for_this_stage(self._call)
+        return [
+            GlobalWindows.windowed_value(result)
+            for results in in_order(call, self._calls, self._threads, lambda: None)
+            for result in results
+        ]
+
+    def _call(self, arguments: tuple[Any, ...]) -> Iterable[Any]:
+        return super().process(*arguments)
 
 
 @dataclass(frozen=True)
@@ -162,29 +198,53 @@ class _Units(beam.PTransform):
             input_or_inputs
             | "Start" >> beam.Impulse()
             | "All" >> self._all()
-            | "Spread" >> self._crew.spread()
+            | "Spread" >> _Spread(self._crew)
             | "Take" >> beam.Map(lambda index: Item(shipped, index))
         )
 
     def _all(self) -> beam.ParDo:
         """Pairs of lane and index. No runner but the embedded one gets a list of them."""
-        indices, lanes = range(len(self._values)), self._crew.lanes
+        indices, lanes = range(len(self._values)), self._crew.processes
         if lanes is None:
             return beam.FlatMap(lambda _: enumerate(indices))
         pairs = assign_lanes(indices, lambda i: self._work(self._values[i]), lanes)
         return beam.FlatMap(lambda _: pairs)
 
 
-class _Spread(beam.PTransform):
-    """See `Crew.spread`."""
+class _Deal(beam.PTransform):
+    """See `Crew.deal`."""
 
-    def __init__(self, *, by_lane: bool) -> None:
+    def __init__(self, crew: Crew, work: Callable[[Any], int]) -> None:
         super().__init__()
-        self._by_lane = by_lane
+        self._crew, self._work = crew, work
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
-        if not self._by_lane:
+        return (
+            input_or_inputs
+            | "Lanes" >> beam.FlatMap(assign_lanes, self._work, self._crew.processes)
+            | "Spread" >> _Spread(self._crew)
+        )
+
+
+class _Spread(beam.PTransform):
+    """(lane, element) -> element: one worker does what is in a lane.
+
+    The embedded runner gives every worker one bundle per stage, whatever the bundles cost. With one
+    lane per worker the caller decides which worker does what. Other runners deal the elements out
+    themselves, and a single worker gets all of them.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        super().__init__()
+        self._crew = crew
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """See the class."""
+        crew = self._crew
+        if crew.processes == 1:
+            return input_or_inputs | beam.Values()
+        if crew.processes is None and crew.reshuffles:
             return input_or_inputs | beam.Values() | beam.Reshuffle()
         return (
             input_or_inputs

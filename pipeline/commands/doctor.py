@@ -6,7 +6,6 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from ...schemas.errors import BackendDifferenceError, UsageError
 from ...schemas.extras import install_line
 from ...schemas.terminal import echo, echo_json
 from ..terminal import size
-from ..tokens.encoders import UnencodableTextError, UnsupportedTokenizerError, borrow_encoder
+from ..tokens.encoders import UnencodableTextError, UnsupportedTokenizerError, shared_encoder
 from ..tokens.parity import compare_backends, torture_set
 from ..tokens.tokenizer import TokenizerSpec, load_tokenizer
 
@@ -95,9 +94,8 @@ def _tokenizer(path: str) -> dict[str, Any]:
     )
     problem = None
     try:
-        reference = replace(spec, backend="tokenizers")
-        with borrow_encoder(spec) as one, borrow_encoder(reference) as other:
-            compare_backends(one, other, torture_set(file.facts.special_tokens))
+        one, other = shared_encoder(spec), shared_encoder(spec, "tokenizers")
+        compare_backends(one, other, torture_set(file.facts.special_tokens))
     except UnsupportedTokenizerError as error:
         problem = f"gigatoken does not support it: {error}"
     except BackendDifferenceError as error:

@@ -28,6 +28,7 @@ from ..pack.settings import shard_set_settings
 from ..shard_set.beside import store_place
 from ..terminal import Console
 from ..tokens import manifest as store_manifest
+from ..tokens.encoders import encode_on_cores
 from ..tokens.inputs import is_of_plan, same_inputs
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
@@ -51,6 +52,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     refuse_one_inside_another(store=store, out=out)
     refuse_inside_sources(config.sources, [store, out])
     load_beam_meanwhile(whole=not settings.is_embedded)
+    encode_on_cores(settings.threads)
     job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
     finished = None if flags["overwrite"] else job.finished(call.console)
     if finished is None:

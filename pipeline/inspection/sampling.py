@@ -35,7 +35,7 @@ from ..sources.reading import read_member
 from ..sources.records import Batch
 from ..sources.splits import Member, Split, make_splits
 from ..tokens.documents import encode_documents
-from ..tokens.encoders import Encoder, assemble, borrow_encoder
+from ..tokens.encoders import Encoder, assemble, shared_encoder
 from ..tokens.hashes import content_hashes, hash_prefixes
 from ..tokens.plan import TokenizePlan
 from ..tokens.tokenizer import TokenizerSpec
@@ -155,14 +155,14 @@ def draw(
         ExactcptError: a document cannot be encoded.
     """
     spec = plan.spec(plan.tokenizer.where, backend)
-    with borrow_encoder(spec) as encoder:
-        try:
-            return {
-                name: _Drawing(plan, name, encoder, spec, fraction, packing).run(number)
-                for number, name in enumerate(plan.files)
-            }
-        except BackendDifferenceError as error:
-            raise ExactcptError(str(error), fix="use --tokenizer-backend tokenizers") from None
+    encoder = shared_encoder(spec)
+    try:
+        return {
+            name: _Drawing(plan, name, encoder, spec, fraction, packing).run(number)
+            for number, name in enumerate(plan.files)
+        }
+    except BackendDifferenceError as error:
+        raise ExactcptError(str(error), fix="use --tokenizer-backend tokenizers") from None
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """The Beam graph of packing.
 
-    repeated ──> quotas ──> groups ──> plans ──> histogram ──> weights ─┐
-                                         └─────> numbered shards ───────┴──> shards
-    repeated, quotas ──> documents table
+    repeated ──> quotas ──> groups ──> plans ──> histogram ──> weights ──┐
+                                         └─────> list of files ──────────┴──> shards, documents
 
 Elements are small: names, ranges, histograms. Tokens and other bulk data go through files, which
 the work units read and write.
@@ -11,7 +10,7 @@ the work units read and write.
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton, PCollection
 
-from ..beam.transforms import Crew, SumHistograms, assign_lanes
+from ..beam.transforms import Crew, SumHistograms
 from ..job.shipping import Shipped
 from . import repeated_units, selection_units, units
 from .task import PackTask
@@ -33,8 +32,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
     plans = (
         p
         | "Form groups" >> crew.once(units.group, shared, quotas)
-        | "Groups" >> beam.FlatMap(assign_lanes, lambda group: group.tokens, crew.lanes)
-        | "Spread groups" >> crew.spread()
+        | "Groups" >> crew.deal(lambda group: group.tokens)
         | "Plan groups" >> crew.work(units.plan, shared, repeated, quotas)
     )
     weights = (
@@ -45,15 +43,10 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
     )
     _ = (
         p
-        | "Number shards"
-        >> crew.once(units.number_shards, AsList(plans), shared, crew.lanes, many=True)
-        | "Spread shards" >> crew.spread()
-        | "Write shards" >> crew.work(units.fill_shards, shared, AsSingleton(weights))
-    )
-    _ = (
-        p
-        | "Documents" >> crew.units(units.documents_tasks(task.parts), lambda some: some.rows)
-        | "Write documents" >> crew.work(units.fill_documents, shared, repeated, quotas)
+        | "List files" >> crew.once(units.list_files, AsList(plans), shared, crew.size)
+        | "Files" >> crew.deal(lambda files: units.work_of(files, window))
+        | "Write shards and documents"
+        >> crew.work(units.fill_files, shared, AsSingleton(weights), repeated, quotas)
     )
 
 

@@ -38,15 +38,20 @@ __all__ = [
     "DocumentsTask",
     "documents_tasks",
     "fill_documents",
+    "fill_files",
     "fill_shards",
     "group",
+    "list_files",
     "number_shards",
     "plan",
     "train_histogram",
+    "work_of",
     "write_weights",
 ]
 
 DOCUMENTS_PER_FILE = 1 << 20
+TOKENS_PER_ROW = 200
+"""How many tokens of a shard are written in the time of a row of the documents table, roughly."""
 GROUPS = f"{JOB}/groups.json"
 
 
@@ -137,10 +142,17 @@ def write_weights(histogram: NDArray[np.int64], window: int, exact: Exact, out: 
     return table
 
 
+def list_files(
+    summaries: Sequence[Mapping[str, Any]], task: PackTask, workers: int | None
+) -> "list[Files]":
+    """What is to be written: the shards, and the files of the documents table."""
+    return [*number_shards(summaries, task, workers), *documents_tasks(task.parts)]
+
+
 def number_shards(
-    summaries: Sequence[Mapping[str, Any]], task: PackTask, lanes: int | None
-) -> list[tuple[int, tuple[ShardTask, ...]]]:
-    """Every shard of the set, with its lane: runs of the groups' windows, numbered in order.
+    summaries: Sequence[Mapping[str, Any]], task: PackTask, workers: int | None
+) -> list[tuple[ShardTask, ...]]:
+    """Every shard of the set: runs of the groups' windows, numbered in order.
 
     Each checks some parts of the store, see `with_checks`. Shards that one worker is to write one
     after the other are together, see `_together`.
@@ -158,25 +170,24 @@ def number_shards(
             for i, (g, a, b) in enumerate(runs)
         ]
     shards = with_checks(shards, task.parts, summaries)
-    some = _together(shards, lanes or 1, remote=not Folder(task.store).is_local)
-    return [(i if lanes is None else i % lanes, each) for i, each in enumerate(some)]
+    return _together(shards, workers or 1, remote=not Folder(task.store).is_local)
 
 
 def _together(
-    shards: Sequence[ShardTask], lanes: int, *, remote: bool
+    shards: Sequence[ShardTask], workers: int, *, remote: bool
 ) -> list[tuple[ShardTask, ...]]:
     """Which shards one worker writes, one after the other.
 
     The documents of a group are shuffled, so each of its shards needs some of every part. Parts of
     a remote store are downloaded once for all shards of a group, not once for each. If there are
-    fewer groups than lanes, a group's shards are dealt out: then it is the time that counts.
+    fewer groups than workers, a group's shards are dealt out: then it is the time that counts.
     """
     if not remote:
         return [(shard,) for shard in shards]
     groups: dict[int, list[ShardTask]] = {}
     for shard in shards:
         groups.setdefault(shard.group, []).append(shard)
-    shares = ceil(lanes / max(1, len(groups)))
+    shares = ceil(workers / max(1, len(groups)))
     dealt = (tuple(some[i::shares]) for some in groups.values() for i in range(shares))
     return [some for some in dealt if some]
 
@@ -256,3 +267,32 @@ def fill_documents(
     written = write_documents(out, documents.name, tables())
     write_json(out, summary_name, written)
     note_done(documents=written.get("rows", 0), bytes=written["bytes"])
+
+
+Files = tuple[ShardTask, ...] | DocumentsTask
+"""What one worker writes: shards, one after the other, or a file of the documents table."""
+
+
+def work_of(files: Files, window: int) -> int:
+    """How much work the files are, in tokens of a shard."""
+    if isinstance(files, DocumentsTask):
+        return TOKENS_PER_ROW * files.rows
+    return window * sum(shard.stop - shard.start for shard in files)
+
+
+def fill_files(
+    files: Files,
+    task: PackTask,
+    table: WeightTable,
+    repeated: Mapping[str, str],
+    quotas: Mapping[str, Quota],
+) -> None:
+    """Writes files; see `fill_shards` and `fill_documents`.
+
+    They are units of one stage, because the embedded runner begins a stage when the one before is
+    done: workers without a shard write documents.
+    """
+    if isinstance(files, DocumentsTask):
+        fill_documents(files, task, repeated, quotas)
+    else:
+        fill_shards(files, task, table)

@@ -315,7 +315,7 @@ def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) ->
     The words also occur in texts, so a line in which one stands where a number could is parsed.
     """
     data = np.frombuffer(block, np.uint8)
-    found = [_number_words(data, word) for word in (b"NaN", b"Inf", b"Infinity")]
+    found = [_number_words(data, *words) for words in ((b"NaN",), (b"Inf", b"Infinity"))]
     suspects = np.unique(np.searchsorted(starts, np.concatenate(found), side="right") - 1)
     ends = np.append(starts[1:], len(block))
     return any(
@@ -323,9 +323,18 @@ def _misread_numbers(block: bytes, starts: NDArray[np.int64], fields: Fields) ->
     )
 
 
-def _number_words(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
-    """The offsets of a word between characters that can surround a JSON number."""
-    at = np.flatnonzero(data[: len(data) - len(word)] == word[0])
-    for i, letter in enumerate(word[1:], 1):
-        at = at[data[at + i] == letter]
-    return at[_BEFORE_NUMBER[data[at - 1]] & _AFTER_NUMBER[data[at + len(word)]]]
+def _number_words(data: NDArray[np.uint8], *words: bytes) -> NDArray[np.int64]:
+    """The offsets of words between characters that can surround a JSON number.
+
+    Args:
+        data: the bytes of a block, which begins and ends with a brace.
+        words: each begins with the one before it.
+    """
+    at = np.flatnonzero(data == words[0][0])
+    found: list[NDArray[np.int64]] = []
+    for word, before in zip(words, (words[0][:1], *words), strict=False):
+        at = at[at + len(word) < len(data)]
+        for i in range(len(before), len(word)):
+            at = at[data[at + i] == word[i]]
+        found.append(at[_BEFORE_NUMBER[data[at - 1]] & _AFTER_NUMBER[data[at + len(word)]]])
+    return np.concatenate(found)

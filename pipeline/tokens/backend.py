@@ -7,15 +7,14 @@ later: the job then starts again with `tokenizers`, since a store has documents 
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 
 from ...schemas.errors import BackendDifferenceError, ExactcptError
 from ..core.choices import Backend
 from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB
-from .encoders import Encoder, UnsupportedTokenizerError, borrow_encoder
+from .encoders import Encoder, UnsupportedTokenizerError, shared_encoder
 from .parity import compare_backends, torture_set
 from .plan import TokenizePlan
 from .probe import Probe
@@ -26,19 +25,17 @@ BACKEND = f"{JOB}/backend.json"
 """The backend that was chosen, as `used`, and why it is not gigatoken, as `fallback`."""
 
 
-@contextmanager
-def fast_encoder(plan: TokenizePlan) -> Iterator[tuple[Encoder, str | None]]:
-    """Lends gigatoken's encoder, or the reference's if gigatoken does not support the tokenizer.
+def fast_encoder(plan: TokenizePlan) -> tuple[Encoder, str | None]:
+    """gigatoken's encoder, or the reference's if gigatoken does not support the tokenizer.
 
     The second value says why it is not gigatoken's, or is None.
     """
     where = plan.tokenizer.where
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(borrow_encoder(plan.spec(where, "gigatoken"))), None
-        except UnsupportedTokenizerError as error:
-            problem = f"gigatoken does not support this tokenizer: {error}"
-            yield stack.enter_context(borrow_encoder(plan.spec(where, "tokenizers"))), problem
+    try:
+        return shared_encoder(plan.spec(where, "gigatoken")), None
+    except UnsupportedTokenizerError as error:
+        problem = f"gigatoken does not support this tokenizer: {error}"
+        return shared_encoder(plan.spec(where, "tokenizers")), problem
 
 
 def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Backend, str | None]:
@@ -56,13 +53,13 @@ def choose_backend(plan: TokenizePlan, probes: Mapping[str, Probe]) -> tuple[Bac
         return "tokenizers", None
     texts = [torture_set(plan.tokenizer.facts.special_tokens)]
     texts += [p.documents for name, p in probes.items() if plan.fields[name].tokens is None]
-    reference = plan.spec(plan.tokenizer.where, "tokenizers")
-    with fast_encoder(plan) as (encoder, problem), borrow_encoder(reference) as other:
-        try:
-            for some in texts if problem is None else ():
-                compare_backends(encoder, other, some)
-        except BackendDifferenceError as error:
-            problem = f"gigatoken and tokenizers encode a text differently: {error}"
+    encoder, problem = fast_encoder(plan)
+    reference = shared_encoder(plan.spec(plan.tokenizer.where, "tokenizers"))
+    try:
+        for some in texts if problem is None else ():
+            compare_backends(encoder, reference, some)
+    except BackendDifferenceError as error:
+        problem = f"gigatoken and tokenizers encode a text differently: {error}"
     if problem is not None and wanted == "gigatoken":
         raise ExactcptError(problem, fix="use --tokenizer-backend auto or tokenizers")
     return ("gigatoken", None) if problem is None else ("tokenizers", problem)

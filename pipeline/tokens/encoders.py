@@ -10,10 +10,12 @@ document can forge its own end. gigatoken always reads it as the special token, 
 the tokenizer.json without its special added tokens; encoding.py has what else has to change in it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,13 +35,25 @@ __all__ = [
     "UnsupportedTokenizerError",
     "assemble",
     "begins_bare",
-    "borrow_encoder",
+    "encode_on_cores",
     "make_encoder",
+    "shared_encoder",
     "tokenizer_json",
 ]
 
 REFERENCE_BATCH_BYTES = 1 << 20
 """Bytes of text that the reference is given at a time, as Python strings."""
+CORES = "RAYON_NUM_THREADS"
+"""How many cores gigatoken encodes on. It reads the variable when it first encodes."""
+
+
+def encode_on_cores(cores: int) -> None:
+    """Lets gigatoken encode on several cores of this process, unless the environment says how many.
+
+    Without this it uses one: there may be as many processes as cores. To be called before anything
+    is encoded.
+    """
+    os.environ.setdefault(CORES, str(cores))
 
 
 class UnsupportedTokenizerError(Exception):
@@ -55,7 +69,7 @@ class UnencodableTextError(Exception):
 
 
 class Encoder(Protocol):
-    """Encodes texts without adding tokens. One instance serves one thread at a time."""
+    """Encodes texts without adding tokens."""
 
     def encode(self, texts: Strings) -> Strings:
         """The token ids of UTF-8 texts, int32."""
@@ -110,11 +124,12 @@ def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
 
 
 class Gigatoken:
-    """The encoder of `gigatoken`."""
+    """The encoder of `gigatoken`. It serves one thread at a time, on all cores it may use."""
 
     def __init__(self, data: bytes) -> None:
         import gigatoken
 
+        encode_on_cores(1)
         self._tokenizer = gigatoken.Tokenizer.from_json(data)
 
     def encode(self, texts: Strings) -> Strings:
@@ -133,7 +148,7 @@ class Gigatoken:
             ak.index.Index64(texts.offsets), characters, parameters={"__array__": "string"}
         )
         try:
-            encoded: Any = self._tokenizer.encode_batch(ak.Array(layout), parallel=False).layout
+            encoded: Any = self._tokenizer.encode_batch(ak.Array(layout)).layout
         except BaseException as error:
             if is_of_library(error):
                 raise BackendDifferenceError(f"gigatoken failed: {error}") from None
@@ -172,12 +187,44 @@ def make_encoder(
         raise
 
 
-@contextmanager
-def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Iterator[Encoder]:
-    """Lends an encoder that nobody else uses at the same time.
+class _Shared:
+    """An encoder for all threads of a process. It has one that works, and more when these wait.
 
-    Encoders are kept for the next borrower, since their caches are warm; one that was interrupted
-    is not used again.
+    A large tokenizer takes a second to load, in which no other thread gets anywhere. One instance
+    of gigatoken keeps all cores busy as long as each call has many documents: the others wait for
+    it no longer than it takes to encode a batch. Where they wait as long as it takes to load
+    another one, as they do for documents of many megabytes, another one is loaded.
+    """
+
+    def __init__(self, make: Callable[[], Encoder]) -> None:
+        self._make = make
+        self._idle: SimpleQueue[Encoder] = SimpleQueue()
+        began = time.monotonic()
+        self._idle.put(make())
+        self._patience = time.monotonic() - began
+
+    def encode(self, texts: Strings) -> Strings:
+        """See `Encoder`. An encoder that was interrupted is not used again."""
+        encoder = self._take()
+        try:
+            encoded = encoder.encode(texts)
+        except Exception:
+            self._idle.put(encoder)
+            raise
+        self._idle.put(encoder)
+        return encoded
+
+    def _take(self) -> Encoder:
+        try:
+            return self._idle.get(timeout=self._patience)
+        except Empty:
+            return self._make()
+
+
+def shared_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Encoder:
+    """The encoder of this process for a tokenizer, which all threads may use.
+
+    It is kept, since its caches are warm.
 
     Args:
         spec: the tokenizer.
@@ -187,18 +234,20 @@ def borrow_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Itera
         UnsupportedTokenizerError: gigatoken does not support the tokenizer.
     """
     chosen = backend or spec.backend
-    idle = idle_encoders(spec.sha256, chosen, spec.special_tokens_in_text, spec.boundaries)
-    try:
-        encoder = idle.get_nowait()
-    except Empty:
+    key = spec.sha256, chosen, spec.special_tokens_in_text, spec.boundaries
+
+    def make() -> Encoder:
         data = tokenizer_json(spec.url, spec.sha256)
-        encoder = make_encoder(chosen, data, spec.special_tokens_in_text, spec.boundaries)
-    try:
-        yield encoder
-    except Exception:
-        idle.put(encoder)
-        raise
-    idle.put(encoder)
+        return make_encoder(chosen, data, spec.special_tokens_in_text, spec.boundaries)
+
+    with _loading:
+        if key not in _shared:
+            _shared[key] = _Shared(make)
+        return _shared[key]
+
+
+_loading = Lock()
+_shared: dict[tuple[str, Backend, bool, frozenset[int]], _Shared] = {}
 
 
 @cache
@@ -206,14 +255,6 @@ def tokenizer_json(url: str, sha256: str) -> bytes:
     """The bytes of a tokenizer.json with that digest, read once."""
     with open_input(url) as file:
         return file.read()
-
-
-@cache
-def idle_encoders(
-    sha256: str, backend: Backend, special_tokens_in_text: bool, boundaries: frozenset[int]
-) -> "SimpleQueue[Encoder]":
-    """The encoders of this process that nobody uses at the moment."""
-    return SimpleQueue()
 
 
 def begins_bare(ids: Strings, bos_id: int | None) -> NDArray[np.bool_]:

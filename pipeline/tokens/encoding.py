@@ -26,7 +26,6 @@ and it is ASCII, so that a byte-level vocabulary can hold it."""
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
-@lru_cache(maxsize=8)
 def encoding_json(
     data: bytes,
     special_tokens_in_text: bool,
@@ -44,6 +43,15 @@ def encoding_json(
         named: whether special added tokens that no text may become are named at all. A library
             that finds in a text whatever is named needs them left out.
     """
+    with_names, without = _encoding_jsons(data, special_tokens_in_text, boundaries)
+    return with_names if named else without
+
+
+@lru_cache(maxsize=8)
+def _encoding_jsons(
+    data: bytes, special_tokens_in_text: bool, boundaries: frozenset[int]
+) -> tuple[bytes, bytes]:
+    """See `encoding_json`: with the special added tokens, and without; large files parse slowly."""
     tokenizer = json.loads(data)
     changed = False
     for key in ("truncation", "padding"):
@@ -54,9 +62,14 @@ def encoding_json(
         model["dropout"], changed = None, True
     if not special_tokens_in_text:
         changed |= _hide_added_tokens(tokenizer, boundaries)
-        if not named:
-            changed |= _leave_out_special_tokens(tokenizer)
-    return json.dumps(tokenizer, ensure_ascii=False).encode() if changed else data
+    named = _dumped(tokenizer) if changed else data
+    if special_tokens_in_text or not _leave_out_special_tokens(tokenizer):
+        return named, named
+    return named, _dumped(tokenizer)
+
+
+def _dumped(tokenizer: dict[str, Any]) -> bytes:
+    return json.dumps(tokenizer, ensure_ascii=False).encode()
 
 
 class Facts(NamedTuple):
@@ -65,11 +78,14 @@ class Facts(NamedTuple):
     Attributes:
         dropout: the dropout that is saved in it; None if there is none.
         unk_id: the id that the model gives for what its vocabulary lacks; None if it has none.
+        largest_id: the largest id of the model's vocabulary, without added tokens; -1 if that is
+            empty. Ids may have holes.
         special_tokens: the texts of the special added tokens.
     """
 
     dropout: float | None
     unk_id: int | None
+    largest_id: int
     special_tokens: tuple[str, ...]
 
 
@@ -81,6 +97,7 @@ def facts_of(data: bytes) -> Facts:
     return Facts(
         dropout=model.get("dropout") or None,
         unk_id=_unknown_id(model),
+        largest_id=_largest_id(model["vocab"]),
         special_tokens=tuple(token["content"] for token in added if token.get("special")),
     )
 
@@ -89,6 +106,11 @@ def _unknown_id(model: dict[str, Any]) -> int | None:
     if isinstance(model.get("vocab"), list):
         return model.get("unk_id")
     return model["vocab"].get(model.get("unk_token"))
+
+
+def _largest_id(vocabulary: list[Any] | dict[str, int]) -> int:
+    ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
+    return max(ids, default=-1)
 
 
 def _hide_added_tokens(tokenizer: dict[str, Any], boundaries: Collection[int]) -> bool:
@@ -121,7 +143,7 @@ def _reachable(model: dict[str, Any], tokens: Iterable[str]) -> list[str]:
         known = {token for token, _ in vocabulary}
         return [token for token in tokens if token in known]
     inside = [token for token in tokens if token in vocabulary]
-    if "merges" not in model or model.get("ignore_merges"):
+    if not inside or "merges" not in model or model.get("ignore_merges"):
         return inside
     products = {_product(model, merge) for merge in model["merges"]}
     return [

@@ -56,8 +56,8 @@ def estimate_job(
         ExactcptError: a source has no documents with the field that is to be read.
     """
     probes = probe_sources(plan)
-    with fast_encoder(plan) as (encoder, _):
-        return estimate(plan, probes, encoder, packing), probes
+    encoder, _ = fast_encoder(plan)
+    return estimate(plan, probes, encoder, packing), probes
 
 
 def estimate(

@@ -6,7 +6,6 @@ backend does not count, so that a job which falls back never mixes the two.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import count
 
 from ...schemas import store as store_format
@@ -18,7 +17,7 @@ from ..sources.records import Batch
 from ..sources.splits import Split
 from .backend import kept_choice
 from .builder import PartBuilder, Summary, read_summary
-from .encoders import Encoder, borrow_encoder
+from .encoders import Encoder, shared_encoder
 from .task import TokenizeTask
 
 __all__ = ["write_parts"]
@@ -48,10 +47,9 @@ def write_parts(
             for _ in batches:  # the next part begins where this one ends
                 pass
             continue
-        with _encoders(task) as (encoder, reference):
-            builder = PartBuilder(split.source, task, encoder, reference)
-            for batch in join_small(batches):
-                builder.add(batch)
+        builder = PartBuilder(split.source, task, *_encoders(task))
+        for batch in join_small(batches):
+            builder.add(batch)
         if _is_outdated(store, backend):
             return
         written = builder.write(store, ordinal, members=len(split.members), last=batches.is_last)
@@ -139,15 +137,10 @@ class _Lookahead:
         return batch
 
 
-@contextmanager
-def _encoders(task: TokenizeTask) -> Iterator[tuple[Encoder, Encoder | None]]:
+def _encoders(task: TokenizeTask) -> tuple[Encoder, Encoder | None]:
     """The encoder, and the reference to compare it with if the task asks for that."""
-    with borrow_encoder(task.tokenizer) as encoder:
-        if not task.check:
-            yield encoder, None
-            return
-        with borrow_encoder(task.tokenizer, "tokenizers") as reference:
-            yield encoder, reference
+    encoder = shared_encoder(task.tokenizer)
+    return encoder, shared_encoder(task.tokenizer, "tokenizers") if task.check else None
 
 
 def _is_outdated(store: Folder, backend: Backend) -> bool:

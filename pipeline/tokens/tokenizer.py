@@ -83,15 +83,11 @@ class TokenizerFile:
         """Digest of tokenizer.json."""
         return hashlib.sha256(self.json).hexdigest()
 
-    @cached_property
-    def vocabulary(self) -> dict[str, int]:
-        """All tokens, added ones included, and their ids."""
-        return reference_tokenizer(self.json, False).get_vocab(with_added_tokens=True)
-
     @property
     def largest_id(self) -> int:
-        """The largest id in use; ids may have holes, so it can exceed the vocabulary's size."""
-        return max(self.vocabulary.values())
+        """The largest id in use, -1 if there is none; ids may have holes."""
+        added = reference_tokenizer(self.json, False).get_added_tokens_decoder()
+        return max(self.facts.largest_id, *added, -1)
 
     @cached_property
     def facts(self) -> Facts:
@@ -100,7 +96,7 @@ class TokenizerFile:
 
     def id_of(self, token: str | None) -> int | None:
         """The id of a token; None if it is not in the vocabulary."""
-        return None if token is None else self.vocabulary.get(token)
+        return None if token is None else reference_tokenizer(self.json, False).token_to_id(token)
 
     def choose_eos(self, wanted: str | None) -> tuple[str, str | None]:
         """The token that ends documents, and a warning if the choice is doubtful.
@@ -111,9 +107,8 @@ class TokenizerFile:
         Raises:
             UsageError: there is none, or the one asked for is not in the vocabulary.
         """
-        vocabulary = self.vocabulary
         if wanted is not None:
-            if wanted not in vocabulary:
+            if self.id_of(wanted) is None:
                 raise self._no_token(f"the vocabulary has no token {wanted!r}")
             if wanted in self.facts.special_tokens:
                 return wanted, None
@@ -122,10 +117,10 @@ class TokenizerFile:
                 "contains it looks like several"
             )
         for token in DOCUMENT_ENDS:
-            if token in vocabulary:
+            if self.id_of(token) is not None:
                 return token, None
         named = _config_token(self.config, "eos_token")
-        if named is None or named not in vocabulary:
+        if named is None or self.id_of(named) is None:
             raise self._no_token("nothing says which token ends a document")
         warning = (
             f"documents end with {named!r}, the eos_token of tokenizer_config.json; in chat models "
@@ -203,7 +198,7 @@ class TokenizerFile:
         return found
 
     def _doubt(self, bos_id: int) -> str:
-        token = next((t for t, number in self.vocabulary.items() if number == bos_id), None)
+        token = reference_tokenizer(self.json, False).id_to_token(bos_id)
         return (
             f"documents begin with {token!r}, as the tokenizer's own template says, although "
             "add_bos_token is false in tokenizer_config.json; --no-bos leaves it out"
@@ -271,7 +266,7 @@ def load_tokenizer(path: str) -> TokenizerFile:
             raise
         raise not_a_tokenizer(data, url, " ".join(str(error).split())[:200]) from None
     found = TokenizerFile(data, _parse_config(_read_if_there(beside), beside), url)
-    if not found.vocabulary:
+    if found.largest_id < 0:
         raise not_a_tokenizer(data, url, "its vocabulary is empty")
     if found.largest_id > LARGEST_ID:
         raise not_a_tokenizer(data, url, f"it has ids above {LARGEST_ID:,}")

@@ -56,8 +56,7 @@ def weigh_graph(
     )
     _ = (
         p
-        | "Number shards"
-        >> crew.once(units.number_shards, AsList(counts), task, crew.lanes, many=True)
-        | "Spread shards" >> crew.spread()
+        | "Number shards" >> crew.once(units.number_shards, AsList(counts), task)
+        | "Shards" >> crew.deal(lambda mine: mine.segments)
         | "Write shards" >> crew.work(units.write_split, task, newlines, AsSingleton(weights))
     )

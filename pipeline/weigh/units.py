@@ -95,9 +95,9 @@ class SplitShards:
 
 
 def number_shards(
-    counted: Sequence[tuple[Split, Mapping[str, Any]]], task: WeighTask, lanes: int | None
-) -> list[tuple[int, SplitShards]]:
-    """Every split with its shards and documents, numbered in the order of the inputs, and its lane.
+    counted: Sequence[tuple[Split, Mapping[str, Any]]], task: WeighTask
+) -> list[SplitShards]:
+    """Every split with its shards and documents, numbered in the order of the inputs.
 
     The number of windows is written for the line of progress.
     """
@@ -135,7 +135,7 @@ def number_shards(
     Folder(task.out).write(
         NUMBERED, json.dumps({"windows": sum(windows for _, windows, _ in filled)}).encode()
     )
-    return [(i if lanes is None else i % lanes, each) for i, each in enumerate(numbered)]
+    return numbered
 
 
 def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: WeightTable) -> None:

@@ -107,13 +107,13 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     def build(pipeline: Any, crew: Any) -> None:
         import apache_beam as beam
 
-        seen.append(f"lanes {crew.lanes}")
+        seen.append(f"{crew.size} at the same time")
         numbers = pipeline | beam.Create([1, 2])
         numbers | beam.Map(lambda number: (tmp_path / str(number)).touch())
         seen.extend(memory_hints(pipeline))
 
     run(build, settings("own_server.OwnServer"), Folder(str(tmp_path)))
-    assert seen == ["lanes None", "2000000000"]
+    assert seen == ["None at the same time", "2000000000"]
     assert {path.name for path in tmp_path.iterdir()} >= {"1", "2"}
     assert signal.getsignal(signal.SIGINT) == handler
 

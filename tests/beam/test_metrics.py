@@ -22,10 +22,11 @@ def test_outside_of_a_graph_nothing_is_counted():
     note_done(documents=1)
 
 
-def tokenized(folder: Folder, splits: list[Any], task: Any) -> Any:
+def tokenized(folder: Folder, splits: list[Any], task: Any, threads: int) -> Any:
     with attempt_at(folder, engine_retries=False) as attempt:
         pipeline = beam.Pipeline(runner=FnApiRunner())
-        tokenize_graph(pipeline, task, scan_tasks(splits), splits, Crew(attempt, lanes=1))
+        crew = Crew(attempt, processes=1, threads=threads)
+        tokenize_graph(pipeline, task, scan_tasks(splits), splits, crew)
         result = pipeline.run()
         result.wait_until_finish()
         return result.metrics()
@@ -37,7 +38,8 @@ def counters(metrics: Any, stage: str) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_tokenizing_counts_what_the_summaries_say(tmp_path: Path):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tokenizing_counts_what_the_summaries_say(tmp_path: Path, threads: int):
     texts = ["", *(f"rose {i} " * i for i in range(1, 40))]
     corpus = write_jsonl(tmp_path / "a.jsonl", texts)
     with corpus.open("a") as file:
@@ -45,7 +47,7 @@ def test_tokenizing_counts_what_the_summaries_say(tmp_path: Path):
     store = Folder(str(tmp_path / "store"))
     splits = splits_of({"a": corpus}, 1000)
     task = task_of(tmp_path / "store", split_bytes=1000)
-    metrics = tokenized(store, splits, task)
+    metrics = tokenized(store, splits, task, threads)
     names = [name for name in store.names("parts") if name.endswith(".json")]
     summaries = [read_summary(store, name) for name in names]
     expected = {
@@ -66,6 +68,6 @@ def test_tokenizing_counts_what_the_summaries_say(tmp_path: Path):
         if "Tokenize" in one.key.step
     ]
     assert lasted.count == len(splits)
-    again = tokenized(store, splits, task)
+    again = tokenized(store, splits, task, threads)
     assert counters(again, "Tokenize") == {"units": len(splits)}
     assert len(read_store(tmp_path / "store")) > 0

@@ -1,3 +1,4 @@
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
@@ -124,22 +125,70 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path))
 
 
-@pytest.fixture(params=[(None, True), (None, False), (1, False), (3, False)])
+CREWS = {
+    "an engine of Beam's": {},
+    "another engine": {"reshuffles": False},
+    "one thread": {"processes": 1},
+    "three threads": {"processes": 1, "threads": 3},
+    "three processes": {"processes": 3},
+}
+
+
+@pytest.fixture(params=CREWS)
 def crew(request: pytest.FixtureRequest, folder: Folder) -> Iterator[Crew]:
     with attempt_at(folder, engine_retries=False) as attempt:
-        yield Crew(attempt, *request.param)
+        yield Crew(attempt, **CREWS[request.param])
 
 
-def test_every_element_is_spread_once(crew):
-    units = [(i % 3, f"unit {i}") for i in range(10)]
+@pytest.mark.parametrize("units", [[], [f"unit {i}" for i in range(10)]])
+def test_every_item_is_dealt_once(crew, units):
     with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        spread = p | beam.Create(units) | crew.spread()
-        assert_that(spread, equal_to([unit for _, unit in units]))
+        dealt = p | beam.Create([units]) | crew.deal(len)
+        assert_that(dealt, equal_to(units))
 
 
-def test_nothing_is_spread(crew):
-    with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        assert_that(p | beam.Create([]) | crew.spread(), equal_to([]))
+def test_the_size_of_a_crew(crew):
+    size = crew.size
+    assert size is None if crew.processes is None else size in (1, 3)
+
+
+BARRIER = threading.Barrier(3)
+
+
+def meet(unit: int) -> tuple[int, str]:
+    """Returns when three units are there; whoever is alone fails."""
+    BARRIER.wait(timeout=30)
+    return unit, threading.current_thread().name
+
+
+def all_of_three_threads(found: list[tuple[int, str]]) -> None:
+    assert [unit for unit, _ in found] == [*range(6)]
+    assert len({name for _, name in found}) == 3
+
+
+def test_threads_do_units_at_the_same_time_and_results_stay_in_order(folder):
+    with (
+        attempt_at(folder, engine_retries=False) as attempt,
+        test_pipeline.TestPipeline(runner=RUNNER) as p,
+    ):
+        crew = Crew(attempt, processes=1, threads=3)
+        met = p | crew.units([*range(6)], lambda unit: 10 - unit) | crew.work(meet)
+        assert_that(met, all_of_three_threads)
+
+
+def halting(unit: int, folder: str) -> None:
+    if unit == 0:
+        raise ValueError("this one fails")
+    Folder(folder).write(f"done-{unit}", b"")
+
+
+def test_when_a_unit_on_a_thread_fails_the_others_are_not_called(folder):
+    with attempt_at(folder, engine_retries=False) as attempt:
+        crew, pipeline = Crew(attempt, processes=1, threads=2), beam.Pipeline(runner=RUNNER)
+        _ = pipeline | crew.units([*range(200)], lambda unit: 1) | crew.work(halting, folder.url)
+        with pytest.raises(Exception, match="this one fails"):
+            pipeline.run()
+    assert len([name for name in folder.names() if name.startswith("done-")]) < 100
 
 
 def repeat(text: str, times: int) -> list[str]:

@@ -47,7 +47,7 @@ from exactcpt.pipeline.inspection.subject import Row
 from exactcpt.pipeline.pack.settings import pack_settings
 from exactcpt.pipeline.sources.reading import read_member
 from exactcpt.pipeline.sources.splits import Member
-from exactcpt.pipeline.tokens.encoders import assemble, borrow_encoder
+from exactcpt.pipeline.tokens.encoders import assemble, shared_encoder
 from exactcpt.pipeline.tokens.plan import plan_tokenize
 
 DATA = Path(__file__).parents[1] / "data"
@@ -123,12 +123,12 @@ def tokenized(path: Path) -> Corpus:
     )
     plan = plan_tokenize(config)
     sizes, lengths = [np.empty(0)], [np.empty(0, np.int32)]
-    with borrow_encoder(plan.spec(plan.tokenizer.where, "gigatoken")) as encoder:
-        for file in plan.files["s"]:
-            for batch in read_member(Member(file=file), plan.fields["s"]):
-                ids = assemble(encoder.encode(batch.content), plan.bos_id, plan.eos_id)
-                sizes.append(batch.content.lengths + float(DOCUMENT_BYTES))
-                lengths.append(ids.lengths.astype(np.int32))
+    encoder = shared_encoder(plan.spec(plan.tokenizer.where, "gigatoken"))
+    for file in plan.files["s"]:
+        for batch in read_member(Member(file=file), plan.fields["s"]):
+            ids = assemble(encoder.encode(batch.content), plan.bos_id, plan.eos_id)
+            sizes.append(batch.content.lengths + float(DOCUMENT_BYTES))
+            lengths.append(ids.lengths.astype(np.int32))
     return Corpus(path.name, np.concatenate(sizes), np.concatenate(lengths))
 
 

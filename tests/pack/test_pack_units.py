@@ -34,13 +34,15 @@ from exactcpt.pipeline.pack.selection_units import plain_quotas
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (
     documents_tasks,
-    fill_documents,
+    fill_files,
     fill_shards,
     group,
+    list_files,
     number_shards,
     plan,
     plan_name,
     train_histogram,
+    work_of,
     write_weights,
 )
 
@@ -79,10 +81,8 @@ def pack_all(task: PackTask) -> list[dict]:
     table = write_weights(
         sum(train_histogram(one, WINDOW) for one in plans), WINDOW, task.exact, task.out
     )
-    for _, shards in number_shards(plans, task, None):
-        fill_shards(shards, task, table)
-    for documents in documents_tasks(task.parts):
-        fill_documents(documents, task, {}, quotas)
+    for files in list_files(plans, task, None):
+        fill_files(files, task, table, {}, quotas)
     return plans
 
 
@@ -213,7 +213,7 @@ def summary_of(group: int, train: int, validation: int) -> dict:
 def test_shards_are_numbered_by_group_and_window(task):
     """Twenty windows per shard, no shard of two groups; plans come in any order."""
     summaries = [summary_of(1, 20, 0), summary_of(2, 0, 5), summary_of(0, 45, 3)]
-    shards = [shard for _, (shard,) in number_shards(summaries, task, None)]
+    shards = [shard for (shard,) in number_shards(summaries, task, None)]
     assert [(s.name, s.split, s.group, s.start, s.stop) for s in shards] == [
         ("train/shard-00000-of-00004.arrow", "train", 0, 0, 20),
         ("train/shard-00001-of-00004.arrow", "train", 0, 20, 40),
@@ -224,14 +224,8 @@ def test_shards_are_numbered_by_group_and_window(task):
     ]
 
 
-@pytest.mark.parametrize(("lanes", "expected"), [(None, [0, 1, 2, 3]), (2, [0, 1, 0, 1])])
-def test_shards_take_turns_in_lanes(task, lanes, expected):
-    shards = number_shards([summary_of(0, 80, 0)], task, lanes)
-    assert [lane for lane, _ in shards] == expected
-
-
 @pytest.mark.parametrize(
-    ("lanes", "expected"),
+    ("workers", "expected"),
     [
         (None, ["0 1 2 v0", "3 v1"]),  # an engine: one worker for a group
         (1, ["0 1 2 v0", "3 v1"]),
@@ -239,14 +233,11 @@ def test_shards_take_turns_in_lanes(task, lanes, expected):
         (9, ["0", "1", "2", "v0", "3", "v1"]),
     ],
 )
-def test_shards_of_a_group_are_written_together_if_the_store_is_remote(task, lanes, expected):
+def test_shards_of_a_group_are_written_together_if_the_store_is_remote(task, workers, expected):
     remote = replace(task, store="memory://nowhere")
-    found = number_shards([summary_of(0, 60, 1), summary_of(1, 20, 1)], remote, lanes)
-    names = [" ".join(f"{s.split[0]}{int(s.name[-20:-15])}" for s in some) for _, some in found]
+    found = number_shards([summary_of(0, 60, 1), summary_of(1, 20, 1)], remote, workers)
+    names = [" ".join(f"{s.split[0]}{int(s.name[-20:-15])}" for s in some) for some in found]
     assert [each.replace("t", "") for each in names] == expected
-    assert [lane for lane, _ in found] == [
-        i if lanes is None else i % lanes for i in range(len(found))
-    ]
 
 
 @pytest.mark.parametrize(("epochs", "groups"), [(1, 1), (1, 3), (2, 2)])
@@ -286,7 +277,7 @@ def test_a_remote_store_is_hardly_read_more_than_is_written(tmp_path, monkeypatc
         return data
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
-    for _, shards in number_shards(plans, task, None):
+    for shards in number_shards(plans, task, None):
         fill_shards(shards, task, table)
     written = [path.stat().st_size for path in (tmp_path / "out").glob("*/*.arrow")]
     assert len(written) >= 10 * groups
@@ -294,11 +285,20 @@ def test_a_remote_store_is_hardly_read_more_than_is_written(tmp_path, monkeypatc
     assert read.total() / sum(written) <= 1.5
     local = replace(task, store=str(tmp_path / "store"), out=str(tmp_path / "local"))
     shutil.copytree(tmp_path / "out/.job/plans", tmp_path / "local/.job/plans")
-    for _, shards in number_shards(plans, local, None):
+    for shards in number_shards(plans, local, None):
         fill_shards(shards, local, table)
     assert differing(contents(tmp_path / "local"), contents(tmp_path / "out")) == [
         ".job/groups.json", ".job/weights.json"
     ]  # fmt: skip
+
+
+def test_shards_and_the_files_of_the_documents_table_are_dealt_by_their_work(task):
+    files = list_files([summary_of(0, 40, 1)], task, None)
+    shards, documents = files[:3], files[3:]
+    assert documents == documents_tasks(task.parts) and len(documents) == 1
+    assert [work_of(each, WINDOW) for each in shards] == [20 * WINDOW, 20 * WINDOW, WINDOW]
+    rows = sum(part.documents for part in task.parts)
+    assert [work_of(each, WINDOW) for each in documents] == [200 * rows]
 
 
 def test_no_windows_no_shards(task):

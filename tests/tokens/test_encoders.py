@@ -1,7 +1,11 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +13,17 @@ from batches import END, TEXTS, lists, strings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exactcpt.pipeline.core.choices import Backend
 from exactcpt.pipeline.sources.records import Strings
 from exactcpt.pipeline.tokens import encoders
 from exactcpt.pipeline.tokens.encoders import (
+    CORES,
     UnencodableTextError,
     UnsupportedTokenizerError,
+    _Shared,
     assemble,
-    borrow_encoder,
     make_encoder,
+    shared_encoder,
 )
 from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, TokenizerSpec
 from exactcpt.schemas.errors import BackendDifferenceError
@@ -182,71 +189,127 @@ def spec(tokenizer: TokenizerFile, backend: str = "gigatoken") -> TokenizerSpec:
     )
 
 
-@pytest.fixture
-def made(monkeypatch) -> list[object]:
-    """Encoders made since; none are idle at first, and none stay."""
-    found: list[object] = []
+class Slow:
+    """An encoder that takes a while, and notices when two threads use it at once."""
 
-    def make(*_: object) -> object:
-        found.append(object())
-        return found[-1]
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.busy, self.calls = seconds, threading.Lock(), 0
+
+    def encode(self, texts: Strings) -> Strings:
+        assert self.busy.acquire(blocking=False)
+        time.sleep(self.seconds)
+        self.calls += 1
+        self.busy.release()
+        return texts
+
+
+class Making:
+    """Makes encoders that take `encoding` seconds for a call; each takes `loading` to make."""
+
+    def __init__(self, loading: float, encoding: float) -> None:
+        self.loading, self.encoding, self.made = loading, encoding, []
+
+    def __call__(self) -> Slow:
+        time.sleep(self.loading)
+        self.made.append(Slow(self.encoding))
+        return self.made[-1]
+
+
+def used_by_threads(shared: Any, threads: int, calls: int) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        done = list(pool.map(lambda _: shared.encode(strings("a")), range(calls)))
+    assert [lists(each) for each in done] == [lists(strings("a"))] * calls
+
+
+def test_threads_share_an_encoder_that_is_soon_free():
+    making = Making(loading=0.5, encoding=0.002)
+    used_by_threads(_Shared(making), threads=4, calls=40)
+    assert [each.calls for each in making.made] == [40]
+
+
+def test_who_waits_as_long_as_it_takes_to_load_an_encoder_loads_another():
+    making = Making(loading=0.02, encoding=0.5)
+    used_by_threads(_Shared(making), threads=3, calls=6)
+    assert len(making.made) == 3
+    assert sum(each.calls for each in making.made) == 6
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No encoder was made before, and none stays."""
+    monkeypatch.setattr(encoders, "_shared", {})
+
+
+def test_an_encoder_is_loaded_once_for_all_threads_and_kept(bundled, fresh, monkeypatch):
+    made: list[Backend] = []
+
+    def make(backend: Backend, *_: object) -> Slow:
+        made.append(backend)
+        time.sleep(0.1)
+        return Slow(0)
 
     monkeypatch.setattr(encoders, "make_encoder", make)
-    encoders.idle_encoders.cache_clear()
-    yield found
-    encoders.idle_encoders.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        (one,) = set(pool.map(lambda _: shared_encoder(spec(bundled)), range(8)))
+    other = shared_encoder(spec(bundled), "tokenizers")
+    assert other is not one
+    assert shared_encoder(spec(bundled, "tokenizers")) is other
+    assert made == ["gigatoken", "tokenizers"]
 
 
-def test_an_encoder_is_used_again(bundled, made):
-    for _ in range(3):
-        with borrow_encoder(spec(bundled)) as encoder:
-            assert encoder is made[0]
-    assert len(made) == 1
+class Failing:
+    """An encoder that raises an error once."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+
+    def encode(self, texts: Strings) -> Strings:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return texts
 
 
-def test_no_encoder_is_lent_twice_at_once(bundled, made):
-    for borrowers in (4, 8, 3):
-        with ExitStack() as stack:
-            lent = [stack.enter_context(borrow_encoder(spec(bundled))) for _ in range(borrowers)]
-        assert len(set(lent)) == borrowers
-    assert len(made) == 8
+@pytest.mark.parametrize(("error", "made"), [(RuntimeError(), 1), (KeyboardInterrupt(), 2)])
+def test_an_encoder_survives_an_error_but_not_an_interruption(error, made):
+    making = [Failing(error), Failing(error)]
+    shared = _Shared(lambda: making.pop())
+    with pytest.raises(type(error)):
+        shared.encode(strings("a"))
+    making[0].error = None
+    assert lists(shared.encode(strings("a"))) == lists(strings("a"))
+    assert 2 - len(making) == made
 
 
-def test_threads_borrow_encoders_of_their_own(bundled, made):
-    lock, lent = threading.Lock(), set()
-
-    def use(_: int) -> None:
-        with borrow_encoder(spec(bundled)) as encoder:
-            with lock:
-                assert encoder not in lent
-                lent.add(encoder)
-            time.sleep(1e-3)
-            with lock:
-                lent.remove(encoder)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(use, range(100)))
-    assert len(made) <= 8
+CORES_USED = """
+import os, sys, time
+from pathlib import Path
+from exactcpt.pipeline.sources.records import Strings
+from exactcpt.pipeline.tokens.encoders import encode_on_cores, make_encoder
+if len(sys.argv) > 2:
+    encode_on_cores(int(sys.argv[2]))
+encoder = make_encoder("gigatoken", Path(sys.argv[1]).read_bytes(), False)
+before = len(os.listdir("/proc/self/task"))
+encoder.encode(Strings.of_texts([b"the sea, the sea"] * 1000))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
 
 
-def test_encoders_are_kept_apart_by_backend(bundled, made):
-    with borrow_encoder(spec(bundled)) as one:
-        pass
-    with borrow_encoder(spec(bundled), "tokenizers") as other:
-        assert one is not other
-    with borrow_encoder(spec(bundled, "tokenizers")) as again:
-        assert again is other
-
-
-def test_an_encoder_survives_an_error_of_its_user_but_not_an_interruption(bundled, made):
-    with pytest.raises(RuntimeError), borrow_encoder(spec(bundled)) as first:
-        raise RuntimeError
-    with pytest.raises(KeyboardInterrupt), borrow_encoder(spec(bundled)) as second:
-        raise KeyboardInterrupt
-    with borrow_encoder(spec(bundled)) as third:
-        pass
-    assert first is second
-    assert second is not third
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
+@pytest.mark.parametrize(
+    ("cores", "environment", "threads"),
+    [([], {}, 1), (["3"], {}, 3), (["3"], {"RAYON_NUM_THREADS": "2"}, 2)],
+)
+def test_gigatoken_uses_the_cores_it_was_given(data, cores, environment, threads):
+    outside = {name: value for name, value in os.environ.items() if name != CORES}
+    done = subprocess.run(
+        [sys.executable, "-c", CORES_USED, str(data / "tokenizer.json"), *cores],
+        env=outside | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == threads
 
 
 # assemble

@@ -3,7 +3,6 @@ import gzip
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +34,7 @@ from exactcpt.pipeline.files.storage import Folder
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.sources.records import Fields, Strings
 from exactcpt.pipeline.tokens import builder, parts
+from exactcpt.pipeline.tokens.encoders import shared_encoder
 from exactcpt.pipeline.tokens.hashes import content_hashes, hash_prefixes
 from exactcpt.pipeline.tokens.parts import write_parts
 from exactcpt.pipeline.tokens.store import open_tokens, read_ids, read_index
@@ -387,16 +387,16 @@ class Recording:
 @pytest.fixture
 def reference(monkeypatch):
     """Takes the place of the reference backend."""
-    borrow = parts.borrow_encoder
     recording = Recording(None)
 
-    @contextmanager
-    def lend(spec, backend=None):
-        with borrow(spec, backend) as encoder:
-            recording.encoder = encoder
-            yield recording if backend == "tokenizers" else encoder
+    def shared(spec, backend=None):
+        encoder = shared_encoder(spec, backend)
+        if backend != "tokenizers":
+            return encoder
+        recording.encoder = encoder
+        return recording
 
-    monkeypatch.setattr(parts, "borrow_encoder", lend)
+    monkeypatch.setattr(parts, "shared_encoder", shared)
     return recording
 
 

@@ -4,8 +4,13 @@ from pathlib import Path
 import pytest
 from batches import END
 from corpora import LFS
+from vocabularies import KINDS
 
-from exactcpt.pipeline.tokens.tokenizer import TokenizerFile, load_tokenizer
+from exactcpt.pipeline.tokens.tokenizer import (
+    TokenizerFile,
+    load_tokenizer,
+    reference_tokenizer,
+)
 from exactcpt.schemas.errors import ExactcptError, UsageError
 
 
@@ -92,9 +97,21 @@ def test_the_largest_id_counts_not_the_number_of_tokens(tmp_path):
     description = json.loads(byte_level([END]))
     description["added_tokens"][0]["id"] = 300
     description["model"]["vocab"][END] = 300
-    found = tokenizer_of(tmp_path, json.dumps(description).encode())
-    assert len(found.vocabulary) == 257
-    assert found.largest_id == 300
+    data = json.dumps(description).encode()
+    assert reference_tokenizer(data, False).get_vocab_size() == 257
+    assert tokenizer_of(tmp_path, data).largest_id == 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("added", [[], ["an added token", "another"]])
+def test_ids_are_those_of_the_library(tmp_path, kind, added):
+    made = KINDS[kind]()
+    made.add_tokens(added)
+    found = tokenizer_of(tmp_path, made.to_str().encode())
+    vocabulary = made.get_vocab(with_added_tokens=True)
+    assert found.largest_id == max(vocabulary.values())
+    assert {token: found.id_of(token) for token in vocabulary} == vocabulary
+    assert found.id_of("no token of it") is None and found.id_of(None) is None
 
 
 def test_the_end_of_documents_as_asked_for(tmp_path):
