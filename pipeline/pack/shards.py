@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...schemas import shard
 from ...schemas.manifest import ShardFile
 from ...schemas.windows import SEGMENT_COLUMNS
-from ..core.buckets import context_codes
+from ..core.buckets import context_codes, segment_codes
 from ..files.arrow import write_batches
 from ..files.storage import Folder
 from ..tokens.store import PartTokens, open_tokens, refuse_damaged
@@ -118,6 +118,16 @@ def inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint
     return found
 
 
+def _without(
+    codes: NDArray[np.uint8], lengths: NDArray[np.int32], segments: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """The codes of segments that lie end to end, 0 in some of them."""
+    found, ends = codes.copy(), np.cumsum(lengths, dtype=np.int64)
+    for end, length in zip(ends[segments].tolist(), lengths[segments].tolist(), strict=True):
+        found[end - length : end] = 0
+    return found
+
+
 class Gather:
     """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
 
@@ -134,7 +144,8 @@ class Gather:
 
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
         self.window = window
-        self._store, self._parts, self._pad_id = store, parts, pad_id
+        self._store, self._parts = store, parts
+        self._padding = np.full(window, pad_id, np.int32)
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._codes = context_codes(window)
         self._open: dict[int, PartTokens] = {}
@@ -150,35 +161,38 @@ class Gather:
     def fill(self, rows: pa.Table, dictionary: pa.Array) -> pa.RecordBatch:
         """A record batch of a shard from rows of a plan."""
         segments: list[Any] = [column.chunk(0) for column in rows.columns]
-        tokens = np.full(len(rows) * self.window, self._pad_id, np.int32)
-        codes = np.zeros(len(tokens), np.uint8)
         lengths, doc_index, doc_offset = (np.asarray(c.flatten()) for c in segments[:3])
-        self._copy(tokens, codes, lengths, doc_index, doc_offset)
+        tokens = self._join(lengths, doc_index, doc_offset)
+        codes = segment_codes(lengths, self._codes)
+        padding = np.flatnonzero(doc_index == shard.PADDING)
+        if len(padding):
+            codes = _without(codes, lengths, padding)
         if len(segments) > len(SEGMENT_COLUMNS):
             codes = inside(codes, segments[-1], self.window)
         return batch_of_windows(tokens, codes, segments, dictionary, self.window)
 
-    def _copy(
+    def _join(
         self,
-        tokens: NDArray[np.int32],
-        codes: NDArray[np.uint8],
         lengths: NDArray[np.int32],
         doc_index: NDArray[np.int64],
         doc_offset: NDArray[np.int64],
-    ) -> None:
-        begins = np.cumsum(lengths, dtype=np.int64) - lengths
+    ) -> NDArray[np.int32]:
+        """The tokens of segments, end to end; not writable."""
         part = np.searchsorted(self._first, doc_index, side="right") - 1
         part[doc_index == shard.PADDING] = -1
+        run, start = np.zeros((2, len(lengths)), np.int64)
+        runs = [self._padding.data]
         for p in np.unique(part[part >= 0]).tolist():
             mine = np.flatnonzero(part == p)
             stored = self._part(p)
             row = doc_index[mine] - self._first[p]
-            run = np.searchsorted(stored.first, row, side="right") - 1
-            source = stored.starts[row] + doc_offset[mine]
-            where = (begins[mine], lengths[mine], run, source)
-            for to, n, of, at in zip(*(each.tolist() for each in where), strict=True):
-                tokens[to : to + n] = stored.values[of][at : at + n]
-                codes[to : to + n] = self._codes[:n]
+            run[mine] = len(runs) + np.searchsorted(stored.first, row, side="right") - 1
+            start[mine] = stored.starts[row] + doc_offset[mine]
+            runs += [values.data for values in stored.values]
+        where = (each.tolist() for each in (run, start, start + lengths))
+        # Views that are joined take half the time of copies into an array, segment by segment.
+        joined = b"".join([runs[of][at:to] for of, at, to in zip(*where, strict=True)])
+        return np.frombuffer(joined, np.int32)
 
     def _part(self, number: int) -> PartTokens:
         if number not in self._open:

@@ -26,7 +26,7 @@ from .documents import encode_answers
 from .encoders import Encoder, assemble, begins_bare
 from .fidelity import Fidelity
 from .hashes import content_hashes, hash_prefixes
-from .parity import SAMPLE_BYTES, compare_backends, sample
+from .parity import PART_BYTES, compare_backends, sample
 from .task import TokenizeTask
 
 __all__ = ["PartBuilder", "Summary", "read_summary"]
@@ -99,7 +99,7 @@ class PartBuilder:
     without_id: int = 0
     text_bytes: int = 0
     fidelity: Fidelity = field(default_factory=Fidelity)
-    sample_left: int = SAMPLE_BYTES
+    sample_left: int = PART_BYTES
 
     def add(self, batch: Batch) -> None:
         """Tokenizes a batch.
@@ -143,8 +143,8 @@ class PartBuilder:
         if batch.pieces is not None:  # what is encoded are the pieces
             texts = batch.pieces.texts(texts)
             hashes = content_hashes(texts)
-        share = SAMPLE_BYTES * texts.nbytes // max(1, self.task.split_bytes)
-        size = min(self.sample_left, max(share, SAMPLE_BYTES // 8))
+        share = PART_BYTES * texts.nbytes // max(1, self.task.split_bytes)
+        size = min(self.sample_left, max(share, PART_BYTES // 8))
         drawn = sample(texts, hash_prefixes(hashes), size)
         self.sample_left -= len(drawn.data)
         if self.reference is None:
@@ -197,7 +197,7 @@ class PartBuilder:
             "first_rejected": [record._asdict() for record in self.rejected[:3]],
             "dropped": {reason: n for reason, n in self.dropped.items() if n},
             "backend": self.task.tokenizer.backend,
-            "compared_bytes": SAMPLE_BYTES - self.sample_left if self.reference else 0,
+            "compared_bytes": PART_BYTES - self.sample_left if self.reference else 0,
             "encoding": self.fidelity.to_json(),
         }
         if documents:
