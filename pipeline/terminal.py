@@ -1,6 +1,7 @@
 """Output to a terminal: messages, tables, bars, sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..schemas.terminal import console
@@ -21,6 +22,20 @@ class Console:
     def warn(self, text: str) -> None:
         """Prints a warning."""
         self.rich.print(f"warning: {text}", style="yellow")
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Shows on a terminal what is done while a block runs; the line goes when it is done."""
+        if not self.rich.is_terminal or self.rich.quiet:
+            yield
+            return
+        from rich.live import Live
+        from rich.text import Text
+
+        line = Text(what, no_wrap=True, overflow="crop")
+        with Live(line, console=self.rich, transient=True, auto_refresh=False) as live:
+            live.refresh()
+            yield
 
     def show(self, tables: Iterable[Any]) -> None:
         """Prints tables."""

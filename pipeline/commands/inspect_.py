@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...schemas.cores import usable_cores
 from ...schemas.errors import UsageError
 from ...schemas.manifest import TOKEN_STORE
 from ...schemas.settings import flag_of
@@ -97,6 +98,7 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
     from ..inspection.estimated import inspect_sample
     from ..inspection.sampling import draw
     from ..tokens.backend import choose_backend
+    from ..tokens.encoders import encode_on_cores
     from ..tokens.plan import has_answers, plan_tokenize
     from ..tokens.probe import probe_sources
 
@@ -113,6 +115,7 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
             fix="run `exactcpt tokenize` with the same --source, and inspect the store: it counts "
             "the answers exactly",
         )
+    encode_on_cores(usable_cores())
     backend, fallback = choose_backend(plan, probe_sources(plan))
     fraction = DEFAULT_SAMPLE if flags["sample"] is None else flags["sample"]
     return inspect_sample(

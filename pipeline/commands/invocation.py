@@ -31,10 +31,10 @@ from ..job.folder import Finished
 from ..sources.records import skippable
 from ..terminal import Console
 from ..tokens.estimate import Estimate, estimate_job
-from ..tokens.plan import TokenizePlan
+from ..tokens.plan import TokenizePlan, plan_tokenize
 from .summary import estimate_table, summary_of
 
-__all__ = ["Invocation", "folder_at", "no_tokenizer", "show_estimate"]
+__all__ = ["Invocation", "folder_at", "no_tokenizer", "planned", "show_estimate"]
 
 
 def folder_at(path: str) -> Folder:
@@ -162,6 +162,12 @@ class Invocation:
             echo_json(json.dumps(found, ensure_ascii=False))
 
 
+def planned(call: Invocation, config: TokenizeConfig) -> TokenizePlan:
+    """The plan of tokenization; a large tokenizer takes a second to read."""
+    with call.console.doing("reading the tokenizer"):
+        return plan_tokenize(config)
+
+
 def show_estimate(
     call: Invocation, plan: TokenizePlan, packing: PackConfig | None
 ) -> tuple[Estimate, Any]:
@@ -175,7 +181,7 @@ def show_estimate(
     Returns:
         The estimate, and what was read of each source.
     """
-    with skippable():
+    with skippable(), call.console.doing("reading the beginning of each source"):
         found, probes = estimate_job(plan, packing)
     say = call.console.say
     if (origin := origin_of(plan.tokenizer.where)) is not None:

@@ -32,9 +32,9 @@ from ..tokens.encoders import encode_on_cores
 from ..tokens.inputs import is_of_plan, same_inputs
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out
-from ..tokens.plan import TokenizePlan, plan_tokenize
+from ..tokens.plan import TokenizePlan
 from ..tokens.probe import Probe
-from .invocation import Invocation, folder_at, show_estimate
+from .invocation import Invocation, folder_at, planned, show_estimate
 from .summary import shard_tables, store_tables
 
 __all__ = ["PrepareJob", "run_prepare"]
@@ -53,7 +53,7 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     refuse_inside_sources(config.sources, [store, out])
     load_beam_meanwhile(whole=not settings.is_embedded)
     encode_on_cores(settings.threads)
-    job = PrepareJob(plan=plan_tokenize(config), packing=packing, store=store, out=out)
+    job = PrepareJob(plan=planned(call, config), packing=packing, store=store, out=out)
     finished = None if flags["overwrite"] else job.finished(call.console)
     if finished is None:
         found, probes = show_estimate(call, job.plan, packing)

@@ -7,8 +7,7 @@ from ..beam.loading import load_beam_meanwhile
 from ..job.places import refuse_inside_sources, require_space
 from ..tokens.encoders import encode_on_cores
 from ..tokens.job import tokenize
-from ..tokens.plan import plan_tokenize
-from .invocation import Invocation, show_estimate
+from .invocation import Invocation, planned, show_estimate
 from .summary import store_tables
 
 __all__ = ["run_tokenize"]
@@ -27,7 +26,7 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
         call.console.say("epochs and shares take effect in packing: exactcpt pack --epochs NAME=X")
     load_beam_meanwhile(whole=not settings.is_embedded)
     encode_on_cores(settings.threads)
-    plan = plan_tokenize(config)
+    plan = planned(call, config)
     found, probes = show_estimate(call, plan, None)
     if flags["dry_run"]:
         return

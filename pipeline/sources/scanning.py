@@ -13,8 +13,8 @@ from .listing import InputFile
 
 __all__ = ["FileFacts", "refuse_pointer_file", "scan"]
 
-READ_BYTES = 8 << 20
-"""Bytes read at a time."""
+READ_BYTES = 512 << 10
+"""Bytes read at a time; what is read stays in the cache of a core while it is looked through."""
 
 
 @dataclass(frozen=True)

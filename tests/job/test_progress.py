@@ -39,6 +39,24 @@ def console(*, width: int = 200, terminal: bool = False) -> tuple[Console, io.St
     return console, printed
 
 
+def test_what_is_done_is_said_on_a_terminal_while_it_lasts(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    to, printed = console(terminal=True)
+    to.rich.is_interactive = True
+    with to.doing("reading the tokenizer"):
+        assert "reading the tokenizer" in printed.getvalue()
+        to.say("a line that stays")
+    *_, last = printed.getvalue().rpartition("a line that stays")[2].split("reading the tokenizer")
+    assert last.endswith("\x1b[1A\x1b[2K")  # one line up, and that line erased
+
+
+def test_what_is_done_is_said_nowhere_else():
+    to, printed = console()
+    with to.doing("reading the tokenizer"):
+        pass
+    assert printed.getvalue() == ""
+
+
 def test_plain_lines_now_and_then(clock):
     """100 steps of two seconds: nothing is left to guess, and the end says how long it took."""
     to, printed = console()
