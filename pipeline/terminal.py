@@ -33,7 +33,14 @@ class Console:
         from rich.text import Text
 
         line = Text(what, no_wrap=True, overflow="crop")
-        with Live(line, console=self.rich, transient=True, auto_refresh=False) as live:
+        with Live(
+            line,
+            console=self.rich,
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:
             live.refresh()
             yield
 

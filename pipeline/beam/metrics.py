@@ -4,27 +4,27 @@ They count what a run does, so that a continued job shows what was left to do. T
 count all of it.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
-__all__ = ["NAMESPACE", "for_this_stage", "lasted", "note_done"]
+__all__ = ["NAMESPACE", "lasted", "note_done", "noted_later"]
 
 NAMESPACE = "exactcpt"
-A = TypeVar("A")
-R = TypeVar("R")
+Note = Callable[[], None]
+_later: ContextVar[list[Note] | None] = ContextVar("later", default=None)
 
 
-def for_this_stage(function: Callable[[A], R]) -> Callable[[A], R]:
-    """A function which other threads may call, and which counts for the stage of this thread."""
-    from apache_beam.runners.worker import statesampler
-
-    tracker = statesampler.get_current_tracker()
-
-    def counting(argument: A) -> R:
-        statesampler.set_current_tracker(tracker)
-        return function(argument)
-
-    return counting
+@contextmanager
+def noted_later() -> Iterator[list[Note]]:
+    """Collects what a block notes, for the thread of the stage to note: Beam knows no other."""
+    notes: list[Note] = []
+    token = _later.set(notes)
+    try:
+        yield notes
+    finally:
+        _later.reset(token)
 
 
 def note_done(**amounts: int) -> None:
@@ -36,11 +36,20 @@ def note_done(**amounts: int) -> None:
     from apache_beam.metrics.metric import Metrics
 
     for name, amount in amounts.items():
-        Metrics.counter(NAMESPACE, name).inc(amount)
+        _note(partial(Metrics.counter(NAMESPACE, name).inc, amount))
 
 
 def lasted(seconds: float) -> None:
     """Notes how long a unit took, in whole milliseconds: Beam's distributions are of integers."""
     from apache_beam.metrics.metric import Metrics
 
-    Metrics.distribution(NAMESPACE, "milliseconds").update(round(1000 * seconds))
+    distribution = Metrics.distribution(NAMESPACE, "milliseconds")
+    _note(partial(distribution.update, round(1000 * seconds)))
+
+
+def _note(note: Note) -> None:
+    later = _later.get()
+    if later is None:
+        note()
+    else:
+        later.append(note)

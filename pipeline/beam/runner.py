@@ -209,7 +209,7 @@ def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":
 
     if not settings.is_embedded:
         return Crew(attempt, reshuffles=_is_beam_s(runner))
-    processes = settings.workers // settings.threads
+    processes = settings.workers if settings.worker_type == "processes" else 1
     return Crew(attempt, processes=processes, threads=settings.threads)
 
 

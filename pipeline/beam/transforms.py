@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.pvalue import AsIter
 from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from ..job.attempt import Attempt
 from ..job.halt import Guard
 from ..job.shipping import Item, Shipped, ship
 from ..job.threads import in_order
-from .metrics import for_this_stage, lasted, note_done
+from .metrics import lasted, note_done, noted_later
 
 __all__ = ["Crew", "SumHistograms", "assign_lanes"]
 
@@ -98,9 +99,10 @@ class Crew:
         Args:
             unit: the function to call.
             sides: its further arguments; those that are side inputs or were shipped are passed as
-                their values.
+                their values. None is read little by little, which only Beam's own thread can do.
             many: whether it returns several results.
         """
+        assert not any(isinstance(side, AsIter) for side in sides)
         kind = _Work if self.threads == 1 else _WorkOnThreads
         return beam.ParDo(kind(unit, self, many=many), *sides)
 
@@ -122,7 +124,6 @@ class _Work(beam.DoFn):
         self, unit: Callable[..., Any], crew: Crew, *, many: bool, element: bool = True
     ) -> None:
         self._unit = Guard(_Unpacked(unit), crew.attempt)
-        self._threads = crew.threads
         self._many, self._takes_element = many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:
@@ -137,6 +138,10 @@ class _Work(beam.DoFn):
 class _WorkOnThreads(_Work):
     """Calls the unit for several elements of a bundle at once: a thread that is free takes one."""
 
+    def __init__(self, unit: Callable[..., Any], crew: Crew, *, many: bool) -> None:
+        super().__init__(unit, crew, many=many)
+        self._threads = crew.threads
+
     def start_bundle(self) -> None:
         """The bundle has no elements yet."""
         self._calls: list[tuple[Any, ...]] = []
@@ -148,15 +153,17 @@ class _WorkOnThreads(_Work):
 
     def finish_bundle(self) -> Any:
         """Calls the unit for all elements of the bundle; the results are in their order."""
-        call = for_this_stage(self._call)
-        return [
-            GlobalWindows.windowed_value(result)
-            for results in in_order(call, self._calls, self._threads, lambda: None)
-            for result in results
-        ]
+        calls, self._calls = self._calls, []
+        done: list[Any] = []
+        for notes, results in in_order(self._call, calls, self._threads, lambda: None):
+            for note in notes:
+                note()
+            done += map(GlobalWindows.windowed_value, results)
+        return done
 
-    def _call(self, arguments: tuple[Any, ...]) -> Iterable[Any]:
-        return super().process(*arguments)
+    def _call(self, arguments: tuple[Any, ...]) -> tuple[list[Any], Iterable[Any]]:
+        with noted_later() as notes:
+            return notes, super().process(*arguments)
 
 
 @dataclass(frozen=True)

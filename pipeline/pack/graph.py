@@ -8,7 +8,7 @@ the work units read and write.
 """
 
 import apache_beam as beam
-from apache_beam.pvalue import AsDict, AsIter, AsList, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsList, AsSingleton, PCollection
 
 from ..beam.transforms import Crew, SumHistograms
 from ..job.shipping import Shipped
@@ -63,10 +63,10 @@ def _find_repeated(
     found = (
         p
         | "Hash ranges" >> crew.units(ranges, lambda _: 1)
-        | "Find repeated" >> crew.work(repeated_units.find_repeated, shared, AsIter(spread))
+        | "Find repeated" >> crew.work(repeated_units.find_repeated, shared, AsList(spread))
     )
     return part_runs | "List repeated by part" >> crew.work(
-        repeated_units.merge_repeated, shared, AsIter(found), many=True
+        repeated_units.merge_repeated, shared, AsList(found), many=True
     )
 
 

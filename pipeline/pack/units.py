@@ -225,23 +225,30 @@ def _fill_shard(shard: ShardTask, task: PackTask, table: WeightTable, gather: Ga
 
 @dataclass(frozen=True)
 class DocumentsTask:
-    """One file of the documents table."""
+    """One file of the documents table.
+
+    Attributes:
+        name: its path in the shard set.
+        first, stop: the range of the store's parts with its documents.
+        rows: how many documents these have.
+    """
 
     name: str
-    parts: tuple[PartRef, ...]
-
-    @property
-    def rows(self) -> int:
-        """Documents in all its parts."""
-        return sum(part.documents for part in self.parts)
+    first: int
+    stop: int
+    rows: int
 
 
 def documents_tasks(parts: Sequence[PartRef]) -> list[DocumentsTask]:
     """The files of the documents table: runs of parts with about a million documents each."""
-    files = runs(parts, lambda part: part.documents, DOCUMENTS_PER_FILE)
-    return [
-        DocumentsTask(f"documents/part-{i:05d}.parquet", tuple(run)) for i, run in enumerate(files)
-    ]
+    tasks: list[DocumentsTask] = []
+    first = 0
+    for run in runs(parts, lambda part: part.documents, DOCUMENTS_PER_FILE):
+        name = f"documents/part-{len(tasks):05d}.parquet"
+        rows = sum(part.documents for part in run)
+        tasks.append(DocumentsTask(name, first, first + len(run), rows))
+        first += len(run)
+    return tasks
 
 
 def fill_documents(
@@ -257,7 +264,7 @@ def fill_documents(
         return
 
     def tables() -> Iterator[pa.Table]:
-        for part in documents.parts:
+        for part in task.parts[documents.first : documents.stop]:
             chosen = selected(part, task, repeated, quotas[part.source])
             hashes = part_index(part, store).hashes
             yield documents_table(

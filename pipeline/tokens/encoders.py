@@ -11,8 +11,7 @@ the tokenizer.json without its special added tokens; encoding.py has what else h
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -44,16 +43,20 @@ __all__ = [
 REFERENCE_BATCH_BYTES = 1 << 20
 """Bytes of text that the reference is given at a time, as Python strings."""
 CORES = "RAYON_NUM_THREADS"
-"""How many cores gigatoken encodes on. It reads the variable when it first encodes."""
+"""How many cores gigatoken encodes on; it reads the variable when it first encodes on several."""
 
 
 def encode_on_cores(cores: int) -> None:
     """Lets gigatoken encode on several cores of this process, unless the environment says how many.
 
-    Without this it uses one: there may be as many processes as cores. To be called before anything
-    is encoded.
+    Otherwise it encodes on the core of its caller: there may be as many processes as cores. To be
+    called before anything is encoded.
     """
     os.environ.setdefault(CORES, str(cores))
+
+
+def _uses_cores() -> bool:
+    return os.environ.get(CORES, "1") != "1"
 
 
 class UnsupportedTokenizerError(Exception):
@@ -69,7 +72,7 @@ class UnencodableTextError(Exception):
 
 
 class Encoder(Protocol):
-    """Encodes texts without adding tokens."""
+    """Encodes texts without adding tokens, for any number of threads."""
 
     def encode(self, texts: Strings) -> Strings:
         """The token ids of UTF-8 texts, int32."""
@@ -124,13 +127,23 @@ def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
 
 
 class Gigatoken:
-    """The encoder of `gigatoken`. It serves one thread at a time, on all cores it may use."""
+    """The encoder of `gigatoken`.
+
+    An object of the library serves one thread at a time, and a large one takes a second to load, in
+    which no other thread gets anywhere. Where the library may use several cores, all threads wait
+    for one object, which keeps the cores busy for each of them. Where it may not, a thread that
+    finds none idle loads another.
+    """
 
     def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._idle.put(self._load())
+
+    def _load(self) -> Any:
         import gigatoken
 
-        encode_on_cores(1)
-        self._tokenizer = gigatoken.Tokenizer.from_json(data)
+        return gigatoken.Tokenizer.from_json(self._data)
 
     def encode(self, texts: Strings) -> Strings:
         """See `Encoder`.
@@ -148,13 +161,35 @@ class Gigatoken:
             ak.index.Index64(texts.offsets), characters, parameters={"__array__": "string"}
         )
         try:
-            encoded: Any = self._tokenizer.encode_batch(ak.Array(layout)).layout
+            encoded: Any = self._encode(ak.Array(layout)).layout
         except BaseException as error:
             if is_of_library(error):
                 raise BackendDifferenceError(f"gigatoken failed: {error}") from None
             raise
         ids = np.asarray(encoded.content.data).view(np.int32)
         return Strings(np.asarray(encoded.offsets.data).astype(np.int64), ids)
+
+    def _encode(self, texts: Any) -> Any:
+        many = _uses_cores()
+        library = self._take(wait=many)
+        kept = None  # what was interrupted is not used again
+        try:
+            library = library or self._load()
+            encoded = library.encode_batch(texts, parallel=None if many else False)
+            kept = library
+        except Exception:
+            kept = library
+            raise
+        finally:
+            self._idle.put(kept)
+        return encoded
+
+    def _take(self, *, wait: bool) -> Any:
+        """An idle object; None if it has to be loaded anew."""
+        try:
+            return self._idle.get(block=wait)
+        except Empty:
+            return None
 
 
 def make_encoder(
@@ -187,44 +222,12 @@ def make_encoder(
         raise
 
 
-class _Shared:
-    """An encoder for all threads of a process. It has one that works, and more when these wait.
-
-    A large tokenizer takes a second to load, in which no other thread gets anywhere. One instance
-    of gigatoken keeps all cores busy as long as each call has many documents: the others wait for
-    it no longer than it takes to encode a batch. Where they wait as long as it takes to load
-    another one, as they do for documents of many megabytes, another one is loaded.
-    """
-
-    def __init__(self, make: Callable[[], Encoder]) -> None:
-        self._make = make
-        self._idle: SimpleQueue[Encoder] = SimpleQueue()
-        began = time.monotonic()
-        self._idle.put(make())
-        self._patience = time.monotonic() - began
-
-    def encode(self, texts: Strings) -> Strings:
-        """See `Encoder`. An encoder that was interrupted is not used again."""
-        encoder = self._take()
-        try:
-            encoded = encoder.encode(texts)
-        except Exception:
-            self._idle.put(encoder)
-            raise
-        self._idle.put(encoder)
-        return encoded
-
-    def _take(self) -> Encoder:
-        try:
-            return self._idle.get(timeout=self._patience)
-        except Empty:
-            return self._make()
+_loading = Lock()
+_encoders: dict[tuple[str, Backend, bool, frozenset[int]], Encoder] = {}
 
 
 def shared_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Encoder:
-    """The encoder of this process for a tokenizer, which all threads may use.
-
-    It is kept, since its caches are warm.
+    """The encoder of this process for a tokenizer. It is kept, since its caches are warm.
 
     Args:
         spec: the tokenizer.
@@ -235,19 +238,13 @@ def shared_encoder(spec: TokenizerSpec, backend: Backend | None = None) -> Encod
     """
     chosen = backend or spec.backend
     key = spec.sha256, chosen, spec.special_tokens_in_text, spec.boundaries
-
-    def make() -> Encoder:
-        data = tokenizer_json(spec.url, spec.sha256)
-        return make_encoder(chosen, data, spec.special_tokens_in_text, spec.boundaries)
-
     with _loading:
-        if key not in _shared:
-            _shared[key] = _Shared(make)
-        return _shared[key]
-
-
-_loading = Lock()
-_shared: dict[tuple[str, Backend, bool, frozenset[int]], _Shared] = {}
+        if key not in _encoders:
+            data = tokenizer_json(spec.url, spec.sha256)
+            _encoders[key] = make_encoder(
+                chosen, data, spec.special_tokens_in_text, spec.boundaries
+            )
+        return _encoders[key]
 
 
 @cache

@@ -96,7 +96,9 @@ class TokenizerFile:
 
     def id_of(self, token: str | None) -> int | None:
         """The id of a token; None if it is not in the vocabulary."""
-        return None if token is None else reference_tokenizer(self.json, False).token_to_id(token)
+        if token is None or not _is_utf8(token):
+            return None
+        return reference_tokenizer(self.json, False).token_to_id(token)
 
     def choose_eos(self, wanted: str | None) -> tuple[str, str | None]:
         """The token that ends documents, and a warning if the choice is doubtful.
@@ -238,6 +240,15 @@ class TokenizerFile:
             ),
             fix="name it with --eos-token",
         )
+
+
+def _is_utf8(token: str) -> bool:
+    """Whether a token can be in a vocabulary; an escape in JSON may be half a character."""
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def load_tokenizer(path: str) -> TokenizerFile:

@@ -211,12 +211,26 @@ def test_a_unit_gets_its_element_and_gives_a_result_or_several(crew, units):
 
 def test_units_get_what_was_shipped_and_side_inputs(crew):
     with test_pipeline.TestPipeline(runner=RUNNER) as p:
-        words = p | beam.Create(["a", "b"])
+        words = p | beam.Create(["a", "b", "c"])
         times = beam.pvalue.AsSingleton(p | "Times" >> beam.Create([3]))
         shipped = words | "Shipped" >> crew.work(repeat, crew.ship(2))
-        assert_that(shipped, equal_to([["a"] * 2, ["b"] * 2]), "shipped")
+        assert_that(shipped, equal_to([["a"] * 2, ["b"] * 2, ["c"] * 2]), "shipped")
         sides = words | "Sides" >> crew.work(repeat, times, many=True)
-        assert_that(sides, equal_to(["a", "b"] * 3), "sides")
+        assert_that(sides, equal_to(["a", "b", "c"] * 3), "sides")
+        numbers = beam.pvalue.AsList(p | "Numbers" >> beam.Create([1, 2, 3]))
+        named = beam.pvalue.AsDict(p | "Named" >> beam.Create([("a", 4), ("b", 5)]))
+        summed = words | "Several" >> crew.work(add_up, numbers, named)
+        assert_that(summed, equal_to(["a 15", "b 15", "c 15"]), "several")
+
+
+def add_up(word: str, numbers: list[int], named: dict[str, int]) -> str:
+    return f"{word} {sum(numbers) + sum(named.values())}"
+
+
+def test_side_inputs_are_whole(crew):
+    numbers = beam.pvalue.AsIter(beam.Pipeline() | beam.Create([1, 2, 3]))
+    with pytest.raises(AssertionError):
+        crew.work(repeat, numbers)
 
 
 def test_a_unit_without_an_element_is_called_once(crew):

@@ -281,9 +281,9 @@ def speed_rows(
             what=f"prepare / encode_files, {what}",
             out_of=f"{ours:.2f} s, {alone:.2f} s",
             measured=ours / alone,
-            limit=4,
+            limit=2.6,
             at_most=True,
-            target=2.5,
+            target=2.2,
         )
     rate = input_bytes["speed"] / ours
     peer = input_bytes["peer"] / seconds["datatrove"] if "datatrove" in seconds else None

@@ -292,7 +292,7 @@ def test_the_installed_program_in_another_locale_gives_the_same_bytes(prepared, 
         "TZ": "Asia/Tokyo",
         "PYTHONUTF8": "0",
     }
-    command = ["prepare", *corpora("mixed", "."), "--out", tmp_path / "out"]
+    command = ["prepare", *corpora("mixed", "."), "--workers", 3, "--out", tmp_path / "out"]
     outcome = harness.finish(harness.start(*command, cwd=copied, env=environment))
     assert outcome.code == 0, outcome.err
     assert harness.content(tmp_path / "out") == harness.content(prepared("mixed"))
@@ -670,6 +670,20 @@ def test_the_seed_changes_the_order_and_nothing_else(tmp_path):
     _, other = mixed(tmp_path, "--seed", 2)
     assert harness.windows(one) != harness.windows(other)
     assert harness.occurrences(one) == harness.occurrences(other)
+
+
+def test_dedup_in_several_runs_on_several_threads_gives_the_same_bytes(tmp_path, monkeypatch):
+    from exactcpt.pipeline.pack import repeated_units
+
+    records = [{"id": i, "text": f"text {i % 150} of a hundred and fifty"} for i in range(400)]
+    path = harness.write_jsonl(tmp_path / "a.jsonl", records)
+    flags = [*source("docs", path), "--tokenizer", TOKENIZER, "--window", 16]
+    flags += ["--split-bytes", "2k", "--group-tokens", "1k", "--dedup", "exact"]
+    done("prepare", *flags, "--workers", 1, "--out", tmp_path / "one")
+    monkeypatch.setattr(repeated_units, "DOCUMENTS_PER_RUN", 20)
+    done("prepare", *flags, "--workers", 3, "--out", tmp_path / "several")
+    assert harness.content(tmp_path / "several") == harness.content(tmp_path / "one")
+    assert harness.read_source(tmp_path / "one")["dropped"] == {"duplicate": 250}
 
 
 def test_dedup_keeps_the_first_document(tmp_path):

@@ -5,8 +5,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import awkward as ak
 import numpy as np
 import pytest
 from batches import END, TEXTS, lists, strings
@@ -20,7 +21,6 @@ from exactcpt.pipeline.tokens.encoders import (
     CORES,
     UnencodableTextError,
     UnsupportedTokenizerError,
-    _Shared,
     assemble,
     make_encoder,
     shared_encoder,
@@ -110,18 +110,41 @@ def test_gigatoken_says_that_it_does_not_support_a_tokenizer():
     assert lists(encoded) == [[1, 2]]
 
 
+class Library:
+    """Takes the place of gigatoken: gives each text's length, and serves one thread at a time."""
+
+    made: ClassVar[list["Library"]] = []
+
+    def __init__(self) -> None:
+        self.busy, self.calls, self.errors = threading.Lock(), 0, []
+        self.made.append(self)
+
+    def encode_batch(self, texts: Any, parallel: bool | None) -> Any:
+        assert self.busy.acquire(blocking=False)
+        time.sleep(0.002)
+        self.calls += 1
+        self.busy.release()
+        if self.errors:
+            raise self.errors.pop()
+        return ak.Array([[len(text)] for text in texts.to_list()])
+
+
+@pytest.fixture
+def libraries(monkeypatch):
+    """The objects of the library that are loaded."""
+    monkeypatch.setattr(Library, "made", [])
+    monkeypatch.setattr(encoders.Gigatoken, "_load", lambda _: Library())
+    return Library.made
+
+
 class PanicException(BaseException):
     """What pyo3 calls a panic."""
 
 
 @pytest.mark.parametrize("failure", [PanicException("index out of bounds"), ValueError("no")])
-def test_gigatoken_that_fails_on_a_text_is_a_difference(bundled, failure):
-    class Failing:
-        def encode_batch(self, *_, **__):
-            raise failure
-
-    encoder = make_encoder("gigatoken", bundled.json, False)
-    encoder._tokenizer = Failing()
+def test_gigatoken_that_fails_on_a_text_is_a_difference(libraries, failure):
+    encoder = encoders.Gigatoken(b"")
+    libraries[0].errors = [failure]
     with pytest.raises(BackendDifferenceError, match=f"gigatoken failed: {failure}"):
         encoder.encode(strings("a"))
 
@@ -162,18 +185,7 @@ def test_a_panic_on_a_text_is_a_failure_and_an_interruption_is_none(bundled):
         encoder.encode(strings("a"))
 
 
-def test_an_interruption_is_not_a_difference(bundled):
-    class Interrupted:
-        def encode_batch(self, *_, **__):
-            raise KeyboardInterrupt
-
-    encoder = make_encoder("gigatoken", bundled.json, False)
-    encoder._tokenizer = Interrupted()
-    with pytest.raises(KeyboardInterrupt):
-        encoder.encode(strings("a"))
-
-
-# borrowing
+# sharing
 
 
 def spec(tokenizer: TokenizerFile, backend: str = "gigatoken") -> TokenizerSpec:
@@ -189,65 +201,44 @@ def spec(tokenizer: TokenizerFile, backend: str = "gigatoken") -> TokenizerSpec:
     )
 
 
-class Slow:
-    """An encoder that takes a while, and notices when two threads use it at once."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.busy, self.calls = seconds, threading.Lock(), 0
-
-    def encode(self, texts: Strings) -> Strings:
-        assert self.busy.acquire(blocking=False)
-        time.sleep(self.seconds)
-        self.calls += 1
-        self.busy.release()
-        return texts
-
-
-class Making:
-    """Makes encoders that take `encoding` seconds for a call; each takes `loading` to make."""
-
-    def __init__(self, loading: float, encoding: float) -> None:
-        self.loading, self.encoding, self.made = loading, encoding, []
-
-    def __call__(self) -> Slow:
-        time.sleep(self.loading)
-        self.made.append(Slow(self.encoding))
-        return self.made[-1]
+@pytest.mark.parametrize(("cores", "most"), [("4", 1), ("1", 4), (None, 4)])
+def test_threads_wait_for_an_object_that_uses_all_cores_and_for_no_other(
+    libraries, monkeypatch, cores, most
+):
+    monkeypatch.delenv(CORES, raising=False)
+    if cores is not None:
+        monkeypatch.setenv(CORES, cores)
+    encoder = encoders.Gigatoken(b"")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: lists(encoder.encode(strings("a" * n))), range(1, 100)))
+    assert found == [[[n]] for n in range(1, 100)]
+    assert 1 <= len(libraries) <= most
+    assert sum(each.calls for each in libraries) == 99
 
 
-def used_by_threads(shared: Any, threads: int, calls: int) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(lambda _: shared.encode(strings("a")), range(calls)))
-    assert [lists(each) for each in done] == [lists(strings("a"))] * calls
+@pytest.mark.parametrize("cores", ["1", "2"])
+@pytest.mark.parametrize(("error", "loaded"), [(RuntimeError(), 1), (KeyboardInterrupt(), 2)])
+def test_an_object_survives_an_error_but_not_an_interruption(
+    libraries, monkeypatch, cores, error, loaded
+):
+    monkeypatch.setenv(CORES, cores)
+    encoder = encoders.Gigatoken(b"")
+    libraries[0].errors = [error]
+    with pytest.raises((BackendDifferenceError, KeyboardInterrupt)):
+        encoder.encode(strings("a"))
+    assert lists(encoder.encode(strings("abc"))) == [[3]]
+    assert len(libraries) == loaded
 
 
-def test_threads_share_an_encoder_that_is_soon_free():
-    making = Making(loading=0.5, encoding=0.002)
-    used_by_threads(_Shared(making), threads=4, calls=40)
-    assert [each.calls for each in making.made] == [40]
-
-
-def test_who_waits_as_long_as_it_takes_to_load_an_encoder_loads_another():
-    making = Making(loading=0.02, encoding=0.5)
-    used_by_threads(_Shared(making), threads=3, calls=6)
-    assert len(making.made) == 3
-    assert sum(each.calls for each in making.made) == 6
-
-
-@pytest.fixture
-def fresh(monkeypatch):
-    """No encoder was made before, and none stays."""
-    monkeypatch.setattr(encoders, "_shared", {})
-
-
-def test_an_encoder_is_loaded_once_for_all_threads_and_kept(bundled, fresh, monkeypatch):
+def test_an_encoder_is_made_once_for_all_threads_and_kept(bundled, monkeypatch):
     made: list[Backend] = []
 
-    def make(backend: Backend, *_: object) -> Slow:
+    def make(backend: Backend, *_: object) -> object:
         made.append(backend)
         time.sleep(0.1)
-        return Slow(0)
+        return object()
 
+    monkeypatch.setattr(encoders, "_encoders", {})
     monkeypatch.setattr(encoders, "make_encoder", make)
     with ThreadPoolExecutor(4) as pool:
         (one,) = set(pool.map(lambda _: shared_encoder(spec(bundled)), range(8)))
@@ -255,30 +246,6 @@ def test_an_encoder_is_loaded_once_for_all_threads_and_kept(bundled, fresh, monk
     assert other is not one
     assert shared_encoder(spec(bundled, "tokenizers")) is other
     assert made == ["gigatoken", "tokenizers"]
-
-
-class Failing:
-    """An encoder that raises an error once."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error: BaseException | None = error
-
-    def encode(self, texts: Strings) -> Strings:
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
-        return texts
-
-
-@pytest.mark.parametrize(("error", "made"), [(RuntimeError(), 1), (KeyboardInterrupt(), 2)])
-def test_an_encoder_survives_an_error_but_not_an_interruption(error, made):
-    making = [Failing(error), Failing(error)]
-    shared = _Shared(lambda: making.pop())
-    with pytest.raises(type(error)):
-        shared.encode(strings("a"))
-    making[0].error = None
-    assert lists(shared.encode(strings("a"))) == lists(strings("a"))
-    assert 2 - len(making) == made
 
 
 CORES_USED = """
@@ -298,7 +265,7 @@ print(len(os.listdir("/proc/self/task")) - before)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
 @pytest.mark.parametrize(
     ("cores", "environment", "threads"),
-    [([], {}, 1), (["3"], {}, 3), (["3"], {"RAYON_NUM_THREADS": "2"}, 2)],
+    [([], {}, 0), (["1"], {}, 0), (["3"], {}, 3), (["3"], {"RAYON_NUM_THREADS": "2"}, 2)],
 )
 def test_gigatoken_uses_the_cores_it_was_given(data, cores, environment, threads):
     outside = {name: value for name, value in os.environ.items() if name != CORES}

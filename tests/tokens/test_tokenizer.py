@@ -114,6 +114,17 @@ def test_ids_are_those_of_the_library(tmp_path, kind, added):
     assert found.id_of("no token of it") is None and found.id_of(None) is None
 
 
+def test_what_is_not_utf8_is_in_no_vocabulary(tmp_path):
+    """A word of the command line may be any bytes, and an escape in JSON half a character."""
+    found = tokenizer_of(tmp_path, byte_level([END]), pad_token="\ud83d")
+    assert found.choose_pad(0) == 0
+    with pytest.raises(UsageError, match=r"the vocabulary has no token '\\udcff'"):
+        found.choose_eos("\udcff")
+    description = {"content": "\ud83d", "special": True}
+    found = tokenizer_of(tmp_path, byte_level([END]), added_tokens_decoder={"5": description})
+    assert "does not have under that id" in " ".join(found.warnings())
+
+
 def test_the_end_of_documents_as_asked_for(tmp_path):
     found = tokenizer_of(tmp_path, byte_level([END, "<stop>"]))
     assert found.choose_eos("<stop>") == ("<stop>", None)
