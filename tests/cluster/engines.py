@@ -221,6 +221,7 @@ def spark(folder: Path) -> Iterator[Engine]:
         processes.wait_for("workers", lambda: '"aliveworkers" : 2' in _read(page))
         settings = {"executor.cores": 2, "ui.enabled": "false", "driver.host": "127.0.0.1"}
         settings |= {"default.parallelism": 8}
+        settings |= {"log.level": "ERROR"}  # warnings have the traceback of every failed task
         words = [f"--conf spark.{name}={value}" for name, value in settings.items()]
         words += ["--driver-memory 512m --executor-memory 512m pyspark-shell"]
         stack.enter_context(
