@@ -27,6 +27,7 @@ class ExactcptError(Exception):
         expected: what would have been right.
         where: the file (with line or row), setting or place that it concerns.
         fix: what the user can do now.
+        machine: the name of the machine that met it, if that is a worker's of an engine.
     """
 
     exit_code = 1
@@ -38,18 +39,22 @@ class ExactcptError(Exception):
         expected: str | None = None,
         where: str | None = None,
         fix: str | None = None,
+        machine: str | None = None,
     ) -> None:
         super().__init__(found)
         self.found, self.expected, self.where, self.fix = found, expected, where, fix
+        self.machine = machine
 
     def __str__(self) -> str:
         """All of it, as a terminal can show it."""
-        labelled = [("where", self.where), ("expected", self.expected), ("fix", self.fix)]
+        labels = ("where", "machine", "expected", "fix")
+        labelled = [(label, getattr(self, label)) for label in labels]
         lines = [self.found, *(f"  {label + ':':<10}{text}" for label, text in labelled if text)]
         return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
-        details = {"expected": self.expected, "where": self.where, "fix": self.fix}
+        labels = ("expected", "where", "fix", "machine")
+        details = {label: getattr(self, label) for label in labels}
         return (_rebuild, (type(self), self.found, details))
 
 

@@ -10,6 +10,7 @@ after a pause. After its last try it ends the job, unless an engine runs failed 
 
 import errno
 import random
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -93,7 +94,10 @@ class Guard:
     def _note(self, error: BaseException) -> None:
         details = "".join(traceback.format_exception(error))
         ends = not (self.attempt.engine_retries and _may_work_elsewhere(error))
-        self.attempt.note({**_describe(error), "traceback": details}, ends=ends)
+        told = {**_describe(error), "traceback": details}
+        if self.attempt.engine_retries and "difference" not in told:
+            told["machine"] = socket.gethostname()
+        self.attempt.note(told, ends=ends)
 
 
 def _may_work_elsewhere(error: BaseException) -> bool:

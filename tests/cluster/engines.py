@@ -8,14 +8,14 @@ import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
 
 import psutil
 from harness import until
 
-__all__ = ["ENGINES", "Engine", "MissingError"]
+__all__ = ["ENGINES", "Engine", "MissingError", "prism_program"]
 
 SPARK = ("pyspark==3.5.9", "beam-pyspark-runner==0.0.3", "py4j==0.10.9.9")
 SPARK_RUNNER = "beam_pyspark_runner.pyspark_runner.PySparkRunner"
@@ -44,17 +44,27 @@ class Engine:
             forever.
         log: where its processes say what they do.
         processes: of the engine; workers are below them.
+        machines: those of them that stand for a machine each, if a job has several.
+        tasks: how many tasks each of these has had so far.
     """
 
     flags: list[str]
     after_death: str
     log: Path
     processes: list[psutil.Process]
+    machines: list[psutil.Process] = field(default_factory=list)
+    tasks: Callable[[], list[int]] = list
 
     def workers(self) -> list[psutil.Process]:
         """The processes that run work units now."""
         below = [child for one in self.processes for child in _below(one)]
         return [one for one in below if _runs_units(one)]
+
+    def lose_a_machine(self) -> None:
+        """Kills a machine with all that runs there."""
+        machine = self.machines.pop()
+        for process in [machine, *_below(machine)]:
+            process.kill()
 
 
 def _below(process: psutil.Process) -> list[psutil.Process]:
@@ -153,10 +163,19 @@ def job_service(folder: Path) -> Iterator[Engine]:
 
 def prism(folder: Path) -> Iterator[Engine]:
     """Beam's own runner, a program in Go."""
-    program = _named_by("EXACTCPT_PRISM", "Beam's program prism")
+    program = prism_program()
     return _portable(
         folder, "prism", lambda port: [str(program), f"-job_port={port}", "-serve_http=false"]
     )
+
+
+def prism_program() -> Path:
+    """The program.
+
+    Raises:
+        MissingError: no variable names it.
+    """
+    return _named_by("EXACTCPT_PRISM", "Beam's program prism")
 
 
 def flink(folder: Path) -> Iterator[Engine]:
@@ -192,8 +211,9 @@ def spark(folder: Path) -> Iterator[Engine]:
         processes.start("master", [*java, main, *at, *ports], **here)
         processes.wait_for("master", lambda: _answers(master))
         main = "org.apache.spark.deploy.worker.Worker"
-        for i in range(2):
-            has = ["--cores", "2", "--memory", "600m", "--work-dir", str(folder / f"worker{i}")]
+        homes = [folder / f"worker{i}" for i in range(2)]
+        for i, at_work in enumerate(homes):
+            has = ["--cores", "2", "--memory", "600m", "--work-dir", str(at_work)]
             url = f"spark://127.0.0.1:{master}"
             processes.start(
                 f"worker{i}", [*java, main, *at, *has, "--webui-port", "0", url], **here
@@ -201,6 +221,7 @@ def spark(folder: Path) -> Iterator[Engine]:
         processes.wait_for("workers", lambda: '"aliveworkers" : 2' in _read(page))
         settings = {"executor.cores": 2, "ui.enabled": "false", "driver.host": "127.0.0.1"}
         settings |= {"default.parallelism": 8}
+        settings |= {"log.level": "ERROR"}  # warnings have the traceback of every failed task
         words = [f"--conf spark.{name}={value}" for name, value in settings.items()]
         words += ["--driver-memory 512m --executor-memory 512m pyspark-shell"]
         stack.enter_context(
@@ -208,7 +229,20 @@ def spark(folder: Path) -> Iterator[Engine]:
                 **here, PYSPARK_SUBMIT_ARGS=f"--master spark://127.0.0.1:{master} {' '.join(words)}"
             )
         )
-        yield Engine(["--runner", SPARK_RUNNER], "goes on", processes.log, processes.all)
+        yield Engine(
+            ["--runner", SPARK_RUNNER],
+            "goes on",
+            processes.log,
+            processes.all,
+            machines=processes.all[1:],
+            tasks=lambda: [_tasks_below(at_work) for at_work in homes],
+        )
+
+
+def _tasks_below(folder: Path) -> int:
+    """How many tasks the executors of a Spark worker have begun, by their logs."""
+    logs = (path.read_text(errors="replace") for path in folder.rglob("stderr"))
+    return sum(log.count("Running task ") for log in logs)
 
 
 def _read(port: int) -> str:

@@ -5,18 +5,34 @@
 
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import harness
 import psutil
 import pytest
-from harness import CORPORA, DATA, Outcome, bundled, done, files, finish, run, start, until
+from harness import (
+    CORPORA,
+    DATA,
+    Outcome,
+    alive,
+    bundled,
+    children_of,
+    done,
+    files,
+    finish,
+    run,
+    source,
+    start,
+    until,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engines import ENGINES, Engine, MissingError
+from engines import ENGINES, Engine, MissingError, prism_program
 
 WINDOW = ["--window", 512, "--group-tokens", "40k", "--shard-bytes", "100k"]
 SECONDS = 1800
@@ -104,6 +120,8 @@ def test_the_same_bytes(engine: Engine, embedded: dict[str, bytes], tmp_path: Pa
         outcome = on(engine, words)
         assert outcome.code == 0, outcome.err
     assert written(tmp_path / "out") == embedded
+    sys.stdout.write(f"tasks of each machine: {engine.tasks()}\n")
+    assert all(engine.tasks())
 
 
 def test_the_same_report_and_the_same_copy(engine: Engine, tmp_path: Path) -> None:
@@ -121,20 +139,23 @@ def test_the_same_report_and_the_same_copy(engine: Engine, tmp_path: Path) -> No
 
 
 def test_a_worker_is_killed(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:
-    """The engine goes on, or it ends the job, and the same command continues."""
-    if engine.after_death == "waits":
-        pytest.skip("it waits forever for a worker that has died")
+    """The engine goes on, or it ends the job, or a person does; the same command continues."""
     process = begun(engine, tmp_path / "out")
     workers: list[psutil.Process] = []
     assert until(lambda: workers.extend(engine.workers()) or workers or process.poll(), SECONDS)
     workers[0].kill()
+    if engine.after_death == "waits":
+        time.sleep(20)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
     outcome = finish(process, SECONDS)
     sys.stdout.write(f"a worker is killed: exit {outcome.code}\n{outcome.err}")
     if engine.after_death == "goes on":
         assert outcome.code == 0, outcome.err
     elif outcome.code:
         assert "error: " in outcome.err and "Traceback" not in outcome.err
-        assert on(engine, job(tmp_path / "out")).code == 0
+        again = on(engine, job(tmp_path / "out"))
+        assert again.code == 0, again.err
     assert same(tmp_path / "out", embedded)
 
 
@@ -163,14 +184,50 @@ def test_the_driver_is_interrupted(
 
 
 def test_a_truncated_input(engine: Engine, tmp_path: Path) -> None:
-    """One readable error that names the file, soon."""
-    for name in [*CORPORA.values(), "tokenizer.json"]:
-        (tmp_path / name).write_bytes((DATA / name).read_bytes())
-    broken = tmp_path / CORPORA["novels"]
+    """A worker meets it: one readable error that names the file and the worker's machine."""
+    novels = DATA / CORPORA["novels"]
+    whole, broken = (tmp_path / f"{name}.jsonl.zst" for name in ("a", "b"))
+    whole.write_bytes(novels.read_bytes())  # the program itself looks at the first file of a source
+    broken.write_bytes(novels.read_bytes())
     os.truncate(broken, broken.stat().st_size // 2)
-    words = ["prepare", *corpus(f"file://{tmp_path}"), *WINDOW, "--out", f"file://{tmp_path}/out/a"]
-    outcome = on(engine, words)
-    assert outcome.code == 1
+    sources = source("novels", f"file://{tmp_path}/*.zst")
+    words = ["prepare", *sources, "--tokenizer", f"file://{DATA}/tokenizer.json", *WINDOW]
+    outcome = on(engine, [*words, "--out", f"file://{tmp_path}/out/a"])
     sys.stdout.write(outcome.err)
-    assert str(broken) in outcome.err
+    assert outcome.code == 1
+    assert outcome.err.count("error: ") == 1
+    assert "error: a file cannot be read to its end" in outcome.err
+    assert f"where:    {broken}" in outcome.err
+    assert f"machine:  {socket.gethostname()}" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_machine_is_lost(engine: Engine, embedded: dict[str, bytes], tmp_path: Path) -> None:
+    """The engine goes on with the others. The last test of an engine: the machine stays away."""
+    if not engine.machines:
+        pytest.skip("it has no machines apart from its own")
+    process = begun(engine, tmp_path / "out")
+    engine.lose_a_machine()
+    outcome = finish(process, SECONDS)
+    sys.stdout.write(outcome.err)
+    assert outcome.code == 0, outcome.err
+    assert same(tmp_path / "out", embedded)
+
+
+def test_a_job_server_that_the_runner_starts(embedded: dict[str, bytes], tmp_path: Path) -> None:
+    """Ctrl-C ends it, too; the same command continues."""
+    try:
+        flags = ["--runner", "PrismRunner", "--", f"--prism_location={prism_program()}"]
+    except MissingError as error:
+        pytest.skip(str(error))
+    engine = Engine(flags, "waits", tmp_path, [])
+    process = begun(engine, tmp_path / "out")
+    server = children_of(process)
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process, SECONDS)
+    assert (outcome.code, bool(server)) == (1, True)
+    assert "error: interrupted; run the same command again" in outcome.err
+    assert until(lambda: not alive(server), 60)
+    outcome = on(engine, job(tmp_path / "out"))
+    assert outcome.code == 0, outcome.err
+    assert same(tmp_path / "out", embedded)

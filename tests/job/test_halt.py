@@ -1,4 +1,5 @@
 import errno
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -224,6 +225,17 @@ def test_an_engine_is_not_asked_about_final_errors(folder, error):
     with attempt_at(folder, engine_retries=True) as attempt:
         halt_with(attempt, error)
         assert isinstance(halted_by(attempt), ExactcptError)
+
+
+def test_an_error_on_an_engine_names_the_machine(folder, attempt):
+    error = FormatError("a damaged file", where="s3://a/b")
+    halt_with(attempt, error)
+    assert "machine" not in str(halted_by(attempt))
+    with attempt_at(folder, engine_retries=True) as of_engine:
+        halt_with(of_engine, error)
+        assert str(halted_by(of_engine)) == (
+            f"a damaged file\n  where:    s3://a/b\n  machine:  {socket.gethostname()}"
+        )
 
 
 def test_a_final_error_counts_more_than_one_of_a_machine(folder):

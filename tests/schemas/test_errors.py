@@ -23,6 +23,7 @@ DETAILS = {
     "expected": "xxh3-128 of 0f3c",
     "where": "train/shard-00000.arrow",
     "fix": "copy it again",
+    "machine": "worker-7",
 }
 
 
@@ -31,6 +32,7 @@ def test_str_is_a_few_labelled_lines():
     assert str(error) == (
         "the file has changed\n"
         "  where:    train/shard-00000.arrow\n"
+        "  machine:  worker-7\n"
         "  expected: xxh3-128 of 0f3c\n"
         "  fix:      copy it again"
     )

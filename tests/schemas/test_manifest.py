@@ -18,7 +18,9 @@ from exactcpt.schemas.manifest import (
     NEWEST,
     SHARD_SET,
     TOKEN_STORE,
+    _check,
     _inlined,
+    _validator,
     dump,
     parse,
 )
@@ -462,3 +464,33 @@ def test_a_schema_without_references_says_the_same(kind):
                 for validator in validators
             ]
             assert told[0] == told[1]
+
+
+@every
+def test_a_valid_manifest_is_not_looked_at_twice(kind):
+    assert _check(kind)(MANIFESTS[kind])
+
+
+PLACES = [(kind, place) for kind, each in MANIFESTS.items() for place in places(each)]
+OTHERS = [None, True, False, 0, 1, -1, 1.0, 0.5, 3e9, "", "a", [], {}, ["a"], {"a": 1}]
+
+
+@given(
+    st.sampled_from(PLACES), st.sampled_from(OTHERS), st.sampled_from(["other", "none", "twice"])
+)
+def test_what_is_certainly_valid_is_valid(place, other, change):
+    """Of a manifest in which any one value is another, is missing, or is there twice."""
+    kind, (*above, last) = place
+    manifest = copy.deepcopy(MANIFESTS[kind])
+    at = manifest
+    for key in above:
+        at = at[key]
+    if change == "other":
+        at[last] = other
+    elif change == "none":
+        del at[last]
+    elif isinstance(at, list):
+        at.append(copy.deepcopy(at[last]))
+    else:
+        at["another"] = at[last]
+    assert not _check(kind)(manifest) or _validator(kind).is_valid(manifest)
