@@ -54,12 +54,17 @@ class Crew:
         lanes: how many workers the embedded runner has; None for another runner, which spreads the
             work itself.
         reshuffles: whether such a runner knows Beam's Reshuffle, for which some rebalance the work.
-            Runners that are not Beam's may know only what every graph needs, such as GroupByKey.
+            Runners that are not Beam's may know only what every graph needs, such as Create and
+            GroupByKey.
     """
 
     attempt: Attempt
     lanes: int | None = None
     reshuffles: bool = True
+
+    def start(self) -> beam.PTransform:
+        """Makes a single element, from which a branch of the graph starts."""
+        return beam.Impulse() if self.reshuffles else beam.Create([b""])
 
     def ship(self, value: T) -> Shipped[T]:
         """Makes a value an argument of work units that does not make the graph larger."""
@@ -102,7 +107,7 @@ class Crew:
             arguments: of the unit; see `work`.
             many: whether it returns several results.
         """
-        return _Once(_Work(unit, self.attempt, many=many, element=False), arguments)
+        return _Once(self, _Work(unit, self.attempt, many=many, element=False), arguments)
 
 
 class _Work(beam.DoFn):
@@ -138,13 +143,13 @@ class _Unpacked:
 class _Once(beam.PTransform):
     """See `Crew.once`."""
 
-    def __init__(self, work: _Work, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, crew: Crew, work: _Work, arguments: tuple[Any, ...]) -> None:
         super().__init__()
-        self._work, self._arguments = work, arguments
+        self._crew, self._work, self._arguments = crew, work, arguments
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
-        start = input_or_inputs | "Start" >> beam.Impulse()
+        start = input_or_inputs | "Start" >> self._crew.start()
         return start | "Call" >> beam.ParDo(self._work, *self._arguments)
 
 
@@ -160,7 +165,7 @@ class _Units(beam.PTransform):
         shipped = self._crew.ship(self._values)
         return (
             input_or_inputs
-            | "Start" >> beam.Impulse()
+            | "Start" >> self._crew.start()
             | "All" >> self._all()
             | "Spread" >> self._crew.spread()
             | "Take" >> beam.Map(lambda index: Item(shipped, index))
