@@ -208,7 +208,7 @@ def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":
     from .transforms import Crew
 
     if not settings.is_embedded:
-        return Crew(attempt, reshuffles=_is_beam_s(runner))
+        return Crew(attempt, of_beam=_is_beam_s(runner))
     processes = settings.workers if settings.worker_type == "processes" else 1
     return Crew(attempt, processes=processes, threads=settings.threads)
 

@@ -57,20 +57,24 @@ class Crew:
         processes: how many workers the embedded runner has that are processes; it gives each of
             them one bundle of a stage. None for another runner, which spreads the work itself.
         threads: how many units a worker does at the same time.
-        reshuffles: whether a runner that spreads the work knows Beam's Reshuffle, for which some
-            rebalance it. Runners that are not Beam's may know only what every graph needs, such as
-            GroupByKey.
+        of_beam: whether the runner is one of Beam's own. Others may know only what every graph
+            needs, such as Create and GroupByKey, and neither Impulse nor Reshuffle, for which some
+            rebalance the work.
     """
 
     attempt: Attempt
     processes: int | None = None
     threads: int = 1
-    reshuffles: bool = True
+    of_beam: bool = True
 
     @property
     def size(self) -> int | None:
         """How many units are done at the same time; None if nobody knows."""
         return None if self.processes is None else self.processes * self.threads
+
+    def start(self) -> beam.PTransform:
+        """Makes a single element, from which a branch of the graph starts."""
+        return beam.Impulse() if self.of_beam else beam.Create([b""])
 
     def ship(self, value: T) -> Shipped[T]:
         """Makes a value an argument of work units that does not make the graph larger."""
@@ -114,7 +118,7 @@ class Crew:
             arguments: of the unit; see `work`.
             many: whether it returns several results.
         """
-        return _Once(_Work(unit, self, many=many, element=False), arguments)
+        return _Once(self, _Work(unit, self, many=many, element=False), arguments)
 
 
 class _Work(beam.DoFn):
@@ -181,13 +185,13 @@ class _Unpacked:
 class _Once(beam.PTransform):
     """See `Crew.once`."""
 
-    def __init__(self, work: _Work, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, crew: Crew, work: _Work, arguments: tuple[Any, ...]) -> None:
         super().__init__()
-        self._work, self._arguments = work, arguments
+        self._crew, self._work, self._arguments = crew, work, arguments
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
-        start = input_or_inputs | "Start" >> beam.Impulse()
+        start = input_or_inputs | "Start" >> self._crew.start()
         return start | "Call" >> beam.ParDo(self._work, *self._arguments)
 
 
@@ -203,7 +207,7 @@ class _Units(beam.PTransform):
         shipped = self._crew.ship(self._values)
         return (
             input_or_inputs
-            | "Start" >> beam.Impulse()
+            | "Start" >> self._crew.start()
             | "All" >> self._all()
             | "Spread" >> _Spread(self._crew)
             | "Take" >> beam.Map(lambda index: Item(shipped, index))
@@ -251,7 +255,7 @@ class _Spread(beam.PTransform):
         crew = self._crew
         if crew.processes == 1:
             return input_or_inputs | beam.Values()
-        if crew.processes is None and crew.reshuffles:
+        if crew.processes is None and crew.of_beam:
             return input_or_inputs | beam.Values() | beam.Reshuffle()
         return (
             input_or_inputs

@@ -127,7 +127,7 @@ def folder(tmp_path: Path) -> Folder:
 
 CREWS = {
     "an engine of Beam's": {},
-    "another engine": {"reshuffles": False},
+    "another engine": {"of_beam": False},
     "one thread": {"processes": 1},
     "three threads": {"processes": 1, "threads": 3},
     "three processes": {"processes": 3},
@@ -270,3 +270,19 @@ def size_of_graph(folder: Folder, units: int) -> int:
 def test_the_graph_of_an_engine_does_not_grow_with_the_work(folder):
     small, large = size_of_graph(folder, 1), size_of_graph(folder, 100_000)
     assert abs(large - small) < 100 < small < 100_000
+
+
+def test_a_runner_that_is_not_beam_s_gets_plain_transforms(folder):
+    """The Spark runner that `make cluster` uses passes over those that it does not know."""
+    with attempt_at(folder, engine_retries=True) as attempt:
+        crew, pipeline = Crew(attempt, of_beam=False), beam.Pipeline()
+        elements = pipeline | "Units" >> crew.units(["a", "b"], len)
+        _ = elements | "Each" >> crew.work(repeat, 2)
+        _ = pipeline | "Once" >> crew.once(repeat, "a", 2)
+        transforms = pipeline.to_runner_api().components.transforms.values()
+    names = {urn: {t.unique_name for t in transforms if t.spec.urn == urn} for urn in SPECIAL}
+    assert names == {SPECIAL[0]: {"Units/Start/Impulse", "Once/Start/Impulse"}, SPECIAL[1]: set()}
+
+
+SPECIAL = ("beam:transform:impulse:v1", "beam:transform:reshuffle:v1")
+"""What such a runner does not know: an impulse may only be a part of Create."""
