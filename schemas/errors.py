@@ -27,7 +27,7 @@ class ExactcptError(Exception):
         expected: what would have been right.
         where: the file (with line or row), setting or place that it concerns.
         fix: what the user can do now.
-        machine: the name of the machine that met it, if that is a worker's of an engine.
+        machine: the name of the machine that met it, and at what work, if it is an engine's.
     """
 
     exit_code = 1

@@ -91,6 +91,10 @@ class _Noting:
     unit: Callable[..., Mapping[str, int]]
     mistakes: Mistakes
 
+    @property
+    def __name__(self) -> str:
+        return self.unit.__name__
+
     def __call__(self, numbered: tuple[int, Any], shared: Any) -> None:
         place, value = numbered
         if self.mistakes.before(place):

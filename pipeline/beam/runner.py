@@ -111,7 +111,8 @@ def run(
     Raises:
         ExactcptError: the graph failed, or a work unit has ended the job.
     """
-    with attempt_at(folder, engine_retries=not settings.is_embedded) as attempt:
+    engine = None if settings.is_embedded else settings.runner
+    with attempt_at(folder, engine=engine) as attempt:
         _run(_Execution(build, settings, attempt), attempt, poll)
 
 

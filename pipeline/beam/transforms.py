@@ -127,7 +127,7 @@ class _Work(beam.DoFn):
     def __init__(
         self, unit: Callable[..., Any], crew: Crew, *, many: bool, element: bool = True
     ) -> None:
-        self._unit = Guard(_Unpacked(unit), crew.attempt)
+        self._unit = Guard(_Unpacked(unit), crew.attempt, unit.__name__.replace("_", " "))
         self._many, self._takes_element = many, element
 
     def process(self, element: Any, *sides: Any) -> Iterable[Any]:

@@ -41,12 +41,17 @@ class Attempt:
     Attributes:
         folder: path or URL of the folder that the job writes.
         name: of the attempt; no two have the same.
-        engine_retries: whether a failed unit is run again by whatever runs the graph.
+        engine: what runs the graph, by Beam's name for it; None for this process and its own.
     """
 
     folder: str
     name: str
-    engine_retries: bool
+    engine: str | None
+
+    @property
+    def engine_retries(self) -> bool:
+        """Whether a failed unit is run again by whatever runs the graph."""
+        return self.engine is not None
 
     @property
     def _path(self) -> str:
@@ -98,15 +103,15 @@ class Attempt:
 
 
 @contextmanager
-def attempt_at(folder: Folder, *, engine_retries: bool) -> Iterator[Attempt]:
+def attempt_at(folder: Folder, *, engine: str | None) -> Iterator[Attempt]:
     """An attempt that lasts until the end of the block; earlier ones that were left are over.
 
     Args:
         folder: the folder that the job writes; must be locked.
-        engine_retries: see `Attempt`.
+        engine: see `Attempt`.
     """
     folder.remove_all(folder.names(ATTEMPTS))
-    attempt = Attempt(folder.url, uuid.uuid4().hex, engine_retries)
+    attempt = Attempt(folder.url, uuid.uuid4().hex, engine)
     folder.write(f"{ATTEMPTS}/{attempt.name}", b"")
     try:
         yield attempt

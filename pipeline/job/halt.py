@@ -44,10 +44,12 @@ class Guard:
     Attributes:
         function: the function to call. It may be called again after an error, for the same element.
         attempt: what it belongs to.
+        work: what the function does, in words.
     """
 
     function: Callable[..., Any]
     attempt: Attempt
+    work: str = ""
 
     def __call__(self, *args: Any) -> Any:
         """Calls the function.
@@ -96,7 +98,8 @@ class Guard:
         ends = not (self.attempt.engine_retries and _may_work_elsewhere(error))
         told = {**_describe(error), "traceback": details}
         if self.attempt.engine_retries and "difference" not in told:
-            told["machine"] = socket.gethostname()
+            work = f" at {self.work!r}" if self.work else ""
+            told["machine"] = f"{socket.gethostname()}, a worker of {self.attempt.engine}{work}"
         self.attempt.note(told, ends=ends)
 
 

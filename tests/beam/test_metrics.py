@@ -23,7 +23,7 @@ def test_outside_of_a_graph_nothing_is_counted():
 
 
 def tokenized(folder: Folder, splits: list[Any], task: Any, threads: int) -> Any:
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         pipeline = beam.Pipeline(runner=FnApiRunner())
         crew = Crew(attempt, processes=1, threads=threads)
         tokenize_graph(pipeline, task, scan_tasks(splits), splits, crew)

@@ -136,7 +136,7 @@ CREWS = {
 
 @pytest.fixture(params=CREWS)
 def crew(request: pytest.FixtureRequest, folder: Folder) -> Iterator[Crew]:
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         yield Crew(attempt, **CREWS[request.param])
 
 
@@ -168,7 +168,7 @@ def all_of_three_threads(found: list[tuple[int, str]]) -> None:
 
 def test_threads_do_units_at_the_same_time_and_results_stay_in_order(folder):
     with (
-        attempt_at(folder, engine_retries=False) as attempt,
+        attempt_at(folder, engine=None) as attempt,
         test_pipeline.TestPipeline(runner=RUNNER) as p,
     ):
         crew = Crew(attempt, processes=1, threads=3)
@@ -183,7 +183,7 @@ def halting(unit: int, folder: str) -> None:
 
 
 def test_when_a_unit_on_a_thread_fails_the_others_are_not_called(folder):
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         crew, pipeline = Crew(attempt, processes=1, threads=2), beam.Pipeline(runner=RUNNER)
         _ = pipeline | crew.units([*range(200)], lambda unit: 1) | crew.work(halting, folder.url)
         with pytest.raises(Exception, match="this one fails"):
@@ -241,14 +241,14 @@ def test_a_unit_without_an_element_is_called_once(crew):
 
 
 def test_units_are_guarded(folder):
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         crew = Crew(attempt)
         work: Any = crew.work(fail).fn
         with pytest.raises(ValueError, match="one"):
             work.process("one")
         with pytest.raises(HaltedError):
             work.process("two")
-    with attempt_at(folder, engine_retries=False) as attempt, pytest.raises(Exception, match="one"):
+    with attempt_at(folder, engine=None) as attempt, pytest.raises(Exception, match="one"):
         pipeline = beam.Pipeline(runner=RUNNER)
         _ = pipeline | Crew(attempt).once(fail, "one")
         pipeline.run()
@@ -256,7 +256,7 @@ def test_units_are_guarded(folder):
 
 def size_of_graph(folder: Folder, units: int) -> int:
     """Bytes of a pipeline as an engine gets it."""
-    with attempt_at(folder, engine_retries=True) as attempt:
+    with attempt_at(folder, engine="AnEngine") as attempt:
         crew, pipeline = Crew(attempt), beam.Pipeline()
         numbers = range(units)
         _ = (
@@ -274,7 +274,7 @@ def test_the_graph_of_an_engine_does_not_grow_with_the_work(folder):
 
 def test_a_runner_that_is_not_beam_s_gets_plain_transforms(folder):
     """The Spark runner that `make cluster` uses passes over those that it does not know."""
-    with attempt_at(folder, engine_retries=True) as attempt:
+    with attempt_at(folder, engine="AnEngine") as attempt:
         crew, pipeline = Crew(attempt, of_beam=False), beam.Pipeline()
         elements = pipeline | "Units" >> crew.units(["a", "b"], len)
         _ = elements | "Each" >> crew.work(repeat, 2)

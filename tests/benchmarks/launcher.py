@@ -377,7 +377,7 @@ def drawn_documents(part: PartRef) -> Documents:
 
 def graph_of(name: str, build: Callable[[beam.Pipeline, Crew], None]) -> Graph:
     began = time.process_time()
-    with attempt_at(Folder("memory://graphs"), engine_retries=True) as attempt:
+    with attempt_at(Folder("memory://graphs"), engine="AnEngine") as attempt:
         pipeline = beam.Pipeline()
         build(pipeline, Crew(attempt))
         size = len(pipeline.to_runner_api().SerializeToString())

@@ -184,7 +184,7 @@ def test_the_driver_is_interrupted(
 
 
 def test_a_truncated_input(engine: Engine, tmp_path: Path) -> None:
-    """A worker meets it: one readable error that names the file and the worker's machine."""
+    """A worker meets it: one readable error that names the file, the machine and the work."""
     novels = DATA / CORPORA["novels"]
     whole, broken = (tmp_path / f"{name}.jsonl.zst" for name in ("a", "b"))
     whole.write_bytes(novels.read_bytes())  # the program itself looks at the first file of a source
@@ -198,7 +198,7 @@ def test_a_truncated_input(engine: Engine, tmp_path: Path) -> None:
     assert outcome.err.count("error: ") == 1
     assert "error: a file cannot be read to its end" in outcome.err
     assert f"where:    {broken}" in outcome.err
-    assert f"machine:  {socket.gethostname()}" in outcome.err
+    assert f"machine:  {socket.gethostname()}, a worker of {engine.flags[1]} at '" in outcome.err
     assert "Traceback" not in outcome.err
 
 

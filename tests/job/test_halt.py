@@ -25,7 +25,7 @@ def folder(request, tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def attempt(folder: Folder) -> Iterator[Attempt]:
-    with attempt_at(folder, engine_retries=False) as begun:
+    with attempt_at(folder, engine=None) as begun:
         yield begun
 
 
@@ -52,7 +52,7 @@ def raiser(*errors: BaseException | None):
 
 def halt_with(attempt: Attempt, error: BaseException) -> None:
     with pytest.raises(type(error)):
-        Guard(raiser(error), attempt)()
+        Guard(raiser(error), attempt, "tokenize split")()
 
 
 def halted_by(attempt: Attempt) -> Exception:
@@ -62,7 +62,7 @@ def halted_by(attempt: Attempt) -> Exception:
 
 
 def test_a_guarded_function_gets_its_arguments_and_returns(folder):
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         assert Guard(lambda *args: args, attempt)(1, "two") == (1, "two")
         read_halt(attempt)
     assert folder.names() == []
@@ -127,14 +127,14 @@ def test_what_is_no_exception_becomes_one(attempt):
 
 def test_other_units_do_nothing_from_then_on(folder):
     calls: list[int] = []
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         halt_with(attempt, ExactcptError("found"))
         for _ in range(2):
             with pytest.raises(HaltedError, match="another work unit"):
                 Guard(calls.append, attempt)(1)
         assert calls == []
         assert halted_by(attempt).found == "found"
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         read_halt(attempt)
         Guard(calls.append, attempt)(1)
     assert calls == [1]
@@ -210,7 +210,7 @@ def test_other_errors_end_the_job_at_once(attempt, pauses, error):
 
 @pytest.mark.parametrize("error", [*PASSING, *OF_THE_MACHINE], ids=named)
 def test_an_engine_decides_about_errors_of_its_machines(folder, error):
-    with attempt_at(folder, engine_retries=True) as attempt:
+    with attempt_at(folder, engine="AnEngine") as attempt:
         halt_with(attempt, error)
         read_halt(attempt)  # the engine runs the unit again
         assert Guard(lambda: 7, attempt)() == 7
@@ -222,24 +222,25 @@ def test_an_engine_decides_about_errors_of_its_machines(folder, error):
 
 @pytest.mark.parametrize("error", FINAL, ids=named)
 def test_an_engine_is_not_asked_about_final_errors(folder, error):
-    with attempt_at(folder, engine_retries=True) as attempt:
+    with attempt_at(folder, engine="AnEngine") as attempt:
         halt_with(attempt, error)
         assert isinstance(halted_by(attempt), ExactcptError)
 
 
-def test_an_error_on_an_engine_names_the_machine(folder, attempt):
+def test_an_error_on_an_engine_names_machine_engine_and_work(folder, attempt):
     error = FormatError("a damaged file", where="s3://a/b")
     halt_with(attempt, error)
     assert "machine" not in str(halted_by(attempt))
-    with attempt_at(folder, engine_retries=True) as of_engine:
+    with attempt_at(folder, engine="AnEngine") as of_engine:
         halt_with(of_engine, error)
         assert str(halted_by(of_engine)) == (
-            f"a damaged file\n  where:    s3://a/b\n  machine:  {socket.gethostname()}"
+            "a damaged file\n  where:    s3://a/b\n"
+            f"  machine:  {socket.gethostname()}, a worker of AnEngine at 'tokenize split'"
         )
 
 
 def test_a_final_error_counts_more_than_one_of_a_machine(folder):
-    with attempt_at(folder, engine_retries=True) as attempt:
+    with attempt_at(folder, engine="AnEngine") as attempt:
         halt_with(attempt, FormatError("a damaged file"))
         attempt.note({"found": "busy", "traceback": "busy"}, ends=False)
         with pytest.raises(ExactcptError, match="a damaged file"):
@@ -251,7 +252,7 @@ def test_a_final_error_counts_more_than_one_of_a_machine(folder):
 
 def test_a_unit_of_an_attempt_that_is_over_does_nothing(folder):
     calls: list[int] = []
-    with attempt_at(folder, engine_retries=True) as old:
+    with attempt_at(folder, engine="AnEngine") as old:
         pass
     with pytest.raises(OverError):
         Guard(calls.append, old)(1)
@@ -266,12 +267,12 @@ def while_writing(folder: Folder, do: Callable[[], None]) -> Iterator[Attempt]:
     `do` is what the later job does in the folder.
     """
     with ExitStack() as stack:
-        old = stack.enter_context(attempt_at(folder, engine_retries=False))
+        old = stack.enter_context(attempt_at(folder, engine=None))
         later: list[Attempt] = []
 
         def begin() -> None:
             do()
-            later.append(stack.enter_context(attempt_at(folder, engine_retries=False)))
+            later.append(stack.enter_context(attempt_at(folder, engine=None)))
 
         def unit() -> None:
             with folder.create("shard") as scratch:
@@ -303,10 +304,10 @@ def test_what_a_later_job_removes_is_no_error_of_either(folder):
 
 def test_an_error_of_a_unit_that_is_late_is_told_to_nobody(folder):
     with ExitStack() as stack:
-        old = stack.enter_context(attempt_at(folder, engine_retries=False))
+        old = stack.enter_context(attempt_at(folder, engine=None))
 
         def unit() -> None:
-            begin = attempt_at(folder, engine_retries=False)
+            begin = attempt_at(folder, engine=None)
             job = Thread(target=lambda: stack.enter_context(begin))
             job.start()
             job.join()
@@ -319,6 +320,6 @@ def test_an_error_of_a_unit_that_is_late_is_told_to_nobody(folder):
 
 def test_the_end_of_an_attempt_does_not_end_a_later_one(folder):
     with ExitStack() as later:
-        with attempt_at(folder, engine_retries=False):
-            attempt = later.enter_context(attempt_at(folder, engine_retries=False))
+        with attempt_at(folder, engine=None):
+            attempt = later.enter_context(attempt_at(folder, engine=None))
         assert Guard(lambda: 7, attempt)() == 7

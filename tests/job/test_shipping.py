@@ -20,20 +20,20 @@ values = st.recursive(
 @given(value=values)
 def test_a_value_arrives_as_it_was(value, tmp_path_factory):
     folder = Folder(f"memory:/{tmp_path_factory.getbasetemp()}/shipped")
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         assert ship(value, attempt).value == value
     assert folder.names() == []
 
 
 def test_one_of_many(tmp_path: Path):
-    with attempt_at(Folder(str(tmp_path)), engine_retries=False) as attempt:
+    with attempt_at(Folder(str(tmp_path)), engine=None) as attempt:
         shipped = ship(["a", "b"], attempt)
         assert [Item(shipped, i).value for i in range(2)] == ["a", "b"]
 
 
 def test_a_changed_file_is_not_loaded(tmp_path: Path):
     folder = Folder(str(tmp_path))
-    with attempt_at(folder, engine_retries=False) as attempt:
+    with attempt_at(folder, engine=None) as attempt:
         shipped = ship("mine", attempt)
         folder.write(shipped.name, folder.read(ship("a stranger's", attempt).name))
         with pytest.raises(FormatError, match="has changed while it runs"):
@@ -41,7 +41,7 @@ def test_a_changed_file_is_not_loaded(tmp_path: Path):
 
 
 def test_a_file_goes_with_its_attempt(tmp_path: Path):
-    with attempt_at(Folder(str(tmp_path)), engine_retries=False) as attempt:
+    with attempt_at(Folder(str(tmp_path)), engine=None) as attempt:
         shipped = ship("value", attempt)
     with pytest.raises(OverError):
         _ = shipped.value
