@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...schemas.errors import ExactcptError, UsageError
+from ...schemas.terminal import echo
 from ..core.choices import WorkerType
 from ..files.storage import Folder, is_local_url
 from ..job.attempt import Attempt, attempt_at
@@ -37,10 +39,17 @@ NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
-HINTS = ("--resource_hint=min_ram=2GB",)
-"""What engines may go by when they choose machines: a worker that tokenizes, or writes a shard,
-stays below that. It is said of the whole graph: stages whose hints differ run in workers of their
-own, which would wait for each other and need the memory twice. The user's own hints count instead.
+DEFAULTS = (
+    "--resource_hint=min_ram=2GB",
+    "--resource_hint=cpu_count=1",
+    "--job_server_timeout=60",
+)
+"""Beam's options for engines; the user's own count more.
+
+An engine may go by the hints when it chooses machines: a worker that tokenizes, or writes a shard,
+stays below that memory. They are said of the whole graph: stages whose hints differ run in workers
+of their own, which would wait for each other and need the memory twice. A job server that has not
+answered for a minute is not there; Beam would wait for five.
 """
 Build = Callable[[Any, "Crew"], None]
 
@@ -133,7 +142,7 @@ def _run(execution: "_Execution", attempt: Attempt, poll: Callable[[], None] | N
         raise
     if execution.error is not None:
         read_halt(attempt, execution.error)  # a unit's own report says more than the runner's
-        raise execution.explained() from execution.error
+        execution.raise_error()
 
 
 class _Execution(threading.Thread):
@@ -190,10 +199,12 @@ class _Execution(threading.Thread):
     def _add_graph(self) -> None:
         self._build(self._pipeline, _crew(self._attempt, self._settings, self._pipeline.runner))
 
-    def explained(self) -> ExactcptError:
-        """The runner's error, in words."""
+    def raise_error(self) -> NoReturn:
+        """Raises the runner's error, in words."""
         assert self.error is not None
-        return explain(self.error, self._settings.runner, self._settings.beam_args)
+        if isinstance(self.error, ExactcptError):
+            raise self.error
+        raise explain(self.error, self._settings.runner, self._settings.beam_args) from self.error
 
     def stop(self) -> None:
         """Ends worker processes and remote jobs; threads get a moment to finish their units."""
@@ -218,7 +229,8 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
     import apache_beam as beam
 
     if not settings.is_embedded:
-        options = _options([*HINTS, *settings.beam_args])
+        options = _options([*DEFAULTS, *settings.beam_args])
+        _warn_of_unknown(tuple(_unknown(options)), settings.runner)
         try:
             return _without_folder(beam.Pipeline(runner=settings.runner, options=options))
         except (AttributeError, ImportError, ValueError) as error:
@@ -235,6 +247,12 @@ def _pipeline(settings: RunSettings, workers: WorkerProcesses) -> Any:
             f"--direct_running_mode={'multi_processing' if many else 'in_memory'}",
         ]
     )
+    if unknown := _unknown(options):
+        raise UsageError(
+            f"Beam knows no option {unknown[0]}",
+            where=" ".join(settings.beam_args),
+            fix="correct what stands after -- on the command line",
+        )
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
     workers.register()
@@ -268,6 +286,24 @@ def _options(words: Sequence[str]) -> Any:
             fix="correct what stands after -- on the command line",
         ) from None
     return options
+
+
+def _unknown(options: Any) -> list[str]:
+    """The options that Beam passes over, as words of the command line."""
+    known = options.get_all_options()
+    return sorted(
+        f"--{name}"
+        for name in options.get_all_options(retain_unknown_options=True)
+        if name not in known
+    )
+
+
+@cache
+def _warn_of_unknown(names: tuple[str, ...], runner: str) -> None:
+    """Tells once of options that Beam does not know; a job server has some of its own."""
+    for name in names:
+        told = f"warning: Beam knows no option {name}; it is of use only if {runner} knows it"
+        echo(told, err=True, fg="yellow")
 
 
 def _without_folder(pipeline: Any) -> Any:

@@ -143,6 +143,20 @@ def nothing(pipeline: Any, crew: Any) -> None:
     pass
 
 
+def test_an_option_that_beam_does_not_know(tmp_path, capsys):
+    """An engine may have options of its own, such as those of a job server; here nobody has."""
+    words = ("--paralelism=4", "--parallelism=4")
+    run(nothing, settings("own_server.OwnServer", *words), Folder(str(tmp_path)))
+    run(nothing, settings("own_server.OwnServer", *words), Folder(str(tmp_path)))
+    assert capsys.readouterr().err == (
+        "warning: Beam knows no option --paralelism; it is of use only if own_server.OwnServer "
+        "knows it\n"
+    )
+    embedded = RunSettings(beam_args=words)
+    with pytest.raises(UsageError, match=r"^Beam knows no option --paralelism\n"):
+        run(nothing, embedded, Folder(str(tmp_path)))
+
+
 def test_a_runner_that_does_not_start(tmp_path):
     with pytest.raises(ExactcptError, match="PortableRunner did not start the pipeline: You must"):
         run(nothing, settings("PortableRunner"), Folder(str(tmp_path)))
