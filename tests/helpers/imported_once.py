@@ -6,7 +6,7 @@ from importlib import import_module
 
 from forks import refuse_threads
 from imports import PIPELINE, TRAINING
-from remembered import remember, remember_rules
+from remembered import remember, remember_rules, remember_what_is_installed
 
 from exactcpt.pipeline.beam.loading import load_beam
 
@@ -18,6 +18,7 @@ for module in (*PIPELINE, *TRAINING, *COMPILER):
     import_module(module)
 remember()
 remember_rules()
+remember_what_is_installed()
 logging.getLogger().handlers.clear()
 gc.freeze()
 refuse_threads()

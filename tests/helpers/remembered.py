@@ -2,20 +2,25 @@
 
 Beam: half of the time of a small run. Signatures of functions, what a DoFn asks for and defaults of
 options follow from what is asked about alone. transformers: in every process, rules for the weights
-of all its models. Pictures: each process starts an engine for JavaScript.
+of all its models. Pictures: each process starts an engine for JavaScript. Versions of what is
+installed: each process reads the list of the folder that it is in.
 """
 
 import copy
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import xxhash
 
-__all__ = ["options_once", "remember", "remember_pictures", "remember_rules", "specs_once"]
+__all__ = [
+    "options_once", "remember", "remember_pictures", "remember_rules", "remember_what_is_installed",
+    "specs_once",
+]  # fmt: skip
 
 Lists = tuple[list[Any], ...]
 
@@ -40,6 +45,11 @@ def remember_rules() -> None:
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     get_checkpoint_conversion_mapping("llama")
+
+
+def remember_what_is_installed() -> None:
+    """Reads now what versions of packages are looked up in."""
+    version("numpy")
 
 
 def remember_pictures(folder: Path) -> None:

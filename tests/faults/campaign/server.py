@@ -27,7 +27,12 @@ from typing import Any
 import psutil
 from forks import refuse_threads
 from imports import PIPELINE, TRAINING
-from remembered import remember, remember_pictures, remember_rules
+from remembered import (
+    remember,
+    remember_pictures,
+    remember_rules,
+    remember_what_is_installed,
+)
 
 from . import breaks, shim
 
@@ -134,6 +139,7 @@ def _serve() -> None:
         remember_pictures(Path(pictures))
     else:
         remember_rules()
+    remember_what_is_installed()
     logging.disable(logging.NOTSET)
     gc.freeze()
     refuse_threads()
