@@ -12,13 +12,13 @@ from exactcpt.pipeline.beam.loading import load_beam
 
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 
+remember_what_is_installed()
 logging.getLogger().addHandler(logging.NullHandler())  # else Beam's import adds one that prints
 load_beam()
 for module in (*PIPELINE, *TRAINING, *COMPILER):
     import_module(module)
 remember()
 remember_rules()
-remember_what_is_installed()
 logging.getLogger().handlers.clear()
 gc.freeze()
 refuse_threads()

@@ -3,14 +3,16 @@
 Beam: half of the time of a small run. Signatures of functions, what a DoFn asks for and defaults of
 options follow from what is asked about alone. transformers: in every process, rules for the weights
 of all its models. Pictures: each process starts an engine for JavaScript. Versions of what is
-installed: each process reads the list of the folder that it is in.
+installed: each time, all that a package says of itself is parsed.
 """
 
 import copy
 import json
 import os
 from collections.abc import Callable
-from importlib.metadata import version
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -48,8 +50,14 @@ def remember_rules() -> None:
 
 
 def remember_what_is_installed() -> None:
-    """Reads now what versions of packages are looked up in."""
-    version("numpy")
+    """Looks each version up once, those that manifests and runs name now.
+
+    Call it before the modules of the program are imported that take the function as it is.
+    """
+    metadata.__dict__["version"] = remembered = cache(metadata.version)
+    for name in ("exactcpt", "gigatoken", "pyarrow", "tokenizers", "torch", "transformers"):
+        with suppress(metadata.PackageNotFoundError):
+            remembered(name)
 
 
 def remember_pictures(folder: Path) -> None:

@@ -130,6 +130,7 @@ class Server:
 
 def _serve() -> None:
     half, broken, pictures = sys.argv[1:]
+    remember_what_is_installed()
     breaks.apply(broken)
     logging.disable(logging.WARNING)  # of what Beam does not find when it is imported
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
@@ -139,7 +140,6 @@ def _serve() -> None:
         remember_pictures(Path(pictures))
     else:
         remember_rules()
-    remember_what_is_installed()
     logging.disable(logging.NOTSET)
     gc.freeze()
     refuse_threads()
