@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from checkpoints import EVIL, reseal
 from commands import fork
-from harness import SCRIPT, finish
+from harness import SCRIPT, finish, start
 from tiny import END, shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
@@ -209,7 +209,8 @@ def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):
     """
     command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
     command[command.index("--steps") + 1] = "100000"
-    process = fork(*command)
+    # A loader spawns interpreters like the one that it runs in.
+    process = fork(*command) if workers == "0" else start(*command, start_new_session=True)
     log = tmp_path / "run" / "log.jsonl"
     try:
         while not (
@@ -229,6 +230,7 @@ def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     last = json.loads(log.read_text().splitlines()[-1])
     assert last["status"] == "stopped"
     newest = tmp_path / "run" / "checkpoints" / f"step-{last['step']:08d}"
