@@ -15,6 +15,9 @@ DEMO := demo-shards
 LOCK := build/lock
 BENCH := build/bench
 
+# Where it is set, each of the processes that the tests start would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint format pytest cluster reference bench gpu faults lock clean
 .NOTPARALLEL:

@@ -1,25 +1,24 @@
 """What processes forked for tests find imported; see `ranks`."""
 
-# ruff: noqa: F401
 import gc
 import logging
+from importlib import import_module
 
-import torch._dynamo
-import torch._inductor.compile_fx
-import torch.distributed.checkpoint.state_dict_saver
-import transformers.models.llama.modeling_llama
 from forks import refuse_threads
-from remembered import remember
+from imports import PIPELINE, TRAINING
+from remembered import remember, remember_rules, remember_what_is_installed
 
-import exactcpt.pipeline.commands.prepare
-import exactcpt.pipeline.pack.graph
-import exactcpt.pipeline.tokens.graph
-import exactcpt.training.train
 from exactcpt.pipeline.beam.loading import load_beam
 
+COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
+
+remember_what_is_installed()
 logging.getLogger().addHandler(logging.NullHandler())  # else Beam's import adds one that prints
 load_beam()
+for module in (*PIPELINE, *TRAINING, *COMPILER):
+    import_module(module)
 remember()
+remember_rules()
 logging.getLogger().handlers.clear()
 gc.freeze()
 refuse_threads()

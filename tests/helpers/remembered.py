@@ -1,15 +1,28 @@
-"""What Beam works out many times in every run, worked out once: half of the time of a small run.
+"""What libraries work out many times and slowly, worked out once.
 
-Signatures of functions, what a DoFn asks for and defaults of options follow from what is asked
-about alone.
+Beam: half of the time of a small run. Signatures of functions, what a DoFn asks for and defaults of
+options follow from what is asked about alone. transformers: in every process, rules for the weights
+of all its models. Pictures: each process starts an engine for JavaScript. Versions of what is
+installed: each time, all that a package says of itself is parsed.
 """
 
 import copy
+import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
-__all__ = ["options_once", "remember", "specs_once"]
+import xxhash
+
+__all__ = [
+    "options_once", "remember", "remember_pictures", "remember_rules", "remember_what_is_installed",
+    "specs_once",
+]  # fmt: skip
 
 Lists = tuple[list[Any], ...]
 
@@ -27,6 +40,42 @@ def remember() -> None:
     core.__dict__["get_function_args_defaults"] = find
     userstate.__dict__["get_dofn_specs"] = specs_once(userstate.get_dofn_specs)
     PipelineOptions.__init__ = options_once(PipelineOptions.__init__)
+
+
+def remember_rules() -> None:
+    """Has transformers work out the rules for weights now; later calls give copies."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    get_checkpoint_conversion_mapping("llama")
+
+
+def remember_what_is_installed() -> None:
+    """Looks each version up once, those that manifests and runs name now.
+
+    Call it before the modules of the program are imported that take the function as it is.
+    """
+    metadata.__dict__["version"] = remembered = cache(metadata.version)
+    for name in ("exactcpt", "gigatoken", "pyarrow", "tokenizers", "torch", "transformers"):
+        with suppress(metadata.PackageNotFoundError):
+            remembered(name)
+
+
+def remember_pictures(folder: Path) -> None:
+    """Lets this process and its forks draw each picture once, and keep it in a folder."""
+    import vl_convert
+
+    draw = vl_convert.vegalite_to_svg
+
+    def remembered(spec: dict[str, Any], **options: Any) -> str:
+        name = xxhash.xxh3_128_hexdigest(json.dumps([spec, options]).encode())
+        kept = folder / name
+        if not kept.exists():
+            new = folder / f"{name}.{os.getpid()}"
+            new.write_text(draw(spec, **options), "utf-8")
+            new.rename(kept)  # a process may be killed at any moment
+        return kept.read_text("utf-8")
+
+    vl_convert.__dict__["vegalite_to_svg"] = remembered
 
 
 def _once_a_function(find: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ their own are as users have them.
 
 import sys
 
-from remembered import remember
+from remembered import remember, remember_what_is_installed
 
 __all__ = ["settle"]
 
@@ -15,6 +15,8 @@ INVOCATION = "exactcpt.pipeline.commands.invocation"
 BEAM = "apache_beam.runners.portability.fn_api_runner.fn_runner"
 
 _settled: set[str] = set()
+
+remember_what_is_installed()
 
 
 def settle() -> None:

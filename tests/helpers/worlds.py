@@ -25,8 +25,8 @@ WINDOW = 48
 # little padding, many short documents.
 KINDS = [[WINDOW, 0], [1] * 3 + [45], [40, 8], [3] * 5 + [9] * 3 + [6]]
 WINDOWS = [lengths for lengths in KINDS for _ in range(4)]
-ACCUMULATIONS = (1, 2, 4)
-ADDED = 2  # micro-batches of each rank whose gradients are compared one by one
+ACCUMULATIONS = (1, 4)
+ADDED = 4  # micro-batches of each rank whose gradients are compared one by one
 DENOMINATORS = ("targets", "sum_w")
 GRADIENT_TYPES = (torch.float32, torch.bfloat16)
 RESUMED_TYPES = (torch.float64, torch.bfloat16)

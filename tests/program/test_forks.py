@@ -4,9 +4,11 @@ import signal
 from threading import Event, Thread
 
 import pytest
+import vl_convert
 from commands import fork
 from forks import refuse_threads
 from harness import finish, run, small
+from remembered import remember_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -35,3 +37,20 @@ def test_beside_a_thread_nothing_is_forked():
     finally:
         end.set()
         thread.join()
+
+
+def test_a_picture_is_drawn_once(tmp_path, monkeypatch):
+    """What is kept is what is drawn, for what it was drawn from."""
+    draw = vl_convert.vegalite_to_svg
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", draw)
+    shown = {"data": {"values": [{"n": 1}]}, "encoding": {"x": {"field": "n"}}}
+    bars, lines = ({**shown, "mark": mark} for mark in ("bar", "line"))
+    remember_pictures(tmp_path)
+    for spec in (bars, lines, bars):
+        assert vl_convert.vegalite_to_svg(spec, theme="dark") == draw(spec, theme="dark")
+    assert vl_convert.vegalite_to_svg(bars) == draw(bars)
+    kept = [*tmp_path.iterdir()]
+    assert len(kept) == 3
+    for path in kept:
+        path.write_text("kept")
+    assert vl_convert.vegalite_to_svg(lines, theme="dark") == "kept"

@@ -96,6 +96,8 @@ def good(tmp_path_factory) -> Path:
     folder = shard_set(tmp_path_factory.mktemp("good") / "shards")
     shutil.rmtree(f"{folder}.store")  # shards stand alone here
     edit_manifest(folder, lambda manifest: manifest.update(tokenizer=tokenizer(folder)))
+    for read in readers(folder, folder.with_name("new")).values():
+        assert read() == READ  # now all that they import is here, and in the forks
     return folder
 
 

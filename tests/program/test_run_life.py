@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from ranks import in_a_process
 from tiny import (
     STEPS,
     config,
@@ -315,26 +317,23 @@ def test_a_finished_run_that_is_started_with_other_settings(made, tmp_path):
     assert compare([str(tmp_path / "exact"), str(tmp_path / "uniform")]).is_paired
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from tiny import config
-from exactcpt.training.run import log
-from exactcpt.training.train import train
-log.LINE_SECONDS = 0.0
-def say(line):
-    if line.startswith(f"step {sys.argv[4]} of"):
-        os.kill(os.getpid(), signal.SIGKILL)
-train(config(Path(sys.argv[2]), Path(sys.argv[3]), learning_rate=float(sys.argv[5])), say)
-"""
+def train_until_killed(
+    connection: Connection, made: Path, out: Path, step: int, learning_rate: float
+) -> None:
+    log.LINE_SECONDS = 0.0
+
+    def say(line: str) -> None:
+        if line.startswith(f"step {step} of"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    go(made, out, say, learning_rate=learning_rate)
 
 
 def kill_after(made: Path, out: Path, step: int, *, learning_rate: float = 1e-2) -> None:
     """A process of its own trains and is killed when a step is reported."""
-    given = [str(Path(tiny.__file__).parent), str(made), str(out), str(step), str(learning_rate)]
-    done = subprocess.run([sys.executable, "-c", KILLED, *given], check=False)
-    assert done.returncode == -signal.SIGKILL
+    process, _ = in_a_process(train_until_killed, made, out, step, learning_rate)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_killed_stopped_and_killed_again(made, tmp_path):

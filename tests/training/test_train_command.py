@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from checkpoints import EVIL, reseal
+from commands import fork
+from harness import SCRIPT, finish, start
 from tiny import END, shards_and_model
 
 from exactcpt.pipeline import cli as pipeline_cli
@@ -206,10 +209,8 @@ def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):
     """
     command = arguments(made, tmp_path / "run", *FEW, "--loader-workers", workers)
     command[command.index("--steps") + 1] = "100000"
-    program = "import sys; from exactcpt.pipeline.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *command], stderr=subprocess.PIPE, start_new_session=True
-    )
+    # A loader spawns interpreters like the one that it runs in.
+    process = fork(*command) if workers == "0" else start(*command, start_new_session=True)
     log = tmp_path / "run" / "log.jsonl"
     try:
         while not (
@@ -217,15 +218,15 @@ def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):
             if begun
             else has_worker(process.pid)
         ):
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None, finish(process).err
             time.sleep(0.05)
         os.killpg(process.pid, getattr(signal, name))
         while process.poll() is None:
             time.sleep(0.02)
             process.terminate()
-        error = process.stderr.read()
-        assert error.count(b"Ctrl-C again ends it at once") == (name == "SIGINT")
-        assert process.returncode == STOPPED == 75, error.decode()
+        outcome = finish(process)
+        assert outcome.err.count("Ctrl-C again ends it at once") == (name == "SIGINT")
+        assert outcome.code == STOPPED == 75, outcome.err
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -240,9 +241,8 @@ def test_sigterm_under_torchrun(made, tmp_path):
     """It hands the signal on, waits for its ranks, and returns 1 whatever they return."""
     command = arguments(made, tmp_path / "run", *FEW)
     command[command.index("--steps") + 1] = "100000"
-    program = "import sys; from exactcpt.pipeline.cli import main; main()"
     ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command = [sys.executable, *ranks, sys.executable, "-c", program, *command]
+    command = [sys.executable, *ranks, str(SCRIPT), *command]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     log = tmp_path / "run" / "log.jsonl"
     try:
@@ -315,21 +315,20 @@ def test_export_of_a_model_that_was_changed(made, tmp_path, capfd):
     assert run_command(export) == 0
 
 
-def test_export_to_a_full_disk(made, tmp_path):
+def test_export_to_a_full_disk(made, tmp_path, capfd):
     """No file may be longer than 50,000 bytes, and the weights are."""
     assert run_command([*arguments(made, tmp_path / "run", *FEW), "--steps", "1"]) == 0
-    export = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")]
-    code = (
-        "import resource, sys; from exactcpt.pipeline.cli import run_command\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
-        "sys.exit(run_command(sys.argv[1:]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *export], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "File too large" in done.stderr
-    assert f"where:    {tmp_path / 'hf.partial' / 'model.safetensors'}" in done.stderr
+    capfd.readouterr()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        code = run_command(["export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    error = capfd.readouterr().err
+    assert "File too large" in error
+    assert f"where:    {tmp_path / 'hf.partial' / 'model.safetensors'}" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 

@@ -26,7 +26,13 @@ from typing import Any
 
 import psutil
 from forks import refuse_threads
-from remembered import remember
+from imports import PIPELINE, TRAINING
+from remembered import (
+    remember,
+    remember_pictures,
+    remember_rules,
+    remember_what_is_installed,
+)
 
 from . import breaks, shim
 
@@ -37,22 +43,6 @@ SECONDS = 120.0
 ORPHAN_SECONDS = 15.0
 TEMPORARY = "tmp"
 """The folder, below the watched one, that is the system's folder for temporary files."""
-PIPELINE = (
-    "exactcpt.pipeline.cli", "exactcpt.pipeline.commands.pack",
-    "exactcpt.pipeline.commands.prepare", "exactcpt.pipeline.commands.reweigh",
-    "exactcpt.pipeline.commands.tokenize_", "exactcpt.pipeline.commands.inspect_",
-    "exactcpt.pipeline.pack.graph", "exactcpt.pipeline.tokens.graph", "apache_beam",
-    "apache_beam.runners.portability.fn_api_runner.fn_runner",
-    "apache_beam.runners.worker.sdk_worker", "awkward", "filelock", "fsspec",
-    "fsspec.implementations.local", "gigatoken", "jsonschema", "pyarrow.json", "pyarrow.parquet",
-    "rich.progress", "rich.table", "tokenizers", "zstandard",
-)  # fmt: skip
-TRAINING = (
-    "exactcpt.pipeline.cli", "exactcpt.training.cli", "exactcpt.training.run.export",
-    "exactcpt.training.train", "fsspec", "jsonschema", "pandas", "torch",
-    "torch.distributed.checkpoint.state_dict_saver", "transformers",
-    "transformers.models.llama.modeling_llama",
-)  # fmt: skip
 Half = str
 """What is imported: "pipeline" or "training"."""
 
@@ -108,7 +98,7 @@ class Server:
     """A process that runs commands; close it at the end.
 
     Args:
-        library: the compiled shim.
+        library: the compiled shim; pictures that commands draw are kept beside it.
         half: what it imports.
         broken: what is broken in the program, by the names of `breaks.BREAKS`.
     """
@@ -117,7 +107,7 @@ class Server:
         root = Path(__file__).parents[1]
         path = os.pathsep.join([str(root), str(root.parent / "helpers")])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "campaign.server", half, broken],
+            [sys.executable, "-m", "campaign.server", half, broken, str(library.parent)],
             cwd=root,
             env={**shim.environment(library), "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
             stdin=subprocess.PIPE,
@@ -139,13 +129,17 @@ class Server:
 
 
 def _serve() -> None:
-    half, broken = sys.argv[1:]
+    half, broken, pictures = sys.argv[1:]
+    remember_what_is_installed()
     breaks.apply(broken)
     logging.disable(logging.WARNING)  # of what Beam does not find when it is imported
     for module in {"pipeline": PIPELINE, "training": TRAINING}[half]:
         import_module(module)
     if half == "pipeline":
         remember()
+        remember_pictures(Path(pictures))
+    else:
+        remember_rules()
     logging.disable(logging.NOTSET)
     gc.freeze()
     refuse_threads()
