@@ -172,17 +172,15 @@ class Gigatoken:
     def _encode(self, texts: Any) -> Any:
         many = _uses_cores()
         library = self._take(wait=many)
-        kept = None  # what was interrupted is not used again
         try:
             library = library or self._load()
-            encoded = library.encode_batch(texts, parallel=None if many else False)
-            kept = library
-        except Exception:
-            kept = library
+            return library.encode_batch(texts, parallel=None if many else False)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                library = None  # what was interrupted is not used again
             raise
         finally:
-            self._idle.put(kept)
-        return encoded
+            self._idle.put(library)
 
     def _take(self, *, wait: bool) -> Any:
         """An idle object; None if it has to be loaded anew."""
