@@ -202,7 +202,7 @@ def of_file(path: Path, vocabulary: Vocabulary) -> Haystack:
     except UnicodeDecodeError as error:
         raise FormatError(f"the haystack is not UTF-8: {error}", where=str(path)) from None
     texts = [text] if path.suffix == ".txt" else list(_texts(text, path))
-    documents = [vocabulary.encode(each) for each in texts]
+    documents = vocabulary.encode_all(texts)
     bos = _bos(vocabulary.tokenizer)
     return stream_of(str(path), documents, vocabulary.piece(BETWEEN), bos)
 

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..comparison.recorded import read_recorded
 from ..comparison.runs import Comparison, compare
 from .asked import asked_probes, facts_of
 from .config import Primary, Study
-from .graph import Cell
+from .graph import Cell, base_step
 from .plan import Candidate, Plan, RecordOf, lacking_bases
 from .records import Record
 from .registration import changed_since
@@ -111,8 +111,17 @@ class Results:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that was planned was done."""
-        return not self.failures and not self.lacking_bases
+        """Whether everything that was planned was done.
+
+        A candidate for a base that failed is missed only if there are too few bases.
+        """
+        tried = {
+            base_step(self.study, each.seed, times).name
+            for each in self.candidates or ()
+            for times in range(1, each.times + 1)
+        }
+        missed = [failure for failure in self.failures if failure.step not in tried]
+        return not missed and not self.lacking_bases
 
     def to_json(self) -> dict[str, Any]:
         """All of it as values that JSON can hold; it names no folder and no time."""
@@ -164,7 +173,7 @@ def results_of(
     """
     done = [cell for cell in plan.cells if (found := record_of(cell.step)) and found.is_done]
     probes = {
-        cell.step.place: _of_run(study, folder / cell.step.makes, record_of(cell.step))
+        cell.step.place: _of_run(study, cell, done, record_of(cell.step), folder)
         for cell in done
         if cell.stage in study.evaluated
     }
@@ -199,7 +208,9 @@ def _failures(plan: Plan, record_of: RecordOf) -> list[Failure]:
 
 @dataclass(frozen=True)
 class _OfRun:
-    """What the probe found of a run, and a digest of the windows that it was trained on."""
+    """What the probe found of a run, and a digest of the windows that it was trained on since its
+    base, in all stages.
+    """
 
     probed: Mapping[ItemsKey, Probed]
     windows: str
@@ -211,11 +222,28 @@ ByFigure = dict[Figure, dict[str, dict[str, Measured]]]
 """Figure -> arm -> pair -> what was measured."""
 
 
-def _of_run(study: Study, run: Path, record: Record | None) -> _OfRun:
-    steps = read_recorded(run).steps
-    seen = json.dumps([[step, steps[step]["digest"]] for step in sorted(steps)])
-    probed = asked_probes(study, run, record and record.evaluations)
+def _of_run(
+    study: Study, cell: Cell, done: Sequence[Cell], record: Record | None, folder: Path
+) -> _OfRun:
+    seen = json.dumps([_windows(folder / each.step.makes) for each in _stages_of(cell, done)])
+    probed = asked_probes(study, folder / cell.step.makes, record and record.evaluations)
     return _OfRun(probed, xxhash.xxh3_128_hexdigest(seen.encode()))
+
+
+def _stages_of(cell: Cell, done: Sequence[Cell]) -> Iterator[Cell]:
+    """Yields a cell, then the one whose run it started from, and so on."""
+    made = {each.step.makes: each for each in done}
+    at: Cell | None = cell
+    while at is not None:
+        yield at
+        assert at.step.training is not None
+        at = made.get(at.step.training["init_from"])
+
+
+def _windows(run: Path) -> list[tuple[int, str]]:
+    """The steps of a training, each with the digest of its windows."""
+    steps = read_recorded(run).steps
+    return [(step, steps[step]["digest"]) for step in sorted(steps)]
 
 
 def _values(primary: Primary, done: Sequence[Cell], probes: Probes) -> ByFigure:

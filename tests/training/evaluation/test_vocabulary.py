@@ -62,6 +62,24 @@ def test_many_pieces_are_those_of_each(tmp_path):
     assert known.pieces(["a", "\n"]) == [known.piece("a"), known.piece("\n")] == [(1,), (0,)]
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 1000])
+def test_many_texts_are_encoded_as_each(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr("exactcpt.training.evaluation.vocabulary.AT_ONCE", at_once)
+    found = vocabulary().encode_all(MANY)
+    assert [tuple(ids.tolist()) for ids in found] == [vocabulary().encode(text) for text in MANY]
+    assert {ids.dtype.name for ids in found} == {"int32"}
+    assert vocabulary().encode_all([]) == []
+
+
+def test_the_text_that_cannot_be_encoded_is_named(tmp_path):
+    """Of many, too: the library's own error does not say which one."""
+    tokenizer = Tokenizer(models.WordLevel(vocab={"a": 0, "\n": 1, "\na": 2}, unk_token="none"))
+    known = saved(tmp_path, tokenizer)
+    for encode in (known.encode_all, known.pieces):
+        with pytest.raises(UsageError, match="cannot encode '(\\\\n)?b'"):
+            encode(["a", "b"])
+
+
 def test_special_tokens_in_a_text_are_text():
     assert len(vocabulary().encode("<|endoftext|>")) > 1
 

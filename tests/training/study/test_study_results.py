@@ -101,6 +101,32 @@ def test_a_setting_of_an_arm_is_wanted_but_other_windows_are_no_pair(tmp_path, m
     assert "near is greater than lr: no verdict (the two runs of each pair were trained" in printed
 
 
+def test_windows_of_an_earlier_stage_count(tmp_path, monkeypatch):
+    """Arms that were trained on other windows are no pair after a stage that is alike for all."""
+    arms = [*ARMS[:3], {"name": "large", "weighting": "exact", "global_batch": 128}]
+    stages = [{"name": "one", "steps": 3}, {"name": "two", "steps": 3, "weighting": "uniform"}]
+    far = {"endpoint": "probe.far", "stage": "two", "claim": "greater", "against": ["uniform"]}
+    primaries = [far | {"arm": "near"}, far | {"arm": "large"}]
+    made = MADE | {"stage": stages, "arm": arms, "primary": primaries}
+    path = written(tmp_path, **made)
+    assert study(monkeypatch, path, tmp_path / "out", gain_of=lambda _, distance: -distance) == 0
+    found = [(v["pairs"], v["unlike"]) for v in results(tmp_path / "out")["verdicts"]]
+    assert found == [(3, 0), (0, 3)]
+
+
+def test_a_candidate_that_fails_is_not_missed_where_others_pass(tmp_path, monkeypatch):
+    """The exit code is that of a study that is whole; the table tells of the failure."""
+
+    def code_of(command: list[str]) -> int:
+        return 1 if "runs/base/0" in command else 0
+
+    made = MADE | {"base": BASE | {"gate": BASE["gate"] | {"up_to": 512}}}
+    assert study(monkeypatch, written(tmp_path, **made), tmp_path / "out", code_of=code_of) == 0
+    found = results(tmp_path / "out")
+    assert [each["step"] for each in found["failed"]] == ["base:0"]
+    assert [each["passed"] for each in found["bases"]] == [False, True]
+
+
 def test_evaluations_by_hand_move_no_verdict(tmp_path, monkeypatch):
     """With more items, of another seed, or of one task, beside those that the study asks for."""
     path, out = written(tmp_path, **MADE), tmp_path / "out"

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....schemas.errors import UsageError
 from ....schemas.sizes import plural
@@ -38,11 +39,11 @@ class Shelf:
 
     Attributes:
         vocabulary: of the tokens.
-        books: ids of each.
+        books: ids of each, int32.
     """
 
     vocabulary: Vocabulary
-    books: tuple[tuple[int, ...], ...]
+    books: tuple[NDArray[np.int32], ...]
 
     def check_holds(self, length: int) -> None:
         """Checks that every book has so many tokens.
@@ -60,13 +61,13 @@ class Shelf:
 
     def text(self, book: int, length: int) -> str:
         """The first tokens of a book, as text."""
-        ids = [*self.books[book][:length]]
+        ids = self.books[book][:length].tolist()
         return self.vocabulary.tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def shelf_of(books: Books, vocabulary: Vocabulary, length: int) -> Shelf:
     """The books, up to a length."""
-    ids = tuple(vocabulary.encode(text)[:length] for text in books.texts)
+    ids = tuple(ids[:length] for ids in vocabulary.encode_all(books.texts))
     return Shelf(vocabulary=vocabulary, books=ids)
 
 

@@ -62,14 +62,16 @@ def ideal_loss(world: World, lengths: Lengths) -> Ideal:
         lengths: of its documents.
     """
     window = lengths.window
-    reached = np.zeros((window + 2, 3, world.keys + 1))
+    # A slot leads from t tokens to t + 1 or t + 2, so no more than three numbers are held at once.
+    reached = np.zeros((3, 3, world.keys + 1))
     reached[0, 0, 0] = 1
     targets, losses = np.zeros(window + 2), np.zeros(window + 2)
     at_least = np.cumsum(lengths.probabilities()[::-1])[::-1]
     slots = _Slots(world)
     for t in range(window):
+        now, next_one, next_two = (reached[(t + ahead) % 3] for ahead in range(3))
         for s in range(3):
-            here = reached[t, s]
+            here = now[s]
             if not here.any():
                 continue
             end = _end(at_least, t, s)
@@ -80,9 +82,10 @@ def ideal_loss(world: World, lengths: Lengths) -> Ideal:
             pair, new = goes_on * PAIRS, goes_on * PAIRS * slots.new
             targets[t + 1] += pair.sum()
             losses[t + 1] += new.sum() * np.log(world.values)
-            reached[t + 1, 1] += goes_on * (1 - PAIRS)
-            reached[t + 2, 2] += pair - new
-            reached[t + 2, 2, 1:] += new[:-1]
+            next_one[1] += goes_on * (1 - PAIRS)
+            next_two[2] += pair - new
+            next_two[2, 1:] += new[:-1]
+        now[:] = 0
     # The first token of a document has no context, and is no target.
     return Ideal(
         targets=np.concatenate([[0.0], targets[1:window]]),

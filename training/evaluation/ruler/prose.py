@@ -21,6 +21,9 @@ PARAGRAPH = re.compile(r"\n\s*\n")
 SENTENCE = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["'”’)]))\s+(?=["'“‘(]?[^\W\d_a-z])""")
 """An end mark, perhaps a closing quote; a space; perhaps an opening quote, and a capital."""
 
+SPACES = str.maketrans(dict.fromkeys("\t\n\v\f\r", " "))
+"""Line breaks within a sentence are spaces."""
+
 LONGEST = 400
 """Characters of a sentence: what has no ends, such as a table, is cut where its words are."""
 
@@ -56,13 +59,15 @@ class Prose:
     def stretch(self, draws: Draws, room: int) -> list[NDArray[np.int32]]:
         """Consecutive sentences from a drawn place: as many as have at most `room` tokens.
 
-        There must be as many tokens; all places that they follow are equally likely.
+        There must be as many tokens; all places that they follow are equally likely. A sentence
+        that is longer than that is cut.
         """
         starts = np.searchsorted(self.bounds, len(self.ids) - room, side="right")
         first = draws.below(int(starts))
         stop = int(np.searchsorted(self.bounds, self.bounds[first] + room, side="right")) - 1
         cuts = self.bounds[first : stop + 1].tolist()
-        return [self.ids[a:b] for a, b in pairwise(cuts)]
+        whole = [self.ids[a:b] for a, b in pairwise(cuts)]
+        return whole or [self.ids[cuts[0] : cuts[0] + room]]
 
 
 NO_PROSE = Prose(name="", ids=np.empty(0, np.int32), bounds=np.zeros(1, np.int64))
@@ -88,4 +93,12 @@ def sentences(text: str) -> Iterator[str]:
     """
     for paragraph in PARAGRAPH.split(text):
         for sentence in SENTENCE.split(paragraph.strip()):
-            yield from textwrap.wrap(sentence, LONGEST, break_on_hyphens=False)
+            yield from _lines(sentence)
+
+
+def _lines(sentence: str) -> list[str]:
+    """A sentence as lines that are short enough; most are one line."""
+    line = sentence.expandtabs().translate(SPACES)
+    if 0 < len(line) <= LONGEST:
+        return [line]  # `textwrap` finds the same, and takes most of the time of a haystack
+    return textwrap.wrap(line, LONGEST, break_on_hyphens=False)

@@ -1,6 +1,7 @@
 """The haystack's text as sentences: none of it is lost, and they are counted exactly."""
 
 import re
+import textwrap
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from exactcpt.schemas.errors import UsageError
 from exactcpt.training.evaluation.draws import Draws
 from exactcpt.training.evaluation.haystack import stream_of
-from exactcpt.training.evaluation.ruler.prose import LONGEST, prose_of, sentences
+from exactcpt.training.evaluation.ruler.prose import (
+    LONGEST,
+    PARAGRAPH,
+    SENTENCE,
+    prose_of,
+    sentences,
+)
 
 VOCABULARY = vocabulary()
 
@@ -36,6 +43,18 @@ def test_sentences(text, found):
 @given(st.text(alphabet="aB.? \n\"'é", max_size=300))
 def test_no_text_is_lost(text):
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
+
+
+@given(
+    st.text(alphabet="aB.\t\n\v\f\r \xa0\x1c\u2028-", max_size=60),
+    st.sampled_from([0, 390, 395, 400, 405]),
+)
+def test_a_sentence_is_wrapped_as_a_paragraph_is(text, letters):
+    """Whether or not it is short enough to be one line."""
+    text = "x" * letters + text
+    every = [s for p in PARAGRAPH.split(text) for s in SENTENCE.split(p.strip())]
+    wrapped = [textwrap.wrap(each, LONGEST, break_on_hyphens=False) for each in every]
+    assert list(sentences(text)) == [line for lines in wrapped for line in lines]
 
 
 @given(st.integers(1, 3000), st.integers(0, 50))
@@ -83,6 +102,13 @@ def test_every_place_is_drawn_that_enough_text_follows():
     assert first == {
         VOCABULARY.piece(f" {word}.") for word in ("One", "Two", "Three", "Four", "Five")
     }
+
+
+def test_a_sentence_that_is_longer_than_the_room_is_cut():
+    found = prose("Nobody went out of the house. " * 3)
+    for seed in range(20):
+        (only,) = found.stretch(Draws(seed, "test"), 3)
+        assert only.tolist() == found.ids[:3].tolist()
 
 
 def test_too_little_text():
