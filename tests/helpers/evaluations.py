@@ -29,6 +29,7 @@ class HandMade:
     """A model without memory: it says what follows a sequence of tokens, [V]."""
 
     device = torch.device("cpu")
+    pads = True
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -40,8 +41,9 @@ class HandMade:
         rows = [[self.after(row[: i + 1]) for i in range(len(row))] for row in ids.tolist()]
         return torch.stack([torch.stack(row) for row in rows])
 
-    def read(self, prompts: Tensor) -> tuple[Tensor, Any]:
-        return torch.stack([self.after(row) for row in prompts.tolist()]), prompts.tolist()
+    def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
+        rows = [row[:n] for row, n in zip(prompts.tolist(), lengths.tolist(), strict=True)]
+        return torch.stack([self.after(row) for row in rows]), rows
 
     def go_on(self, memory: Any, ids: Tensor) -> Tensor:
         found = [
@@ -90,9 +92,10 @@ class Uncached:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.vocabulary, self.device = model.vocabulary, model.device
+        self.vocabulary, self.device, self.pads = model.vocabulary, model.device, False
 
-    def read(self, prompts: Tensor) -> tuple[Tensor, Any]:
+    def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
+        assert {*lengths.tolist()} == {prompts.shape[1]}
         return self._model.logits(prompts)[:, -1], prompts
 
     def go_on(self, memory: Any, ids: Tensor) -> Tensor:

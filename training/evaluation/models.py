@@ -4,6 +4,7 @@ So one path serves the models of exactcpt and anybody's, and an export is checke
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -26,7 +27,7 @@ __all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
 PADDING = 0
-"""The token before shorter prompts and behind shorter outputs; nothing sees it."""
+"""The token beside shorter prompts and behind shorter outputs; nothing sees it."""
 
 ALLOCATION = ("can't allocate memory", "not enough memory")
 """What PyTorch says when the memory of the host is spent."""
@@ -45,6 +46,11 @@ class Model(Protocol):
         """Where its inputs have to be."""
         ...
 
+    @property
+    def pads(self) -> bool:
+        """Whether it reads prompts of different lengths together."""
+        ...
+
     def logits(self, ids: Tensor) -> Tensor:
         """The logits at all positions of some sequences.
 
@@ -56,11 +62,12 @@ class Model(Protocol):
         """
         ...
 
-    def read(self, prompts: Tensor) -> tuple[Tensor, Any]:
+    def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
         """Reads prompts and remembers them.
 
         Args:
-            prompts: int64 [B, L].
+            prompts: int64 [B, L], with anything behind those that are shorter than L.
+            lengths: of each, int64 [B]; all are L unless the model pads.
 
         Returns:
             The logits after each prompt, [B, V], and the memory for `go_on`.
@@ -96,6 +103,19 @@ class Writer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What a model remembers of prompts.
+
+    Attributes:
+        cache: of B prompts, those that are shorter padded behind.
+        lengths: of each prompt, int64 [B].
+    """
+
+    cache: DynamicCache
+    lengths: Tensor
+
+
 class FolderModel:
     """A model from a Hugging Face folder, with transformers' own attention.
 
@@ -107,6 +127,9 @@ class FolderModel:
     Attributes:
         folder, device: as above.
         network: the model of transformers.
+        pads: whether prompts of different lengths can be read together: all layers see whatever a
+            mask lets them see. That is known of the models that are trained here, if they have no
+            layers with sliding windows.
 
     Raises:
         UsageError: its weights are pickles, quantized, or of another program's format.
@@ -140,7 +163,8 @@ class FolderModel:
                 fix="use the config.json and the weights of one model",
             )
         self.network = cast(Any, model).to(device).eval()
-        self._takes_masks = _takes_masks(self.network.config)
+        config = self.network.config
+        self.pads = config.model_type in MODEL_TYPES and not slides(config)
         self.folder, self.device = folder, device
         ends = self.network.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -160,35 +184,42 @@ class FolderModel:
         return self.network(input_ids=ids, use_cache=False).logits
 
     @torch.no_grad()
-    def read(self, prompts: Tensor) -> tuple[Tensor, DynamicCache]:
-        """The logits after each prompt, [B, V], and the cache of the prompts."""
+    def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Memory]:
+        """The logits after each prompt, [B, V], and what is remembered of the prompts."""
         # Made without the configuration: layers with sliding windows then keep all tokens, or else
         # they could not be cut back.
         cache = DynamicCache()
+        shortest, longest = int(lengths.min()), prompts.shape[1]
         found = self.network(
-            input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=prompts,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=longest - shortest + 1,
         )
-        return found.logits[:, -1], cache
+        rows = torch.arange(len(prompts), device=prompts.device)
+        return found.logits[rows, lengths - shortest], Memory(cache, lengths)
 
     @torch.no_grad()
-    def go_on(self, memory: DynamicCache, ids: Tensor) -> Tensor:
+    def go_on(self, memory: Memory, ids: Tensor) -> Tensor:
         """The logits after each of the tokens, [B, R, t, V]; the memory is cut back afterwards."""
-        if self._takes_masks:
+        if self.pads:
             return self._side_by_side(memory, ids)
-        return torch.cat([self._after(memory, way) for way in ids.split(1, dim=1)], dim=1)
+        return torch.cat([self._after(memory.cache, way) for way in ids.split(1, dim=1)], dim=1)
 
-    def _side_by_side(self, memory: DynamicCache, ids: Tensor) -> Tensor:
+    def _side_by_side(self, memory: Memory, ids: Tensor) -> Tensor:
         """All ways in one sequence, none of which sees another: the memory is gone through once."""
-        count, ways, tokens = ids.shape
-        read = memory.get_seq_length()
-        positions = (read + torch.arange(tokens, device=ids.device)).repeat(count, ways)
-        return self._after(memory, ids, position_ids=positions, attention_mask=_mask(read, ids))
+        _, ways, tokens = ids.shape
+        follow = memory.lengths[:, None] + torch.arange(tokens, device=ids.device)
+        mask = _mask(memory.lengths, memory.cache.get_seq_length(), ids)
+        return self._after(
+            memory.cache, ids, position_ids=follow.repeat(1, ways), attention_mask=mask
+        )
 
-    def _after(self, memory: DynamicCache, ids: Tensor, **how: Tensor) -> Tensor:
+    def _after(self, cache: DynamicCache, ids: Tensor, **how: Tensor) -> Tensor:
         found = self.network(
-            input_ids=ids.flatten(1), past_key_values=memory, use_cache=True, **how
+            input_ids=ids.flatten(1), past_key_values=cache, use_cache=True, **how
         ).logits
-        memory.crop(-found.shape[1])
+        cache.crop(-found.shape[1])
         return found.unflatten(1, ids.shape[1:])
 
     @torch.no_grad()
@@ -209,21 +240,20 @@ class FolderModel:
         return list(takewhile(lambda token: token not in self._ends, ids))
 
 
-def _takes_masks(config: Any) -> bool:
-    """Whether all layers of a model see whatever a mask lets them see.
+def _mask(lengths: Tensor, read: int, ids: Tensor) -> Tensor:
+    """What R ways to go on see, bool [B, 1, R t, read + R t]: their prompt, and their own past.
 
-    That is known of the models that are trained here, if they have no layers with sliding windows.
+    Args:
+        lengths: of the prompts, int64 [B].
+        read: how many tokens were read, padding included.
+        ids: of the ways, [B, R, t].
     """
-    return config.model_type in MODEL_TYPES and not slides(config)
-
-
-def _mask(read: int, ids: Tensor) -> Tensor:
-    """What R ways to go on see, bool [B, 1, R t, read + R t]: what was read, and their own past."""
     count, ways, tokens = ids.shape
     past = torch.ones(tokens, tokens, dtype=torch.bool, device=ids.device).tril()
     own = torch.block_diag(*[past] * ways)
-    prompt = torch.ones(len(own), read, dtype=torch.bool, device=ids.device)
-    return torch.cat([prompt, own], dim=1).expand(count, 1, -1, -1)
+    prompt = torch.arange(read, device=ids.device) < lengths[:, None]
+    sides = prompt[:, None], own[None]
+    return torch.cat([side.expand(count, len(own), -1) for side in sides], dim=2)[:, None]
 
 
 def device_of(device: str) -> torch.device:

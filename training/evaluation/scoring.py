@@ -20,16 +20,19 @@ from torch import Tensor
 
 from ...schemas.errors import ExactcptError
 from ...schemas.sizes import plural
-from .models import Model, is_out_of_memory
+from .models import PADDING, Model, is_out_of_memory
 from .results import Journal
 
-__all__ = ["Halving", "answer_scores", "batches", "losses", "nearly_alike", "run_batches"]
+__all__ = ["PADDED", "Halving", "answer_scores", "batches", "losses", "nearly_alike", "run_batches"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LARGEST_BATCH = 256
 """Prompts per batch: each has a row of logits over the vocabulary."""
+
+PADDED = 0.01
+"""The largest share of a row of a batch that is padding."""
 
 LOGIT_BYTES = 1 << 30
 """Memory for the logits of all positions of a batch, in fp32; one sequence, or one answer to each
@@ -43,21 +46,29 @@ def answer_scores(
 
     Args:
         model: reads the prompts.
-        prompts: B prompts of one length.
+        prompts: B prompts; of one length, unless the model pads.
         answers: for each prompt R answers, of any lengths.
 
     Returns:
         Shape [B, R].
     """
-    ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts]).to(model.device)
     wanted = _padded(answers).to(model.device)
-    first, memory = model.read(ids)
+    first, memory = model.read(_rows(prompts).to(model.device), lengths)
     scores = _log_probabilities(first).gather(1, wanted[:, :, 0]).double()
     if wanted.shape[2] > 1:
         at_once = max(1, LOGIT_BYTES // (4 * model.vocabulary * wanted[:, 0, 1:].numel()))
         later = [_continued(model, memory, part) for part in wanted.split(at_once, dim=1)]
         scores = scores + torch.cat(later, dim=1)
     return _checked(scores.cpu().numpy())
+
+
+def _rows(sequences: Sequence[NDArray[np.int32]]) -> Tensor:
+    """Sequences as int64 [B, L], L the length of the longest one; padded behind."""
+    ids = torch.full((len(sequences), max(map(len, sequences))), PADDING, dtype=torch.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = torch.from_numpy(sequence.astype(np.int64))
+    return ids
 
 
 NO_TOKEN = -1
@@ -115,10 +126,7 @@ def losses(
 
 
 def _losses(model: Model, sequences: Sequence[NDArray[np.int32]]) -> Sequence[NDArray[np.float64]]:
-    ids = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence)] = torch.from_numpy(sequence.astype(np.int64))
-    ids = ids.to(model.device)
+    ids = _rows(sequences).to(model.device)
     logits = model.logits(ids)[:, :-1]
     exact = torch.promote_types(logits.dtype, torch.float32)
     ce = F.cross_entropy(logits.flatten(0, 1).to(exact), ids[:, 1:].flatten(), reduction="none")
@@ -157,16 +165,17 @@ def batches(rows: Iterable[T], shape: Callable[[T], Any], tokens: int) -> Iterat
 
 
 def nearly_alike(
-    rows: Iterable[T], shape: Callable[[T], tuple[int, Any]], tokens: int
+    rows: Iterable[T], shape: Callable[[T], tuple[int, Any]], tokens: int, *, slack: float = PADDED
 ) -> Iterator[list[T]]:
-    """Yields batches of rows of about one length, longest first, for padding by at most 1%.
+    """Yields batches of rows of about one length, longest first.
 
-    They are a function of the rows and `tokens`, as `batches` are.
+    They are a function of the rows, `tokens` and `slack`, as `batches` are.
 
     Args:
         rows: what to divide.
         shape: number of tokens of a row, and what rows of a batch have in common.
         tokens: how many a batch may have, padding included; one row is always allowed.
+        slack: the largest share of a row that may be padding.
     """
     alike: dict[Any, list[tuple[int, T]]] = {}
     for row in rows:
@@ -177,7 +186,7 @@ def nearly_alike(
         longest = 0
         for length, row in sorted(group, key=lambda each: -each[0]):
             fits = len(batch) < min(LARGEST_BATCH, tokens // max(1, longest))
-            if batch and not (fits and longest - length <= longest // 100):
+            if batch and not (fits and longest - length <= slack * longest):
                 yield batch
                 batch = []
             longest = longest if batch else length

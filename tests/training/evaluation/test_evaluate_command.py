@@ -295,10 +295,10 @@ def test_half_of_the_memory(made, results, tmp_path, monkeypatch):
     """Batches of more than two prompts do not fit; the scores are the same to 1e-4."""
     plain = FolderModel.read
 
-    def read(self, prompts):
+    def read(self, prompts, lengths):
         if len(prompts) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
-        return plain(self, prompts)
+        return plain(self, prompts, lengths)
 
     monkeypatch.setattr(FolderModel, "read", read)
     done("evaluate", made / "exact", *FEW, "--lengths", "128", "--out", tmp_path)

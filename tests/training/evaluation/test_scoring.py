@@ -1,6 +1,7 @@
 """Scores are those of plain transformers, however prompts are batched and cached."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from exactcpt.schemas.errors import ExactcptError, FormatError, UsageError
 from exactcpt.training.evaluation import scoring
 from exactcpt.training.evaluation.models import (
     FolderModel,
-    _takes_masks,
     device_of,
     is_out_of_memory,
 )
@@ -83,6 +83,36 @@ def test_batched_is_single(model):
         assert together[i] == pytest.approx(alone[0], abs=1e-4)
 
 
+@pytest.mark.parametrize("folder", ["llama", "qwen3"], indirect=True)
+@pytest.mark.parametrize("m", [1, 3])
+def test_prompts_of_several_lengths(model, m):
+    """Padding behind shorter prompts changes nothing."""
+    ids, answers = prompts(4, 60, m=m)
+    ids = [prompt[:n] for prompt, n in zip(ids, (60, 47, 59, 60), strict=True)]
+    together = answer_scores(model, ids, answers)
+    for i in range(4):
+        alone = answer_scores(Uncached(model), ids[i : i + 1], answers[i : i + 1])
+        assert together[i] == pytest.approx(alone[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("folder", ["llama", "qwen3"], indirect=True)
+@pytest.mark.parametrize("seen", [False, True])
+def test_padding_that_is_seen_would_be_seen(model, monkeypatch, seen):
+    ids, answers = prompts(2, 40)
+    ids[1] = ids[1][:33]
+    right = model.read
+    read = torch.tensor([40, 40])
+
+    def confused(tokens, lengths):
+        first, memory = right(tokens, lengths)
+        return first, replace(memory, lengths=read if seen else lengths)
+
+    alone = answer_scores(Uncached(model), ids[1:], answers[1:])
+    monkeypatch.setattr(model, "read", confused)
+    difference = np.abs(answer_scores(model, ids, answers)[1] - alone[0]).max()
+    assert (difference > 1e-2) == seen
+
+
 def test_answers_of_any_lengths(model):
     """Padding behind shorter answers changes nothing, whatever stands beside them."""
     ids, _ = prompts(3, 40)
@@ -112,12 +142,13 @@ def test_cached_is_uncached(model, at_once, monkeypatch):
 
 
 def test_a_memory_that_keeps_an_answer_would_be_seen(model, monkeypatch):
+    """Unless a mask says what the prompt is, and hides all that is behind it."""
     monkeypatch.setattr("transformers.DynamicCache.crop", lambda *_: None)
     monkeypatch.setattr(scoring, "LOGIT_BYTES", 1)  # one answer after the other
     ids, answers = prompts(3, 40)
     kept, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
     assert np.abs(kept[:, 0] - fresh[:, 0]).max() < 1e-4
-    assert np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2
+    assert (np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2) == (not model.pads)
 
 
 @pytest.mark.parametrize("seen", [lambda own: torch.ones_like(own), lambda own: own.tril()])
@@ -127,13 +158,12 @@ def test_answers_that_saw_each_other_would_be_seen(model, monkeypatch, seen):
     ids, answers = prompts(2, 40)
     found, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
     difference = np.abs(found - fresh).max()
-    assert (difference > 1e-2) == model._takes_masks
+    assert (difference > 1e-2) == model.pads
 
 
 def test_which_models_read_answers_side_by_side(folder, model):
-    """Those whose layers see whatever a mask says."""
-    assert model._takes_masks == (folder.name in ("llama", "qwen3"))
-    assert not _takes_masks(GPT2Config())
+    """Those whose layers see whatever a mask says; they also read prompts of several lengths."""
+    assert model.pads == (folder.name in ("llama", "qwen3"))
 
 
 def test_a_model_of_another_kind(tmp_path):
@@ -141,6 +171,7 @@ def test_a_model_of_another_kind(tmp_path):
     config = GPT2Config(vocab_size=4096, n_positions=64, n_embd=32, n_layer=2, n_head=2)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     model = FolderModel(tmp_path, CPU, "fp32")
+    assert not model.pads
     ids, answers = prompts(2, 40)
     assert answer_scores(model, ids, answers) == pytest.approx(
         answer_scores(Uncached(model), ids, answers), abs=1e-4

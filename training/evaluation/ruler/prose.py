@@ -59,8 +59,8 @@ class Prose:
     def stretch(self, draws: Draws, room: int) -> list[NDArray[np.int32]]:
         """Consecutive sentences from a drawn place: as many as have at most `room` tokens.
 
-        There must be as many tokens; all places that they follow are equally likely. A sentence
-        that is longer than that is cut.
+        There must be as many tokens, and at least one; all places that they follow are equally
+        likely. A sentence that is longer than that is cut.
         """
         starts = np.searchsorted(self.bounds, len(self.ids) - room, side="right")
         first = draws.below(int(starts))

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from ..config import Score
 from ..models import FolderModel, Model, Writer
 from ..results import ITEMS, SCORES, Journal
-from ..scoring import Halving, answer_scores, batches, nearly_alike, run_batches
+from ..scoring import PADDED, Halving, answer_scores, nearly_alike, run_batches
 from .items import score_table
 from .sets import RulerSet
 
@@ -62,7 +62,7 @@ class RulerSuite:
         """Scores the answers of all items, then writes their outputs."""
         halving = Halving()
         run_batches(
-            batches(self._scored, self._shape, batch_tokens),
+            nearly_alike(self._scored, self._shape, batch_tokens, slack=PADDED * model.pads),
             _scored,
             lambda batch: halving(lambda part: self._scores(model, part), batch),
             journal,
