@@ -60,15 +60,16 @@ demo: $(BASE) ## prepare the small corpus of tests/data; print its histogram and
 		'  docs/README.md' \
 		'      the pages on everything else; schemas/README.md has the shards, for your trainer'
 
-test: lint pytest ## run every check: ruff, pyright, pytest
+test: lint pytest ## run every check: ruff, pyright, hadolint, pytest
 
-check: lint ## the fast lane: ruff, pyright, and the tests that are not slow
+check: lint ## the fast lane: ruff, pyright, hadolint, and the tests that are not slow
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
 
-lint: $(INSTALLED) ## ruff and pyright
+lint: $(INSTALLED) ## ruff, pyright and hadolint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/hadolint docker/*.Dockerfile
 
 format: $(INSTALLED) ## let ruff repair and format the code
 	$(BIN)/ruff check --fix
