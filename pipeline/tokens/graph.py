@@ -8,7 +8,7 @@ from apache_beam.pvalue import AsDict
 from ..beam.transforms import Crew
 from ..sources.splits import Split
 from .task import TokenizeTask
-from .units import ScanTask, scan_files, tokenize_split
+from .units import ScanTask, readings, scan_and_tokenize, scan_files, tokenize_split
 
 __all__ = ["tokenize_graph"]
 
@@ -22,6 +22,8 @@ def tokenize_graph(
 ) -> None:
     """Scans files, then tokenizes their splits into parts.
 
+    Where one process does all units, each file is scanned right before it is tokenized.
+
     Args:
         p: the pipeline that gets the steps.
         task: how to tokenize.
@@ -29,6 +31,13 @@ def tokenize_graph(
         splits: the splits to tokenize.
         crew: who does the work.
     """
+    if crew.processes == 1:
+        _ = (
+            p
+            | "Splits" >> crew.units(readings(splits, scans), lambda reading: reading.work)
+            | "Tokenize" >> crew.work(scan_and_tokenize, task)
+        )
+        return
     newlines = AsDict(
         p
         | "Files" >> crew.units(scans, lambda scan: scan.work)

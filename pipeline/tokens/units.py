@@ -5,6 +5,7 @@ twice, and a job that was killed can be continued.
 """
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,7 +23,15 @@ from ..sources.splits import Split
 from .parts import write_parts
 from .task import TokenizeTask
 
-__all__ = ["ScanTask", "scan_files", "scan_tasks", "tokenize_split"]
+__all__ = [
+    "Reading",
+    "ScanTask",
+    "readings",
+    "scan_and_tokenize",
+    "scan_files",
+    "scan_tasks",
+    "tokenize_split",
+]
 
 SCAN_BYTES = 64 << 20
 """Input per scan task; each larger file has its own task."""
@@ -55,6 +64,30 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
     return [ScanTask(i, tuple(run)) for i, run in enumerate(tasks)]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A split, and the scans that its files are in."""
+
+    split: Split
+    scans: tuple[ScanTask, ...]
+
+    @property
+    def work(self) -> int:
+        """That of the split: it is much more than a scan."""
+        return self.split.work
+
+
+def readings(splits: Sequence[Split], scans: Sequence[ScanTask]) -> list[Reading]:
+    """Splits with the scans that their files are in."""
+    ordinals = {file.url: scan.ordinal for scan in scans for file, _ in scan.files}
+    found: list[Reading] = []
+    for split in splits:
+        files = (f for m in split.members for f in (m.file, *m.file.beside))
+        mine = sorted({ordinals[file.url] for file in files if file.url in ordinals})
+        found.append(Reading(split, tuple(scans[ordinal] for ordinal in mine)))
+    return found
+
+
 def scan_files(scans: ScanTask, out: str) -> list[tuple[str, dict[int, int]]]:
     """Reads files once and writes down their digests.
 
@@ -79,6 +112,23 @@ def scan_files(scans: ScanTask, out: str) -> list[tuple[str, dict[int, int]]]:
         store.write(name, json.dumps({url: asdict(each) for url, each in facts.items()}).encode())
         newlines = {url: each.newlines for url, each in facts.items()}
     return [(url, before) for url, before in newlines.items() if before]
+
+
+_scanning = [threading.Lock() for _ in range(64)]
+"""A scan holds one of them: two units of this process never scan the same file."""
+
+
+def scan_and_tokenize(reading: Reading, task: TokenizeTask) -> None:
+    """Tokenizes a split after the scans of its files, unless another unit has done those.
+
+    For a process that does all units of a job. A file is tokenized right after its scan, while the
+    operating system still has it in memory: a disk reads it once.
+    """
+    newlines: dict[str, dict[int, int]] = {}
+    for scans in reading.scans:
+        with _scanning[scans.ordinal % len(_scanning)]:
+            newlines.update(scan_files(scans, task.store))
+    tokenize_split(reading.split, task, newlines)
 
 
 def tokenize_split(

@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,16 @@ from stores import (
 )
 
 from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.job.threads import in_order
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.tokens import units
-from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
+from exactcpt.pipeline.tokens.units import (
+    readings,
+    scan_and_tokenize,
+    scan_files,
+    scan_tasks,
+    tokenize_split,
+)
 
 
 @pytest.fixture
@@ -81,6 +89,39 @@ def test_nothing_is_told_of_files_that_are_read_whole(corpus, tmp_path):
     assert scan_files(scan, task.store) == scan_files(scan, task.store) == []
     kept = json.loads((tmp_path / "store/.job/files/000000.json").read_text())
     assert len(kept) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_files_are_scanned_when_they_are_tokenized(corpus, tmp_path, monkeypatch, threads):
+    """Each once, before its first split, and not before those of the files before it."""
+    monkeypatch.setattr(units, "SCAN_BYTES", 1)
+    told: list[tuple[str, str]] = []
+    scan, split_done = units.scan, units.write_parts
+
+    def scanned(file, starts):
+        time.sleep(0.01)  # another unit would begin the same
+        told.append(("scanned", file.url))
+        return scan(file, starts)
+
+    def tokenized(split, *rest):
+        split_done(split, *rest)
+        told.append(("tokenized", split.members[0].file.url))
+
+    monkeypatch.setattr(units, "scan", scanned)
+    monkeypatch.setattr(units, "write_parts", tokenized)
+    splits = splits_of({"a": corpus}, 500)
+    task = task_of(tmp_path / "here")
+    work = [(reading, task) for reading in readings(splits, scan_tasks(splits))]
+    for _ in in_order(lambda each: scan_and_tokenize(*each), work, threads, lambda: None):
+        pass
+    files = [str(corpus / f"{name}.jsonl") for name in "abc"]
+    assert sorted(url for what, url in told if what == "scanned") == files
+    for url in files:
+        assert told.index(("scanned", url)) < told.index(("tokenized", url))
+    last = len(told) - 1 - told[::-1].index(("tokenized", files[0]))
+    assert told.index(("scanned", files[2])) > last - threads
+    tokenize_all(splits, task_of(tmp_path / "before"))
+    assert contents(tmp_path / "here") == contents(tmp_path / "before")
 
 
 def test_documents_without_an_id_are_named_by_their_line_in_the_file(tmp_path):
