@@ -8,7 +8,7 @@ blocks in which none of this can occur; every other block is parsed line by line
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +139,7 @@ def _load_deep(line: bytes, fields: Fields) -> dict[str, Any]:
         raise _Reject("not a JSON object")
     if fields.form is not None:
         raise _Reject(f"nested in more than {MAX_DEPTH} levels")
-    rows = _read_rows(line, fields)
+    rows = _read_rows(line, fields, others="ignore")
     if rows is None or len(rows.content) != 1 or re.search(rb"[NI]", _STRING.sub(b"", line)):
         raise _Reject("malformed JSON, nested too deep to say more")
     found = {fields.id: rows.ids[0].as_py(), fields.content: rows.content[0].as_py()}
@@ -228,9 +228,13 @@ def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields
 def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) -> Batch | None:
     """The fast path; None if it might differ from the line parser."""
     starts = _plain_lines(block)
-    if starts is None or _misread_numbers(block, starts, fields):
+    if starts is None:
         return None
-    row = _read_rows(block, fields)
+    # In strings and integers Arrow takes no number for another. Other fields may have any, so where
+    # there are some, which Arrow tells at the first, all numbers are looked at.
+    row = _read_rows(block, fields, others="error")
+    if row is None and not _misread_numbers(block, starts, fields):
+        row = _read_rows(block, fields, others="ignore")
     if row is None or len(row.content) != len(starts) or row.content.null_count:
         return None
     content = Strings.of_arrow(row.content)
@@ -247,8 +251,8 @@ class _Rows(NamedTuple):
     content: pa.Array
 
 
-def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
-    """Reads a block with Arrow, ids as strings; None if Arrow fails.
+def _read_rows(block: bytes, fields: Fields, *, others: Literal["error", "ignore"]) -> _Rows | None:
+    """Reads a block with Arrow, ids as strings; None if Arrow fails, or at other fields if told to.
 
     The block's first value must not be null: Arrow would end the process.
     """
@@ -261,7 +265,7 @@ def _read_rows(block: bytes, fields: Fields) -> _Rows | None:
                 reader,
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
                 parse_options=pj.ParseOptions(
-                    explicit_schema=schema, unexpected_field_behavior="ignore"
+                    explicit_schema=schema, unexpected_field_behavior=others
                 ),
             )
             ids = _one_chunk(table[fields.id]).cast(pa.string())
