@@ -39,17 +39,22 @@ NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
+ANSWER_SECONDS = 60
+"""How long a job server may take for its first answer."""
+YEAR = 365 * 24 * 3600
 DEFAULTS = (
     "--resource_hint=min_ram=2GB",
     "--resource_hint=cpu_count=1",
-    "--job_server_timeout=60",
+    f"--job_server_timeout={YEAR}",
 )
 """Beam's options for engines; the user's own count more.
 
 An engine may go by the hints when it chooses machines: a worker that tokenizes, or writes a shard,
 stays below that memory. They are said of the whole graph: stages whose hints differ run in workers
-of their own, which would wait for each other and need the memory twice. A job server that has not
-answered for a minute is not there; Beam would wait for five.
+of their own, which would wait for each other and need the memory twice.
+
+Beam's limit for answers of a job server, five minutes, is also that of the streams by which Prism
+and Beam's own service tell how a job goes, so a longer job would be given up.
 """
 Build = Callable[[Any, "Crew"], None]
 
@@ -176,6 +181,7 @@ class _Execution(threading.Thread):
             return
         handler = signal.getsignal(signal.SIGINT)
         try:
+            _await_server(self._settings.beam_args)
             self._add_graph()
             self._result = self._pipeline.run()
         except Exception as error:
@@ -214,6 +220,20 @@ class _Execution(threading.Thread):
                 self._result.cancel()
         if self._settings.worker_type == "threads":
             self.join(GRACE_SECONDS)
+
+
+def _await_server(beam_args: Sequence[str]) -> None:
+    """Waits for the job server that Beam's options name, if they name one.
+
+    Raises:
+        grpc.FutureTimeoutError: it does not answer.
+    """
+    import grpc
+
+    endpoint = option(beam_args, "job_endpoint")
+    if endpoint not in (None, "embed"):
+        with grpc.insecure_channel(endpoint) as channel:
+            grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
 
 
 def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":

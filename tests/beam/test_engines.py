@@ -1,10 +1,12 @@
 """Runners other than the embedded one: how a job is given to them, and what their errors say."""
 
 import signal
+import time
 from typing import Any
 
 import grpc
 import pytest
+from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
 from exactcpt.pipeline.beam.engine_errors import AGAIN, explain, explain_start, option
 from exactcpt.pipeline.beam.runner import RunSettings, run
@@ -116,6 +118,38 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     assert seen == ["None at the same time", "2000000000"]
     assert {path.name for path in tmp_path.iterdir()} >= {"1", "2"}
     assert signal.getsignal(signal.SIGINT) == handler
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Servers have to answer within a second."""
+    monkeypatch.setattr("exactcpt.pipeline.beam.runner.ANSWER_SECONDS", 1)
+
+
+def at(endpoint: str) -> RunSettings:
+    return settings("PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+
+
+def test_a_job_may_take_longer_than_an_answer(tmp_path, quick):
+    """Beam's local service tells how a job goes in a stream that has Beam's limit for answers."""
+
+    def build(pipeline: Any, crew: Any) -> None:
+        import apache_beam as beam
+
+        _ = pipeline | beam.Create([2.5]) | beam.Map(time.sleep)
+
+    service = LocalJobServicer(str(tmp_path / "staged"))
+    try:
+        endpoint = f"localhost:{service.start_grpc_server(0)}"
+        run(build, at(endpoint), Folder(str(tmp_path)))
+    finally:
+        service.stop()
+
+
+def test_a_job_server_that_is_not_there(tmp_path, quick):
+    with pytest.raises(ExactcptError, match="no job server answers") as raised:
+        run(nothing, at("localhost:1"), Folder(str(tmp_path)))
+    assert raised.value.where == "localhost:1"
 
 
 def memory_hints(pipeline: Any) -> set[str]:

@@ -29,6 +29,7 @@ from harness import (
     start,
     until,
 )
+from s3_server import Server, serving
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -88,10 +89,18 @@ def same(out: Path, embedded: dict[str, bytes]) -> bool:
     return {"", ".store"} <= folders and found == wanted
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """An object store."""
+    with pytest.MonkeyPatch.context() as patch, serving(patch) as running:
+        yield running
+
+
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server
 ) -> Iterator[Engine]:
+    """An engine whose workers find the object store."""
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     try:
         manager = ENGINES[request.param](folder)
@@ -122,6 +131,19 @@ def test_the_same_bytes(engine: Engine, embedded: dict[str, bytes], tmp_path: Pa
     assert written(tmp_path / "out") == embedded
     sys.stdout.write(f"tasks of each machine: {engine.tasks()}\n")
     assert all(engine.tasks())
+
+
+def test_a_store_whose_requests_fail_now_and_then(
+    engine: Engine, embedded: dict[str, bytes], server: Server, tmp_path: Path
+) -> None:
+    server.every = 9
+    outcome = on(engine, [*job(tmp_path)[:-1], server.url("made/out")])
+    failed, server.every = len(server.requests) // server.every, 0
+    sys.stdout.write(f"{failed} of {len(server.requests)} requests have failed\n")
+    assert outcome.code == 0, outcome.err
+    assert failed > 50
+    server.download("made", tmp_path)
+    assert same(tmp_path / "out", embedded)
 
 
 def test_the_same_report_and_the_same_copy(engine: Engine, tmp_path: Path) -> None:
