@@ -15,7 +15,7 @@ from .documents import Documents
 
 __all__ = ["documents_table", "write_documents"]
 
-REPEATED = ["source", "part", "n_tokens", "split", "copies", "drop_reason"]
+REPEATED: Any = ["source", "part", "n_tokens", "split", "copies", "drop_reason"]
 """Columns whose values come again and again. A dictionary of ids or hashes, which do not, would be
 given up when it is full, and cost half of the time until then."""
 

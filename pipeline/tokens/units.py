@@ -30,6 +30,7 @@ __all__ = [
     "scan_and_tokenize",
     "scan_files",
     "scan_tasks",
+    "scanned",
     "tokenize_split",
 ]
 
@@ -118,17 +119,22 @@ _scanning = [threading.Lock() for _ in range(64)]
 """A scan holds one of them: two units of this process never scan the same file."""
 
 
-def scan_and_tokenize(reading: Reading, task: TokenizeTask) -> None:
-    """Tokenizes a split after the scans of its files, unless another unit has done those.
+def scanned(scans: Sequence[ScanTask], out: str) -> dict[str, dict[int, int]]:
+    """Does the scans of a split, unless other units have; returns what `scan_files` does.
 
-    For a process that does all units of a job. A file is tokenized right after its scan, while the
-    operating system still has it in memory: a disk reads it once.
+    For a process that does all units of a job, and calls it when it is about to read the split: the
+    operating system then still has a file in memory from its scan, and a disk reads it once.
     """
     newlines: dict[str, dict[int, int]] = {}
-    for scans in reading.scans:
-        with _scanning[scans.ordinal % len(_scanning)]:
-            newlines.update(scan_files(scans, task.store))
-    tokenize_split(reading.split, task, newlines)
+    for each in scans:
+        with _scanning[each.ordinal % len(_scanning)]:
+            newlines.update(scan_files(each, out))
+    return newlines
+
+
+def scan_and_tokenize(reading: Reading, task: TokenizeTask) -> None:
+    """Tokenizes a split whose files may not have been scanned; see `scanned`."""
+    tokenize_split(reading.split, task, scanned(reading.scans, task.store))
 
 
 def tokenize_split(

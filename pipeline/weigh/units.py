@@ -30,6 +30,7 @@ from ..pack.plan import plan_schema
 from ..pack.shards import batch_of_windows, inside, windows_per_shard
 from ..sources.splits import Split
 from ..tokens.hashes import content_hashes
+from ..tokens.units import Reading, ScanTask, scanned
 from .counting import count_rows
 from .rows import PackedRows, regrouped, rows_of
 from .task import WeighTask
@@ -41,6 +42,8 @@ __all__ = [
     "count_split",
     "histogram_of",
     "number_shards",
+    "scan_and_count",
+    "write_scanned",
     "write_split",
 ]
 
@@ -64,6 +67,11 @@ def count_split(split: Split, task: WeighTask, newlines: Newlines) -> tuple[Spli
     found = count_rows(rows_of(split, task, newlines), task).to_json()
     write_json(out, name, {"source": split.source, "count": found})
     return split, found
+
+
+def scan_and_count(reading: Reading, task: WeighTask) -> tuple[Split, dict[str, Any]]:
+    """Counts the windows of a split whose files may not have been scanned; see `scanned`."""
+    return count_split(reading.split, task, scanned(reading.scans, task.out))
 
 
 def histogram_of(counted: tuple[Split, Mapping[str, Any]], task: WeighTask) -> NDArray[np.int64]:
@@ -164,6 +172,16 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
         raise _changed(mine.read)
     described = write_documents(out, mine.documents, [writer.documents()])
     write_json(out, f"{JOB}/{mine.documents}.json", described)
+
+
+def write_scanned(
+    mine: SplitShards,
+    task: WeighTask,
+    scans: Mapping[int, tuple[ScanTask, ...]],
+    table: WeightTable,
+) -> None:
+    """Writes the shards of a split, whose scans are found by its ordinal; see `write_split`."""
+    write_split(mine, task, scanned(scans[mine.read.ordinal], task.out), table)
 
 
 def _sizes(windows: int, per_batch: int) -> list[int]:

@@ -141,12 +141,12 @@ def test_a_store_whose_requests_fail_now_and_then(
     done(*words, tmp_path / "here/out")
     server.requests.clear()
     server.every = 9
-    outcome = on(engine, [*words, server.url("there/out")])
+    outcome = on(engine, [*words, server.url(f"{tmp_path.name}/out")])
     server.every, made = 0, len(server.requests)
     sys.stdout.write(f"{made // 9} of {made} requests have failed\n")
     assert outcome.code == 0, outcome.err
     assert made > 9 * 20
-    server.download("there", tmp_path / "there")
+    server.download(tmp_path.name, tmp_path / "there")
     assert written(tmp_path / "there/out") == written(tmp_path / "here/out")
 
 
