@@ -29,6 +29,8 @@ from .vocabulary import Vocabulary, read_vocabulary
 
 __all__ = ["Inputs", "ItemSet", "open_inputs"]
 
+LONG_TO_READ = 8 << 20
+"""Bytes of text that take seconds to tokenize."""
 ENOUGH = 10
 """Texts of the longest items that a haystack should have beside each other."""
 
@@ -167,7 +169,7 @@ def open_inputs(
     Args:
         config: the settings.
         subjects: what is evaluated.
-        say: is told what is copied from a server.
+        say: is told what is copied from a server, and what takes long to read.
 
     Raises:
         UsageError: no haystack or no length is given, or what is given is not there.
@@ -204,6 +206,8 @@ def open_inputs(
     vocabulary = read_vocabulary(_tokenizer(config, subjects, shards, world, place))
     if world is not None:
         check_tokenizer(world, vocabulary.tokenizer, vocabulary.path)
+    elif shards is None and (size := Path(place).stat().st_size) >= LONG_TO_READ:
+        say(f"reading a haystack of {size / 1e6:,.1f} MB of text")
     return Inputs(
         config=config,
         vocabulary=vocabulary,

@@ -277,16 +277,19 @@ def test_items_that_share_a_fact_are_refused(made, tmp_path):
     assert "the line is no question of the probe" in outcome.err
 
 
-def test_a_text_file_as_haystack(made, tmp_path):
+def test_a_text_file_as_haystack(made, tmp_path, monkeypatch):
+    """If it is large, a person is told what takes so long."""
     texts = [{"text": "All work and no play makes Jack a dull boy. " * 40}]
     book = write_jsonl(tmp_path / "book.jsonl", texts)
     out = tmp_path / "out"
     done("evaluate", made / "model", *FEW, "--tasks", "place", "--haystack", book, "--out", out)
     only = tmp_path / "only"
-    done(
+    monkeypatch.setattr("exactcpt.training.evaluation.inputs.LONG_TO_READ", 1000)
+    told = done(
         "evaluate", "--items-only", *FEW, "--tasks", "place", "--haystack", book, "--out", only,
         "--tokenizer", DATA / "tokenizer.json",
-    )  # fmt: skip
+    ).err  # fmt: skip
+    assert told.startswith("reading a haystack of 0.0 MB of text\n")
     one, other = evaluated(out / "model")["probe-128"], evaluated(only)["probe-128"]
     assert (one / "items.parquet").read_bytes() == (other / "items.parquet").read_bytes()
 
