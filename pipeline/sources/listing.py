@@ -10,7 +10,7 @@ from typing import Any
 from ...schemas.errors import ExactcptError
 from ...schemas.pointers import MAX_POINTER_BYTES, refuse_pointers
 from ..core.choices import Format
-from ..files.storage import is_local_url, resolve
+from ..files.storage import is_local_url, open_input, resolve
 from . import hub
 from .companions import INDEX, Companion, companions, data_file, loss_mask
 from .content import HEAD_BYTES, how_to_read
@@ -276,6 +276,8 @@ def _describe(
         )
     if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):
         refuse_pointers([Path(path)])
+    if is_local(fs) and info is not None and not os.access(path, os.R_OK):
+        open_input(path).close()  # says why, before work begins that may take hours
     if info is None:
         is_link = is_local(fs) and Path(path).is_symlink()
         raise ExactcptError(

@@ -34,7 +34,7 @@ def tokenize_graph(
     if crew.processes == 1:
         _ = (
             p
-            | "Splits" >> crew.units(readings(splits, scans), lambda reading: reading.work)
+            | "Splits" >> crew.units(readings(splits, scans), lambda reading: reading.rank)
             | "Tokenize" >> crew.work(scan_and_tokenize, task)
         )
         return

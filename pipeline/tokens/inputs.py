@@ -21,6 +21,8 @@ from .plan import TokenizePlan
 
 __all__ = ["is_of_plan", "same_inputs", "state_as_begun"]
 
+MADE = ("parts", f"{JOB}/counts")
+"""What units have made of inputs: `tokenize` parts, `weigh` counts."""
 THREADS = 8
 Say = Callable[[str], None]
 """Tells a person something."""
@@ -74,10 +76,13 @@ def same_inputs(
     if not touched:
         return inputs
     digests = _digests(plan, folder)
-    # A file that has none was not used yet.
     _read([file for file in touched if file.url in digests], say)
+    # Nothing has come of any file yet, if nothing is made. Else a file without a checksum has been
+    # used: how many rows it has says which splits the files behind it are.
+    is_begun = any(folder.names(made) for made in MADE)
     for file in touched:
-        if file.url not in digests or _checksums[file] == digests[file.url]:
+        known = digests.get(file.url)
+        if _checksums[file] == known if known is not None else not is_begun:
             inputs[file.url] = kept[file.url]
     return inputs
 
@@ -101,10 +106,7 @@ def _differs_in_time_alone(now: Any, before: Any) -> bool:
 
 
 def _digests(plan: TokenizePlan, folder: Folder) -> dict[str, str | None]:
-    """The checksums of the input files by URL.
-
-    An unfinished job has those of all files, or else it has not yet tokenized any.
-    """
+    """The checksums of the input files by URL; an unfinished job may not have read all of them."""
     if folder.exists(MANIFEST):
         listed = read_json(folder, MANIFEST, ("inputs",), REPLACE)["inputs"]
         by_path = {(each["source"], each["path"]): each["xxh3_128"] for each in listed}

@@ -6,6 +6,7 @@ twice, and a job that was killed can be continued.
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -67,26 +68,34 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
 
 @dataclass(frozen=True)
 class Reading:
-    """A split, and the scans that its files are in."""
+    """A split, and the scans that its files are in.
+
+    Attributes:
+        split: what is read.
+        scans: to be done before, unless they are.
+        rank: the work of all splits that the largest of these scans is for. In its order, splits of
+            one file follow one another, and those of large files come first.
+    """
 
     split: Split
     scans: tuple[ScanTask, ...]
-
-    @property
-    def work(self) -> int:
-        """That of the split: it is much more than a scan."""
-        return self.split.work
+    rank: int
 
 
 def readings(splits: Sequence[Split], scans: Sequence[ScanTask]) -> list[Reading]:
     """Splits with the scans that their files are in."""
-    ordinals = {file.url: scan.ordinal for scan in scans for file, _ in scan.files}
-    found: list[Reading] = []
+    scan_of = {file: scan for scan in scans for file, _ in scan.files}
+    found: list[tuple[Split, tuple[ScanTask, ...]]] = []
+    work: Counter[int] = Counter()
     for split in splits:
         files = (f for m in split.members for f in (m.file, *m.file.beside))
-        mine = sorted({ordinals[file.url] for file in files if file.url in ordinals})
-        found.append(Reading(split, tuple(scans[ordinal] for ordinal in mine)))
-    return found
+        mine = {scan_of[file].ordinal: scan_of[file] for file in files if file in scan_of}
+        found.append((split, tuple(mine.values())))
+        work.update(dict.fromkeys(mine, split.work))
+    return [
+        Reading(split, mine, max((work[scan.ordinal] for scan in mine), default=split.work))
+        for split, mine in found
+    ]
 
 
 def scan_files(scans: ScanTask, out: str) -> list[tuple[str, dict[int, int]]]:

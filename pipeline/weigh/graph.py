@@ -43,7 +43,7 @@ def weigh_graph(
         read = readings(splits, scans)
         counts = (
             p
-            | "Splits" >> crew.units(read, lambda reading: reading.work)
+            | "Splits" >> crew.units(read, lambda reading: reading.rank)
             | "Count windows" >> crew.work(units.scan_and_count, task)
         )
         write = units.write_scanned

@@ -4,6 +4,7 @@ A job that is cut short at any moment leaves no process behind and nothing that 
 the same command, run again, completes to the bytes of a job that was never disturbed.
 """
 
+import json
 import os
 import random
 import resource
@@ -21,6 +22,7 @@ import filelock
 import harness
 import psutil
 import pytest
+import xxhash
 from commands import fork
 from harness import DATA, TOKENIZER, bundled, done, finish, run, source, start, until
 
@@ -526,6 +528,17 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 7_000_000_000))
 
 
+def unfinished(store: Path, *, read: list[Path]) -> None:
+    """Makes the store one of a job that has tokenized, and noted the checksums of some inputs."""
+    (store / "manifest.json").unlink()
+    facts = {
+        str(path): {"xxh3_128": xxhash.xxh3_128_hexdigest(path.read_bytes()), "newlines": {}}
+        for path in read
+    }
+    (store / ".job/files").mkdir()
+    (store / ".job/files/000000.json").write_text(json.dumps(facts))
+
+
 def test_inputs_that_were_touched_are_compared(prepared, tmp_path):
     out, flags = prepared
     path, before = tmp_path / "in" / "a.jsonl", harness.content(out)
@@ -539,7 +552,7 @@ def test_inputs_that_were_touched_are_compared(prepared, tmp_path):
     store = Path(f"{out}.store")
     assert "compare" not in done("prepare", *flags, "--out", out).err  # its time is known now
     touch(path)
-    (store / "manifest.json").unlink()  # an unfinished store that has read its inputs
+    unfinished(store, read=sorted((tmp_path / "in").iterdir()))
     (out / "manifest.json").unlink()
     done("prepare", *flags, "--out", out)
     assert harness.content(out) == before
@@ -565,6 +578,20 @@ def test_a_damaged_record_of_an_unfinished_job_is_made_anew_once_it_is_removed(p
     summary.unlink()
     done("prepare", *flags, "--out", out)
     assert harness.content(out) == before
+
+
+def test_an_input_of_a_job_that_has_begun_must_be_known(prepared, tmp_path):
+    """It may be another one of the same size, with which the splits behind it would be others."""
+    _, flags = prepared
+    store, names = tmp_path / "store", ("a", "b")
+    done("tokenize", *flags[:4], "--out", store)
+    paths = [tmp_path / "in" / f"{name}.jsonl" for name in names]
+    unfinished(store, read=paths[1:])
+    touch(paths[1])
+    touch(paths[0])
+    outcome = run("tokenize", *flags[:4], "--out", store)
+    assert outcome.code == 2
+    assert f"changed: {paths[0]}\n" in outcome.err and str(paths[1]) not in outcome.err
 
 
 def test_an_input_that_was_not_read_yet_may_have_another_time(prepared, tmp_path):

@@ -14,6 +14,7 @@ from fsspec.spec import AbstractFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exactcpt.pipeline.sources import listing
 from exactcpt.schemas.errors import ExactcptError, UsageError
 
 
@@ -128,6 +129,20 @@ def test_a_folder_that_cannot_be_listed(locked: Path, pattern: str) -> None:
     with pytest.raises(PermissionError) as caught:
         find(f"{locked}{pattern}")
     assert str(caught.value.filename).rstrip("/") == f"{locked}/CC-0/locked"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found before any work begins; root may read every file, so it is made up."""
+    fill(tmp_path, "a.jsonl", "b.jsonl")
+
+    def refusing(path: str) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "access", lambda path, _: not path.endswith("b.jsonl"))
+    monkeypatch.setattr(listing, "open_input", refusing)
+    with pytest.raises(PermissionError) as caught:
+        find(tmp_path)
+    assert caught.value.filename == str(tmp_path / "b.jsonl")
 
 
 def test_a_folder_that_need_not_be_listed(locked: Path) -> None:

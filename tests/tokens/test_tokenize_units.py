@@ -3,9 +3,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 import xxhash
 import zstandard
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from stores import (
     contents,
     differing,
@@ -17,17 +19,13 @@ from stores import (
     write_jsonl,
 )
 
+from exactcpt.pipeline.beam.transforms import Crew
 from exactcpt.pipeline.files.storage import Folder
-from exactcpt.pipeline.job.threads import in_order
+from exactcpt.pipeline.job.attempt import attempt_at
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.tokens import units
-from exactcpt.pipeline.tokens.units import (
-    readings,
-    scan_and_tokenize,
-    scan_files,
-    scan_tasks,
-    tokenize_split,
-)
+from exactcpt.pipeline.tokens.graph import tokenize_graph
+from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
 
 
 @pytest.fixture
@@ -91,35 +89,45 @@ def test_nothing_is_told_of_files_that_are_read_whole(corpus, tmp_path):
     assert len(kept) == 3
 
 
+def tokenized_by_a_graph(splits, task, threads):
+    """As the embedded runner does it, in this process."""
+    with attempt_at(Folder(task.store), engine=None) as attempt:
+        crew = Crew(attempt, processes=1, threads=threads)
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        tokenize_graph(pipeline, task, scan_tasks(splits), splits, crew)
+        pipeline.run().wait_until_finish()
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_files_are_scanned_when_they_are_tokenized(corpus, tmp_path, monkeypatch, threads):
-    """Each once, before its first split, and not before those of the files before it."""
+    """Each once, before its first split, and not before those of the files before it.
+
+    The splits of a file follow one another, though they differ in size.
+    """
     monkeypatch.setattr(units, "SCAN_BYTES", 1)
     told: list[tuple[str, str]] = []
-    scan, split_done = units.scan, units.write_parts
+    scan, write_parts = units.scan, units.write_parts
 
     def scanned(file, starts):
         time.sleep(0.01)  # another unit would begin the same
         told.append(("scanned", file.url))
         return scan(file, starts)
 
-    def tokenized(split, *rest):
-        split_done(split, *rest)
+    def written(split, *rest):
+        write_parts(split, *rest)
         told.append(("tokenized", split.members[0].file.url))
 
     monkeypatch.setattr(units, "scan", scanned)
-    monkeypatch.setattr(units, "write_parts", tokenized)
+    monkeypatch.setattr(units, "write_parts", written)
     splits = splits_of({"a": corpus}, 500)
-    task = task_of(tmp_path / "here")
-    work = [(reading, task) for reading in readings(splits, scan_tasks(splits))]
-    for _ in in_order(lambda each: scan_and_tokenize(*each), work, threads, lambda: None):
-        pass
+    tokenized_by_a_graph(splits, task_of(tmp_path / "here"), threads)
     files = [str(corpus / f"{name}.jsonl") for name in "abc"]
-    assert sorted(url for what, url in told if what == "scanned") == files
-    for url in files:
+    assert [url for what, url in told if what == "scanned"] == files
+    for one, url in enumerate(files):
         assert told.index(("scanned", url)) < told.index(("tokenized", url))
-    last = len(told) - 1 - told[::-1].index(("tokenized", files[0]))
-    assert told.index(("scanned", files[2])) > last - threads
+        if one:
+            last = len(told) - 1 - told[::-1].index(("tokenized", files[one - 1]))
+            assert told.index(("scanned", url)) > last - threads
     tokenize_all(splits, task_of(tmp_path / "before"))
     assert contents(tmp_path / "here") == contents(tmp_path / "before")
 
