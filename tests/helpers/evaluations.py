@@ -29,7 +29,7 @@ class HandMade:
     """A model without memory: it says what follows a sequence of tokens, [V]."""
 
     device = torch.device("cpu")
-    pads = True
+    pads = pads_prompts = True
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -92,7 +92,7 @@ class Uncached:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.vocabulary, self.device, self.pads = model.vocabulary, model.device, False
+        self.vocabulary, self.device, self.pads_prompts = model.vocabulary, model.device, False
 
     def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
         assert {*lengths.tolist()} == {prompts.shape[1]}

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from ...schemas.errors import FormatError, UsageError
 from ..config import Precision
 from ..models.folder import MODEL_TYPES, slides
+from ..models.positions import rotates_by_position
 from ..models.weight_files import check_weights
 
 __all__ = ["FolderModel", "Model", "Writer", "device_of", "is_out_of_memory"]
@@ -48,7 +49,12 @@ class Model(Protocol):
 
     @property
     def pads(self) -> bool:
-        """Whether it reads prompts of different lengths together."""
+        """Whether padding behind a sequence changes nothing in it."""
+        ...
+
+    @property
+    def pads_prompts(self) -> bool:
+        """Whether that is so, too, where answers go on after the padding."""
         ...
 
     def logits(self, ids: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ class Model(Protocol):
 
         Args:
             prompts: int64 [B, L], with anything behind those that are shorter than L.
-            lengths: of each, int64 [B]; all are L unless the model pads.
+            lengths: of each, int64 [B]; all are L unless the model pads prompts.
 
         Returns:
             The logits after each prompt, [B, V], and the memory for `go_on`.
@@ -89,6 +95,11 @@ class Model(Protocol):
 
 class Writer(Protocol):
     """What `generate` asks of a model."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether padding beside a prompt changes nothing in it."""
+        ...
 
     def write(self, prompts: Sequence[NDArray[np.int32]], most: int) -> list[list[int]]:
         """The likeliest next tokens after each prompt, one after the other.
@@ -127,9 +138,9 @@ class FolderModel:
     Attributes:
         folder, device: as above.
         network: the model of transformers.
-        pads: whether prompts of different lengths can be read together: all layers see whatever a
-            mask lets them see. That is known of the models that are trained here, if they have no
-            layers with sliding windows.
+        pads: whether padding changes nothing: rotations depend on positions alone.
+        takes_masks: whether all layers see whatever a mask lets them see. That is known of the
+            models that are trained here, if they have no layers with sliding windows.
 
     Raises:
         UsageError: its weights are pickles, quantized, or of another program's format.
@@ -164,7 +175,8 @@ class FolderModel:
             )
         self.network = cast(Any, model).to(device).eval()
         config = self.network.config
-        self.pads = config.model_type in MODEL_TYPES and not slides(config)
+        self.pads = rotates_by_position(config)
+        self.takes_masks = config.model_type in MODEL_TYPES and not slides(config)
         self.folder, self.device = folder, device
         ends = self.network.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -172,6 +184,11 @@ class FolderModel:
         self.network.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=self._ends or None, pad_token_id=PADDING
         )
+
+    @property
+    def pads_prompts(self) -> bool:
+        """Whether prompts of different lengths can be read together and gone on from."""
+        return self.pads and self.takes_masks
 
     @property
     def vocabulary(self) -> int:
@@ -202,7 +219,7 @@ class FolderModel:
     @torch.no_grad()
     def go_on(self, memory: Memory, ids: Tensor) -> Tensor:
         """The logits after each of the tokens, [B, R, t, V]; the memory is cut back afterwards."""
-        if self.pads:
+        if self.takes_masks:
             return self._side_by_side(memory, ids)
         return torch.cat([self._after(memory.cache, way) for way in ids.split(1, dim=1)], dim=1)
 

@@ -46,7 +46,7 @@ def answer_scores(
 
     Args:
         model: reads the prompts.
-        prompts: B prompts; of one length, unless the model pads.
+        prompts: B prompts; of one length, unless the model pads prompts.
         answers: for each prompt R answers, of any lengths.
 
     Returns:
@@ -103,7 +103,8 @@ def losses(
 ) -> list[NDArray[np.float64]]:
     """The losses of all tokens but the first of each sequence, in nats.
 
-    Sequences of about one length are read together, with padding behind them, which no token sees.
+    Sequences of about one length are read together, with padding behind them, if the model pads;
+    else sequences of the same length.
 
     Args:
         model: reads the sequences.
@@ -119,7 +120,10 @@ def losses(
     found: dict[int, NDArray[np.float64]] = {}
     while order:
         size = max(1, tokens // len(sequences[order[0]]))
-        batch, order = order[:size], order[size:]
+        batch = order[:size]
+        if not model.pads:
+            batch = [i for i in batch if len(sequences[i]) == len(sequences[order[0]])]
+        order = order[len(batch) :]
         read = halving(lambda part: _losses(model, part), [sequences[i] for i in batch])
         found |= dict(zip(batch, read, strict=True))
     return [found[i] for i in range(len(sequences))]

@@ -4,7 +4,7 @@ from transformers import PreTrainedConfig
 
 from ...schemas.errors import UsageError
 
-__all__ = ["ROPE_TYPES", "fit_window", "override_rope"]
+__all__ = ["ROPE_TYPES", "fit_window", "override_rope", "rotates_by_position"]
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings in which the rotation depends on the position alone. With `dynamic` and
@@ -13,6 +13,17 @@ neighbours are."""
 
 STRETCHED_BY_YARN = ("default", "yarn")
 """Those of them that YaRN may replace."""
+
+
+def rotates_by_position(config: PreTrainedConfig) -> bool:
+    """Whether the rotation of a token depends on its position alone, in all layers.
+
+    Args:
+        config: of any model; kinds of layers may have embeddings of their own, or it may have none.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    of_layers = [each for each in rope.values() if isinstance(each, dict)] or [rope]
+    return all(each.get("rope_type", "default") in ROPE_TYPES for each in of_layers)
 
 
 def override_rope(

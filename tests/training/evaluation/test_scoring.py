@@ -23,6 +23,7 @@ from exactcpt.training.evaluation.models import (
 )
 from exactcpt.training.evaluation.scoring import (
     Halving,
+    _losses,
     answer_scores,
     batches,
     losses,
@@ -113,6 +114,33 @@ def test_padding_that_is_seen_would_be_seen(model, monkeypatch, seen):
     assert (difference > 1e-2) == seen
 
 
+LONGEST_COUNTS = {
+    "dynamic": {"factor": 4.0},
+    "longrope": {
+        "factor": 4.0, "original_max_position_embeddings": 50,
+        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+    },
+}  # fmt: skip
+"""Rotary embeddings in which the longest position of a batch counts."""
+
+
+@pytest.mark.parametrize("rope_type", LONGEST_COUNTS)
+def test_a_model_in_which_others_would_be_seen_pads_nothing(tmp_path, rope_type):
+    """Its prompts and sequences are those of one length; each is as it is alone."""
+    rope = {"rope_type": rope_type, "rope_theta": 1e4, **LONGEST_COUNTS[rope_type]}
+    changes = {"max_position_embeddings": 50, "initializer_range": 0.3, "rope_parameters": rope}
+    folder = model_folder(tmp_path / "m", **changes)
+    model = FolderModel(folder, CPU, "fp32")
+    assert not model.pads and not model.pads_prompts
+    draw = np.random.default_rng(0)
+    sequences = [draw.integers(0, 4096, n).astype(np.int32) for n in (90, 48, 90, 47)]
+    together = losses(model, sequences, 1000, Halving())
+    for found, sequence in zip(together, sequences, strict=True):
+        assert found == pytest.approx(losses(model, [sequence], 1000, Halving())[0], abs=1e-5)
+    padded = _losses(model, sequences[:2])
+    assert padded[1] != pytest.approx(together[1], abs=1e-3)
+
+
 def test_answers_of_any_lengths(model):
     """Padding behind shorter answers changes nothing, whatever stands beside them."""
     ids, _ = prompts(3, 40)
@@ -148,7 +176,7 @@ def test_a_memory_that_keeps_an_answer_would_be_seen(model, monkeypatch):
     ids, answers = prompts(3, 40)
     kept, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
     assert np.abs(kept[:, 0] - fresh[:, 0]).max() < 1e-4
-    assert (np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2) == (not model.pads)
+    assert (np.abs(kept[:, 1:] - fresh[:, 1:]).max() > 1e-2) == (not model.takes_masks)
 
 
 @pytest.mark.parametrize("seen", [lambda own: torch.ones_like(own), lambda own: own.tril()])
@@ -158,12 +186,13 @@ def test_answers_that_saw_each_other_would_be_seen(model, monkeypatch, seen):
     ids, answers = prompts(2, 40)
     found, fresh = (answer_scores(each, ids, answers) for each in (model, Uncached(model)))
     difference = np.abs(found - fresh).max()
-    assert (difference > 1e-2) == model.pads
+    assert (difference > 1e-2) == model.takes_masks
 
 
 def test_which_models_read_answers_side_by_side(folder, model):
     """Those whose layers see whatever a mask says; they also read prompts of several lengths."""
-    assert model.pads == (folder.name in ("llama", "qwen3"))
+    assert model.pads
+    assert model.takes_masks == model.pads_prompts == (folder.name in ("llama", "qwen3"))
 
 
 def test_a_model_of_another_kind(tmp_path):
@@ -171,7 +200,7 @@ def test_a_model_of_another_kind(tmp_path):
     config = GPT2Config(vocab_size=4096, n_positions=64, n_embd=32, n_layer=2, n_head=2)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     model = FolderModel(tmp_path, CPU, "fp32")
-    assert not model.pads
+    assert model.pads and not model.pads_prompts
     ids, answers = prompts(2, 40)
     assert answer_scores(model, ids, answers) == pytest.approx(
         answer_scores(Uncached(model), ids, answers), abs=1e-4

@@ -62,14 +62,16 @@ class RulerSuite:
         """Scores the answers of all items, then writes their outputs."""
         halving = Halving()
         run_batches(
-            nearly_alike(self._scored, self._shape, batch_tokens, slack=PADDED * model.pads),
+            nearly_alike(
+                self._scored, self._shape, batch_tokens, slack=PADDED * model.pads_prompts
+            ),
             _scored,
             lambda batch: halving(lambda part: self._scores(model, part), batch),
             journal,
             done,
         )
         run_batches(
-            nearly_alike(self._written, self._room, batch_tokens),
+            nearly_alike(self._written, self._room, batch_tokens, slack=PADDED * model.pads),
             _written,
             lambda batch: halving(lambda part: self._outputs(model, part), batch),
             journal,
