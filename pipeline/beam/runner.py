@@ -39,23 +39,19 @@ NO_PROXY_FOR_WORKERS = {"no_grpc_proxy": "localhost,127.0.0.1"}
 """Without it connections to local workers would go through an http_proxy."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
-ANSWER_SECONDS = 60
-"""How long a job server may take for its first answer."""
-YEAR = 365 * 24 * 3600
 DEFAULTS = (
     "--resource_hint=min_ram=2GB",
     "--resource_hint=cpu_count=1",
-    f"--job_server_timeout={YEAR}",
+    "--job_server_timeout=60",
 )
 """Beam's options for engines; the user's own count more.
 
 An engine may go by the hints when it chooses machines: a worker that tokenizes, or writes a shard,
 stays below that memory. They are said of the whole graph: stages whose hints differ run in workers
-of their own, which would wait for each other and need the memory twice.
-
-Beam's limit for answers of a job server, five minutes, is also that of the streams by which Prism
-and Beam's own service tell how a job goes, so a longer job would be given up.
+of their own, which would wait for each other and need the memory twice. A job server that has not
+answered for a minute is not there; Beam would wait for five.
 """
+YEAR = 365 * 24 * 3600
 Build = Callable[[Any, "Crew"], None]
 
 
@@ -181,7 +177,7 @@ class _Execution(threading.Thread):
             return
         handler = signal.getsignal(signal.SIGINT)
         try:
-            _await_server(self._settings.beam_args)
+            _await_server(self._pipeline.options)
             self._add_graph()
             self._result = self._pipeline.run()
         except Exception as error:
@@ -222,18 +218,30 @@ class _Execution(threading.Thread):
             self.join(GRACE_SECONDS)
 
 
-def _await_server(beam_args: Sequence[str]) -> None:
-    """Waits for the job server that Beam's options name, if they name one.
+def _await_server(options: Any) -> None:
+    """Waits for the job server that Beam's options name, if they name one; a job may then take
+    longer than an answer.
+
+    Beam's limit for an answer is also that of the streams by which Prism and Beam's own service
+    tell how a job goes: they would end when the job has taken that long.
 
     Raises:
-        grpc.FutureTimeoutError: it does not answer.
+        grpc.RpcError: the server does not answer.
     """
     import grpc
+    from apache_beam.options.pipeline_options import PortableOptions
+    from apache_beam.portability.api import beam_job_api_pb2 as api
+    from apache_beam.portability.api import beam_job_api_pb2_grpc as calls
 
-    endpoint = option(beam_args, "job_endpoint")
-    if endpoint not in (None, "embed"):
-        with grpc.insecure_channel(endpoint) as channel:
-            grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
+    portable = options.view_as(PortableOptions)
+    if portable.job_endpoint not in (None, "embed"):
+        with grpc.insecure_channel(portable.job_endpoint) as channel:
+            calls.JobServiceStub(channel).DescribePipelineOptions(
+                api.DescribePipelineOptionsRequest(),
+                timeout=portable.job_server_timeout,
+                wait_for_ready=True,
+            )
+    portable.job_server_timeout = YEAR
 
 
 def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":

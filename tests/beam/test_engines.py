@@ -1,6 +1,7 @@
 """Runners other than the embedded one: how a job is given to them, and what their errors say."""
 
 import signal
+import socket
 import time
 from typing import Any
 
@@ -120,17 +121,13 @@ def test_a_runner_that_starts_a_server_of_its_own(tmp_path):
     assert signal.getsignal(signal.SIGINT) == handler
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Servers have to answer within a second."""
-    monkeypatch.setattr("exactcpt.pipeline.beam.runner.ANSWER_SECONDS", 1)
-
-
 def at(endpoint: str) -> RunSettings:
-    return settings("PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+    """A job server that has to answer within a second."""
+    words = (f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK", "--job_server_timeout=1")
+    return settings("PortableRunner", *words)
 
 
-def test_a_job_may_take_longer_than_an_answer(tmp_path, quick):
+def test_a_job_may_take_longer_than_an_answer(tmp_path):
     """Beam's local service tells how a job goes in a stream that has Beam's limit for answers."""
 
     def build(pipeline: Any, crew: Any) -> None:
@@ -140,16 +137,24 @@ def test_a_job_may_take_longer_than_an_answer(tmp_path, quick):
 
     service = LocalJobServicer(str(tmp_path / "staged"))
     try:
-        endpoint = f"localhost:{service.start_grpc_server(0)}"
-        run(build, at(endpoint), Folder(str(tmp_path)))
+        run(build, at(f"localhost:{service.start_grpc_server(0)}"), Folder(str(tmp_path)))
     finally:
         service.stop()
 
 
-def test_a_job_server_that_is_not_there(tmp_path, quick):
+def test_a_job_server_that_is_not_there(tmp_path):
     with pytest.raises(ExactcptError, match="no job server answers") as raised:
         run(nothing, at("localhost:1"), Folder(str(tmp_path)))
     assert raised.value.where == "localhost:1"
+
+
+def test_a_job_server_that_is_silent(tmp_path):
+    """It takes connections, and answers nothing."""
+    with socket.create_server(("localhost", 0)) as silent:
+        endpoint = f"localhost:{silent.getsockname()[1]}"
+        with pytest.raises(ExactcptError, match="no job server answers") as raised:
+            run(nothing, at(endpoint), Folder(str(tmp_path)))
+        assert raised.value.where == endpoint
 
 
 def memory_hints(pipeline: Any) -> set[str]:
