@@ -25,6 +25,7 @@ class Server:
         endpoint: its address.
         requests: method, path and what it copies, of each request.
         every: every so many requests one fails; 0 for none.
+        failed: how many have.
         delay: seconds that an answer takes.
         together: the most requests that were under way at once.
     """
@@ -32,6 +33,7 @@ class Server:
     endpoint: str
     requests: list[str] = field(default_factory=list)
     every: int = 0
+    failed: int = 0
     delay: float = 0.0
     together: int = 0
     _now: int = 0
@@ -79,6 +81,7 @@ class Server:
             line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {copied}".rstrip()
             self.requests.append(line)
             if self.every and len(self.requests) % self.every == 0:
+                self.failed += 1
                 start("500 Internal Server Error", [("Content-Type", "application/xml")])
                 return [FAULT]
             with self._lock:

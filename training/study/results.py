@@ -113,7 +113,7 @@ class Results:
     def is_whole(self) -> bool:
         """Whether everything that was planned was done.
 
-        A candidate for a base that failed is missed only if there are too few bases.
+        A candidate for a base that failed leaves it incomplete only if there are too few bases.
         """
         tried = {
             base_step(self.study, each.seed, times).name
@@ -225,7 +225,9 @@ ByFigure = dict[Figure, dict[str, dict[str, Measured]]]
 def _of_run(
     study: Study, cell: Cell, done: Sequence[Cell], record: Record | None, folder: Path
 ) -> _OfRun:
-    seen = json.dumps([_windows(folder / each.step.makes) for each in _stages_of(cell, done)])
+    runs = [folder / each.step.makes for each in _stages_of(cell, done)]
+    # The run of an earlier stage may have been removed, to free the disk.
+    seen = json.dumps([_windows(run) for run in runs if run == runs[0] or run.exists()])
     probed = asked_probes(study, folder / cell.step.makes, record and record.evaluations)
     return _OfRun(probed, xxhash.xxh3_128_hexdigest(seen.encode()))
 

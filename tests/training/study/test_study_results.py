@@ -114,7 +114,7 @@ def test_windows_of_an_earlier_stage_count(tmp_path, monkeypatch):
     assert found == [(3, 0), (0, 3)]
 
 
-def test_a_candidate_that_fails_is_not_missed_where_others_pass(tmp_path, monkeypatch):
+def test_a_study_is_whole_without_a_candidate_that_failed(tmp_path, monkeypatch):
     """The exit code is that of a study that is whole; the table tells of the failure."""
 
     def code_of(command: list[str]) -> int:
