@@ -230,8 +230,8 @@ def _parse_with_arrow(block: bytes, first_line: int, file: str, fields: Fields) 
     starts = _plain_lines(block)
     if starts is None:
         return None
-    # Arrow refuses NaN and infinity where it reads a string or an integer. So the numbers have to be
-    # looked at only if there are other fields, which Arrow tells at the first one.
+    # Arrow refuses NaN and infinity where it reads a string or an integer. So the numbers have to
+    # be looked at only if there are other fields, which Arrow tells at the first one.
     row = _read_rows(block, fields, others="error")
     if row is None and not _misread_numbers(block, starts, fields):
         row = _read_rows(block, fields, others="ignore")
