@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ...schemas.manifest import Manifest
 from ...schemas.sizes import plural
+from ...schemas.status_line import clock
 from ..config import Precision
 from ..windows.agreement import model_fingerprint
 from .config import FACTORS, IN_HAYSTACK, EvaluateConfig
@@ -18,7 +19,7 @@ from .inputs import Inputs, open_inputs
 from .latent.sets import latent_sets
 from .models import FolderModel, device_of
 from .nolima.sets import nolima_sets
-from .results import ITEMS, ResultFolder, content_digest, versions
+from .results import ITEMS, Journal, ResultFolder, content_digest, versions
 from .ruler.sets import ruler_sets
 from .ruler.suite import RulerSuite
 from .standard.opening import open_standard
@@ -192,7 +193,7 @@ class _Evaluator:
     def _score(self, model: FolderModel, suite: SuiteOfLength, folder: ResultFolder) -> Manifest:
         with folder.held():
             with folder.journal() as journal:
-                progress = _Progress(self.say, self._title(suite), suite)
+                progress = _Progress(self.say, self._title(suite), suite, journal)
                 suite.score(model, self.batch_tokens, journal, progress)
                 seconds = journal.seconds
                 tables = suite.tables(journal.scores)
@@ -218,10 +219,10 @@ def _which(suite: SuiteOfLength) -> str:
 class _Progress:
     """Tells a person how the scoring goes, at most once per second."""
 
-    def __init__(self, say: Say, title: str, suite: SuiteOfLength) -> None:
-        self._say, self._title, self._suite = say, title, suite
+    def __init__(self, say: Say, title: str, suite: SuiteOfLength, journal: Journal) -> None:
+        self._say, self._title, self._suite, self._journal = say, title, suite, journal
         self._done = 0
-        self._began = self._said = time.monotonic()
+        self._said = time.monotonic()
 
     def __call__(self, rows: int) -> None:
         self._done += rows
@@ -229,9 +230,10 @@ class _Progress:
         if now - self._said < LINE_SECONDS and self._done < self._suite.rows:
             return
         self._said = now
-        speed = self._done / max(now - self._began, 1e-9)
+        speed = self._done / max(self._journal.seconds, 1e-9)  # what was done before counts, too
         left = (self._suite.rows - self._done) / speed
+        pace = f"{speed:,.1f} a second" if speed >= 1 else f"{60 * speed:,.1f} a minute"
         self._say(
             f"{self._title}: {self._done:,} of {plural(self._suite.rows, self._suite.noun)}"
-            f"  {speed:,.1f} a second" + (f", {left:,.0f} s left" if left >= 1 else "")
+            f"  {pace}" + (f", {clock(left)} left" if left >= 1 else "")
         )
