@@ -23,6 +23,7 @@ from ...schemas.disk_errors import disk_error
 from ...schemas.errors import ExactcptError, UsageError
 from ...schemas.json_text import parse_json
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
+from ...schemas.remote import publishes_whole
 from ..files.json_files import REPLACE, damaged_json, read_json
 from ..files.storage import Folder, resolve
 
@@ -357,10 +358,13 @@ def _remove_written(folder: Folder, owned: tuple[str, ...]) -> None:
 def forget_progress(folder: Folder) -> None:
     """Removes what only an unfinished job needs in order to continue; for a finished job.
 
-    What cannot be removed stays for the next command that finds the job finished: its output is
+    That includes what killed workers have left of files: an engine goes on without them. What
+    cannot be removed stays for the next command that finds the job finished: its output is
     complete, so this is no error.
     """
     with suppress(Exception):  # drivers raise any class
+        if not publishes_whole(folder.url):
+            folder.remove_temporaries()
         _clear_job(folder, keep=KEPT)
 
 

@@ -102,9 +102,11 @@ def test_a_finished_job_keeps_its_state_and_its_lock_alone(folder):
         finished(folder)
         folder.write(".job/plans/00000.json", b"{}")
         folder.write(".job/attempts/1.halt", b"{}")
+        folder.write("parts/.000000-0000.arrow.0123.tmp", b"half")  # of a worker that was killed
         held = folder.read(STATE)
         forget_progress(folder)
         assert set(folder.names(".job")) == {STATE, LOCK}
+        assert not [name for name in folder._all_names() if name.endswith(".tmp")]
         assert folder.read(STATE) == held and folder.exists(MANIFEST)
 
 
