@@ -12,6 +12,7 @@ settings.py  configuration files; sizes.py, counts such as 256M or "1 window"
 disk.py      how a file gets onto a disk whole; disk_errors.py, errors of the system in words
 remote.py    files on servers, requests tried again; remote_errors.py, their errors in words
 sealed.py    JSON records that notice when they were altered
+runs.py      sequences in runs of bounded size
 
 What both halves need to read files from strangers, and to print what is in them:
 

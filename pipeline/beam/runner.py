@@ -178,6 +178,7 @@ class _Execution(threading.Thread):
         handler = signal.getsignal(signal.SIGINT)
         try:
             _await_server(self._pipeline.options)
+            _lift_limit(self._pipeline.options)
             self._add_graph()
             self._result = self._pipeline.run()
         except Exception as error:
@@ -219,11 +220,7 @@ class _Execution(threading.Thread):
 
 
 def _await_server(options: Any) -> None:
-    """Waits for the job server that Beam's options name, if they name one; a job may then take
-    longer than an answer.
-
-    Beam's limit for an answer is also that of the streams by which Prism and Beam's own service
-    tell how a job goes: they would end when the job has taken that long.
+    """Waits for the job server that Beam's options name, if they name one.
 
     Raises:
         grpc.RpcError: the server does not answer.
@@ -241,7 +238,17 @@ def _await_server(options: Any) -> None:
                 timeout=portable.job_server_timeout,
                 wait_for_ready=True,
             )
-    portable.job_server_timeout = YEAR
+
+
+def _lift_limit(options: Any) -> None:
+    """Lets a job take longer than the first answer of its server.
+
+    Beam's limit for an answer is also that of the streams by which Prism and Beam's own service
+    tell how a job goes: they would end when the job has taken that long.
+    """
+    from apache_beam.options.pipeline_options import PortableOptions
+
+    options.view_as(PortableOptions).job_server_timeout = YEAR
 
 
 def _crew(attempt: Attempt, settings: RunSettings, runner: Any) -> "Crew":

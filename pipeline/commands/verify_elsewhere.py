@@ -21,10 +21,10 @@ import xxhash
 
 from ...schemas.errors import FormatError
 from ...schemas.manifest import MANIFEST, SHARD_SET, TOKEN_STORE, Kind, Manifest, parse
+from ...schemas.runs import runs
 from ...schemas.shard import SPLITS
 from ..beam.each import Job, do_each
 from ..beam.runner import RunSettings
-from ..core.runs import runs
 from ..files.storage import Folder, is_local_url
 from ..job.folder import JOB, locked
 from ..job.progress import Count, Progress

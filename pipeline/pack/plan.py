@@ -24,11 +24,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...schemas.errors import FormatError
+from ...schemas.runs import runs
 from ...schemas.shard import PADDING, SPLITS, VALIDATION, shard_schema
 from ...schemas.windows import segment_columns
 from ..core.buckets import histogram, sum_by_bucket
 from ..core.packing import Packing, pack, reorder_windows
-from ..core.runs import runs
 from ..core.selection import Quota
 from ..core.shuffle import Purpose, permutation
 from ..core.spans import Spans

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..core.runs import runs
+from ...schemas.runs import runs
 from ..core.selection import is_repeated
 from ..files.arrow import map_table, write_batches
 from ..files.storage import Folder

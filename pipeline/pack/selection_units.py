@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.errors import ExactcptError
+from ...schemas.runs import runs
 from ...schemas.sizes import plural
-from ..core.runs import runs
 from ..core.selection import (
     MOST_COPIES,
     RANK_BINS,

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...schemas.runs import runs
 from ...schemas.shard import SPLITS, TRAIN, shard_name
 from ..beam.metrics import note_done
 from ..core.buckets import bucket_count
 from ..core.exact import WeightTable, weight_table
 from ..core.parameters import Exact
-from ..core.runs import runs
 from ..core.selection import Quota
 from ..files.arrow import map_table, write_batches
 from ..files.json_files import read_json, write_json

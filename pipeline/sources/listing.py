@@ -276,8 +276,6 @@ def _describe(
         )
     if is_local(fs) and (info is None or info["size"] <= MAX_POINTER_BYTES):
         refuse_pointers([Path(path)])
-    if is_local(fs) and info is not None and not os.access(path, os.R_OK):
-        open_input(path).close()  # says why, before work begins that may take hours
     if info is None:
         is_link = is_local(fs) and Path(path).is_symlink()
         raise ExactcptError(
@@ -285,6 +283,8 @@ def _describe(
             where=path,
             fix="repair the link, or remove it" if is_link else "restore the file",
         )
+    if is_local(fs) and not os.access(path, os.R_OK):
+        open_input(path).close()  # says why, before work begins that may take hours
     _refuse_name_outside_utf8(path)
     return InputFile(
         source=source,

@@ -11,7 +11,6 @@ the tokenizer.json without its special added tokens; encoding.py has what else h
 """
 
 import os
-from collections.abc import Iterator
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...schemas.errors import BackendDifferenceError
+from ...schemas.runs import runs
 from ...schemas.rust import is_of_library
 from ..core.choices import Backend
 from ..files.storage import open_input
@@ -92,7 +92,8 @@ class Reference:
             UnencodableTextError: the library fails on a text.
         """
         ids: list[NDArray[np.int32]] = []
-        for batch in _batches(texts, REFERENCE_BATCH_BYTES):
+        decoded = (texts[i].tobytes().decode() for i in range(len(texts)))
+        for batch in runs(decoded, len, REFERENCE_BATCH_BYTES):
             ids += self._encode(batch, len(ids))
         ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
         return Strings(ends, np.concatenate(ids) if ids else np.empty(0, np.int32))
@@ -109,21 +110,6 @@ class Reference:
             # One after the other, to find out which.
             return [self._encode([text], first + i)[0] for i, text in enumerate(texts)]
         return [np.array(one.ids, np.int32) for one in encoded]
-
-
-def _batches(texts: Strings, size: int) -> Iterator[list[str]]:
-    """The texts as Python strings, about `size` bytes at a time."""
-    batch: list[str] = []
-    filled = 0
-    for i in range(len(texts)):
-        text = texts[i].tobytes().decode()
-        batch.append(text)
-        filled += len(text)
-        if filled >= size:
-            yield batch
-            batch, filled = [], 0
-    if batch:
-        yield batch
 
 
 class Gigatoken:

@@ -76,15 +76,15 @@ def same_inputs(
     if not touched:
         return inputs
     digests = _digests(plan, folder)
-    _read([file for file in touched if file.url in digests], say)
+    known = [file for file in touched if file.url in digests]
+    _read(known, say)
+    same = [file for file in known if _checksums[file] == digests[file.url]]
+    unread = [file for file in touched if file.url not in digests]
     # Nothing has come of any file yet, if nothing is made. Else a file without a checksum has been
     # used: how many rows it has says which splits the files behind it are.
-    is_begun = any(folder.names(made) for made in MADE)
-    for file in touched:
-        known = digests.get(file.url)
-        if _checksums[file] == known if known is not None else not is_begun:
-            inputs[file.url] = kept[file.url]
-    return inputs
+    if unread and not any(folder.names(made) for made in MADE):
+        same += unread
+    return inputs | {file.url: kept[file.url] for file in same}
 
 
 def _read(files: Sequence[InputFile], say: Say) -> None:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 
 import xxhash
 
+from ...schemas.runs import runs
 from ..beam.metrics import note_done
-from ..core.runs import runs
 from ..files.json_files import read_json
 from ..files.storage import Folder
 from ..job.folder import JOB

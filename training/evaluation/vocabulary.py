@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ...schemas.errors import UsageError
+from ...schemas.runs import runs
 from ..windows.tokenizer_file import encoded_probe, read_tokenizer
 
 __all__ = ["Encode", "Vocabulary", "read_vocabulary"]
@@ -72,7 +73,7 @@ class Vocabulary:
         return [np.array(ids, np.int32) for ids in self._encoded(texts)]
 
     def _encoded(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        for some in _at_once(texts):
+        for some in runs(texts, len, AT_ONCE):
             try:
                 found = self.tokenizer.encode_batch_fast(some, add_special_tokens=False)
             except Exception:  # says not which text
@@ -102,20 +103,6 @@ class Vocabulary:
             tuple(both[len(before) :]) if both[: len(before)] == before else self.encode(text)
             for both, text in zip(together, texts, strict=True)
         ]
-
-
-def _at_once(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yields the texts in runs of about `AT_ONCE` characters."""
-    some: list[str] = []
-    held = 0
-    for text in texts:
-        some.append(text)
-        held += len(text)
-        if held >= AT_ONCE:
-            yield some
-            some, held = [], 0
-    if some:
-        yield some
 
 
 @lru_cache(maxsize=1 << 17)

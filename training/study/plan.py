@@ -7,7 +7,7 @@ from .config import Base, Study
 from .graph import Cell, Step, base_step, cells_of, prepare_steps
 from .records import Record
 
-__all__ = ["Candidate", "Plan", "RecordOf", "lacking_bases", "make_plan"]
+__all__ = ["Candidate", "Plan", "RecordOf", "candidate_steps", "lacking_bases", "make_plan"]
 
 RecordOf = Callable[[Step], Record | None]
 """Finds the record of a step that has ended."""
@@ -58,16 +58,21 @@ def make_plan(study: Study, record_of: RecordOf, *, hoped: bool = False) -> Plan
     candidates = None if study.base is None else tuple(_candidates(study, study.base, record_of))
     bases = None if candidates is None else _bases(candidates, hoped=hoped)
     cells = tuple(cells_of(study, bases))
-    trained = [
-        base_step(study, each.seed, times)
-        for each in candidates or ()
-        for times in range(1, each.times + 1)
-    ]
+    trained = candidate_steps(study, candidates)
     return Plan(
         candidates=candidates,
         steps=(*prepare_steps(study), *trained, *(cell.step for cell in cells)),
         cells=cells,
     )
+
+
+def candidate_steps(study: Study, candidates: Iterable[Candidate] | None) -> list[Step]:
+    """The steps that train the candidates for bases; none without a base."""
+    return [
+        base_step(study, each.seed, times)
+        for each in candidates or ()
+        for times in range(1, each.times + 1)
+    ]
 
 
 def lacking_bases(study: Study, candidates: Iterable[Candidate] | None) -> int:

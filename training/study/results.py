@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from ..comparison.recorded import read_recorded
 from ..comparison.runs import Comparison, compare
 from .asked import asked_probes, facts_of
 from .config import Primary, Study
-from .graph import Cell, base_step
-from .plan import Candidate, Plan, RecordOf, lacking_bases
+from .graph import Cell
+from .plan import Candidate, Plan, RecordOf, candidate_steps, lacking_bases
 from .records import Record
 from .registration import changed_since
 from .verdicts import Measured, Verdict, by_base, differences_of, verdicts_of
@@ -115,11 +115,7 @@ class Results:
 
         A candidate for a base that failed leaves it incomplete only if there are too few bases.
         """
-        tried = {
-            base_step(self.study, each.seed, times).name
-            for each in self.candidates or ()
-            for times in range(1, each.times + 1)
-        }
+        tried = {step.name for step in candidate_steps(self.study, self.candidates)}
         missed = [failure for failure in self.failures if failure.step not in tried]
         return not missed and not self.lacking_bases
 
@@ -172,8 +168,12 @@ def results_of(
         FormatError: a run or an evaluation is damaged.
     """
     done = [cell for cell in plan.cells if (found := record_of(cell.step)) and found.is_done]
+    trained_on = _trained_on(study, done, folder)
     probes = {
-        cell.step.place: _of_run(study, cell, done, record_of(cell.step), folder)
+        cell.step.place: _OfRun(
+            _probed(study, folder / cell.step.makes, record_of(cell.step)),
+            " ".join(trained_on[cell.step.makes]),
+        )
         for cell in done
         if cell.stage in study.evaluated
     }
@@ -208,9 +208,7 @@ def _failures(plan: Plan, record_of: RecordOf) -> list[Failure]:
 
 @dataclass(frozen=True)
 class _OfRun:
-    """What the probe found of a run, and a digest of the windows that it was trained on since its
-    base, in all stages.
-    """
+    """What the probe found of a run, and digests of the windows of its stages since its base."""
 
     probed: Mapping[ItemsKey, Probed]
     windows: str
@@ -222,30 +220,28 @@ ByFigure = dict[Figure, dict[str, dict[str, Measured]]]
 """Figure -> arm -> pair -> what was measured."""
 
 
-def _of_run(
-    study: Study, cell: Cell, done: Sequence[Cell], record: Record | None, folder: Path
-) -> _OfRun:
-    runs = [folder / each.step.makes for each in _stages_of(cell, done)]
-    # The run of an earlier stage may have been removed, to free the disk.
-    seen = json.dumps([_windows(run) for run in runs if run == runs[0] or run.exists()])
-    probed = asked_probes(study, folder / cell.step.makes, record and record.evaluations)
-    return _OfRun(probed, xxhash.xxh3_128_hexdigest(seen.encode()))
+def _probed(study: Study, run: Path, record: Record | None) -> Mapping[ItemsKey, Probed]:
+    return asked_probes(study, run, record and record.evaluations)
 
 
-def _stages_of(cell: Cell, done: Sequence[Cell]) -> Iterator[Cell]:
-    """Yields a cell, then the one whose run it started from, and so on."""
-    made = {each.step.makes: each for each in done}
-    at: Cell | None = cell
-    while at is not None:
-        yield at
-        assert at.step.training is not None
-        at = made.get(at.step.training["init_from"])
+def _trained_on(study: Study, done: Sequence[Cell], folder: Path) -> dict[str, list[str]]:
+    """Run -> digests of the windows of its stages since its base; each log is read once."""
+    found: dict[str, list[str]] = {}
+    for cell in done:  # each after the one whose run it started from
+        assert cell.step.training is not None
+        before = found.get(cell.step.training["init_from"], [])
+        run = folder / cell.step.makes
+        # The run of an earlier stage may have been removed, to free the disk.
+        is_gone = cell.stage not in study.evaluated and not run.exists()
+        found[cell.step.makes] = before if is_gone else [*before, _windows(run)]
+    return found
 
 
-def _windows(run: Path) -> list[tuple[int, str]]:
-    """The steps of a training, each with the digest of its windows."""
+def _windows(run: Path) -> str:
+    """A digest of the windows of a training, step by step."""
     steps = read_recorded(run).steps
-    return [(step, steps[step]["digest"]) for step in sorted(steps)]
+    seen = json.dumps([[step, steps[step]["digest"]] for step in sorted(steps)])
+    return xxhash.xxh3_128_hexdigest(seen.encode())
 
 
 def _values(primary: Primary, done: Sequence[Cell], probes: Probes) -> ByFigure:
