@@ -52,8 +52,9 @@ def run_prepare(flags: Mapping[str, Any]) -> None:
     refuse_one_inside_another(store=store, out=out)
     refuse_inside_sources(config.sources, [store, out])
     load_beam_meanwhile(whole=not settings.is_embedded)
-    encode_on_cores(settings.threads)
-    job = PrepareJob(plan=planned(call, config), packing=packing, store=store, out=out)
+    plan = planned(call, config)
+    encode_on_cores(settings.threads, len(plan.tokenizer.json), plan.text_bytes)
+    job = PrepareJob(plan=plan, packing=packing, store=store, out=out)
     finished = None if flags["overwrite"] else job.finished(call.console)
     if finished is None:
         found, probes = show_estimate(call, job.plan, packing)

@@ -25,8 +25,8 @@ def run_tokenize(flags: Mapping[str, Any]) -> None:
     if any(s.is_mixed for s in config.sources):
         call.console.say("epochs and shares take effect in packing: exactcpt pack --epochs NAME=X")
     load_beam_meanwhile(whole=not settings.is_embedded)
-    encode_on_cores(settings.threads)
     plan = planned(call, config)
+    encode_on_cores(settings.threads, len(plan.tokenizer.json), plan.text_bytes)
     found, probes = show_estimate(call, plan, None)
     if flags["dry_run"]:
         return

@@ -44,15 +44,26 @@ REFERENCE_BATCH_BYTES = 1 << 20
 """Bytes of text that the reference is given at a time, as Python strings."""
 CORES = "RAYON_NUM_THREADS"
 """How many cores gigatoken encodes on; it reads the variable when it first encodes on several."""
+LOADING_PAYS = 50
+"""Bytes of text per byte of tokenizer.json, for each pair of threads, above which a thread of each
+pair may load an object while the other one waits. Objects load at 10 MB of tokenizer.json per
+second. Two threads read and encode 90 MB of text per second, and a fourteenth more if each has an
+object: neither waits for the last document in the other one's batch."""
 
 
-def encode_on_cores(cores: int) -> None:
+def encode_on_cores(cores: int, tokenizer_bytes: int = 0, text_bytes: int = 0) -> None:
     """Lets gigatoken encode on several cores of this process, unless the environment says how many.
 
-    Otherwise it encodes on the core of its caller: there may be as many processes as cores. To be
-    called before anything is encoded.
+    Otherwise it encodes on the core of its caller: there may be as many processes as cores, or each
+    thread has an object of its own. To be called before anything is encoded.
+
+    Args:
+        cores: how many there are, and how many threads encode.
+        tokenizer_bytes: the size of tokenizer.json.
+        text_bytes: what is to be encoded; if it is large enough, each thread loads an object.
     """
-    os.environ.setdefault(CORES, str(cores))
+    least = LOADING_PAYS * tokenizer_bytes * cores * (cores - 1)
+    os.environ.setdefault(CORES, str(1 if text_bytes > least else cores))
 
 
 def _uses_cores() -> bool:

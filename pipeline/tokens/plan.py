@@ -113,6 +113,16 @@ class TokenizePlan:
         """Whether any source has text; the others have token ids."""
         return any(fields.tokens is None for fields in self.fields.values())
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of text to encode, roughly: what files have when they are decompressed."""
+        return sum(
+            file.work
+            for source, files in self.files.items()
+            if self.fields[source].tokens is None
+            for file in files
+        )
+
     def tokenizer_manifest(self, used: Backend, fallback: str | None) -> dict[str, Any]:
         """The manifest's entry for the tokenizer.
 

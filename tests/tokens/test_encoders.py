@@ -19,6 +19,7 @@ from exactcpt.pipeline.sources.records import Strings
 from exactcpt.pipeline.tokens import encoders
 from exactcpt.pipeline.tokens.encoders import (
     CORES,
+    LOADING_PAYS,
     UnencodableTextError,
     UnsupportedTokenizerError,
     assemble,
@@ -254,7 +255,7 @@ from pathlib import Path
 from exactcpt.pipeline.sources.records import Strings
 from exactcpt.pipeline.tokens.encoders import encode_on_cores, make_encoder
 if len(sys.argv) > 2:
-    encode_on_cores(int(sys.argv[2]))
+    encode_on_cores(*map(int, sys.argv[2:]))
 encoder = make_encoder("gigatoken", Path(sys.argv[1]).read_bytes(), False)
 before = len(os.listdir("/proc/self/task"))
 encoder.encode(Strings.of_texts([b"the sea, the sea"] * 1000))
@@ -265,9 +266,17 @@ print(len(os.listdir("/proc/self/task")) - before)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
 @pytest.mark.parametrize(
     ("cores", "environment", "threads"),
-    [([], {}, 0), (["1"], {}, 0), (["3"], {}, 3), (["3"], {"RAYON_NUM_THREADS": "2"}, 2)],
+    [
+        ([], {}, 0),
+        (["1"], {}, 0),
+        (["3"], {}, 3),
+        (["3"], {"RAYON_NUM_THREADS": "2"}, 2),
+        (["3", "10", str(10 * LOADING_PAYS * 6)], {}, 3),
+        (["3", "10", str(10 * LOADING_PAYS * 6 + 1)], {}, 0),
+    ],
 )
 def test_gigatoken_uses_the_cores_it_was_given(data, cores, environment, threads):
+    """Unless so much is encoded that each thread loads an object of its own."""
     outside = {name: value for name, value in os.environ.items() if name != CORES}
     done = subprocess.run(
         [sys.executable, "-c", CORES_USED, str(data / "tokenizer.json"), *cores],
