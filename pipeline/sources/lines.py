@@ -43,7 +43,7 @@ def blocks_of_lines(
         remaining = None if remaining is None else remaining - len(chunk)
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield _checked(b"".join([*pending, chunk[:cut]]), limit)
+            yield _checked(b"".join([*pending, memoryview(chunk)[:cut]]), limit)
             pending, held = [], 0
         pending.append(chunk[cut:])
         held += len(chunk) - cut
