@@ -49,7 +49,7 @@ class Sizes:
     rounds: int
 
 
-FULL = Sizes(speed=500 * MB, small=250 * MB, large=1000 * MB, peer=40 * MB, rounds=3)
+FULL = Sizes(speed=500 * MB, small=1000 * MB, large=3000 * MB, peer=40 * MB, rounds=3)
 QUICK = Sizes(speed=60 * MB, small=30 * MB, large=120 * MB, peer=8 * MB, rounds=1)
 
 
