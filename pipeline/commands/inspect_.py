@@ -98,7 +98,7 @@ def _inspect_corpora(flags: Mapping[str, Any]) -> Subject:
     from ..inspection.estimated import inspect_sample
     from ..inspection.sampling import draw
     from ..tokens.backend import choose_backend
-    from ..tokens.encoders import encode_on_cores
+    from ..tokens.cores import encode_on_cores
     from ..tokens.plan import has_answers, plan_tokenize
     from ..tokens.probe import probe_sources
 

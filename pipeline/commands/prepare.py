@@ -28,7 +28,7 @@ from ..pack.settings import shard_set_settings
 from ..shard_set.beside import store_place
 from ..terminal import Console
 from ..tokens import manifest as store_manifest
-from ..tokens.encoders import encode_on_cores
+from ..tokens.cores import encode_on_cores
 from ..tokens.inputs import is_of_plan, same_inputs
 from ..tokens.job import tokenize
 from ..tokens.manifest import refuse_left_out

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..beam.loading import load_beam_meanwhile
 from ..job.places import refuse_inside_sources, require_space
-from ..tokens.encoders import encode_on_cores
+from ..tokens.cores import encode_on_cores
 from ..tokens.job import tokenize
 from .invocation import Invocation, planned, show_estimate
 from .summary import store_tables

@@ -28,7 +28,8 @@ def write_batches(
         ):
             for batch in batches:
                 writer.write_batch(batch)
-                writeback.reached(sink.tell())
+                if folder.is_local:  # what is uploaded is removed afterwards
+                    writeback.reached(sink.tell())
         return folder.describe(name, scratch)
 
 

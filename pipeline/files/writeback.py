@@ -5,6 +5,7 @@ of some hundred megabytes would then wait for all of them, with the disk idle un
 """
 
 import ctypes
+import mmap
 import os
 from collections.abc import Callable
 from functools import cache
@@ -51,6 +52,7 @@ class Writeback:
     def reached(self, size: int) -> None:
         """The file has so many bytes now, and those will not change."""
         begin = _begin()
-        if begin is not None and size - self._begun >= STEP_BYTES:
-            begin(self._descriptor, self._begun, size - self._begun, SYNC_FILE_RANGE_WRITE)
-            self._begun = size
+        whole = size - size % mmap.PAGESIZE  # the last page would be written again
+        if begin is not None and whole - self._begun >= STEP_BYTES:
+            begin(self._descriptor, self._begun, whole - self._begun, SYNC_FILE_RANGE_WRITE)
+            self._begun = whole

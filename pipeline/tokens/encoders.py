@@ -10,7 +10,6 @@ document can forge its own end. gigatoken always reads it as the special token, 
 the tokenizer.json without its special added tokens; encoding.py has what else has to change in it.
 """
 
-import os
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -25,6 +24,7 @@ from ...schemas.rust import is_of_library
 from ..core.choices import Backend
 from ..files.storage import open_input
 from ..sources.records import Strings
+from . import cores
 from .encoding import encoding_json
 from .tokenizer import TokenizerSpec, reference_tokenizer
 
@@ -34,7 +34,6 @@ __all__ = [
     "UnsupportedTokenizerError",
     "assemble",
     "begins_bare",
-    "encode_on_cores",
     "make_encoder",
     "shared_encoder",
     "tokenizer_json",
@@ -42,32 +41,6 @@ __all__ = [
 
 REFERENCE_BATCH_BYTES = 1 << 20
 """Bytes of text that the reference is given at a time, as Python strings."""
-CORES = "RAYON_NUM_THREADS"
-"""How many cores gigatoken encodes on; it reads the variable when it first encodes on several."""
-LOADING_PAYS = 50
-"""Bytes of text per byte of tokenizer.json, for each pair of threads, above which a thread of each
-pair may load an object while the other one waits. Objects load at 10 MB of tokenizer.json per
-second. Two threads read and encode 90 MB of text per second, and a fourteenth more if each has an
-object: neither waits for the last document in the other one's batch."""
-
-
-def encode_on_cores(cores: int, tokenizer_bytes: int = 0, text_bytes: int = 0) -> None:
-    """Lets gigatoken encode on several cores of this process, unless the environment says how many.
-
-    Otherwise it encodes on the core of its caller: there may be as many processes as cores, or each
-    thread has an object of its own. To be called before anything is encoded.
-
-    Args:
-        cores: how many there are, and how many threads encode.
-        tokenizer_bytes: the size of tokenizer.json.
-        text_bytes: what is to be encoded; if it is large enough, each thread loads an object.
-    """
-    least = LOADING_PAYS * tokenizer_bytes * cores * (cores - 1)
-    os.environ.setdefault(CORES, str(1 if text_bytes > least else cores))
-
-
-def _uses_cores() -> bool:
-    return os.environ.get(CORES, "1") != "1"
 
 
 class UnsupportedTokenizerError(Exception):
@@ -127,9 +100,8 @@ class Gigatoken:
     """The encoder of `gigatoken`.
 
     An object of the library serves one thread at a time, and a large one takes a second to load, in
-    which no other thread gets anywhere. Where the library may use several cores, all threads wait
-    for one object, which keeps the cores busy for each of them. Where it may not, a thread that
-    finds none idle loads another.
+    which no other thread gets anywhere. cores.py says whether a thread that finds none idle waits
+    or loads another.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -167,11 +139,10 @@ class Gigatoken:
         return Strings(np.asarray(encoded.offsets.data).astype(np.int64), ids)
 
     def _encode(self, texts: Any) -> Any:
-        many = _uses_cores()
-        library = self._take(wait=many)
+        library = self._take(wait=cores.shares_one_object())
         try:
             library = library or self._load()
-            return library.encode_batch(texts, parallel=None if many else False)
+            return library.encode_batch(texts, parallel=None if cores.uses_several() else False)
         except BaseException as error:
             if not isinstance(error, Exception):
                 library = None  # what was interrupted is not used again

@@ -17,12 +17,14 @@ from ..sources.records import Batch
 from ..sources.splits import Split
 from .backend import kept_choice
 from .builder import PartBuilder, Summary, read_summary
+from .cores import work_unit
 from .encoders import Encoder, shared_encoder
 from .task import TokenizeTask
 
 __all__ = ["write_parts"]
 
 
+@work_unit()
 def write_parts(
     split: Split, task: TokenizeTask, newlines: Mapping[str, Mapping[int, int]]
 ) -> None:

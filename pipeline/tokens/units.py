@@ -7,7 +7,7 @@ twice, and a job that was killed can be continued.
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import xxhash
@@ -68,13 +68,13 @@ def scan_tasks(splits: Sequence[Split]) -> list[ScanTask]:
 
 @dataclass(frozen=True)
 class Reading:
-    """A split, and the scans that are made before it is read.
+    """A split, and the scans that its files are in.
 
     Attributes:
         split: what is read.
         scans: to be done before, unless they are.
-        rank: the work of all splits that share the largest scan with this one. In its order, splits
-            of one file follow one another, and those of large files come first.
+        rank: the work of all splits that the largest of these scans is for. In its order, splits of
+            one file follow one another, and those of large files come first.
     """
 
     split: Split
@@ -83,29 +83,18 @@ class Reading:
 
 
 def readings(splits: Sequence[Split], scans: Sequence[ScanTask]) -> list[Reading]:
-    """Splits with the scans that are made before them.
-
-    A split at the beginning of its files needs no count of the lines before it. If another split
-    needs one, this split is read while that one's worker scans the file.
-    """
+    """Splits with the scans that their files are in."""
     scan_of = {file: scan for scan in scans for file, _ in scan.files}
-
-    def scans_of(files: Iterable[InputFile]) -> dict[int, ScanTask]:
-        return {scan_of[file].ordinal: scan_of[file] for file in files if file in scan_of}
-
-    read = [scans_of(f for m in s.members for f in (m.file, *m.file.beside)) for s in splits]
-    needed = [scans_of(m.file for m in s.members if m.start) for s in splits]
-    needed_by_some = set[int]().union(*needed)
+    found: list[tuple[Split, tuple[ScanTask, ...]]] = []
     work: Counter[int] = Counter()
-    for split, mine in zip(splits, read, strict=True):
+    for split in splits:
+        files = (f for m in split.members for f in (m.file, *m.file.beside))
+        mine = {scan_of[file].ordinal: scan_of[file] for file in files if file in scan_of}
+        found.append((split, tuple(mine.values())))
         work.update(dict.fromkeys(mine, split.work))
     return [
-        Reading(
-            split,
-            tuple(mine[i] for i in mine if i in must or i not in needed_by_some),
-            max((work[i] for i in mine), default=split.work),
-        )
-        for split, mine, must in zip(splits, read, needed, strict=True)
+        Reading(split, mine, max((work[scan.ordinal] for scan in mine), default=split.work))
+        for split, mine in found
     ]
 
 

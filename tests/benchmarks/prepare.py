@@ -49,7 +49,7 @@ class Sizes:
     rounds: int
 
 
-FULL = Sizes(speed=500 * MB, small=1000 * MB, large=3000 * MB, peer=40 * MB, rounds=3)
+FULL = Sizes(speed=1400 * MB, small=1000 * MB, large=3000 * MB, peer=40 * MB, rounds=3)
 QUICK = Sizes(speed=60 * MB, small=30 * MB, large=120 * MB, peer=8 * MB, rounds=1)
 
 
@@ -273,7 +273,7 @@ def speed_rows(
     seconds = {name: median(one.seconds for one in of) for name, of in runs.items() if of}
     ours = seconds["prepare"]
     call = median(one.report["seconds"] for one in runs["encode_files"])
-    theirs = {"whole process": (seconds["encode_files"], 2.6, 2.2), "the call": (call, 3.2, 2.7)}
+    theirs = {"whole process": (seconds["encode_files"], 2.2, 1.6), "the call": (call, 2.4, 1.8)}
     for what, (alone, limit, target) in theirs.items():
         yield Row(
             what=f"prepare / encode_files, {what}",

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from exactcpt.pipeline.core.choices import Backend
 from exactcpt.pipeline.sources.records import Strings
+from exactcpt.pipeline.tokens import cores as cores_used
 from exactcpt.pipeline.tokens import encoders
+from exactcpt.pipeline.tokens.cores import CORES, LOADING_PAYS, encode_on_cores, work_unit
 from exactcpt.pipeline.tokens.encoders import (
-    CORES,
-    LOADING_PAYS,
     UnencodableTextError,
     UnsupportedTokenizerError,
     assemble,
@@ -118,12 +118,14 @@ class Library:
 
     def __init__(self) -> None:
         self.busy, self.calls, self.errors = threading.Lock(), 0, []
+        self.on_several: list[bool] = []
         self.made.append(self)
 
     def encode_batch(self, texts: Any, parallel: bool | None) -> Any:
         assert self.busy.acquire(blocking=False)
         time.sleep(0.002)
         self.calls += 1
+        self.on_several.append(parallel is not False)
         self.busy.release()
         if self.errors:
             raise self.errors.pop()
@@ -135,6 +137,7 @@ def libraries(monkeypatch):
     """The objects of the library that are loaded."""
     monkeypatch.setattr(Library, "made", [])
     monkeypatch.setattr(encoders.Gigatoken, "_load", lambda _: Library())
+    monkeypatch.setattr(cores_used, "_own_objects", None)
     return Library.made
 
 
@@ -217,6 +220,32 @@ def test_threads_wait_for_an_object_that_uses_all_cores_and_for_no_other(
     assert sum(each.calls for each in libraries) == 99
 
 
+@pytest.mark.parametrize(("text_bytes", "most"), [(LOADING_PAYS * 12, 1), (LOADING_PAYS * 13, 4)])
+def test_threads_of_a_long_job_wait_for_nobody(libraries, monkeypatch, text_bytes, most):
+    monkeypatch.delenv(CORES, raising=False)
+    encode_on_cores(4, 1, text_bytes)
+    assert os.environ[CORES] == "4"
+    encoder = encoders.Gigatoken(b"")
+    together = threading.Barrier(4)
+
+    def encode(n: int) -> list[list[int]]:
+        with work_unit():
+            together.wait()  # all have a unit
+            found = lists(encoder.encode(strings("a" * n)))
+            together.wait()
+            return found
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(encode, range(1, 5))) == [[[n]] for n in range(1, 5)]
+    assert 1 <= len(libraries) <= most
+    calls = [several for each in libraries for several in each.on_several]
+    assert calls == [most == 1] * 4
+    with work_unit():  # the last one, or the only one: it has the cores of all threads
+        encoder.encode(strings("a"))
+    calls = [several for each in libraries for several in each.on_several]
+    assert sorted(calls) == sorted([most == 1] * 4 + [True])
+
+
 @pytest.mark.parametrize("cores", ["1", "2"])
 @pytest.mark.parametrize(("error", "loaded"), [(RuntimeError(), 1), (KeyboardInterrupt(), 2)])
 def test_an_object_survives_an_error_but_not_an_interruption(
@@ -253,7 +282,8 @@ CORES_USED = """
 import os, sys, time
 from pathlib import Path
 from exactcpt.pipeline.sources.records import Strings
-from exactcpt.pipeline.tokens.encoders import encode_on_cores, make_encoder
+from exactcpt.pipeline.tokens.cores import encode_on_cores
+from exactcpt.pipeline.tokens.encoders import make_encoder
 if len(sys.argv) > 2:
     encode_on_cores(*map(int, sys.argv[2:]))
 encoder = make_encoder("gigatoken", Path(sys.argv[1]).read_bytes(), False)
@@ -271,12 +301,9 @@ print(len(os.listdir("/proc/self/task")) - before)
         (["1"], {}, 0),
         (["3"], {}, 3),
         (["3"], {"RAYON_NUM_THREADS": "2"}, 2),
-        (["3", "10", str(10 * LOADING_PAYS * 6)], {}, 3),
-        (["3", "10", str(10 * LOADING_PAYS * 6 + 1)], {}, 0),
     ],
 )
 def test_gigatoken_uses_the_cores_it_was_given(data, cores, environment, threads):
-    """Unless so much is encoded that each thread loads an object of its own."""
     outside = {name: value for name, value in os.environ.items() if name != CORES}
     done = subprocess.run(
         [sys.executable, "-c", CORES_USED, str(data / "tokenizer.json"), *cores],

@@ -25,7 +25,7 @@ from exactcpt.pipeline.job.attempt import attempt_at
 from exactcpt.pipeline.sources.reading import BadFileError
 from exactcpt.pipeline.tokens import units
 from exactcpt.pipeline.tokens.graph import tokenize_graph
-from exactcpt.pipeline.tokens.units import readings, scan_files, scan_tasks, tokenize_split
+from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_split
 
 
 @pytest.fixture
@@ -100,72 +100,36 @@ def tokenized_by_a_graph(splits, task, threads):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_files_are_scanned_when_they_are_tokenized(corpus, tmp_path, monkeypatch, threads):
-    """Each once, before all splits but its first, and not before those of the files before it.
+    """Each once, before its first split, and not before those of the files before it.
 
     The splits of a file follow one another, though they differ in size.
     """
     monkeypatch.setattr(units, "SCAN_BYTES", 1)
-    told: list[tuple[str, str, int]] = []
+    told: list[tuple[str, str]] = []
     scan, write_parts = units.scan, units.write_parts
 
     def scanned(file, starts):
         time.sleep(0.01)  # another unit would begin the same
-        told.append(("scanned", file.url, 0))
+        told.append(("scanned", file.url))
         return scan(file, starts)
 
     def written(split, *rest):
         write_parts(split, *rest)
-        told.append(("tokenized", split.members[0].file.url, split.members[0].start))
+        told.append(("tokenized", split.members[0].file.url))
 
     monkeypatch.setattr(units, "scan", scanned)
     monkeypatch.setattr(units, "write_parts", written)
     splits = splits_of({"a": corpus}, 500)
     tokenized_by_a_graph(splits, task_of(tmp_path / "here"), threads)
     files = [str(corpus / f"{name}.jsonl") for name in "abc"]
-    assert [url for what, url, _ in told if what == "scanned"] == files
+    assert [url for what, url in told if what == "scanned"] == files
     for one, url in enumerate(files):
-        at = told.index(("scanned", url, 0))
-        assert all(told.index(each) > at for each in told if each[1] == url and each[2])
+        assert told.index(("scanned", url)) < told.index(("tokenized", url))
         if one:
-            last = max(i for i, each in enumerate(told) if each[1] == files[one - 1])
-            assert at > last - threads
+            last = len(told) - 1 - told[::-1].index(("tokenized", files[one - 1]))
+            assert told.index(("scanned", url)) > last - threads
     tokenize_all(splits, task_of(tmp_path / "before"))
     assert contents(tmp_path / "here") == contents(tmp_path / "before")
-
-
-def test_the_first_split_of_a_file_leaves_the_scan_to_the_others(corpus, monkeypatch):
-    """What is read whole is scanned before it is read."""
-    monkeypatch.setattr(units, "SCAN_BYTES", 1)
-    cut = splits_of({"a": corpus}, 500)
-    first = [not split.members[0].start for split in cut]
-    assert sum(first) == 3
-    for split, leaves, reading in zip(cut, first, readings(cut, scan_tasks(cut)), strict=True):
-        assert reading.split is split
-        scanned = [file for scan in reading.scans for file, _ in scan.files]
-        assert scanned == ([] if leaves else [split.members[0].file])
-    (whole,) = splits_of({"a": corpus})
-    (reading,) = readings([whole], scan_tasks([whole]))
-    scanned = [file for scan in reading.scans for file, _ in scan.files]
-    assert scanned == [member.file for member in whole.members]
-
-
-def test_the_only_split_that_is_left_of_a_file_makes_its_scan(corpus):
-    """Some files of one scan may have been left out."""
-    cut = splits_of({"a": corpus}, 500)
-    scans = scan_tasks(cut)
-    assert len(scans) == 1
-    first = cut[0]
-    assert [r.scans for r in readings([first], scans)] == [tuple(scans)]
-
-
-def test_a_file_of_unknown_size_is_not_scanned(corpus):
-    cut = [
-        replace(s, members=tuple(replace(m, file=replace(m.file, bytes=None)) for m in s.members))
-        for s in splits_of({"a": corpus}, 500)
-    ]
-    found = readings(cut, scan_tasks(cut))
-    assert [reading.scans for reading in found] == [()] * len(cut)
-    assert [reading.rank for reading in found] == [split.work for split in cut]
 
 
 def test_documents_without_an_id_are_named_by_their_line_in_the_file(tmp_path):
