@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...schemas.manifest import PartFile
 from ...schemas.shard import spans_type
+from .growing import GrowingFile
 from .storage import Folder, is_local_url, open_input
-from .writeback import Writeback
 
 __all__ = ["map_batches", "map_table", "open_native", "read_column", "span_lists", "write_batches"]
 
@@ -21,15 +21,10 @@ def write_batches(
 ) -> PartFile:
     """Writes record batches to a file as they arrive; returns its name, size and checksum."""
     with folder.create(name) as scratch:
-        with (
-            pa.OSFile(str(scratch), "wb") as sink,
-            Writeback(scratch) as writeback,
-            pa.ipc.new_file(sink, schema) as writer,
-        ):
+        growing = GrowingFile(scratch, keeps=folder.is_local)
+        with growing as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-                if folder.is_local:  # what is uploaded is removed afterwards
-                    writeback.reached(sink.tell())
         return folder.describe(name, scratch)
 
 
