@@ -23,6 +23,7 @@ from ...schemas.runs import runs
 from ...schemas.rust import is_of_library
 from ..core.choices import Backend
 from ..files.storage import open_input
+from ..job.interruption import raise_if_interrupted
 from ..sources.records import Strings
 from . import cores
 from .encoding import encoding_json
@@ -53,6 +54,19 @@ class UnencodableTextError(Exception):
     def __init__(self, at: int, reason: str) -> None:
         super().__init__(reason)
         self.at = at
+
+
+def _has_failed(error: BaseException) -> bool:
+    """Whether a library failed by itself.
+
+    Raises:
+        KeyboardInterrupt: the job was interrupted. gigatoken calls Python, and takes the exception
+            that a signal raises there for a text that it cannot read.
+    """
+    if not is_of_library(error):
+        return False
+    raise_if_interrupted()
+    return True
 
 
 class Encoder(Protocol):
@@ -87,7 +101,7 @@ class Reference:
         try:
             encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except BaseException as error:
-            if not is_of_library(error):
+            if not _has_failed(error):
                 raise
             if len(texts) == 1:
                 raise UnencodableTextError(first, " ".join(str(error).split())[:200]) from None
@@ -132,7 +146,7 @@ class Gigatoken:
         try:
             encoded: Any = self._encode(ak.Array(layout)).layout
         except BaseException as error:
-            if is_of_library(error):
+            if _has_failed(error):
                 raise BackendDifferenceError(f"gigatoken failed: {error}") from None
             raise
         ids = np.asarray(encoded.content.data).view(np.int32)
@@ -182,7 +196,7 @@ def make_encoder(
     try:
         return Gigatoken(data)
     except BaseException as error:
-        if is_of_library(error):
+        if _has_failed(error):
             reason = str(error).partition("\n\nLocation:")[0]  # in its source code
             raise UnsupportedTokenizerError(" ".join(reason.split())[:200]) from None
         raise

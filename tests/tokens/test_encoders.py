@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.core.choices import Backend
+from exactcpt.pipeline.job import interruption
 from exactcpt.pipeline.sources.records import Strings
 from exactcpt.pipeline.tokens import cores as cores_used
 from exactcpt.pipeline.tokens import encoders
@@ -186,6 +187,21 @@ def test_a_panic_on_a_text_is_a_failure_and_an_interruption_is_none(bundled):
         encoder.encode(strings("a"))
     Failing.failure = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
+        encoder.encode(strings("a"))
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interruption_that_the_library_swallows_is_no_difference(
+    libraries, monkeypatch, interrupted
+):
+    """Else the job would go on with the slow backend, and keep that choice."""
+    received = threading.Event()
+    monkeypatch.setattr(interruption, "_received", received)
+    encoder = encoders.Gigatoken(b"")
+    libraries[0].errors = [ValueError("awkward input must be an array of strings")]
+    if interrupted:
+        received.set()
+    with pytest.raises(KeyboardInterrupt if interrupted else BackendDifferenceError):
         encoder.encode(strings("a"))
 
 
