@@ -17,15 +17,33 @@ __all__ = ["map_batches", "map_table", "open_native", "read_column", "span_lists
 
 
 def write_batches(
-    folder: Folder, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    folder: Folder,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    read_soon: bool = True,
 ) -> PartFile:
-    """Writes record batches to a file as they arrive; returns its name, size and checksum."""
+    """Writes record batches to a file as they arrive.
+
+    Args:
+        folder: the folder.
+        name: of the file.
+        schema: of the batches.
+        batches: the batches.
+        read_soon: whether the file is worth the memory that it takes until it is read.
+
+    Returns:
+        Its name, size and checksum.
+    """
     with folder.create(name) as scratch:
-        growing = GrowingFile(scratch, keeps=folder.is_local)
-        with growing as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        return folder.describe(name, scratch)
+        with GrowingFile(scratch, keeps=folder.is_local) as sink:
+            with pa.ipc.new_file(sink, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            if folder.is_local and not read_soon:
+                sink.leave_memory()
+        return sink.describe(name)
 
 
 def open_native(url: str) -> Any:

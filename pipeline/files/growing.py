@@ -1,17 +1,24 @@
-"""A file that a disk takes in while it is still being filled, in the steps that cost Linux least.
+"""A file that a disk takes in, and a digest too, while it is still being filled.
 
 Linux leaves new bytes in memory until they are many or half a minute old. The sync that ends a file
-of some hundred megabytes would then wait for all of them, with the disk idle until that moment. And
-a single write of ten megabytes takes it several times as long as ten of one megabyte.
+of some hundred megabytes would then wait for all of them, with the disk idle until that moment. A
+single write of ten megabytes takes it several times as long as ten of one megabyte. And once all
+memory holds pages of files, each new one has to take the place of another, which costs more than to
+write it: a file that nobody reads soon gives its pages back.
 """
 
 import ctypes
 import io
 import mmap
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import xxhash
+
+from ...schemas.manifest import PartFile
 
 __all__ = ["GrowingFile"]
 
@@ -47,16 +54,30 @@ class GrowingFile(io.FileIO):
         super().__init__(path, "wb")
         self._begin = _begin() if keeps else None
         self._size = self._begun = 0
+        self._digest = xxhash.xxh3_128()
 
     def write(self, data: Any) -> int:
         """Writes all of the bytes; returns how many they are."""
         view = memoryview(data).cast("B")
         at = 0
         while at < len(view):
-            at += super().write(view[at : at + WRITE_BYTES])
+            step = view[at : at + WRITE_BYTES]
+            written = super().write(step)
+            self._digest.update(step[:written])
+            at += written
         self._size += at
         self._write_back()
         return at
+
+    def describe(self, name: str) -> PartFile:
+        """Name, size and checksum of what has been written; not read again for it."""
+        return {"path": name, "bytes": self._size, "xxh3_128": self._digest.hexdigest()}
+
+    def leave_memory(self) -> None:
+        """Waits until all bytes are on the disk, and gives back the memory that holds them."""
+        os.fsync(self.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _write_back(self) -> None:
         whole = self._size - self._size % mmap.PAGESIZE  # the last page will be written again

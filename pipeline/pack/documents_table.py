@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...schemas.manifest import ShardFile
 from ...schemas.shard import SPLITS, documents_schema
+from ..files.growing import GrowingFile
 from ..files.storage import Folder
 from .documents import Documents
 
@@ -63,15 +64,17 @@ def documents_table(
 def write_documents(out: Folder, name: str, tables: Iterable[pa.Table]) -> ShardFile:
     """Writes one file of the documents table, one row group per part; returns its description."""
     rows = 0
-    with out.create(name) as scratch:
-        with pq.ParquetWriter(
-            str(scratch), documents_schema(), compression="zstd", use_dictionary=REPEATED
-        ) as writer:
-            for table in tables:
-                writer.write_table(table)
-                rows += len(table)
-        described = out.describe(name, scratch)
-    return {**described, "rows": rows}
+    with (
+        out.create(name) as scratch,
+        GrowingFile(scratch, keeps=out.is_local) as sink,
+        pq.ParquetWriter(
+            sink, documents_schema(), compression="zstd", use_dictionary=REPEATED
+        ) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table)
+            rows += len(table)
+    return {**sink.describe(name), "rows": rows}
 
 
 def _encoded(

@@ -70,7 +70,7 @@ def write_shard(
     batches = (
         gather.fill(batch, dictionary) for batch in _batches(rows, shard.rows_per_batch(window))
     )
-    written = write_batches(out, task.name, schema, batches)
+    written = write_batches(out, task.name, schema, batches, read_soon=False)
     return {**written, "windows": len(rows)}
 
 

@@ -185,7 +185,7 @@ def _utf8(text: str, name: str) -> bytes:
         raise _Reject(f"field {name!r} has a lone surrogate") from None
 
 
-def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:
+def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> tuple[Batch, int]:
     """Parses whole lines; the last one may lack its newline.
 
     Args:
@@ -193,10 +193,15 @@ def parse_block(block: bytes, first_line: int, file: str, fields: Fields) -> Bat
         first_line: number of the block's first line in the file, counted from 1.
         file: the file's name, for ids and rejected records.
         fields: which fields of a record to read.
+
+    Returns:
+        The records, and how many newlines there are.
     """
     fast = fields.form is None
     batch = _parse_with_arrow(block, first_line, file, fields) if fast else None
-    return batch if batch is not None else _parse_line_by_line(block, first_line, file, fields)
+    if batch is None:
+        return _parse_line_by_line(block, first_line, file, fields), block.count(b"\n")
+    return batch, len(batch.ids) - (not block.endswith(b"\n"))
 
 
 def _parse_line_by_line(block: bytes, first_line: int, file: str, fields: Fields) -> Batch:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LongLineError", "blocks_of_lines", "newlines", "rest_of_line"]
+__all__ = ["LongLineError", "blocks_of_lines", "rest_of_line"]
 
 STEP_BYTES = 64 << 10
 """Read at a time in search of the end of a line."""
@@ -74,11 +74,6 @@ def rest_of_line(stream: Any, limit: int) -> bytes:
         if held > limit:
             raise LongLineError
     return b"".join(pieces)
-
-
-def newlines(block: bytes) -> int:
-    """How many newlines there are."""
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
 
 
 def _checked(block: bytes, limit: int) -> bytes:

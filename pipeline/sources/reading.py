@@ -18,7 +18,7 @@ from .compression import DamagedError, open_decompressed
 from .content import HEAD_BYTES, Content, recognise, recognise_json, recognise_lines
 from .gathering import Item, gather
 from .jsonl import parse_block
-from .lines import LongLineError, blocks_of_lines, newlines, rest_of_line
+from .lines import LongLineError, blocks_of_lines, rest_of_line
 from .listing import InputFile, is_unchanged
 from .records import (
     BLOCK_BYTES,
@@ -169,8 +169,9 @@ def _read_jsonl(member: Member, fields: Fields, newlines_before: int) -> Iterato
             blocks = blocks_of_lines(stream, BLOCK_BYTES, remaining, fields.max_bytes)
             for i, block in enumerate(blocks):
                 data = block.removeprefix(BYTE_ORDER_MARK) if i == member.start == 0 else block
-                yield parse_block(data, line, file.path, fields)
-                line += newlines(block)
+                batch, newlines = parse_block(data, line, file.path, fields)
+                yield batch
+                line += newlines
         except LongLineError as error:
             if member.start:
                 stream.seek(0)

@@ -165,7 +165,7 @@ def write_split(mine: SplitShards, task: WeighTask, newlines: Newlines, table: W
     for (path, windows), sizes in zip(mine.shards, batches, strict=True):
         filled = (writer.batch(next(rows, None)) for _ in sizes)
         schema = shard.shard_schema(task.window, task.has_spans)
-        written = write_batches(out, path, schema, filled)
+        written = write_batches(out, path, schema, filled, read_soon=False)
         write_json(out, f"{JOB}/{path}.json", {**written, "windows": windows})
         note_done(windows=windows, bytes=written["bytes"])
     if next(rows, None) is not None or not writer.has_all():

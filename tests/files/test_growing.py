@@ -1,17 +1,21 @@
 import mmap
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from harness import DATA, TOKENIZER, done, source
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.files import growing
 from exactcpt.pipeline.files.arrow import write_batches
 from exactcpt.pipeline.files.growing import SYNC_FILE_RANGE_WRITE, GrowingFile
-from exactcpt.pipeline.files.storage import Folder
+from exactcpt.pipeline.files.storage import Folder, checksum
 
 PAGE = mmap.PAGESIZE
 
@@ -44,6 +48,11 @@ def test_all_bytes_are_written_in_order(
                 data = pa.py_buffer(piece) if i % 2 else piece
                 assert file.write(data) == len(piece)
     assert path.read_bytes() == b"".join(pieces)
+    assert file.describe("name") == {
+        "path": "name",
+        "bytes": path.stat().st_size,
+        "xxh3_128": checksum(path),
+    }
 
 
 def test_no_write_is_larger_than_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +72,7 @@ def test_no_write_is_larger_than_a_step(tmp_path: Path, monkeypatch: pytest.Monk
         file.write(bytes(range(256)) * 10)
     assert (tmp_path / "a").read_bytes() == bytes(range(256)) * 10
     assert max(sizes) == 1000
+    assert file.describe("a")["xxh3_128"] == checksum(tmp_path / "a")
 
 
 def test_each_page_is_asked_for_once_in_steps(
@@ -84,6 +94,66 @@ def test_batches_are_written_to_the_disk_as_they_arrive(
     folder = Folder("memory://growing" if remote else str(tmp_path))
     write_batches(folder, "a.arrow", schema, (batch for _ in range(3)))
     assert [size for _, size in requests] == ([] if remote else [8, 8, 8])
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("read_soon", [False, True])
+def test_what_is_not_read_soon_leaves_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_soon: bool, remote: bool
+) -> None:
+    """When it is whole, and not if it will be uploaded."""
+    left: list[bytes] = []
+    monkeypatch.setattr(
+        GrowingFile, "leave_memory", lambda it: left.append(Path(it.name).read_bytes())
+    )
+    schema = pa.schema({"a": pa.int64()})
+    batch = pa.record_batch([pa.array([1])], schema=schema)
+    folder = Folder("memory://leaving" if remote else str(tmp_path))
+    write_batches(folder, "a.arrow", schema, [batch], read_soon=read_soon)
+    assert left == ([] if remote or read_soon else [folder.read("a.arrow")])
+
+
+def test_bytes_are_on_the_disk_before_they_leave_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux keeps pages that it has yet to write."""
+    asked: list[tuple[str, Any]] = []
+    monkeypatch.setattr(os, "fsync", lambda file: asked.append(("sync", file)))
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda *how: asked.append(("leave", how)), raising=False
+    )
+    monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    with GrowingFile(tmp_path / "a") as file:
+        file.leave_memory()
+        assert asked == [("sync", file.fileno()), ("leave", (file.fileno(), 0, 0, 4))]
+
+
+def test_where_bytes_cannot_leave_memory_they_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    with GrowingFile(tmp_path / "a") as file:
+        file.write(b"a")
+        file.leave_memory()
+    assert (tmp_path / "a").read_bytes() == b"a"
+
+
+def test_only_shards_leave_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of both commands that write some; a store is read when it is packed."""
+    left: list[int] = []
+    monkeypatch.setattr(GrowingFile, "leave_memory", lambda it: left.append(it.tell()))
+    poems, tokenizer = source("poems", DATA / "poems.jsonl"), ["--tokenizer", TOKENIZER, "--quiet"]
+    done("prepare", *poems, *tokenizer, "--window", 512, "--out", tmp_path / "packed")
+    packed = [path.stat().st_size for path in (tmp_path / "packed").glob("*/shard-*.arrow")]
+    assert len(packed) > 1
+    assert sorted(left) == sorted(packed)
+    (shard,) = (tmp_path / "packed/train").iterdir()
+    windows = pa.ipc.open_file(pa.memory_map(str(shard))).read_all()
+    pq.write_table(windows.select(["input_ids", "seq_lengths"]), tmp_path / "windows.parquet")
+    done("weigh", tmp_path / "windows.parquet", *tokenizer, "--out", tmp_path / "weighed")
+    weighed = [path.stat().st_size for path in (tmp_path / "weighed").glob("*/shard-*.arrow")]
+    assert len(weighed) > 0
+    assert sorted(left) == sorted(packed + weighed)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that can begin to write a range")

@@ -31,7 +31,7 @@ def texts(batch: Batch) -> list[list[tuple[str, bool]]]:
 
 def read(record: object, form: Form) -> list[tuple[str, bool]] | str:
     """The pieces of a record as a line of JSON, or why it is rejected."""
-    batch = parse_block(json.dumps(record).encode(), 1, "f", Fields(form=form))
+    batch, _ = parse_block(json.dumps(record).encode(), 1, "f", Fields(form=form))
     return batch.rejected[0].reason if batch.rejected else texts(batch)[0]
 
 
@@ -74,7 +74,9 @@ def test_records_without_a_document(record, reason):
 
 
 def test_a_field_that_occurs_twice():
-    batch = parse_block(b'{"q": "x", "a": "y", "c": "", "a": "z"}', 7, "f", Fields(form=QUESTION))
+    batch, _ = parse_block(
+        b'{"q": "x", "a": "y", "c": "", "a": "z"}', 7, "f", Fields(form=QUESTION)
+    )
     assert [(r.at, r.reason) for r in batch.rejected] == [(7, "field 'a' occurs more than once")]
 
 
@@ -131,7 +133,7 @@ def test_conversations_without_a_document(messages, reason):
 
 def test_a_message_with_two_contents():
     line = b'{"m": [{"role": "assistant", "content": "a", "content": "b"}]}'
-    (rejected,) = parse_block(line, 1, "f", Fields(form=CHAT)).rejected
+    (rejected,) = parse_block(line, 1, "f", Fields(form=CHAT))[0].rejected
     assert rejected.reason == "message 1 has a role or a content twice"
 
 
@@ -146,7 +148,7 @@ rows = st.lists(
 @given(rows)
 def test_columns_are_read_as_lines_are(records):
     lines = "\n".join(json.dumps(record) for record in records).encode()
-    of_lines = parse_block(lines, 1, "f", Fields(form=QUESTION))
+    of_lines, _ = parse_block(lines, 1, "f", Fields(form=QUESTION))
     schema = pa.schema({name: pa.string() for name in "qac"})
     table = pa.RecordBatch.from_pylist(records, schema=schema)
     of_columns = batch_of_columns(table, "f", Fields(form=QUESTION), 1)
@@ -170,7 +172,7 @@ def test_conversations_in_columns():
 @given(rows, rows)
 def test_batches_are_joined(one, other):
     batches = [
-        parse_block("\n".join(map(json.dumps, some)).encode(), 1, "f", Fields(form=QUESTION))
+        parse_block("\n".join(map(json.dumps, some)).encode(), 1, "f", Fields(form=QUESTION))[0]
         for some in (one, other)
     ]
     assert texts(Batch.join(batches)) == [d for batch in batches for d in texts(batch)]

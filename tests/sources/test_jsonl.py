@@ -62,9 +62,9 @@ def line_by_line(
 )
 @given(block=json_blocks(), first=st.integers(1, 10**6))
 def test_a_block_is_what_its_lines_are(fields: Fields, block: bytes, first: int) -> None:
-    assert shown(parse_block(block, first, "f.jsonl", fields)) == line_by_line(
-        block, first, "f.jsonl", fields
-    )
+    batch, newlines = parse_block(block, first, "f.jsonl", fields)
+    assert shown(batch) == line_by_line(block, first, "f.jsonl", fields)
+    assert newlines == block.count(b"\n")
 
 
 @pytest.mark.parametrize("odd", ODD_LINES, ids=repr)
@@ -72,7 +72,9 @@ def test_a_block_is_what_its_lines_are(fields: Fields, block: bytes, first: int)
 @pytest.mark.parametrize("fields", [TEXT, TOKENS], ids=["text", "tokens"])
 def test_an_odd_line(fields: Fields, good: bytes, odd: bytes) -> None:
     for block in (good + odd, odd + b"\n" + good, good + odd + b"\n" + good):
-        assert shown(parse_block(block, 1, "f", fields)) == line_by_line(block, 1, "f", fields)
+        batch, newlines = parse_block(block, 1, "f", fields)
+        assert shown(batch) == line_by_line(block, 1, "f", fields)
+        assert newlines == block.count(b"\n")
 
 
 RECORDS = st.fixed_dictionaries(
@@ -92,12 +94,13 @@ def test_ordinary_blocks_take_the_fast_path(
     block = newline.join(json.dumps(r, ensure_ascii=ascii_only) for r in records).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "_parse_line_by_line", lambda *_: pytest.fail("the slow path"))
-        batch = parse_block(block, 1, "f", TEXT)
+        batch, newlines = parse_block(block, 1, "f", TEXT)
     assert contents(batch.content) == [str(r["text"]).encode() for r in records]
     assert batch.ids.to_pylist() == [
         f"f:{n}" if r.get("id") is None else r["id"] for n, r in enumerate(records, 1)
     ]
     assert batch.rejected == []
+    assert newlines == len(records) - 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,8 @@ def test_these_blocks_take_the_fast_path(
     monkeypatch: pytest.MonkeyPatch, block: bytes, fields: Fields
 ) -> None:
     monkeypatch.setattr(jsonl, "_parse_line_by_line", lambda *_: pytest.fail("the slow path"))
-    assert len(parse_block(block, 1, "f", fields).content) == block.count(b"\n")
+    batch, newlines = parse_block(block, 1, "f", fields)
+    assert len(batch.content) == newlines == block.count(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_these_blocks_take_the_fast_path(
 def test_accepted_lines(line: bytes, record: tuple[str | None, bytes]) -> None:
     assert parse_line(line, TEXT) == Record(*record)
     expected = "f:7" if record[0] is None else record[0]
-    assert shown(parse_block(line, 7, "f", TEXT)) == ([expected], [record[1]], [])
+    assert shown(parse_block(line, 7, "f", TEXT)[0]) == ([expected], [record[1]], [])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_accepted_lines(line: bytes, record: tuple[str | None, bytes]) -> None:
 def test_rejected_lines(line: bytes, reason: str) -> None:
     assert parse_line(line, TEXT) == reason
     good = b'{"text":"good"}\n'
-    batch = parse_block(good + line + b"\n" + good, 10, "f", TEXT)
+    batch, _ = parse_block(good + line + b"\n" + good, 10, "f", TEXT)
     assert shown(batch) == (
         ["f:10", "f:12"],
         [b"good", b"good"],
@@ -222,7 +226,7 @@ def test_rejected_lines(line: bytes, reason: str) -> None:
 )
 def test_tokens(value: bytes, expected: list[int] | str) -> None:
     line = b'{"tokens":%b}' % value
-    batch = parse_block(line, 1, "f", TOKENS)
+    batch, _ = parse_block(line, 1, "f", TOKENS)
     if isinstance(expected, str):
         assert (parse_line(line, TOKENS), batch.rejected[0].reason) == (expected, expected)
     else:
@@ -231,7 +235,7 @@ def test_tokens(value: bytes, expected: list[int] | str) -> None:
 
 
 def test_blank_lines_are_no_records_and_count() -> None:
-    batch = parse_block(b'\n \t\r\n{"text":"a"}\n\r\n\n{"text":"b"}\n\n', 1, "f", TEXT)
+    batch, _ = parse_block(b'\n \t\r\n{"text":"a"}\n\r\n\n{"text":"b"}\n\n', 1, "f", TEXT)
     assert shown(batch) == (["f:3", "f:6"], [b"a", b"b"], [])
 
 
@@ -268,7 +272,7 @@ OPEN, CLOSE = b"[" * MANY, b"]" * MANY
 )
 def test_lines_of_very_many_brackets(line: bytes, expected: Record | str) -> None:
     assert parse_line(line, TEXT) == expected
-    batch = parse_block(line, 1, "f", TEXT)
+    batch, _ = parse_block(line, 1, "f", TEXT)
     if isinstance(expected, str):
         assert [record.reason for record in batch.rejected] == [expected]
     else:
@@ -284,7 +288,7 @@ def test_nothing_changes_where_the_nesting_becomes_deep(depth: int) -> None:
 @given(block=json_blocks())
 def test_documents_without_an_id_are_counted(block: bytes) -> None:
     for batch in (
-        parse_block(block, 1, "f", TEXT),
+        parse_block(block, 1, "f", TEXT)[0],
         jsonl._parse_line_by_line(block, 1, "f", TEXT),
     ):
         numbered = [i for i in batch.ids.to_pylist() if i.startswith("f:")]

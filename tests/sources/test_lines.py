@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exactcpt.pipeline.sources import lines
-from exactcpt.pipeline.sources.lines import LongLineError, blocks_of_lines, newlines, rest_of_line
+from exactcpt.pipeline.sources.lines import LongLineError, blocks_of_lines, rest_of_line
 
 
 @given(
@@ -30,7 +30,7 @@ def test_the_same_lines_or_the_same_error_for_any_block(
         for block in blocks_of_lines(stream, block_bytes, size, limit):
             read += block
     except LongLineError as error:
-        found = newlines(read) + error.index
+        found = read.count(b"\n") + error.index
     assert found == (long[0] if long else None)
     assert read == whole if not long else whole.startswith(read)
 

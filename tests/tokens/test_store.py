@@ -478,7 +478,7 @@ def test_a_writer_that_fails_in_the_middle_removes_its_temporary_file(
     def fail(*_):
         raise RuntimeError
 
-    monkeypatch.setattr("exactcpt.pipeline.files.storage.Folder.describe", fail)
+    monkeypatch.setattr("exactcpt.pipeline.files.growing.GrowingFile.describe", fail)
     with pytest.raises(RuntimeError):
         write_parts(splits_of({"a": corpus})[0], task_of(tmp_path / "store"), {})
     assert [p for p in (tmp_path / "store").rglob("*") if p.is_file()] == []
