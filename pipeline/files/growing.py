@@ -12,6 +12,7 @@ import io
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ class GrowingFile(io.FileIO):
         """Waits until all bytes are on the disk, and gives back the memory that holds them."""
         os.fsync(self.fileno())
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # some systems do not take advice; the file is whole
+                os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _write_back(self) -> None:
         whole = self._size - self._size % mmap.PAGESIZE  # the last page will be written again

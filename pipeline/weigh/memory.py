@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import ArrayLike
 
 from ...schemas.errors import UsageError
-from ...schemas.regular import hash_regular
 from ..beam.runner import RunSettings
 from ..config import SourceConfig, TokenizeConfig
 from ..files.arrow import write_batches
@@ -63,44 +61,41 @@ def write_shards(
     """
     with TemporaryDirectory(prefix="exactcpt-windows-") as folder:
         scratch = Folder(folder)
-        names = [NAME, *(["validation"] if _write(scratch, "validation", validation) else [])]
-        if not _write(scratch, NAME, windows):
+        validating = _write(scratch, "validation", validation)
+        training = _write(scratch, NAME, windows)
+        if training is None:
             raise UsageError("there are no windows", expected="pairs of token ids and seq_lengths")
+        checksums = {NAME: training}
+        if validating is not None:
+            checksums["validation"] = validating
         sources = [
             SourceConfig(name=name, pattern=f"{folder}/{name}.arrow", tokens="input_ids")
-            for name in names
+            for name in checksums
         ]
         plan = plan_weigh(
             TokenizeConfig(sources=tuple(sources), tokenizer=str(tokenizer), eos_token=eos_token),
             boundaries="seq_lengths",
             window=window,
             weighting=weighting,
-            validation=names[1:],
+            validation=list(checksums)[1:],
         )
         console = Console(quiet=True)
-        plan = replace(plan, identity={name: _checksum(f"{folder}/{name}.arrow") for name in names})
+        plan = replace(plan, identity=checksums)
         weigh(plan, Folder(str(out)), RunSettings(workers=1), console, overwrite=overwrite)
 
 
-def _checksum(path: str) -> str:
-    found = xxhash.xxh3_128()
-    hash_regular(Path(path), found)
-    return found.hexdigest()
-
-
-def _write(folder: Folder, name: str, windows: Iterable[tuple[ArrayLike, ArrayLike]]) -> bool:
-    """Writes windows to a file, if there are some."""
+def _write(folder: Folder, name: str, windows: Iterable[tuple[ArrayLike, ArrayLike]]) -> str | None:
+    """Writes windows to a file, if there are some; returns its checksum."""
     batches = _batches(windows)
     first = next(batches, None)
     if first is None:
-        return False
+        return None
 
     def all_batches() -> Iterator[pa.RecordBatch]:
         yield first
         yield from batches
 
-    write_batches(folder, f"{name}.arrow", COLUMNS, all_batches())
-    return True
+    return write_batches(folder, f"{name}.arrow", COLUMNS, all_batches())["xxh3_128"]
 
 
 def _batches(windows: Iterable[tuple[ArrayLike, ArrayLike]]) -> Iterator[pa.RecordBatch]:

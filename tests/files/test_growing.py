@@ -1,3 +1,4 @@
+import errno
 import mmap
 import os
 import sys
@@ -128,14 +129,35 @@ def test_bytes_are_on_the_disk_before_they_leave_memory(
         assert asked == [("sync", file.fileno()), ("leave", (file.fileno(), 0, 0, 4))]
 
 
+@pytest.mark.parametrize("has_call", [False, True])
 def test_where_bytes_cannot_leave_memory_they_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_call: bool
 ) -> None:
+    """On other systems, and in a container that forbids the call."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    if has_call:
+        monkeypatch.setattr(os, "posix_fadvise", refuse, raising=False)
+        monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
     with GrowingFile(tmp_path / "a") as file:
         file.write(b"a")
         file.leave_memory()
     assert (tmp_path / "a").read_bytes() == b"a"
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        GrowingFile(tmp_path / "a") as file,
+    ):
+        file.leave_memory()
 
 
 def test_only_shards_leave_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What can be broken in the program on purpose, to see that the campaign finds it."""
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ __all__ = ["BREAKS", "apply"]
 
 def _no_sync() -> None:
     """Nothing is synced."""
-    disk.__dict__["_sync"] = lambda _: None
+    os.__dict__["fsync"] = lambda _: None
 
 
 def _no_folder_sync() -> None:
