@@ -1,4 +1,4 @@
-"""A file that a disk takes in, and a digest too, while it is still being filled.
+"""A file that is written to the disk, and digested, while it is still being filled.
 
 Linux leaves new bytes in memory until they are many or half a minute old. The sync that ends a file
 of some hundred megabytes would then wait for all of them, with the disk idle until that moment. A
