@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -91,6 +92,8 @@ class Crew:
 
     def deal(self, work: Callable[[Any], int]) -> "_Deal":
         """A list becomes its items, dealt out to the workers.
+
+        Each of the embedded runner's workers does its items in the order of the list.
 
         Args:
             work: how much work an item is, on any scale.
@@ -233,7 +236,7 @@ class _Deal(beam.PTransform):
         """See the class."""
         return (
             input_or_inputs
-            | "Lanes" >> beam.FlatMap(assign_lanes, self._work, self._crew.processes)
+            | "Lanes" >> beam.FlatMap(_lanes_in_order, self._work, self._crew.processes)
             | "Spread" >> _Spread(self._crew)
         )
 
@@ -283,3 +286,11 @@ def assign_lanes(
         load[lane] += max(1, work(unit))
         assigned.append((lane, unit))
     return assigned
+
+
+def _lanes_in_order(
+    units: Sequence[T], work: Callable[[T], int], lanes: int | None
+) -> list[tuple[int, T]]:
+    """As `assign_lanes`, with the units in their own order."""
+    assigned = assign_lanes(range(len(units)), lambda i: work(units[i]), lanes)
+    return [(lane, units[i]) for lane, i in sorted(assigned, key=itemgetter(1))]

@@ -40,7 +40,6 @@ __all__ = [
     "histogram",
     "histogram_by_length",
     "lower_edges",
-    "segment_codes",
     "sum_by_bucket",
 ]
 
@@ -73,18 +72,6 @@ def context_codes(window: int) -> NDArray[np.uint8]:
     codes = np.repeat(np.arange(1, n + 1, dtype=np.uint8), sizes)
     codes[0] = 0
     return codes
-
-
-def segment_codes(lengths: NDArray[np.integer], codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The weight codes of segments that lie end to end, shape [sum of lengths]; not writable.
-
-    Args:
-        lengths: of the segments in tokens, each in 1..window; shape [segments].
-        codes: what `context_codes` gives for the window.
-    """
-    # Views that are joined take half the time of copies into an array, segment by segment.
-    view = codes.data
-    return np.frombuffer(b"".join([view[:n] for n in lengths.tolist()]), np.uint8)
 
 
 def histogram(segment_lengths: NDArray[np.integer], window: int) -> NDArray[np.int64]:

@@ -12,13 +12,22 @@ from numpy.typing import NDArray
 from ...schemas import shard
 from ...schemas.manifest import ShardFile
 from ...schemas.windows import SEGMENT_COLUMNS
-from ..core.buckets import context_codes, segment_codes
+from ..core.buckets import context_codes
 from ..files.arrow import write_batches
+from ..files.slices import Slices
 from ..files.storage import Folder
-from ..tokens.store import PartTokens, open_tokens, refuse_damaged
+from ..tokens.store import open_tokens, refuse_damaged
 from .documents import PartRef
 
-__all__ = ["Gather", "ShardTask", "batch_of_windows", "inside", "windows_per_shard", "write_shard"]
+__all__ = [
+    "Gather",
+    "SegmentCodes",
+    "ShardTask",
+    "batch_of_windows",
+    "inside",
+    "windows_per_shard",
+    "write_shard",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +127,22 @@ def inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint
     return found
 
 
-def _without(
-    codes: NDArray[np.uint8], lengths: NDArray[np.int32], segments: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """The codes of segments that lie end to end, 0 in some of them."""
-    found, ends = codes.copy(), np.cumsum(lengths, dtype=np.int64)
-    for end, length in zip(ends[segments].tolist(), lengths[segments].tolist(), strict=True):
-        found[end - length : end] = 0
-    return found
+class SegmentCodes:
+    """The weight codes of segments: those of the contexts 0, 1, 2, ..., and 0 in padding."""
+
+    def __init__(self, window: int) -> None:
+        self._codes = Slices([context_codes(window), np.zeros(window, np.uint8)])
+
+    def of(self, lengths: NDArray[np.integer], is_padding: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The codes of segments that lie end to end, shape [sum of lengths]; not writable.
+
+        Args:
+            lengths: of the segments in tokens, each in 1..window; shape [segments].
+            is_padding: which of them are padding; shape [segments].
+        """
+        return self._codes.join(
+            is_padding.astype(np.int64), np.zeros(len(lengths), np.int64), lengths
+        )
 
 
 class Gather:
@@ -145,17 +162,22 @@ class Gather:
     def __init__(self, store: Folder, parts: Sequence[PartRef], window: int, pad_id: int) -> None:
         self.window = window
         self._store, self._parts = store, parts
-        self._padding = np.full(window, pad_id, np.int32)
-        self._first = np.array([part.first_document for part in parts], np.int64)
-        self._codes = context_codes(window)
-        self._open: dict[int, PartTokens] = {}
         self._files = ExitStack()
+        self._codes = SegmentCodes(window)
+        self._first = np.array([part.first_document for part in parts], np.int64)
+        self._arrays = [np.full(window, pad_id, np.int32)]
+        self._slices = Slices(self._arrays)
+        # Of the documents in parts that are open: which array each is in, and where it begins.
+        self._array, self._start = np.empty((2, 0), np.int64)
+        # How many documents of other parts precede a part's there; -1 if it is not open.
+        self._before = np.full(len(parts), -1, np.int64)
 
     def __enter__(self) -> "Gather":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._open.clear()
+        self._arrays.clear()
+        del self._slices
         self._files.close()
 
     def fill(self, rows: pa.Table, dictionary: pa.Array) -> pa.RecordBatch:
@@ -163,10 +185,7 @@ class Gather:
         segments: list[Any] = [column.chunk(0) for column in rows.columns]
         lengths, doc_index, doc_offset = (np.asarray(c.flatten()) for c in segments[:3])
         tokens = self._join(lengths, doc_index, doc_offset)
-        codes = segment_codes(lengths, self._codes)
-        padding = np.flatnonzero(doc_index == shard.PADDING)
-        if len(padding):
-            codes = _without(codes, lengths, padding)
+        codes = self._codes.of(lengths, doc_index == shard.PADDING)
         if len(segments) > len(SEGMENT_COLUMNS):
             codes = inside(codes, segments[-1], self.window)
         return batch_of_windows(tokens, codes, segments, dictionary, self.window)
@@ -178,27 +197,28 @@ class Gather:
         doc_offset: NDArray[np.int64],
     ) -> NDArray[np.int32]:
         """The tokens of segments, end to end; not writable."""
-        part = np.searchsorted(self._first, doc_index, side="right") - 1
-        part[doc_index == shard.PADDING] = -1
-        run, start = np.zeros((2, len(lengths)), np.int64)
-        runs = [self._padding.data]
-        for p in np.unique(part[part >= 0]).tolist():
-            mine = np.flatnonzero(part == p)
-            stored = self._part(p)
-            row = doc_index[mine] - self._first[p]
-            run[mine] = len(runs) + np.searchsorted(stored.first, row, side="right") - 1
-            start[mine] = stored.starts[row] + doc_offset[mine]
-            runs += [values.data for values in stored.values]
-        where = (each.tolist() for each in (run, start, start + lengths))
-        # Views that are joined take half the time of copies into an array, segment by segment.
-        joined = b"".join([runs[of][at:to] for of, at, to in zip(*where, strict=True)])
-        return np.frombuffer(joined, np.int32)
+        array, start = np.zeros((2, len(lengths)), np.int64)  # array 0 is padding
+        real = np.flatnonzero(doc_index != shard.PADDING)
+        part = np.searchsorted(self._first, doc_index[real], side="right") - 1
+        self._open(np.unique(part[self._before[part] < 0]).tolist())
+        document = self._before[part] + doc_index[real] - self._first[part]
+        array[real], start[real] = self._array[document], self._start[document] + doc_offset[real]
+        return self._slices.join(array, start, lengths)
 
-    def _part(self, number: int) -> PartTokens:
-        if number not in self._open:
+    def _open(self, numbers: Sequence[int]) -> None:
+        """Opens parts, by their numbers in the store."""
+        if not numbers:
+            return
+        arrays, starts = [self._array], [self._start]
+        for number in numbers:
             file = self._parts[number].file
             local = self._files.enter_context(self._store.local_copies([file.path]))
             if not self._store.is_local:
                 refuse_damaged(local[file.path], file, self._store)
-            self._open[number] = open_tokens(local[file.path])
-        return self._open[number]
+            tokens = open_tokens(local[file.path])
+            self._before[number] = sum(map(len, starts))
+            arrays.append(len(self._arrays) + tokens.run.astype(np.int64))
+            starts.append(tokens.starts)
+            self._arrays += tokens.values
+        self._array, self._start = np.concatenate(arrays), np.concatenate(starts)
+        self._slices = Slices(self._arrays)

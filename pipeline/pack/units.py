@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 DOCUMENTS_PER_FILE = 1 << 20
-TOKENS_PER_ROW = 200
+TOKENS_PER_ROW = 50
 """How many tokens of a shard are written in the time of a row of the documents table, roughly."""
 GROUPS = f"{JOB}/groups.json"
 
@@ -145,8 +146,16 @@ def write_weights(histogram: NDArray[np.int64], window: int, exact: Exact, out: 
 def list_files(
     summaries: Sequence[Mapping[str, Any]], task: PackTask, workers: int | None
 ) -> "list[Files]":
-    """What is to be written: the shards, and the files of the documents table."""
-    return [*number_shards(summaries, task, workers), *documents_tasks(task.parts)]
+    """What is to be written: the shards, and evenly among them the files of the documents table.
+
+    Shards wait for the disk; documents are work for a processor. So they are done side by side.
+    """
+    kinds: tuple[Sequence[Files], ...] = (
+        number_shards(summaries, task, workers),
+        documents_tasks(task.parts),
+    )
+    placed = [((i + 0.5) / len(kind), files) for kind in kinds for i, files in enumerate(kind)]
+    return [files for _, files in sorted(placed, key=itemgetter(0))]
 
 
 def number_shards(

@@ -91,12 +91,12 @@ class PartTokens:
     """The tokens of a part's documents, memory-mapped; one run of documents per record batch.
 
     Attributes:
-        first: row of each run's first document, ascending; shape [runs].
+        run: which run each document is in; shape [documents].
         starts: where each document begins in the values of its run; shape [documents].
         values: the tokens of each run, one array per run.
     """
 
-    first: NDArray[np.int64]
+    run: NDArray[np.int32]
     starts: NDArray[np.int64]
     values: list[NDArray[np.int32]]
 
@@ -141,9 +141,8 @@ def read_ids(store: Folder, part: str) -> pa.Array:
 def open_tokens(path: Path) -> PartTokens:
     """Maps the tokens of a part into memory from its local file."""
     lists: list[Any] = [batch["tokens"] for batch in map_batches(path)]
-    rows = np.array([len(each) for each in lists], np.int64)
     return PartTokens(
-        first=np.cumsum(rows) - rows,
+        run=np.repeat(np.arange(len(lists), dtype=np.int32), [len(each) for each in lists]),
         starts=np.concatenate([np.asarray(each.offsets)[:-1] for each in lists]),
         values=[np.asarray(each.values) for each in lists],
     )

@@ -17,17 +17,17 @@ from ...schemas import shard
 from ...schemas.errors import ExactcptError
 from ...schemas.shard import SPLITS, TRAIN
 from ..beam.metrics import note_done
-from ..core.buckets import context_codes, segment_codes
 from ..core.exact import WeightTable
 from ..core.spans import Spans
 from ..files.arrow import span_lists, write_batches
 from ..files.json_files import read_json, write_json
+from ..files.slices import Slices
 from ..files.storage import Folder
 from ..job.folder import JOB
 from ..pack.documents import Documents
 from ..pack.documents_table import documents_table, write_documents
 from ..pack.plan import plan_schema
-from ..pack.shards import batch_of_windows, inside, windows_per_shard
+from ..pack.shards import SegmentCodes, batch_of_windows, inside, windows_per_shard
 from ..sources.splits import Split
 from ..tokens.hashes import content_hashes
 from ..tokens.units import Reading, ScanTask, scanned
@@ -202,7 +202,8 @@ class _Writer:
 
     def __init__(self, mine: SplitShards, task: WeighTask, dictionary: pa.Array) -> None:
         self._mine, self._task, self._dictionary = mine, task, dictionary
-        self._codes = context_codes(task.window)
+        self._codes = SegmentCodes(task.window)
+        self._padding = np.full(task.window, task.pad_id, np.int32)
         self._next = mine.first_document
         self._segments: list[tuple[pa.Array, NDArray[np.int64], NDArray[np.void]]] = []
         self._histogram = np.zeros(len(mine.histogram), np.int64)
@@ -214,32 +215,29 @@ class _Writer:
         texts = rows.texts()
         self._segments.append((rows.segment_names(), rows.cut.lengths, content_hashes(texts)))
         self._histogram += rows.histogram(self._task.window)
-        codes = self._in_windows(segment_codes(rows.cut.lengths, self._codes), rows.cut.texts, 0)
-        tokens = self._in_windows(texts.data, rows.cut.texts, self._task.pad_id)
-        columns = self._columns(rows)
+        columns: list[Any] = self._columns(rows)
+        lengths, doc_index = (np.asarray(each.flatten()) for each in columns[:2])
+        is_padding = doc_index == shard.PADDING
+        codes = self._codes.of(lengths, is_padding)
+        tokens = self._in_windows(texts.data, lengths, is_padding)
         if rows.spans is not None:
             columns.append(self._supervised(rows, rows.spans))
             codes = inside(codes, columns[-1], self._task.window)
         return batch_of_windows(tokens, codes, columns, self._dictionary, self._task.window)
 
     def _in_windows(
-        self, values: NDArray[Any], texts: NDArray[np.int64], padding: int
+        self, tokens: NDArray[Any], lengths: NDArray[np.int32], is_padding: NDArray[np.bool_]
     ) -> NDArray[Any]:
-        """Values of the texts of rows, end to end, each text padded to a window.
+        """The tokens of rows, padding included.
 
         Args:
-            values: the values, shape [sum of texts]; returned as they are if all texts are windows.
-            texts: tokens of each row without padding, shape [rows].
-            padding: what fills the windows.
+            tokens: without padding, shape [tokens].
+            lengths, is_padding: of all segments, shape [segments].
         """
-        window, n = self._task.window, len(texts)
-        if len(values) == n * window:
-            return values
-        padded = np.full(n * window, padding, values.dtype)
-        stops = np.cumsum(texts).tolist()
-        for i, (stop, text) in enumerate(zip(stops, texts.tolist(), strict=True)):
-            padded[i * window : i * window + text] = values[stop - text : stop]
-        return padded
+        own = np.where(is_padding, 0, lengths).astype(np.int64)
+        start = np.where(is_padding, 0, np.cumsum(own) - own)
+        arrays = Slices([tokens, self._padding])
+        return arrays.join(is_padding.astype(np.int64), start, lengths)
 
     def _supervised(self, rows: PackedRows, spans: Spans) -> pa.Array:
         """The column `supervised`."""

@@ -147,6 +147,27 @@ def test_every_item_is_dealt_once(crew, units):
         assert_that(dealt, equal_to(units))
 
 
+def in_order_of(words: list[str]):
+    def check(found: list[str]) -> None:
+        assert found == words
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [(1, ["a", "ccc", "bb", "dddd", "e"]), (2, ["a", "dddd", "e", "ccc", "bb"])],
+)
+def test_an_embedded_worker_does_its_items_in_the_order_of_the_list(folder, processes, expected):
+    with (
+        attempt_at(folder, engine=None) as attempt,
+        test_pipeline.TestPipeline(runner=RUNNER) as p,
+    ):
+        dealt = p | beam.Create([["a", "ccc", "bb", "dddd", "e"]])
+        dealt = dealt | Crew(attempt, processes=processes).deal(len)
+        assert_that(dealt, in_order_of(expected))
+
+
 def test_the_size_of_a_crew(crew):
     size = crew.size
     assert size is None if crew.processes is None else size in (1, 3)

@@ -13,7 +13,6 @@ from exactcpt.pipeline.core.buckets import (
     context_codes,
     histogram,
     lower_edges,
-    segment_codes,
 )
 
 WINDOWS = sorted({2, 3, 7, 8, 9, 10, *POWERS, 4095, 4096, 4097, 8191, 8192, 8193})
@@ -71,15 +70,6 @@ def test_codes_are_buckets_plus_one_and_zero_for_context_zero(window):
     codes = context_codes(window)
     assert codes.tolist() == [0] + [bucket_by_search(c) + 1 for c in range(1, window)]
     assert codes.dtype == np.uint8
-
-
-@given(segments())
-def test_codes_of_segments_end_to_end(drawn):
-    lengths, window = drawn
-    codes = context_codes(window)
-    found = segment_codes(lengths, codes)
-    assert found.tolist() == [code for n in lengths.tolist() for code in codes[:n].tolist()]
-    assert found.dtype == np.uint8
 
 
 @given(segments())

@@ -33,6 +33,7 @@ from exactcpt.pipeline.pack.progress import TokensDone
 from exactcpt.pipeline.pack.selection_units import plain_quotas
 from exactcpt.pipeline.pack.task import PackTask
 from exactcpt.pipeline.pack.units import (
+    DocumentsTask,
     documents_tasks,
     fill_files,
     fill_shards,
@@ -293,12 +294,23 @@ def test_a_remote_store_is_hardly_read_more_than_is_written(tmp_path, monkeypatc
 
 
 def test_shards_and_the_files_of_the_documents_table_are_dealt_by_their_work(task):
-    files = list_files([summary_of(0, 40, 1)], task, None)
-    shards, documents = files[:3], files[3:]
-    assert documents == documents_tasks(task.parts) and len(documents) == 1
-    assert [work_of(each, WINDOW) for each in shards] == [20 * WINDOW, 20 * WINDOW, WINDOW]
+    full, other, documents, part = list_files([summary_of(0, 40, 1)], task, None)
+    assert [documents] == documents_tasks(task.parts)
+    windows = [work_of(each, WINDOW) // WINDOW for each in (full, other, part)]
+    assert windows == [20, 20, 1]
     rows = sum(part.documents for part in task.parts)
-    assert [work_of(each, WINDOW) for each in documents] == [200 * rows]
+    assert work_of(documents, WINDOW) == 50 * rows
+
+
+def test_the_files_of_the_documents_table_lie_evenly_among_the_shards(task, monkeypatch):
+    monkeypatch.setattr(pack_units, "DOCUMENTS_PER_FILE", 1)
+    task = replace(task, parts=parts_with(1, 1, 1))
+    files = list_files([summary_of(0, 20 * 12, 0)], task, None)
+    kinds = "".join("d" if isinstance(each, DocumentsTask) else "s" for each in files)
+    assert kinds == "ssdssssdssssdss"
+    assert [each for each in files if not isinstance(each, DocumentsTask)] == number_shards(
+        [summary_of(0, 20 * 12, 0)], task, None
+    )
 
 
 def test_no_windows_no_shards(task):

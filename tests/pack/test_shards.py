@@ -5,16 +5,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from oracles import bucket_by_search
 from stores import EOS, parts_of, read_store, splits_of, task_of, tokenize_all, write_jsonl
+from strategies import segments
 
-from exactcpt.pipeline.core.buckets import bucket_count
+from exactcpt.pipeline.core.buckets import bucket_count, context_codes
 from exactcpt.pipeline.files.arrow import map_table
 from exactcpt.pipeline.files.storage import Folder, checksum
 from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings
 from exactcpt.pipeline.pack.documents_table import documents_table, write_documents
 from exactcpt.pipeline.pack.plan import Group, GroupMember, plan_group, plan_table
-from exactcpt.pipeline.pack.shards import Gather, ShardTask, windows_per_shard, write_shard
+from exactcpt.pipeline.pack.shards import (
+    Gather,
+    SegmentCodes,
+    ShardTask,
+    windows_per_shard,
+    write_shard,
+)
 from exactcpt.pipeline.tokens.store import read_ids, read_index
 from exactcpt.schemas import shard as shard_format
 
@@ -128,6 +137,20 @@ def test_a_shard_has_the_stores_tokens_and_their_codes(
         assert row["input_ids"] == tokens
         assert codes[i * WINDOW : (i + 1) * WINDOW] == expected
         assert row["loss_weight"] == [float(code) for code in expected]
+
+
+@given(segments(), st.randoms(use_true_random=False))
+def test_codes_of_segments_end_to_end(drawn, random):
+    lengths, window = drawn
+    codes = context_codes(window).tolist()
+    is_padding = np.array([random.random() < 0.3 for _ in lengths], bool)
+    found = SegmentCodes(window).of(lengths, is_padding)
+    assert found.tolist() == [
+        0 if padding else code
+        for length, padding in zip(lengths.tolist(), is_padding, strict=True)
+        for code in codes[:length]
+    ]
+    assert found.dtype == np.uint8
 
 
 def test_the_dictionary_has_every_bucket(tmp_path, store):

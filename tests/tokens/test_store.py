@@ -177,11 +177,11 @@ def test_a_part_has_a_record_batch_for_each_batch_of_the_input(tmp_path, monkeyp
     tokenize_all(splits_of({"a": corpus}), task_of(store))
     part = open_tokens(store / "parts/000000-0000.arrow")
     assert len(part.values) > 5
-    runs = [*part.first.tolist(), 100]
+    assert part.run.tolist() == sorted(part.run) and len({*part.run}) == len(part.values)
     found = [
         values[a:b].tolist()
-        for values, (first, end) in zip(part.values, pairwise(runs), strict=True)
-        for a, b in pairwise([*part.starts[first:end].tolist(), len(values)])
+        for number, values in enumerate(part.values)
+        for a, b in pairwise([*part.starts[part.run == number].tolist(), len(values)])
     ]
     assert found == [[*encode(line), EOS] for line in lines]
     assert [d.tokens for d in read_store(store)] == found
@@ -243,6 +243,20 @@ def test_a_compressed_file_yields_several_parts(pieces, tmp_path):
     assert len(found) > 3
     assert all(40_000 <= s["text_bytes"] <= 60_000 for s in found[:-1])
     assert [d.id for d in read_store(tmp_path / "store")] == [str(i) for i in range(150)]
+
+
+def test_a_part_that_would_end_elsewhere_now_is_no_beginning(pieces, tmp_path, monkeypatch):
+    """Another version may cut the input into other blocks: no document twice, none left out."""
+    splits, task = pieces
+    tokenize_all(splits, task)
+    for path in (tmp_path / "store/parts").glob("000000-0002*"):
+        path.unlink()
+    monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", 7_000)
+    with pytest.raises(
+        ExactcptError, match="has 38 records; written now, it would have 32"
+    ) as caught:
+        tokenize_all(splits, task)
+    assert "parts/000000-0000.arrow" in caught.value.where
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
