@@ -1,7 +1,5 @@
 """Content hashes: equal for documents of equal content, whatever their ids and sources."""
 
-from itertools import pairwise
-
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -15,8 +13,8 @@ def content_hashes(content: Strings) -> NDArray[np.void]:
     """The xxh3-128 of the bytes of every value: 16 bytes each, shape [len(content)]."""
     view = np.ascontiguousarray(content.data).view(np.uint8).data
     ends = (content.offsets * content.data.itemsize).tolist()
-    digest = xxhash.xxh3_128_digest
-    joined = b"".join([digest(view[a:b]) for a, b in pairwise(ends)])
+    values = map(view.__getitem__, map(slice, ends, ends[1:]))
+    joined = b"".join(map(xxhash.xxh3_128_digest, values))
     return np.frombuffer(joined, np.dtype("V16"))
 
 
