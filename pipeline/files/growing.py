@@ -1,10 +1,9 @@
 """A file that is written to the disk, and digested, while it is still being filled.
 
 Linux leaves new bytes in memory until they are many or half a minute old. The sync that ends a file
-of some hundred megabytes would then wait for all of them, with the disk idle until that moment. A
-single write of ten megabytes takes it several times as long as ten of one megabyte. And once all
-memory holds pages of files, each new one has to take the place of another, which costs more than to
-write it: a file that nobody reads soon gives its pages back.
+of some hundred megabytes would then wait for all of them, with the disk idle until that moment. And
+once all memory holds pages of files, each new one has to take the place of another, which costs
+more than to write it: a file that nobody reads soon gives its pages back.
 """
 
 import ctypes
@@ -24,6 +23,7 @@ from ...schemas.manifest import PartFile
 __all__ = ["GrowingFile"]
 
 WRITE_BYTES = 1 << 20
+"""Written at a time, and digested while they are in the cache of a core."""
 WRITEBACK_BYTES = 8 << 20
 """New bytes that are worth a request of their own."""
 SYNC_FILE_RANGE_WRITE = 2

@@ -25,8 +25,7 @@ from ..shard_set.manifest import SEE_VERIFY
 __all__ = ["Swap", "can_clone", "copy_file", "dictionary_swap"]
 
 CHUNK = 1 << 20
-"""Bytes read, hashed and written at a time. They stay in the cache of a core, and Linux takes
-several times as long for one write of many megabytes."""
+"""Bytes read, hashed and written at a time. They stay in the cache of a core."""
 FICLONE = 0x40049409
 """Linux's ioctl for a file that shares another's blocks until one of them is written to."""
 NO_CLONES = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}

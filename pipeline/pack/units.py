@@ -148,7 +148,7 @@ def list_files(
 ) -> "list[Files]":
     """What is to be written: the shards, and evenly among them the files of the documents table.
 
-    Shards wait for the disk; documents are work for a processor. So they are done side by side.
+    Shards keep the disk busy, documents a processor. So they are done side by side.
     """
     kinds: tuple[Sequence[Files], ...] = (
         number_shards(summaries, task, workers),

@@ -57,7 +57,7 @@ def test_all_bytes_are_written_in_order(
 
 
 def test_no_write_is_larger_than_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux takes several times as long for a large one."""
+    """A step is digested while it is in the cache of a core."""
     sizes: list[int] = []
 
     class Watched(growing.io.FileIO):
