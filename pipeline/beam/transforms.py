@@ -90,15 +90,15 @@ class Crew:
         """
         return _Units(self, values, work)
 
-    def deal(self, work: Callable[[Any], int]) -> "_Deal":
+    def deal(self, work: Callable[[Any], int], *, in_order: bool = False) -> "_Deal":
         """A list becomes its items, dealt out to the workers.
-
-        Each of the embedded runner's workers does its items in the order of the list.
 
         Args:
             work: how much work an item is, on any scale.
+            in_order: whether each of the embedded runner's workers does its items in the order of
+                the list, and not the largest first.
         """
-        return _Deal(self, work)
+        return _Deal(self, work, in_order)
 
     def work(self, unit: Callable[..., Any], *sides: Any, many: bool = False) -> beam.ParDo:
         """Calls a work unit for each element, guarded.
@@ -228,15 +228,16 @@ class _Units(beam.PTransform):
 class _Deal(beam.PTransform):
     """See `Crew.deal`."""
 
-    def __init__(self, crew: Crew, work: Callable[[Any], int]) -> None:
+    def __init__(self, crew: Crew, work: Callable[[Any], int], in_order: bool) -> None:
         super().__init__()
         self._crew, self._work = crew, work
+        self._assign = _lanes_in_order if in_order else assign_lanes
 
     def expand(self, input_or_inputs: Any) -> Any:
         """See the class."""
         return (
             input_or_inputs
-            | "Lanes" >> beam.FlatMap(_lanes_in_order, self._work, self._crew.processes)
+            | "Lanes" >> beam.FlatMap(self._assign, self._work, self._crew.processes)
             | "Spread" >> _Spread(self._crew)
         )
 

@@ -70,7 +70,8 @@ def map_table(path: Path) -> pa.Table:
 
 def read_column(folder: Folder, name: str, column: str) -> pa.Array:
     """Reads one column of a file; little else of a remote file is fetched."""
-    with folder.open_ranges(name) as source:
+    local = folder.is_local
+    with open_native(folder.url_of(name)) if local else folder.open_ranges(name) as source:
         at = pa.ipc.open_file(source).schema.get_field_index(column)
         options = pa.ipc.IpcReadOptions(included_fields=[at])
         return pa.ipc.open_file(source, options=options).read_all()[column].combine_chunks()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 __all__ = ["Slices"]
 
 VIEW = np.dtype([("bytes", "<i4"), ("prefix", "<i4"), ("buffer", "<i4"), ("at", "<i4")])
-"""The prefix is for comparisons, and left out."""
+"""The prefix is for comparisons, and stays zero."""
 SHORT = 12
 """Most bytes of a string that stands in its view."""
 REACH = 1 << 30
@@ -31,8 +31,10 @@ class Slices:
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+        self._type = arrays[0].dtype
+        if any(array.dtype != self._type for array in arrays):
+            raise TypeError("the arrays are of several types")
         self._bytes: list[Any] = [array.view(np.uint8) for array in arrays]
-        (self._type,) = {array.dtype for array in arrays}
         buffers = [
             [pa.py_buffer(array[at:]) for at in range(0, max(1, len(array)), REACH)]
             for array in self._bytes
@@ -43,26 +45,26 @@ class Slices:
         self._buffers = [buffer for some in buffers for buffer in some]
 
     def join(
-        self, array: NDArray[np.integer], start: NDArray[np.int64], length: NDArray[np.integer]
+        self, which: NDArray[np.integer], start: NDArray[np.int64], length: NDArray[np.integer]
     ) -> NDArray[Any]:
         """The slices end to end, shape [sum of the lengths]; not writable.
 
         Args:
-            array: which array each slice is of; shape [slices].
+            which: number of the array that each slice is of; shape [slices].
             start: index of its first number; shape [slices].
             length: how many numbers it has; shape [slices].
 
         Raises:
             IndexError: a slice reaches beyond its array.
         """
-        long = length.astype(np.int64)
-        if ((start < 0) | (long < 0) | (start + long > self._sizes[array])).any():
+        which, length = which.astype(np.int64), length.astype(np.int64)
+        if ((start < 0) | (length < 0) | (start > self._sizes[which] - length)).any():
             raise IndexError("a slice reaches beyond its array")
-        total = int(long.sum())
+        total = int(length.sum())
         if not total:
             return np.empty(0, self._type)
         size = self._type.itemsize
-        views: Any = self._views(*_within_reach(array, size * start, size * long))
+        views: Any = self._views(*_within_reach(which, size * start, size * length))
         strings: Any = pa.Array.from_buffers(
             pa.binary_view(), len(views), [None, pa.py_buffer(views), *self._buffers]
         )
@@ -70,31 +72,32 @@ class Slices:
         return np.frombuffer(joined, self._type, total)
 
     def _views(
-        self, array: NDArray[np.integer], at: NDArray[np.int64], size: NDArray[np.int64]
+        self, which: NDArray[np.int64], at: NDArray[np.int64], size: NDArray[np.int64]
     ) -> NDArray[np.void]:
         """Arrow's views of slices, from the first byte and the size of each."""
         views = np.zeros(len(size), VIEW)
         views["bytes"] = size
-        views["buffer"] = self._first_buffer[array] + at // REACH
+        views["buffer"] = self._first_buffer[which] + at // REACH
         views["at"] = at % REACH
         short = np.flatnonzero(size <= SHORT)
+        short = short[np.argsort(which[short], kind="stable")]
         place = np.arange(SHORT)
-        for number in np.unique(array[short]).tolist():
-            mine = short[array[short] == number]
+        for mine in np.split(short, np.flatnonzero(np.diff(which[short])) + 1):
             inside = place < size[mine, None]
             found = np.zeros(inside.shape, np.uint8)
-            found[inside] = self._bytes[number][(at[mine, None] + place)[inside]]
+            if inside.any():
+                found[inside] = self._bytes[which[mine[0]]][(at[mine, None] + place)[inside]]
             views.view(np.uint8).reshape(-1, VIEW.itemsize)[mine, -SHORT:] = found
         return views
 
 
 def _within_reach(
-    array: NDArray[np.integer], at: NDArray[np.int64], size: NDArray[np.int64]
-) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.int64]]:
+    which: NDArray[np.int64], at: NDArray[np.int64], size: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The same slices, in bytes, with those longer than REACH cut."""
     if int(size.max()) <= REACH:
-        return array, at, size
+        return which, at, size
     pieces = np.maximum(1, -(-size // REACH))
     before = REACH * (np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces))
     left = np.repeat(size, pieces) - before
-    return np.repeat(array, pieces), np.repeat(at, pieces) + before, np.minimum(left, REACH)
+    return np.repeat(which, pieces), np.repeat(at, pieces) + before, np.minimum(left, REACH)

@@ -328,12 +328,7 @@ class Folder:
                 copy.write(data)
 
     def open_ranges(self, name: str) -> Any:
-        """Opens a file for pyarrow to read ranges of it; no more of a remote file is fetched.
-
-        A local one is pyarrow's own, which none of its threads need Python's lock to read.
-        """
-        if not self.is_local:
-            return RemoteFile(self.url_of(name))
-        import pyarrow as pa
-
-        return pa.OSFile(resolve(self.url_of(name))[1], "rb")
+        """Opens a file to read ranges of it; no more of a remote file is fetched."""
+        if self.is_local:
+            return Path(resolve(self.url_of(name))[1]).open("rb")
+        return RemoteFile(self.url_of(name))

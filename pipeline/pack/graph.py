@@ -44,7 +44,7 @@ def pack_graph(p: beam.Pipeline, task: PackTask, crew: Crew) -> None:
     _ = (
         p
         | "List files" >> crew.once(units.list_files, AsList(plans), shared, crew.size)
-        | "Files" >> crew.deal(lambda files: units.work_of(files, window))
+        | "Files" >> crew.deal(lambda files: units.work_of(files, window), in_order=True)
         | "Write shards and documents"
         >> crew.work(units.fill_files, shared, AsSingleton(weights), repeated, quotas)
     )

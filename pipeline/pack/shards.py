@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from ...schemas import shard
 from ...schemas.manifest import ShardFile
+from ...schemas.sizes import plural
 from ...schemas.windows import SEGMENT_COLUMNS
-from ..core.buckets import context_codes
 from ..files.arrow import write_batches
 from ..files.slices import Slices
 from ..files.storage import Folder
-from ..tokens.store import open_tokens, refuse_damaged
+from ..tokens.store import PartTokens, damaged, open_tokens, refuse_damaged
 from .documents import PartRef
+from .segment_codes import SegmentCodes
 
 __all__ = [
     "Gather",
-    "SegmentCodes",
     "ShardTask",
     "batch_of_windows",
     "inside",
@@ -127,24 +127,6 @@ def inside(codes: NDArray[np.uint8], spans: Any, window: int) -> NDArray[np.uint
     return found
 
 
-class SegmentCodes:
-    """The weight codes of segments: those of the contexts 0, 1, 2, ..., and 0 in padding."""
-
-    def __init__(self, window: int) -> None:
-        self._codes = Slices([context_codes(window), np.zeros(window, np.uint8)])
-
-    def of(self, lengths: NDArray[np.integer], is_padding: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The codes of segments that lie end to end, shape [sum of lengths]; not writable.
-
-        Args:
-            lengths: of the segments in tokens, each in 1..window; shape [segments].
-            is_padding: which of them are padding; shape [segments].
-        """
-        return self._codes.join(
-            is_padding.astype(np.int64), np.zeros(len(lengths), np.int64), lengths
-        )
-
-
 class Gather:
     """Copies documents' tokens out of memory-mapped parts, each opened when it is first needed.
 
@@ -167,8 +149,8 @@ class Gather:
         self._first = np.array([part.first_document for part in parts], np.int64)
         self._arrays = [np.full(window, pad_id, np.int32)]
         self._slices = Slices(self._arrays)
-        # Of the documents in parts that are open: which array each is in, and where it begins.
-        self._array, self._start = np.empty((2, 0), np.int64)
+        # Of the documents in parts that are open: the number of the array, and the place in it.
+        self._array_of, self._start_of = np.empty((2, 0), np.int64)
         # How many documents of other parts precede a part's there; -1 if it is not open.
         self._before = np.full(len(parts), -1, np.int64)
 
@@ -196,29 +178,46 @@ class Gather:
         doc_index: NDArray[np.int64],
         doc_offset: NDArray[np.int64],
     ) -> NDArray[np.int32]:
-        """The tokens of segments, end to end; not writable."""
+        """The tokens of segments, end to end; not writable.
+
+        Raises:
+            FormatError: a part is not what the manifest and its index say.
+        """
         array, start = np.zeros((2, len(lengths)), np.int64)  # array 0 is padding
         real = np.flatnonzero(doc_index != shard.PADDING)
         part = np.searchsorted(self._first, doc_index[real], side="right") - 1
         self._open(np.unique(part[self._before[part] < 0]).tolist())
-        document = self._before[part] + doc_index[real] - self._first[part]
-        array[real], start[real] = self._array[document], self._start[document] + doc_offset[real]
-        return self._slices.join(array, start, lengths)
+        row = self._before[part] + doc_index[real] - self._first[part]
+        array[real], start[real] = self._array_of[row], self._start_of[row] + doc_offset[real]
+        try:
+            return self._slices.join(array, start, lengths)
+        except IndexError:
+            raise damaged(self._store.url, "documents as long as their index says") from None
 
     def _open(self, numbers: Sequence[int]) -> None:
         """Opens parts, by their numbers in the store."""
         if not numbers:
             return
-        arrays, starts = [self._array], [self._start]
+        before, arrays, starts = self._before.copy(), [self._array_of], [self._start_of]
         for number in numbers:
-            file = self._parts[number].file
-            local = self._files.enter_context(self._store.local_copies([file.path]))
-            if not self._store.is_local:
-                refuse_damaged(local[file.path], file, self._store)
-            tokens = open_tokens(local[file.path])
-            self._before[number] = sum(map(len, starts))
+            tokens = self._tokens(self._parts[number])
+            before[number] = sum(map(len, starts))
             arrays.append(len(self._arrays) + tokens.run.astype(np.int64))
             starts.append(tokens.starts)
             self._arrays += tokens.values
-        self._array, self._start = np.concatenate(arrays), np.concatenate(starts)
-        self._slices = Slices(self._arrays)
+        self._array_of, self._start_of = np.concatenate(arrays), np.concatenate(starts)
+        self._before, self._slices = before, Slices(self._arrays)
+
+    def _tokens(self, part: PartRef) -> PartTokens:
+        local = self._files.enter_context(self._store.local_copies([part.file.path]))
+        path, where = local[part.file.path], self._store.url_of(part.file.path)
+        if not self._store.is_local:
+            refuse_damaged(path, part.file, self._store)
+        try:
+            tokens = open_tokens(path)
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise damaged(where, f"a part; reading it: {error}") from None
+        if len(tokens.run) != part.documents:
+            expected = f"{plural(part.documents, 'document')}, as the manifest says"
+            raise damaged(where, f"{expected}, not {len(tokens.run):,}")
+        return tokens

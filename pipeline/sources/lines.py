@@ -41,9 +41,6 @@ def blocks_of_lines(
         if not chunk:
             break
         remaining = None if remaining is None else remaining - len(chunk)
-        if remaining == 0:  # a block of the last line alone would cost as much as a whole one
-            pending += [chunk, b"" if chunk.endswith(b"\n") else _line_end(stream, limit)]
-            break
         cut = chunk.rfind(b"\n") + 1
         if cut:
             yield _checked(b"".join([*pending, memoryview(chunk)[:cut]]), limit)
@@ -52,7 +49,10 @@ def blocks_of_lines(
         held += len(chunk) - cut
         if held > limit:
             raise LongLineError
-    if rest := b"".join(pending):
+    rest = b"".join(pending)
+    if rest and remaining is not None:
+        rest += rest_of_line(stream, limit)
+    if rest:
         yield _checked(rest, limit)
 
 
@@ -62,23 +62,17 @@ def rest_of_line(stream: Any, limit: int) -> bytes:
     Raises:
         LongLineError: there are more than `limit` of them, and more than a step.
     """
-    rest = _line_end(stream, limit)
-    if len(rest) > limit and not rest.endswith(b"\n"):
-        raise LongLineError
-    return rest
-
-
-def _line_end(stream: Any, limit: int) -> bytes:
-    """As `rest_of_line`; if there are too many bytes, not all of them."""
     pieces: list[bytes] = []
     held = 0
-    while held <= limit and (chunk := stream.read(STEP_BYTES)):
+    while chunk := stream.read(STEP_BYTES):
         cut = chunk.find(b"\n") + 1
         if cut:
             stream.seek(cut - len(chunk), os.SEEK_CUR)
             return b"".join([*pieces, chunk[:cut]])
         pieces.append(chunk)
         held += len(chunk)
+        if held > limit:
+            raise LongLineError
     return b"".join(pieces)
 
 

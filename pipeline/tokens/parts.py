@@ -5,12 +5,10 @@ A part with a summary is complete and is kept when a job is run again. A summary
 backend does not count, so that a job which falls back never mixes the two.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from ...schemas import store as store_format
-from ...schemas.errors import ExactcptError
-from ...schemas.sizes import plural
 from ..beam.metrics import note_done
 from ..core.choices import Backend
 from ..files.storage import Folder
@@ -40,7 +38,6 @@ def write_parts(
     Raises:
         BadFileError: an input file is truncated or corrupt. Parts already written stay.
         BackendDifferenceError: gigatoken and the reference differ.
-        ExactcptError: a part that is there does not end where one would end now.
     """
     store = Folder(task.store)
     backend = task.tokenizer.backend
@@ -48,9 +45,9 @@ def write_parts(
         return
     for piece, batches in enumerate(_pieces(_read(split, task, newlines), task.split_bytes)):
         ordinal = _part_ordinal(split, piece)
-        kept = _summary(store, ordinal, backend)
-        if kept is not None:
-            _pass_over(batches, kept, store)  # the next part begins where this one ends
+        if _summary(store, ordinal, backend) is not None:
+            for _ in batches:  # the next part begins where this one ends
+                pass
             continue
         builder = PartBuilder(split.source, task, *_encoders(task))
         for batch in join_small(batches):
@@ -84,20 +81,6 @@ def _summary(store: Folder, ordinal: str, backend: Backend) -> Summary | None:
     # A summary without "encoding" is from a version that did not count it.
     usable = summary and summary["backend"] == backend and "encoding" in summary
     return summary if usable else None
-
-
-def _pass_over(batches: Iterable[Batch], kept: Summary, store: Folder) -> None:
-    records = sum(len(batch.ids) + len(batch.rejected) for batch in batches)
-    left_out = sum(kept["dropped"].values()) + sum(kept["rejected"].values())
-    expected = kept["documents"] + left_out
-    if records != expected:
-        raise ExactcptError(
-            f"a finished part has {plural(expected, 'record')}; written now, it would have "
-            f"{records:,}",
-            where=store.url_of(store_format.part_name(kept["part"])),
-            expected="parts of the same version of exactcpt",
-            fix="end the job with the version that began it, or start it again with --overwrite",
-        )
 
 
 def _part_ordinal(split: Split, piece: int) -> str:

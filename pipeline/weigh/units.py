@@ -27,7 +27,8 @@ from ..job.folder import JOB
 from ..pack.documents import Documents
 from ..pack.documents_table import documents_table, write_documents
 from ..pack.plan import plan_schema
-from ..pack.shards import SegmentCodes, batch_of_windows, inside, windows_per_shard
+from ..pack.segment_codes import SegmentCodes
+from ..pack.shards import batch_of_windows, inside, windows_per_shard
 from ..sources.splits import Split
 from ..tokens.hashes import content_hashes
 from ..tokens.units import Reading, ScanTask, scanned

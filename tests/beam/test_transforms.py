@@ -155,16 +155,23 @@ def in_order_of(words: list[str]):
 
 
 @pytest.mark.parametrize(
-    ("processes", "expected"),
-    [(1, ["a", "ccc", "bb", "dddd", "e"]), (2, ["a", "dddd", "e", "ccc", "bb"])],
+    ("processes", "in_order", "expected"),
+    [
+        (1, True, ["a", "ccc", "bb", "dddd", "e"]),
+        (2, True, ["a", "dddd", "e", "ccc", "bb"]),
+        (1, False, ["dddd", "ccc", "bb", "a", "e"]),
+        (2, False, ["dddd", "a", "e", "ccc", "bb"]),
+    ],
 )
-def test_an_embedded_worker_does_its_items_in_the_order_of_the_list(folder, processes, expected):
+def test_the_order_in_which_an_embedded_worker_does_its_items(
+    folder, processes, in_order, expected
+):
     with (
         attempt_at(folder, engine=None) as attempt,
         test_pipeline.TestPipeline(runner=RUNNER) as p,
     ):
         dealt = p | beam.Create([["a", "ccc", "bb", "dddd", "e"]])
-        dealt = dealt | Crew(attempt, processes=processes).deal(len)
+        dealt = dealt | Crew(attempt, processes=processes).deal(len, in_order=in_order)
         assert_that(dealt, in_order_of(expected))
 
 

@@ -45,12 +45,19 @@ def test_slices_are_joined(reach, drawn):
     assert found.dtype == arrays[0].dtype
 
 
-@pytest.mark.parametrize("wrong", [(0, 3, 3), (0, -1, 2), (0, 6, 0), (1, 0, 1), (0, 4, -1)])
+@pytest.mark.parametrize(
+    "wrong", [(0, 3, 3), (0, -1, 2), (0, 6, 0), (1, 0, 1), (0, 4, -1), (0, 2**63 - 4, 8)]
+)
 def test_a_slice_beyond_its_array_is_refused(wrong):
     arrays = [np.arange(5, dtype=np.int32), np.empty(0, np.int32)]
     assert joined(arrays, [(0, 3, 2), (1, 0, 0), (0, 5, 0)]).tolist() == [3, 4]
     with pytest.raises(IndexError, match="beyond its array"):
         joined(arrays, [(0, 0, 5), wrong])
+
+
+def test_arrays_of_several_types_are_refused():
+    with pytest.raises(TypeError, match="several types"):
+        Slices([np.zeros(3, np.int32), np.zeros(3, np.int64)])
 
 
 def test_arrays_are_not_copied():

@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,23 +13,25 @@ from stores import EOS, parts_of, read_store, splits_of, task_of, tokenize_all, 
 from strategies import segments
 
 from exactcpt.pipeline.core.buckets import bucket_count, context_codes
-from exactcpt.pipeline.files.arrow import map_table
+from exactcpt.pipeline.files.arrow import map_batches, map_table
 from exactcpt.pipeline.files.storage import Folder, checksum
 from exactcpt.pipeline.pack.documents import Documents, PartRef, PlanSettings
 from exactcpt.pipeline.pack.documents_table import documents_table, write_documents
 from exactcpt.pipeline.pack.plan import Group, GroupMember, plan_group, plan_table
+from exactcpt.pipeline.pack.segment_codes import SegmentCodes
 from exactcpt.pipeline.pack.shards import (
     Gather,
-    SegmentCodes,
     ShardTask,
     windows_per_shard,
     write_shard,
 )
 from exactcpt.pipeline.tokens.store import read_ids, read_index
 from exactcpt.schemas import shard as shard_format
+from exactcpt.schemas.errors import FormatError
 
 WINDOW = 32
 PAD = 77
+LISTS = pa.large_list(pa.field("item", pa.int32(), nullable=False))
 
 
 @pytest.fixture
@@ -186,6 +189,31 @@ def test_a_shard_of_a_remote_store_in_a_remote_folder(tmp_path, store):
     out = Folder(f"memory:/{tmp_path}/out")
     assert write(out, remote, group, plan, 0, 9) == here
     assert out.read(here["path"]) == (tmp_path / here["path"]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "expected"),
+    [
+        (lambda batch: batch.slice(1), r"\d+ documents, as the manifest says, not \d+"),
+        (
+            lambda batch: batch.set_column(1, "tokens", pa.array([[1]] * len(batch), LISTS)),
+            "documents as long as their index says",
+        ),
+        (lambda batch: batch.drop_columns(["tokens"]), "a part; reading it"),
+    ],
+)
+def test_a_part_that_contradicts_its_index(tmp_path, store, spoilt, expected):
+    """Another shard may compare the part with the manifest only later."""
+    group, plans = plans_of(store)
+    path = store / parts_in(group)[0].file.path
+    batches = [spoilt(batch) for batch in map_batches(path)]
+    with pa.ipc.new_file(tmp_path / "spoilt", batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    (tmp_path / "spoilt").replace(path)
+    with pytest.raises(FormatError, match="is damaged") as caught:
+        write(tmp_path, store, group, plans["train"], 0, len(plans["train"]))
+    assert re.match(expected, caught.value.expected)
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path, store):

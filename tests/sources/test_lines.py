@@ -61,9 +61,3 @@ def test_no_more_of_a_long_line_is_read_than_the_limit(remaining: int | None) ->
     with pytest.raises(LongLineError):
         list(blocks_of_lines(stream, 1000, remaining, 500_000))
     assert stream.position <= 500_000 + lines.STEP_BYTES + 1000
-
-
-def test_the_line_that_a_range_ends_in_is_no_block_of_its_own():
-    stream = io.BytesIO(b"one\ntwo\nthree\nfour\n")
-    assert [*blocks_of_lines(stream, 5, 10, 100)] == [b"one\n", b"two\nthree\n"]
-    assert stream.read() == b"four\n"

@@ -245,20 +245,6 @@ def test_a_compressed_file_yields_several_parts(pieces, tmp_path):
     assert [d.id for d in read_store(tmp_path / "store")] == [str(i) for i in range(150)]
 
 
-def test_a_part_that_would_end_elsewhere_now_is_no_beginning(pieces, tmp_path, monkeypatch):
-    """Another version may cut the input into other blocks: no document twice, none left out."""
-    splits, task = pieces
-    tokenize_all(splits, task)
-    for path in (tmp_path / "store/parts").glob("000000-0002*"):
-        path.unlink()
-    monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", 7_000)
-    with pytest.raises(
-        ExactcptError, match="has 38 records; written now, it would have 32"
-    ) as caught:
-        tokenize_all(splits, task)
-    assert "parts/000000-0000.arrow" in caught.value.where
-
-
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
 def test_a_run_that_was_cut_off_goes_on_with_equal_bytes(pieces, tmp_path, kept):
     splits, task = pieces

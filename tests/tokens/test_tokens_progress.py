@@ -10,9 +10,8 @@ from exactcpt.pipeline.tokens.units import scan_files, scan_tasks, tokenize_spli
 
 
 @pytest.fixture
-def stages(tmp_path, monkeypatch):
+def stages(tmp_path):
     """A store of a few splits, each of several parts: yields after each split."""
-    monkeypatch.setattr("exactcpt.pipeline.sources.reading.BLOCK_BYTES", 10_000)
     write_jsonl(tmp_path / "in" / "a.jsonl", [f"one two {i} " * (i % 40) for i in range(400)])
     splits = splits_of({"a": tmp_path / "in"}, 30_000)
     task = task_of(tmp_path / "store", split_bytes=10_000)
