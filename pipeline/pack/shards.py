@@ -20,14 +20,7 @@ from ..tokens.store import PartTokens, damaged, open_tokens, refuse_damaged
 from .documents import PartRef
 from .segment_codes import SegmentCodes
 
-__all__ = [
-    "Gather",
-    "ShardTask",
-    "batch_of_windows",
-    "inside",
-    "windows_per_shard",
-    "write_shard",
-]
+__all__ = ["Gather", "ShardTask", "batch_of_windows", "inside", "windows_per_shard", "write_shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
