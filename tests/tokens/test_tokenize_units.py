@@ -100,9 +100,10 @@ def tokenized_by_a_graph(splits, task, threads):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_files_are_scanned_when_they_are_tokenized(corpus, tmp_path, monkeypatch, threads):
-    """Each once, before its first split, and not before those of the files before it.
+    """Each once, before its first split, and when those of the file before it have begun.
 
-    The splits of a file follow one another, though they differ in size.
+    The splits of a file follow one another, though they differ in size. So of the file before, no
+    more are unfinished than the other threads can be at work on.
     """
     monkeypatch.setattr(units, "SCAN_BYTES", 1)
     told: list[tuple[str, str]] = []
@@ -123,11 +124,10 @@ def test_files_are_scanned_when_they_are_tokenized(corpus, tmp_path, monkeypatch
     tokenized_by_a_graph(splits, task_of(tmp_path / "here"), threads)
     files = [str(corpus / f"{name}.jsonl") for name in "abc"]
     assert [url for what, url in told if what == "scanned"] == files
-    for one, url in enumerate(files):
-        assert told.index(("scanned", url)) < told.index(("tokenized", url))
-        if one:
-            last = len(told) - 1 - told[::-1].index(("tokenized", files[one - 1]))
-            assert told.index(("scanned", url)) > last - threads
+    for before, url in zip([None, *files], files, strict=False):
+        at = told.index(("scanned", url))
+        assert ("tokenized", url) not in told[:at]
+        assert told[at:].count(("tokenized", before)) < threads
     tokenize_all(splits, task_of(tmp_path / "before"))
     assert contents(tmp_path / "here") == contents(tmp_path / "before")
 
