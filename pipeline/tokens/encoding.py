@@ -14,7 +14,7 @@ does everything else.
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,6 +23,10 @@ __all__ = ["Facts", "encoding_json", "facts_of"]
 NAMELESS = f"unreachable-{secrets.token_hex(16)}-"
 """How unreachable entries are called. It is drawn for every process, so that no text can have it,
 and it is ASCII, so that a byte-level vocabulary can hold it."""
+OF_BATCHES = ("truncation", "padding")
+"""Members of a tokenizer.json that are about batches."""
+SPACE = re.compile(r"[ \t\n\r]*")
+"""What may stand between the tokens of JSON."""
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
@@ -51,25 +55,38 @@ def encoding_json(
 def _encoding_jsons(
     data: bytes, special_tokens_in_text: bool, boundaries: frozenset[int]
 ) -> tuple[bytes, bytes]:
-    """See `encoding_json`: with the special added tokens, and without; large files parse slowly."""
-    tokenizer = json.loads(data)
-    changed = False
-    for key in ("truncation", "padding"):
-        if tokenizer.get(key) is not None:
-            tokenizer[key], changed = None, True
-    model = tokenizer["model"]
-    if model.get("dropout"):
-        model["dropout"], changed = None, True
+    """See `encoding_json`: with the special added tokens, and without."""
+    parsed = _parsed(data)
+    members = {name: None if name in OF_BATCHES else v for name, v in parsed.members.items()}
+    model, added = parsed.model, list(members.get("added_tokens") or [])
+    if parsed.facts.dropout:
+        model = _dumped(json.loads(model) | {"dropout": None})
     if not special_tokens_in_text:
-        changed |= _hide_added_tokens(tokenizer, boundaries)
-    named = _dumped(tokenizer) if changed else data
-    if special_tokens_in_text or not _leave_out_special_tokens(tokenizer):
+        added = [t | {"special": True} if t["id"] in boundaries else t for t in added]
+        hidden = [t["content"] for t in added if t.get("special")]
+        names = {c: f"{NAMELESS}{i}" for i, c in enumerate(hidden) if c in parsed.found}
+        if names:
+            model = _dumped(_renamed(json.loads(model), names))
+            # An added token takes its id from the vocabulary, by its name.
+            added = [t | {"content": names.get(t["content"], t["content"])} for t in added]
+    if added:
+        members["added_tokens"] = added
+    changed = members != parsed.members or model is not parsed.model
+    named = _joined(members, model) if changed else data
+    ordinary = [token for token in added if not token.get("special")]
+    if special_tokens_in_text or len(ordinary) == len(added):
         return named, named
-    return named, _dumped(tokenizer)
+    return named, _joined(members | {"added_tokens": ordinary}, model)
 
 
-def _dumped(tokenizer: dict[str, Any]) -> bytes:
-    return json.dumps(tokenizer, ensure_ascii=False).encode()
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _joined(members: dict[str, Any], model: bytes) -> bytes:
+    """The tokenizer.json with these members and this model."""
+    texts = {name: _dumped(value) for name, value in members.items()} | {"model": model}
+    return b"{%s}" % b", ".join(b"%s: %s" % (_dumped(name), text) for name, text in texts.items())
 
 
 class Facts(NamedTuple):
@@ -89,17 +106,61 @@ class Facts(NamedTuple):
     special_tokens: tuple[str, ...]
 
 
+class _Parsed(NamedTuple):
+    """A tokenizer.json.
+
+    Attributes:
+        members: all of it but the model.
+        model: the JSON of the model: nearly the whole of a large file. It takes long to parse, and
+            again to write, so it stays text.
+        facts: see `Facts`.
+        found: the added tokens that the model may find in a text by itself.
+    """
+
+    members: dict[str, Any]
+    model: bytes
+    facts: Facts
+    found: frozenset[str]
+
+
 def facts_of(data: bytes) -> Facts:
     """Reads the facts of a tokenizer.json that `tokenizers` loads."""
-    tokenizer = json.loads(data)
-    model = tokenizer["model"]
-    added = tokenizer.get("added_tokens") or []
-    return Facts(
+    return _parsed(data).facts
+
+
+@lru_cache(maxsize=2)
+def _parsed(data: bytes) -> _Parsed:
+    parts = {name: (value, text) for name, value, text in _members_of(data.decode())}
+    model, text = parts.pop("model")
+    members = {name: value for name, (value, _) in parts.items()}
+    added = members.get("added_tokens") or []
+    facts = Facts(
         dropout=model.get("dropout") or None,
         unk_id=_unknown_id(model),
         largest_id=_largest_id(model["vocab"]),
         special_tokens=tuple(token["content"] for token in added if token.get("special")),
     )
+    found = _reachable(model, [token["content"] for token in added])
+    return _Parsed(members, text.encode(), facts, frozenset(found))
+
+
+def _members_of(text: str) -> Iterator[tuple[str, Any, str]]:
+    """The name, the value and the text of each member of a JSON object."""
+    decode = json.JSONDecoder().raw_decode
+    at = _after_space(text, text.index("{") + 1)
+    while text[at] != "}":
+        name, at = decode(text, at)
+        begin = _after_space(text, text.index(":", at) + 1)
+        value, end = decode(text, begin)
+        yield name, value, text[begin:end]
+        at = _after_space(text, end)
+        if text[at] == ",":
+            at = _after_space(text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _unknown_id(model: dict[str, Any]) -> int | None:
@@ -111,29 +172,6 @@ def _unknown_id(model: dict[str, Any]) -> int | None:
 def _largest_id(vocabulary: list[Any] | dict[str, int]) -> int:
     ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
     return max(ids, default=-1)
-
-
-def _hide_added_tokens(tokenizer: dict[str, Any], boundaries: Collection[int]) -> bool:
-    """Sees to it that no text becomes an added token that is special or a boundary."""
-    changed = False
-    hidden: list[str] = []
-    for token in tokenizer.get("added_tokens") or []:
-        if token["id"] in boundaries and not token.get("special"):
-            token["special"] = changed = True
-        if token.get("special"):
-            hidden.append(token["content"])
-    reachable = _reachable(tokenizer["model"], hidden)
-    names = {content: f"{NAMELESS}{i}" for i, content in enumerate(reachable)}
-    if names:
-        _rename(tokenizer, names)
-    return changed or bool(names)
-
-
-def _leave_out_special_tokens(tokenizer: dict[str, Any]) -> bool:
-    """Leaves out the special added tokens; says whether there were some."""
-    added = tokenizer.get("added_tokens") or []
-    tokenizer["added_tokens"] = [token for token in added if not token.get("special")]
-    return len(tokenizer["added_tokens"]) < len(added)
 
 
 def _reachable(model: dict[str, Any], tokens: Iterable[str]) -> list[str]:
@@ -171,21 +209,19 @@ def _bare(model: dict[str, Any], token: str) -> str:
     return token.removeprefix(prefix).removesuffix(suffix)
 
 
-def _rename(tokenizer: dict[str, Any], names: dict[str, str]) -> None:
-    """Gives tokens other names wherever they are named; merges that lead to them are left out."""
-    model = tokenizer["model"]
+def _renamed(model: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A model with other names of tokens; merges that lead to these are left out."""
+    named = dict(model)
     if isinstance(model["vocab"], list):
-        model["vocab"] = [[names.get(token, token), score] for token, score in model["vocab"]]
+        named["vocab"] = [[names.get(token, token), score] for token, score in model["vocab"]]
     else:
-        model["vocab"] = {names.get(token, token): i for token, i in model["vocab"].items()}
+        named["vocab"] = {names.get(token, token): i for token, i in model["vocab"].items()}
     if "unk_token" in model:
-        model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+        named["unk_token"] = names.get(model["unk_token"], model["unk_token"])
     if "merges" in model:
-        model["merges"] = [
+        named["merges"] = [
             merge
             for merge in model["merges"]
             if names.keys().isdisjoint((*_parts(merge), _product(model, merge)))
         ]
-    # An added token takes its id from the vocabulary, by its name.
-    for token in tokenizer["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
+    return named

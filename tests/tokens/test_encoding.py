@@ -158,6 +158,33 @@ def test_dropout_truncation_and_padding_are_no_part_of_encoding(allow):
             assert encoder.encode(strings(text)).data.tolist() == expected
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+TIGHT, WIDE = (",", ":"), (" ,\r\n ", "\t:\n ")
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("allow", [False, True])
+@given(
+    more=st.dictionaries(st.text().map("x-".__add__), VALUES),
+    last=st.booleans(),
+    ascii_only=st.booleans(),
+    indent=st.sampled_from([None, 0, 3]),
+    separators=st.sampled_from([None, TIGHT, WIDE]),
+)
+def test_all_else_stays_however_the_file_is_written(
+    allow, named, more, last, ascii_only, indent, separators
+):
+    found = json.loads(changed(bpe(), padding=PADDING, truncation=TRUNCATION))
+    expected = json.loads(encoding_json(json.dumps(found).encode(), allow, named=named))
+    found = found | more if last else more | found
+    text = json.dumps(found, ensure_ascii=ascii_only, indent=indent, separators=separators)
+    data = f" {text}\n".encode()
+    assert json.loads(encoding_json(data, allow, named=named)) == expected | more
+
+
 def test_gigatoken_knows_neither_dropout_nor_truncation_nor_padding(bundled):
     found = json.loads(bundled.json) | {"truncation": TRUNCATION, "padding": PADDING}
     found["model"]["dropout"] = 0.9
