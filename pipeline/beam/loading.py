@@ -6,7 +6,14 @@ from ...schemas.importing import import_to_stay, unseen
 
 __all__ = ["load_beam", "load_beam_meanwhile"]
 
-UNUSED = ("boto3", "google.cloud", "pandas", "pymongo")
+UNUSED = (
+    "apache_beam.io.gcp.bigquery",
+    "boto3",
+    "bson",
+    "google.cloud",
+    "pandas",
+    "pymongo",
+)
 """What Beam imports if it is there, for files, types and data bases that the graphs do not use.
 Jobs on other runners may need it: Dataflow's workers read what Beam has put into a bucket."""
 
