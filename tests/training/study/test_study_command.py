@@ -110,13 +110,17 @@ def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
     assert ours == theirs
 
 
-def test_killed_and_started_again(made, straight, tmp_path):
+def test_killed_and_started_again(made, tmp_path):
     """Stopped in its first run, and killed in a later one."""
-    out = tmp_path / "out"
+    for name in ("shards", "model"):
+        (tmp_path / name).symlink_to(made / name)
+    written(tmp_path, **SMALL | {"base": None, "prepare": None, "arm": ARMS[:3]})
+    straight, out = tmp_path / "straight", tmp_path / "out"
+    run(tmp_path, straight, "--jobs", "2")
     for number, runs in ((signal.SIGTERM, 1), (signal.SIGKILL, 2)):
-        process = start(made, out, "--jobs", "2")
+        process = start(tmp_path, out, "--jobs", "2")
         limit = time.monotonic() + 300
-        while len([*out.glob("runs/*/*/log.jsonl")]) < runs:
+        while len([*out.rglob("log.jsonl")]) < runs:
             assert process.poll() is None
             assert time.monotonic() < limit
             time.sleep(0.05)
@@ -126,7 +130,7 @@ def test_killed_and_started_again(made, straight, tmp_path):
             assert process.returncode == 1
             assert "interrupted; run the same command again to continue" in told
         assert not (out / "results.json").exists()
-    finish(start(made, out, "--jobs", "2"))
+    finish(start(tmp_path, out, "--jobs", "2"))
     assert (out / "results.json").read_bytes() == (straight / "results.json").read_bytes()
 
 
@@ -170,7 +174,7 @@ def test_a_qa_stage_is_one_for_all_arms(tmp_path):
     model_folder(tmp_path / "model", max_position_embeddings=512)
     written(tmp_path, **ANSWERING)
     out = tmp_path / "out"
-    finish(start(tmp_path, out))
+    run(tmp_path, out)
     asked, learnt = (
         {json.loads(line)["fact"] for path in out.glob(f"items/probe-{length}-*/questions.jsonl")
          for line in path.read_text().splitlines()}
