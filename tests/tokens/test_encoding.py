@@ -5,7 +5,7 @@ import json
 import pytest
 import tokenizers
 from batches import lists, strings
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabularies import (
     BOS,
@@ -165,15 +165,16 @@ VALUES = st.recursive(
 TIGHT, WIDE = (",", ":"), (" ,\r\n ", "\t:\n ")
 
 
-@pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize("allow", [False, True])
 @given(
+    allow=st.booleans(),
+    named=st.booleans(),
     more=st.dictionaries(st.text().map("x-".__add__), VALUES),
     last=st.booleans(),
     ascii_only=st.booleans(),
     indent=st.sampled_from([None, 0, 3]),
     separators=st.sampled_from([None, TIGHT, WIDE]),
 )
+@settings(max_examples=40)
 def test_all_else_stays_however_the_file_is_written(
     allow, named, more, last, ascii_only, indent, separators
 ):
