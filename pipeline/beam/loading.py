@@ -14,7 +14,7 @@ UNUSED = (
     "pandas",
     "pymongo",
 )
-"""What Beam imports if it is there, for files, types and data bases that the graphs do not use.
+"""What Beam does without, and imports for files, types and data bases that the graphs do not use.
 Jobs on other runners may need it: Dataflow's workers read what Beam has put into a bucket."""
 
 

@@ -14,7 +14,7 @@ does everything else.
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -63,8 +63,7 @@ def _encoding_jsons(
         model = _dumped(json.loads(model) | {"dropout": None})
     if not special_tokens_in_text:
         added = [t | {"special": True} if t["id"] in boundaries else t for t in added]
-        hidden = [t["content"] for t in added if t.get("special")]
-        names = {c: f"{NAMELESS}{i}" for i, c in enumerate(hidden) if c in parsed.found}
+        names = _new_names(parsed, [t["content"] for t in added if t.get("special")])
         if names:
             model = _dumped(_renamed(json.loads(model), names))
             # An added token takes its id from the vocabulary, by its name.
@@ -114,13 +113,13 @@ class _Parsed(NamedTuple):
         model: the JSON of the model: nearly the whole of a large file. It takes long to parse, and
             again to write, so it stays text.
         facts: see `Facts`.
-        found: the added tokens that the model may find in a text by itself.
+        inside: the added tokens that are in the model's vocabulary, too.
     """
 
     members: dict[str, Any]
     model: bytes
     facts: Facts
-    found: frozenset[str]
+    inside: frozenset[str]
 
 
 def facts_of(data: bytes) -> Facts:
@@ -130,9 +129,10 @@ def facts_of(data: bytes) -> Facts:
 
 @lru_cache(maxsize=2)
 def _parsed(data: bytes) -> _Parsed:
-    parts = {name: (value, text) for name, value, text in _members_of(data.decode())}
-    model, text = parts.pop("model")
-    members = {name: value for name, (value, _) in parts.items()}
+    text = data.decode()
+    spans = {name: (value, begin, end) for name, value, begin, end in _members_of(text)}
+    model, begin, end = spans.pop("model")
+    members = {name: value for name, (value, _, _) in spans.items()}
     added = members.get("added_tokens") or []
     facts = Facts(
         dropout=model.get("dropout") or None,
@@ -140,19 +140,21 @@ def _parsed(data: bytes) -> _Parsed:
         largest_id=_largest_id(model["vocab"]),
         special_tokens=tuple(token["content"] for token in added if token.get("special")),
     )
-    found = _reachable(model, [token["content"] for token in added])
-    return _Parsed(members, text.encode(), facts, frozenset(found))
+    inside = _inside(model["vocab"], {token["content"] for token in added})
+    # A text with an emoji takes four bytes per character: the model is not cut out of it.
+    begin, end = len(text[:begin].encode()), len(data) - len(text[end:].encode())
+    return _Parsed(members, data[begin:end], facts, inside)
 
 
-def _members_of(text: str) -> Iterator[tuple[str, Any, str]]:
-    """The name, the value and the text of each member of a JSON object."""
+def _members_of(text: str) -> Iterator[tuple[str, Any, int, int]]:
+    """The name and the value of each member of a JSON object, and where the value is."""
     decode = json.JSONDecoder().raw_decode
     at = _after_space(text, text.index("{") + 1)
     while text[at] != "}":
         name, at = decode(text, at)
         begin = _after_space(text, text.index(":", at) + 1)
         value, end = decode(text, begin)
-        yield name, value, text[begin:end]
+        yield name, value, begin, end
         at = _after_space(text, end)
         if text[at] == ",":
             at = _after_space(text, at + 1)
@@ -174,14 +176,23 @@ def _largest_id(vocabulary: list[Any] | dict[str, int]) -> int:
     return max(ids, default=-1)
 
 
-def _reachable(model: dict[str, Any], tokens: Iterable[str]) -> list[str]:
-    """Those of the tokens that the model may find in a text by itself."""
-    vocabulary = model["vocab"]
+def _inside(vocabulary: list[Any] | dict[str, int], tokens: set[str]) -> frozenset[str]:
+    """Those of the tokens that a vocabulary has."""
     if isinstance(vocabulary, list):  # Unigram: pairs of token and score
-        known = {token for token, _ in vocabulary}
-        return [token for token in tokens if token in known]
-    inside = [token for token in tokens if token in vocabulary]
-    if not inside or "merges" not in model or model.get("ignore_merges"):
+        return frozenset(token for token, _ in vocabulary if token in tokens)
+    return frozenset(tokens & vocabulary.keys())
+
+
+def _new_names(parsed: _Parsed, hidden: list[str]) -> dict[str, str]:
+    """Names that no text contains, for those of the tokens that a text could become."""
+    inside = [token for token in hidden if token in parsed.inside]
+    reachable = _reachable(json.loads(parsed.model), inside) if inside else []
+    return {token: f"{NAMELESS}{i}" for i, token in enumerate(reachable)}
+
+
+def _reachable(model: dict[str, Any], inside: list[str]) -> list[str]:
+    """Those of some tokens of its vocabulary that a model may find in a text by itself."""
+    if "merges" not in model or model.get("ignore_merges"):
         return inside
     products = {_product(model, merge) for merge in model["merges"]}
     return [
@@ -193,7 +204,7 @@ def _reachable(model: dict[str, Any], tokens: Iterable[str]) -> list[str]:
 
 def _parts(merge: str | list[str]) -> list[str]:
     """The two tokens of a merge; older files have them in one string."""
-    return merge.split(" ", 1) if isinstance(merge, str) else merge
+    return merge if isinstance(merge, list) else [*merge.partition(" ")[::2]]
 
 
 def _product(model: dict[str, Any], merge: str | list[str]) -> str:

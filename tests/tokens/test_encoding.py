@@ -180,10 +180,23 @@ def test_all_else_stays_however_the_file_is_written(
 ):
     found = json.loads(changed(bpe(), padding=PADDING, truncation=TRUNCATION))
     expected = json.loads(encoding_json(json.dumps(found).encode(), allow, named=named))
-    found = found | more if last else more | found
+    found["model"] = found["model"] | more if last else more | found["model"]
+    found = found if last else {"model": found["model"]} | found
     text = json.dumps(found, ensure_ascii=ascii_only, indent=indent, separators=separators)
-    data = f" {text}\n".encode()
-    assert json.loads(encoding_json(data, allow, named=named)) == expected | more
+    data = encoding_json(f" {text}\n".encode(), allow, named=named)
+    assert json.loads(data) == expected | {"model": expected["model"] | more}
+    assert tokenizers.Tokenizer.from_buffer(data).get_vocab_size() == len(
+        expected["model"]["vocab"]
+    )
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_the_first_line_of_an_old_file_of_merges_is_none(allow):
+    made = json.loads(dumped(bpe()))["model"]["merges"]
+    old = with_model(bpe(), merges=["#version", *map(" ".join, made)])
+    text = strings("under the door sat the cat")
+    expected = make_encoder("tokenizers", dumped(bpe()), allow).encode(text)
+    assert lists(make_encoder("tokenizers", old, allow).encode(text)) == lists(expected)
 
 
 def test_gigatoken_knows_neither_dropout_nor_truncation_nor_padding(bundled):

@@ -197,6 +197,7 @@ def has_worker(pid: int) -> bool:
         ("SIGTERM", "0", True),
         ("SIGTERM", "1", False),
         ("SIGINT", "1", True),
+        ("SIGINT", "1", False),
     ],
 )
 def test_a_signal_stops_a_run(made, tmp_path, name, workers, begun):

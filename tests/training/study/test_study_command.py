@@ -111,13 +111,13 @@ def test_the_commands_of_the_dry_run_do_the_same(made, straight, tmp_path):
 
 
 def test_killed_and_started_again(made, tmp_path):
-    """Stopped in its first run, and killed in a later one."""
+    """Stopped in its first run, and killed in its last one, which needs another."""
     for name in ("shards", "model"):
         (tmp_path / name).symlink_to(made / name)
     written(tmp_path, **SMALL | {"base": None, "prepare": None, "arm": ARMS[:3]})
     straight, out = tmp_path / "straight", tmp_path / "out"
     run(tmp_path, straight, "--jobs", "2")
-    for number, runs in ((signal.SIGTERM, 1), (signal.SIGKILL, 2)):
+    for number, runs in ((signal.SIGTERM, 1), (signal.SIGKILL, 3)):
         process = start(tmp_path, out, "--jobs", "2")
         limit = time.monotonic() + 300
         while len([*out.rglob("log.jsonl")]) < runs:
