@@ -63,9 +63,10 @@ def _encoding_jsons(
         model = _dumped(json.loads(model) | {"dropout": None})
     if not special_tokens_in_text:
         added = [t | {"special": True} if t["id"] in boundaries else t for t in added]
-        names = _new_names(parsed, [t["content"] for t in added if t.get("special")])
-        if names:
-            model = _dumped(_renamed(json.loads(model), names))
+        hidden = [t["content"] for t in added if t.get("special")]
+        inside = [token for token in hidden if token in parsed.inside]
+        if inside:
+            model, names = _hide(model, inside)
             # An added token takes its id from the vocabulary, by its name.
             added = [t | {"content": names.get(t["content"], t["content"])} for t in added]
     if added:
@@ -183,11 +184,11 @@ def _inside(vocabulary: list[Any] | dict[str, int], tokens: set[str]) -> frozens
     return frozenset(tokens & vocabulary.keys())
 
 
-def _new_names(parsed: _Parsed, hidden: list[str]) -> dict[str, str]:
-    """Names that no text contains, for those of the tokens that a text could become."""
-    inside = [token for token in hidden if token in parsed.inside]
-    reachable = _reachable(json.loads(parsed.model), inside) if inside else []
-    return {token: f"{NAMELESS}{i}" for i, token in enumerate(reachable)}
+def _hide(model: bytes, inside: list[str]) -> tuple[bytes, dict[str, str]]:
+    """A model in which those of its tokens that a text could become have other names; the names."""
+    parsed = json.loads(model)
+    names = {token: f"{NAMELESS}{i}" for i, token in enumerate(_reachable(parsed, inside))}
+    return (_dumped(_renamed(parsed, names)) if names else model), names
 
 
 def _reachable(model: dict[str, Any], inside: list[str]) -> list[str]:
